@@ -1,0 +1,1 @@
+"""Experiments: configurations a user runs, benchmarks, and the results measured with them."""

@@ -1,0 +1,1 @@
+"""Benchmarks of the parts; each module is a command."""

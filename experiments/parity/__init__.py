@@ -1,0 +1,1 @@
+"""Parity: numbers computed with released implementations, computed again with ours and compared."""

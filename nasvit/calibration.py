@@ -1,0 +1,78 @@
+"""Batch-norm statistics of one subnet, taken from a few batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.layers.batch_norm import BatchNorm2d
+
+
+def track_statistics(network: nn.Module, momentum: float | None = 0.1) -> None:
+    """Let every batch norm of ``network`` that stores no statistics store them from now on, as in ordinary training."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm2d) and module.running_mean is None:
+            module.track_statistics(momentum)
+
+
+@torch.no_grad()
+def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool = True) -> nn.Module:
+    """Give ``network`` batch-norm statistics: the plain average over ``batches`` of each batch's mean and variance.
+
+    Nothing else moves: everything but batch norm runs as in evaluation, weights stay, and the network ends in
+    evaluation mode. The statistics are the network's own; neither the supernet nor another subnet sees them.
+
+    Args:
+        network: a subnet (live or extracted) or any plain network.
+        batches: images, each of shape ``(batch, channels, height, width)``.
+        unbiased: average variances with ``n - 1`` in the denominator, as PyTorch and AlphaNet do; False: with ``n``,
+            as Once-for-All does.
+
+    Returns:
+        ``network``, in evaluation mode.
+
+    Raises:
+        ValueError: if there are no batches.
+    """
+    network.eval()
+    collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, BatchNorm2d)]
+    seen = 0
+    try:
+        for images in batches:
+            network(images)
+            seen += 1
+            if not collectors:
+                break
+    finally:
+        for collector in collectors:
+            collector.finish(seen)
+    if not seen:
+        raise ValueError("calibrate got no batches; give it at least one batch of training images")
+    return network
+
+
+class _Collector:
+    """Averages the statistics of one batch norm over batches while it normalizes by each batch's own."""
+
+    def __init__(self, norm: BatchNorm2d, unbiased: bool) -> None:
+        self.norm, self.unbiased = norm, unbiased
+        norm.track_statistics(momentum=1.0)  # so that the stored values are those of the last batch
+        norm.train()
+        self.mean = torch.zeros_like(norm.running_mean)  # type: ignore[arg-type]
+        self.variance = torch.zeros_like(self.mean)
+        self.hook = norm.register_forward_hook(self.collect)
+
+    def collect(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        count = inputs[0].numel() / inputs[0].shape[1]
+        self.mean += self.norm.running_mean
+        self.variance += self.norm.running_var * (1 if self.unbiased else (count - 1) / count)
+
+    def finish(self, batches: int) -> None:
+        self.hook.remove()
+        self.norm.eval()
+        self.norm.momentum = 0.1
+        if batches:
+            self.norm.running_mean = self.mean / batches
+            self.norm.running_var = self.variance / batches

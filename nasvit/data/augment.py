@@ -1,0 +1,270 @@
+"""What is done to training images: crop, mirror, RandAugment, erasing, mixing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from timm.data.auto_augment import RandAugment, rand_augment_transform
+from timm.data.mixup import Mixup
+from timm.data.random_erasing import RandomErasing
+from timm.data.transforms import RandomResizedCropAndInterpolation
+from torch import Tensor
+
+from nasvit.data.images import square, to_pixels
+from nasvit.data.randomness import global_random_kept, seed_global_random
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class RecipeLike(Protocol):
+    """The part of a recipe that says how images are augmented."""
+
+    @property
+    def randaugment(self) -> float: ...
+    @property
+    def random_erasing(self) -> float: ...
+    @property
+    def mixup(self) -> float: ...
+    @property
+    def cutmix(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training images are varied. The default is weak, which is what trains a supernet best.
+
+    Args:
+        crop: ``pad`` cuts the stored size out of the image padded with black; ``resized`` cuts out a random part and
+            resizes it (for photos); ``none`` leaves the image, or its centre.
+        padding: pixels added at every side for ``pad``.
+        scale: smallest and largest share of the image's area for ``resized``.
+        mirror: mirror every second image left to right. None: where a mirrored image still shows its class.
+        randaugment: magnitude of RandAugment, an integer 0 to 10; 0 is off.
+        randaugment_layers: operations of RandAugment per image.
+        random_erasing: share of the images a rectangle is erased from.
+        mixup: alpha of the beta distribution of mixup, 0 is off.
+        cutmix: alpha of the beta distribution of CutMix, 0 is off; with both on, each batch takes one of the two.
+
+    Raises:
+        ValueError: if a value is out of its range.
+
+    Source: Gong et al., NASViT (ICLR 2022): RandAugment of one operation at magnitude 1, hardly any erasing or mixing.
+    """
+
+    crop: Literal["none", "pad", "resized"] = "pad"
+    padding: int = 4
+    scale: tuple[float, float] = (0.08, 1.0)
+    mirror: bool | None = None
+    randaugment: int = 1
+    randaugment_layers: int = 1
+    random_erasing: float = 0.01
+    mixup: float = 0.01
+    cutmix: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.crop not in ("none", "pad", "resized"):
+            raise ValueError(f"crop {self.crop!r}: legal are 'none', 'pad' and 'resized'")
+        if self.randaugment not in range(11):
+            raise ValueError(f"randaugment {self.randaugment!r}: legal are the integers 0 (off) to 10")
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale {self.scale}: must be 0 < smallest <= largest <= 1")
+        if not 0 <= self.random_erasing <= 1:
+            raise ValueError(f"random_erasing {self.random_erasing}: legal are shares from 0 to 1")
+        for name in ("padding", "randaugment_layers", "mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed, so that targets become class probabilities."""
+        return self.mixup > 0 or self.cutmix > 0
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: RecipeLike,
+        *,
+        crop: Literal["none", "pad", "resized"] = "pad",
+        padding: int = 4,
+        mirror: bool | None = None,
+    ) -> Augmentation:
+        """Take the strengths from a recipe and the geometry, which depends on the images, from the caller."""
+        return cls(
+            crop=crop,
+            padding=padding,
+            mirror=mirror,
+            randaugment=int(recipe.randaugment),
+            random_erasing=recipe.random_erasing,
+            mixup=recipe.mixup,
+            cutmix=recipe.cutmix,
+        )
+
+
+NO_AUGMENTATION = Augmentation(crop="none", mirror=False, randaugment=0, random_erasing=0, mixup=0, cutmix=0)
+"""Images as they are."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Every random number that augments one batch, drawn at once: a process may then compute any part of the batch.
+
+    Args:
+        offsets: (B, 2), row and column by which the crop is moved against the image.
+        mirrored: bool (B,).
+        image_seeds: (B,), for what is drawn inside library code while one image is varied.
+        erased: bool (B,).
+        erasing_seeds: (B,).
+        mixing_seed: for the mixing of the batch.
+    """
+
+    offsets: npt.NDArray[np.int64]
+    mirrored: npt.NDArray[np.bool_]
+    image_seeds: npt.NDArray[np.int64]
+    erased: npt.NDArray[np.bool_]
+    erasing_seeds: npt.NDArray[np.int64]
+    mixing_seed: int
+
+    @classmethod
+    def of(cls, augmentation: Augmentation, mirror: bool, count: int, rng: np.random.Generator) -> Draws:
+        """Draw for a batch of ``count`` images."""
+        padding = augmentation.padding if augmentation.crop == "pad" else 0
+        return cls(
+            offsets=rng.integers(-padding, padding, size=(count, 2), endpoint=True),
+            mirrored=(rng.random(count) < 0.5) & mirror,
+            image_seeds=rng.integers(2**32, size=count),
+            erased=rng.random(count) < augmentation.random_erasing,
+            erasing_seeds=rng.integers(2**32, size=count),
+            mixing_seed=int(rng.integers(2**32)),
+        )
+
+    def at(self, positions: npt.NDArray[np.int64]) -> Draws:
+        """The numbers of some images of the batch."""
+        return Draws(
+            self.offsets[positions], self.mirrored[positions], self.image_seeds[positions],
+            self.erased[positions], self.erasing_seeds[positions], self.mixing_seed,
+        )
+
+
+def moved_and_mirrored(stored: Pixels, rows: npt.NDArray[np.int64], draws: Draws) -> Pixels:
+    """Cut images out of their black surround, moved by the drawn offsets, and mirror the drawn ones.
+
+    Args:
+        stored: uint8 (N, H, W, C), all images.
+        rows: (B,), which of them.
+        draws: the numbers of these images.
+
+    Returns:
+        uint8 (B, H, W, C).
+    """
+    height, width = stored.shape[1:3]
+    batch = np.zeros((len(rows), *stored.shape[1:]), dtype=np.uint8)
+    # One copy of a window per image: measured faster than gathering all pixels of the batch by index.
+    for image, row, (down, right), mirrored in zip(batch, rows.tolist(), draws.offsets.tolist(), draws.mirrored.tolist()):
+        top, left = max(0, -down), max(0, -right)
+        bottom, end = height - max(0, down), width - max(0, right)
+        window = stored[row, top + down : bottom + down, left + right : end + right]
+        if mirrored:
+            image[top:bottom, width - end : width - left] = window[:, ::-1]
+        else:
+            image[top:bottom, left:end] = window
+    return batch
+
+
+class ImageVariation:
+    """Vary one image with Pillow: random resized crop, mirroring, RandAugment.
+
+    Args:
+        augmentation: what to do.
+        size: height and width of the result, in pixels.
+        channels: 1 or 3.
+        cropped: whether the images come cropped and mirrored, so that only RandAugment is left to do.
+    """
+
+    def __init__(self, augmentation: Augmentation, size: tuple[int, int], channels: int, *, cropped: bool) -> None:
+        self._size = size
+        self._cropped = cropped
+        self._crop = (
+            RandomResizedCropAndInterpolation(size, scale=augmentation.scale, interpolation="bicubic")
+            if augmentation.crop == "resized"
+            else None
+        )
+        self._randaugment = _rand_augment(augmentation, size, channels) if augmentation.randaugment > 0 else None
+
+    def __call__(self, image: Image.Image, mirrored: bool, seed: int) -> Pixels:
+        """Vary one image; call it inside ``global_random_kept``.
+
+        Args:
+            image: mode ``L`` or ``RGB``.
+            mirrored: whether to mirror it.
+            seed: everything else drawn is a function of it.
+
+        Returns:
+            uint8 (H, W, C).
+        """
+        seed_global_random(seed)
+        if not self._cropped:
+            image = self._crop(image) if self._crop is not None else square(image, self._size[0])
+            if mirrored:
+                image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self._randaugment is not None:
+            image = self._randaugment(image)
+        return to_pixels(image)
+
+
+def _rand_augment(augmentation: Augmentation, size: tuple[int, int], channels: int) -> RandAugment:
+    grey = 128
+    fill = grey if channels == 1 else (grey,) * 3
+    name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
+    # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a colour, which recent Pillow refuses.
+    options = {"translate_const": int(0.45 * min(size)), "img_mean": fill, "magnitude_max": 9.999}
+    made: RandAugment = rand_augment_transform(name, options)
+    return made
+
+
+def erase(images: Tensor, draws: Draws) -> None:
+    """Put a rectangle of noise into the drawn images, in place.
+
+    Args:
+        images: float32 (B, C, H, W), normalised.
+        draws: the numbers of these images.
+    """
+    chosen = np.flatnonzero(draws.erased)
+    if len(chosen) == 0:
+        return
+    erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")
+    with global_random_kept():
+        for index in chosen.tolist():
+            seed_global_random(int(draws.erasing_seeds[index]), with_torch=True)
+            erasing(images[index])
+
+
+class Mixing:
+    """Mixup and CutMix of an image with the one at the mirrored place of the batch.
+
+    Args:
+        augmentation: has the two alphas.
+        classes: number of classes.
+    """
+
+    def __init__(self, augmentation: Augmentation, classes: int) -> None:
+        self._mixup = Mixup(augmentation.mixup, augmentation.cutmix, label_smoothing=0.0, num_classes=classes)
+
+    def __call__(self, images: Tensor, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        """Mix a batch, images in place.
+
+        Args:
+            images: float32 (B, C, H, W), B even.
+            targets: int64 (B,).
+            seed: equal seeds mix alike.
+
+        Returns:
+            The images, and class probabilities float32 (B, classes).
+        """
+        with global_random_kept():
+            seed_global_random(seed)
+            mixed, probabilities = self._mixup(images, targets)
+        return mixed, probabilities

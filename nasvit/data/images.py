@@ -1,0 +1,163 @@
+"""A set of labelled images: all in one tensor where it fits in memory, else decoded when asked for."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+MEMORY_LIMIT = 2 * 2**30
+"""Decoded bytes up to which a data set is held in memory as one tensor."""
+
+_MODES = {1: "L", 3: "RGB"}
+_PROBED_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """Images as they are stored, decoded one by one when asked for.
+
+    Args:
+        items: for every image the path of its file or its encoded bytes.
+        channels: 1 (grey) or 3 (red, green, blue): what an image is converted to.
+    """
+
+    items: tuple[Path | bytes, ...]
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ValueError(f"channels {self.channels}: legal are 1 (grey) and 3 (red, green, blue)")
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def open(self, index: int) -> Image.Image:
+        """Decode one image, in the mode ``L`` or ``RGB`` that belongs to ``channels``."""
+        item = self.items[index]
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
+            image.load()
+            return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of one image in pixels; reads only its header."""
+        item = self.items[index]
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
+            return image.height, image.width
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Labelled images of one split.
+
+    Args:
+        images: uint8 (N, C, H, W) with the memory laid out as (N, H, W, C), or encoded images.
+        targets: int64 (N,), the class index of every image.
+        classes: the name of every class index.
+        name: the source this came from, as the user named it.
+        note: what a reader of a reported number must know about these images.
+        mirror_safe: whether a mirrored image still shows its class (it does not for digits).
+    """
+
+    images: Tensor | EncodedImages
+    targets: Tensor
+    classes: tuple[str, ...]
+    name: str
+    note: str = ""
+    mirror_safe: bool = True
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.targets):
+            raise ValueError(f"{self.name}: {len(self.images)} images but {len(self.targets)} targets")
+        if len(self.targets) == 0:
+            raise ValueError(f"{self.name}: no images")
+        lowest, highest = int(self.targets.min()), int(self.targets.max())
+        if lowest < 0 or highest >= len(self.classes):
+            raise ValueError(f"{self.name}: targets run from {lowest} to {highest}, classes are {len(self.classes)}")
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image: 1 or 3."""
+        return self.images.channels if isinstance(self.images, EncodedImages) else self.images.shape[1]
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width where all images are held in one tensor, else None."""
+        if isinstance(self.images, EncodedImages):
+            return None
+        return self.images.shape[2], self.images.shape[3]
+
+    def open(self, index: int) -> Image.Image:
+        """One image for Pillow."""
+        if isinstance(self.images, EncodedImages):
+            return self.images.open(index)
+        pixels = self.images[index].permute(1, 2, 0).numpy()
+        return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+
+    def subset(self, indices: npt.NDArray[np.int64]) -> ImageSet:
+        """The images at ``indices``, in that order.
+
+        Args:
+            indices: int64 (M,), positions in this set.
+        """
+        if isinstance(self.images, EncodedImages):
+            chosen: Tensor | EncodedImages = replace(self.images, items=tuple(self.images.items[i] for i in indices))
+        else:
+            chosen = from_pixels(self.images.permute(0, 2, 3, 1).numpy()[indices])
+        return replace(self, images=chosen, targets=self.targets[torch.from_numpy(indices)])
+
+
+def square(image: Image.Image, side: int) -> Image.Image:
+    """Resize the short side to ``side`` pixels (bicubic) and cut out the centre."""
+    if image.size == (side, side):
+        return image
+    return ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
+
+
+def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """An image as uint8 (H, W, C)."""
+    pixels = np.asarray(image, dtype=np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:
+    """Images uint8 (N, H, W, C) as a tensor (N, C, H, W) over the same memory, which is torch's channels-last layout."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def decode_if_small(images: EncodedImages, image_size: int | None, memory_limit: int) -> Tensor | EncodedImages:
+    """Decode all images into one tensor if they have one size and fit in memory; else give them back as they are.
+
+    Args:
+        images: what to decode.
+        image_size: side in pixels every image is brought to (short side resized, centre cut out); None to keep sizes.
+        memory_limit: most bytes the tensor may take.
+
+    Returns:
+        uint8 (N, C, H, W), or ``images``.
+    """
+    size = (image_size, image_size) if image_size is not None else _likely_size(images)
+    if size is None or len(images) * images.channels * size[0] * size[1] > memory_limit:
+        return images
+    pixels = np.empty((len(images), *size, images.channels), dtype=np.uint8)
+    for index in range(len(images)):
+        image = to_pixels(images.open(index) if image_size is None else square(images.open(index), image_size))
+        if image.shape[:2] != size:
+            return images
+        pixels[index] = image
+    return from_pixels(pixels)
+
+
+def _likely_size(images: EncodedImages) -> tuple[int, int] | None:
+    # Folders of photos differ in size within the first few images: no need to decode many to see it.
+    sizes = {images.size(index) for index in range(min(_PROBED_IMAGES, len(images)))}
+    return sizes.pop() if len(sizes) == 1 else None

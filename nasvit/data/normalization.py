@@ -1,0 +1,113 @@
+"""Mean and standard deviation of a training split, computed once and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
+
+from nasvit.data.images import EncodedImages, ImageSet, square, to_pixels
+
+_CHUNK = 1024
+_SAMPLED_IMAGES = 1024
+_SAMPLED_SIDE = 128
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Shift and scale of the channels: ``(value / 255 - mean) / std``.
+
+    Args:
+        mean: of every channel, on the scale 0 to 1.
+        std: of every channel, on the scale 0 to 1.
+        origin: what it was computed from.
+
+    Raises:
+        ValueError: if the two differ in length or a standard deviation is not positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    origin: str
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"normalization: {len(self.mean)} means but {len(self.std)} standard deviations")
+        if min(self.std) <= 0:
+            raise ValueError(f"normalization: std {self.std} must be positive; is every image of {self.origin} the same?")
+
+    @classmethod
+    def imagenet(cls) -> Normalization:
+        """The constants of ImageNet, for weights that were trained with them."""
+        return cls(tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD), "ImageNet constants")
+
+    @classmethod
+    def of(cls, images: ImageSet) -> Normalization:
+        """Compute from the pixels of a set: all of them in memory, else 1024 images spread evenly over the set.
+
+        Args:
+            images: the training split.
+        """
+        # Row 0 counts pixels, row 1 sums them, row 2 sums their squares: integers, so exact and in any order.
+        count, total, squares = sum(_moments(pixels) for pixels in _chunks(images)).astype(np.float64)
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+        return cls(_rounded(mean / 255), _rounded(std / 255), f"{images.name}, {_extent(images)}")
+
+    def apply(self, pixels: npt.NDArray[np.uint8], *, channels_last: bool = True) -> Tensor:
+        """Normalise a batch.
+
+        Args:
+            pixels: uint8 (B, H, W, C).
+            channels_last: memory layout of the result.
+
+        Returns:
+            float32 (B, C, H, W).
+
+        Raises:
+            ValueError: if the images have another number of channels.
+        """
+        batch, height, width, channels = pixels.shape
+        if channels != len(self.mean):
+            raise ValueError(f"images have {channels} channels, the normalization of {self.origin} {len(self.mean)}")
+        scale = torch.tensor([1 / (255 * std) for std in self.std])
+        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std)])
+        # A whole line of pixels at a time: over three channels alone the loops would be too short to be fast.
+        values = torch.from_numpy(pixels).reshape(batch * height, width * channels).to(torch.float32)
+        values.mul_(scale.repeat(width)).add_(shift.repeat(width))
+        images = values.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def _moments(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    width, channels = pixels.shape[-2:]
+    lines = pixels.reshape(-1, width * channels)
+    count = np.full(width * channels, len(lines), dtype=np.int64)
+    total = lines.sum(axis=0, dtype=np.int64)
+    squares = np.square(lines, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+    summed: npt.NDArray[np.int64] = np.stack([count, total, squares]).reshape(3, width, channels).sum(axis=1)
+    return summed
+
+
+def _chunks(images: ImageSet) -> Iterator[npt.NDArray[np.uint8]]:
+    if isinstance(images.images, EncodedImages):
+        chosen = np.unique(np.linspace(0, len(images) - 1, _SAMPLED_IMAGES).astype(np.int64))
+        return (to_pixels(square(images.open(index), _SAMPLED_SIDE)) for index in chosen.tolist())
+    pixels = images.images.permute(0, 2, 3, 1).numpy()
+    return (pixels[start : start + _CHUNK] for start in range(0, len(pixels), _CHUNK))
+
+
+def _extent(images: ImageSet) -> str:
+    if isinstance(images.images, EncodedImages) and len(images) > _SAMPLED_IMAGES:
+        return f"{_SAMPLED_IMAGES} of {len(images)} images"
+    return f"all {len(images)} images"
+
+
+def _rounded(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
+    # Six digits are more than the data can support, and survive every way of writing them down.
+    return tuple(round(float(value), 6) for value in values)

@@ -1,0 +1,53 @@
+"""Random numbers that are a pure function of a key, also for library code that reads the global generators."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+def generator(*key: int) -> np.random.Generator:
+    """Make the random generator that belongs to a key.
+
+    Args:
+        key: integers >= 0, for example ``(seed, epoch, batch index)``. Equal keys give equal numbers.
+
+    Raises:
+        ValueError: if a part of the key is negative.
+    """
+    if any(part < 0 for part in key):
+        raise ValueError(f"random key {key}: every part must be an integer >= 0")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+@contextmanager
+def global_random_kept() -> Iterator[None]:
+    """Give the global generators of Python, numpy and torch back as they were found.
+
+    timm's augmentations draw from them. Inside this context they may be seeded freely (``seed_global_random``); outside
+    of it nothing has moved, so dropout and everything else that draws from torch stays reproducible.
+    """
+    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(torch_state)
+
+
+def seed_global_random(seed: int, *, with_torch: bool = False) -> None:
+    """Seed the global generators of Python and numpy, and of torch where the library code draws from it as well.
+
+    Args:
+        seed: 0 to 2**32 - 1, the range numpy accepts.
+        with_torch: seed torch too (it is slow next to augmenting a small image, so only where needed).
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    if with_torch:
+        torch.manual_seed(seed)

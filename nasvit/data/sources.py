@@ -1,0 +1,173 @@
+"""Where images come from: a name or a path gives a labelled set of one split."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torchvision
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from nasvit.data.files import Labelled, read_folder, read_tar
+from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, decode_if_small, from_pixels, square, to_pixels
+from nasvit.data.splits import held_out_indices
+
+SplitName = Literal["train", "test"]
+
+TEST_FRACTION = 0.2
+"""Share of a source without a test split of its own that becomes its test split."""
+
+_TEST_SEED = 0  # A constant: the test images must be the same in every run, whatever the seed of the run.
+_TORCHVISION = "torchvision:"
+_MIRROR_CHANGES_CLASS = ("MNIST", "KMNIST", "QMNIST", "EMNIST", "SVHN", "USPS", "Omniglot", "GTSRB")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the images of a source are read.
+
+    Args:
+        image_size: side in pixels that every image is brought to; None to keep the stored sizes.
+        channels: 1 or 3; None for what the source has.
+        root: folder of the torchvision data sets.
+        download: let torchvision download what is missing.
+        memory_limit: decoded bytes up to which a set is held in memory.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    root: str | Path = "data"
+    download: bool = False
+    memory_limit: int = MEMORY_LIMIT
+
+
+def load_images(
+    source: str | Path,
+    split: SplitName = "train",
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    root: str | Path = "data",
+    download: bool = False,
+    memory_limit: int = MEMORY_LIMIT,
+) -> ImageSet:
+    """Load one split of a data set.
+
+    Args:
+        source: ``digits`` (8 x 8 grey, inside scikit-learn), ``torchvision:<class>`` (such as ``torchvision:CIFAR10``),
+            or a path: a folder with ``train`` and ``val`` or ``test`` inside (folders of one folder per class, or tar
+            files of such), a folder of one folder per class or a tar file (a fifth of it becomes the test split), or
+            a folder with ``train-*.parquet`` and ``test-*.parquet`` in the Hugging Face layout.
+        split: ``train`` or ``test``.
+        image_size: side in pixels that every image is brought to: the short side is resized, the centre cut out. None
+            keeps the stored sizes.
+        channels: 1 (grey) or 3; None for what the source has.
+        root: folder of the torchvision data sets.
+        download: let torchvision download what is missing.
+        memory_limit: a set of one image size is decoded into memory as a whole if it takes at most so many bytes.
+
+    Raises:
+        ValueError: if the source is unknown or not laid out as said above, or the split is neither of the two.
+        ImportError: if a parquet file is to be read and pyarrow is not installed.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
+    reading = Reading(image_size, channels, root, download, memory_limit)
+    if source == "digits":
+        return _digits(split, reading)
+    if str(source).startswith(_TORCHVISION):
+        return _from_torchvision(str(source), split, reading)
+    path = Path(source)
+    if path.is_dir():
+        return _from_files(str(source), split, read_folder(path, split), reading)
+    if path.suffix == ".tar" and path.is_file():
+        return _from_files(str(source), split, read_tar(path), reading)
+    raise ValueError(
+        f"data source {str(source)!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>' and a path"
+    )
+
+
+def _digits(split: SplitName, reading: Reading) -> ImageSet:
+    data = load_digits()
+    # Grey levels are 0 to 16; spread them over the whole byte.
+    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, :, :, None]
+    images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), reading.image_size)
+    classes = tuple(str(name) for name in data.target_names)
+    whole = ImageSet(
+        images, torch.from_numpy(data.target.astype(np.int64)), classes, "digits", "scikit-learn digits, 8x8 grey",
+        mirror_safe=False,
+    )
+    return _part_without_test_split(whole, split)
+
+
+def _fit(images: Tensor, image_size: int | None) -> Tensor:
+    if image_size is None or images.shape[2:] == (image_size, image_size):
+        return images
+    whole = ImageSet(images, torch.zeros(len(images), dtype=torch.int64), ("any",), "resizing")
+    return from_pixels(np.stack([to_pixels(square(whole.open(index), image_size)) for index in range(len(whole))]))
+
+
+def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
+    kept, tested = held_out_indices(whole.targets, fraction=TEST_FRACTION, seed=_TEST_SEED)
+    note = f"{whole.note}; no test split of its own: {len(tested)} of {len(whole)} images held out for it, by class"
+    return replace(whole.subset(kept if split == "train" else tested), note=note)
+
+
+def _from_files(name: str, split: SplitName, labelled: Labelled, reading: Reading) -> ImageSet:
+    encoded = EncodedImages(labelled.items, reading.channels or 3)
+    images = decode_if_small(encoded, reading.image_size, reading.memory_limit)
+    note = labelled.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
+    whole = ImageSet(images, torch.tensor(labelled.targets, dtype=torch.int64), labelled.classes, name, note)
+    return whole if labelled.has_test_split else _part_without_test_split(whole, split)
+
+
+def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:
+    name = source.removeprefix(_TORCHVISION)
+    maker = getattr(torchvision.datasets, name, None)
+    if not (inspect.isclass(maker) and issubclass(maker, torchvision.datasets.VisionDataset)):
+        raise ValueError(f"data source {source!r}: torchvision.datasets has no data set {name!r} (names are case-sensitive)")
+    data, has_test_split = _open_torchvision(maker, name, split, reading)
+    pairs = [data[index] for index in range(len(data))]
+    targets = torch.tensor([int(target) for _, target in pairs], dtype=torch.int64)
+    images = _stack([image for image, _ in pairs], source, reading)
+    names: Sequence[str] = getattr(data, "classes", None) or [str(index) for index in range(int(targets.max()) + 1)]
+    whole = ImageSet(
+        images, targets, tuple(str(name) for name in names), source, f"torchvision {name}",
+        mirror_safe=name not in _MIRROR_CHANGES_CLASS,
+    )
+    return whole if has_test_split else _part_without_test_split(whole, split)
+
+
+def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, reading: Reading) -> tuple[Any, bool]:
+    parameters = inspect.signature(maker).parameters
+    arguments: dict[str, Any] = {"root": str(reading.root)}
+    if "download" in parameters:
+        arguments["download"] = reading.download
+    if "train" in parameters:
+        arguments["train"] = split == "train"
+    elif "split" in parameters:
+        arguments["split"] = split
+    try:
+        return maker(**arguments), "train" in parameters or "split" in parameters
+    except (RuntimeError, FileNotFoundError, ValueError) as error:
+        raise ValueError(
+            f"torchvision could not open {name} under {str(reading.root)!r}: {error} Put the files there, or allow the "
+            "download (download: true)."
+        ) from error
+
+
+def _stack(images: list[Any], source: str, reading: Reading) -> Tensor:
+    channels = reading.channels or (1 if images[0].mode == "L" else 3)
+    converted = [image.convert("L" if channels == 1 else "RGB") for image in images]
+    if reading.image_size is not None:
+        converted = [square(image, reading.image_size) for image in converted]
+    sizes = {image.size for image in converted}
+    if len(sizes) > 1:
+        raise ValueError(f"data source {source!r}: its images differ in size; give image_size to bring them to one")
+    return from_pixels(np.stack([to_pixels(image) for image in converted]))

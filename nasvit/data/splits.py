@@ -1,0 +1,133 @@
+"""A held-out part of a data set: drawn once by seed, every class in proportion, and written down."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from nasvit.data.images import ImageSet
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SplitRecord:
+    """What identifies a split: written beside the results, compared when a run goes on.
+
+    Args:
+        source: name of the data set that was split.
+        seed: the seed it was drawn with.
+        train: number of images kept for training.
+        held_out: number of images held out.
+        held_out_per_class: number of held-out images of every class.
+        train_sha256: hash of the sorted training indices (little-endian int64).
+        held_out_sha256: hash of the sorted held-out indices.
+    """
+
+    source: str
+    seed: int
+    train: int
+    held_out: int
+    held_out_per_class: tuple[int, ...]
+    train_sha256: str
+    held_out_sha256: str
+
+    def to_json(self) -> dict[str, object]:
+        """The record as plain JSON values."""
+        return {**asdict(self), "held_out_per_class": list(self.held_out_per_class)}
+
+    def check(self, written: Mapping[str, object]) -> None:
+        """Compare with the record of an earlier run.
+
+        Raises:
+            ValueError: naming the fields that differ.
+        """
+        now = self.to_json()
+        different = [f"{name}: was {written.get(name)!r}, is {now[name]!r}" for name in now if written.get(name) != now[name]]
+        if different:
+            raise ValueError(
+                "the held-out split is not the one this run began with; " + "; ".join(different)
+                + ". Start a new run folder, or give the data set and seed of the old one."
+            )
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """All that training and search may see: there is no test split in it.
+
+    Args:
+        train: images the weights are trained on.
+        validation: held-out images that candidates are compared on.
+        record: how the two were split.
+    """
+
+    train: ImageSet
+    validation: ImageSet
+    record: SplitRecord
+
+
+def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split indices in two, every class in proportion.
+
+    Args:
+        targets: int64 (N,), class indices.
+        fraction: share of the images to hold out, between 0 and 1.
+        seed: equal seeds give equal splits.
+
+    Returns:
+        The kept and the held-out indices, both sorted.
+
+    Raises:
+        ValueError: if the fraction is not between 0 and 1, a class has one image only, or there are fewer images to
+            hold out (or to keep) than classes.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction {fraction} to hold out: must lie between 0 and 1")
+    labels = targets.numpy()
+    present, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        raise ValueError(
+            f"class index {int(present[counts.argmin()])} has one image only: a class needs two to be on both sides of "
+            "a split. Add images or leave the class out."
+        )
+    held = round(fraction * len(labels))
+    if min(held, len(labels) - held) < len(present):
+        raise ValueError(
+            f"fraction {fraction} of {len(labels)} images holds out {held}: both sides need at least one image of each "
+            f"of {len(present)} classes"
+        )
+    keep, out = train_test_split(np.arange(len(labels)), test_size=held, random_state=seed, stratify=labels)
+    return np.sort(keep).astype(np.int64), np.sort(out).astype(np.int64)
+
+
+def hold_out(images: ImageSet, *, fraction: float = 0.1, seed: int = 0) -> SearchData:
+    """Hold a validation split out of the training images.
+
+    Args:
+        images: the training split of a source.
+        fraction: share of it to hold out, between 0 and 1.
+        seed: equal seeds give equal splits.
+    """
+    keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed)
+    validation = images.subset(out)
+    per_class = np.bincount(validation.targets.numpy(), minlength=len(images.classes))
+    record = SplitRecord(
+        source=images.name,
+        seed=seed,
+        train=len(keep),
+        held_out=len(out),
+        held_out_per_class=tuple(int(count) for count in per_class),
+        train_sha256=_hash(keep),
+        held_out_sha256=_hash(out),
+    )
+    return SearchData(train=images.subset(keep), validation=validation, record=record)
+
+
+def _hash(indices: Indices) -> str:
+    return hashlib.sha256(np.ascontiguousarray(indices, dtype="<i8").tobytes()).hexdigest()

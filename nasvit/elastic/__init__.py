@@ -1,0 +1,36 @@
+"""Elastic layers: they own the largest tensors and give plain layers of any size that share them."""
+
+from nasvit.elastic.attention import ElasticAttention, ElasticRelativePositionBias, ElasticTalkingHeads
+from nasvit.elastic.base import Elastic, SharedParameter, is_live
+from nasvit.elastic.batch_norm import ElasticBatchNorm2d, ElasticSwitchableBatchNorm2d
+from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
+from nasvit.elastic.conv_norm import ElasticConvNorm
+from nasvit.elastic.head import ElasticHead
+from nasvit.elastic.layer_norm import ElasticLayerNorm
+from nasvit.elastic.linear import ElasticLinear
+from nasvit.elastic.mbconv import ElasticMBConv
+from nasvit.elastic.mlp import ElasticMlp
+from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
+from nasvit.elastic.transformer import ElasticTransformerBlock, SwitchableScale
+
+__all__ = [
+    "Elastic",
+    "ElasticAttention",
+    "ElasticBatchNorm2d",
+    "ElasticConv2d",
+    "ElasticConvNorm",
+    "ElasticDepthwiseConv2d",
+    "ElasticHead",
+    "ElasticLayerNorm",
+    "ElasticLinear",
+    "ElasticMBConv",
+    "ElasticMlp",
+    "ElasticRelativePositionBias",
+    "ElasticSqueezeExcite",
+    "ElasticSwitchableBatchNorm2d",
+    "ElasticTalkingHeads",
+    "ElasticTransformerBlock",
+    "SharedParameter",
+    "SwitchableScale",
+    "is_live",
+]

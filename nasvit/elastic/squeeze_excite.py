@@ -1,0 +1,35 @@
+"""Squeeze-and-excite of many widths in one memory."""
+
+from __future__ import annotations
+
+from nasvit.elastic.base import Elastic, shared
+from nasvit.elastic.conv import ElasticConv2d
+from nasvit.layers.activation import activation
+from nasvit.layers.squeeze_excite import SqueezeExcite
+
+
+class ElasticSqueezeExcite(Elastic):
+    """Squeeze-and-excite of many widths.
+
+    Args:
+        channels: channels of the widest one.
+        squeezed: squeezed channels of the widest one.
+        act: activation between the two convolutions.
+        gate: what makes weights of the result.
+    """
+
+    def __init__(self, channels: int, squeezed: int, *, act: str = "relu", gate: str = "hard_sigmoid") -> None:
+        super().__init__()
+        self.reduce = ElasticConv2d(channels, squeezed, bias=True)
+        self.expand = ElasticConv2d(squeezed, channels, bias=True)
+        self.act, self.gate = act, gate
+
+    @shared
+    def at(self, channels: int, squeezed: int) -> SqueezeExcite:
+        """Return the plain layer for so many channels, squeezed to so many.
+
+        Raises:
+            ValueError: if this layer holds no such size.
+        """
+        reduce, expand = self.reduce.at(channels, squeezed), self.expand.at(squeezed, channels)
+        return SqueezeExcite(reduce, expand, activation(self.act), activation(self.gate))

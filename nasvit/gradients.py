@@ -1,0 +1,112 @@
+"""All gradients of a supernet in one flat buffer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+ROW = 64  # numbers a row; parameters start on a row of their own, so sums per parameter are sums of whole rows
+
+
+class FlatGradients:
+    """One buffer that holds the gradients of many parameters as views.
+
+    Every parameter starts on a new row of 64 numbers, so that norms, inner products and scalings per parameter are
+    a few calls on a ``(rows, 64)`` matrix, and one all-reduce serves all.
+
+    Args:
+        parameters: the parameters, all of one dtype and device. Gradients that they have are kept.
+
+    Raises:
+        ValueError: if there are none, or their dtypes or devices differ.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        self.parameters = list(parameters)
+        kinds = {(parameter.dtype, parameter.device) for parameter in self.parameters}
+        if len(kinds) != 1:
+            found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none at all"
+            raise ValueError(f"flat gradients need parameters of one dtype and device, found {found}")
+        dtype, device = kinds.pop()
+        counts = [-(-parameter.numel() // ROW) for parameter in self.parameters]
+        self.rows = torch.zeros(sum(counts), ROW, dtype=dtype, device=device)
+        self.owner = torch.repeat_interleave(torch.tensor(counts, device=device), output_size=sum(counts))
+        self.views: list[Tensor] = []
+        start = 0
+        for parameter, count in zip(self.parameters, counts, strict=True):
+            flat = self.rows.view(-1)
+            view = flat.as_strided(parameter.shape, parameter.stride(), start * ROW)
+            if parameter.grad is not None:
+                view.copy_(parameter.grad)
+            parameter.grad = view
+            self.views.append(view)
+            start += count
+
+    def intact(self) -> bool:
+        """Return whether every parameter's gradient is still its slice of the buffer."""
+        return all(parameter.grad is view for parameter, view in zip(self.parameters, self.views, strict=True))
+
+    def check(self) -> None:
+        """Raise if a gradient is not its slice of the buffer.
+
+        Raises:
+            RuntimeError: as after ``optimizer.zero_grad()``, which sets gradients to None.
+        """
+        if not self.intact():
+            raise RuntimeError(
+                "a gradient of the supernet is not its slice of the gradient buffer any more, so nothing would be "
+                "learned; use supernet.zero_grad() instead of optimizer.zero_grad() "
+                "(or optimizer.zero_grad(set_to_none=False))"
+            )
+
+    def zero_(self) -> None:
+        """Set all gradients to zero."""
+        self.rows.zero_()
+
+    def norm(self) -> Tensor:
+        """Return the L2 norm of all gradients together."""
+        return torch.linalg.vector_norm(self.rows)
+
+    def clip_(self, largest_norm: float) -> Tensor:
+        """Scale all gradients so that their norm is at most ``largest_norm``; return the norm before."""
+        norm = self.norm()
+        self.rows.mul_((largest_norm / (norm + 1e-6)).clamp(max=1.0))
+        return norm
+
+    def all_reduce(self, rows: Tensor | None = None) -> None:
+        """Average over all processes, in one message, these rows (the gradients if left out)."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rows = self.rows if rows is None else rows
+            torch.distributed.all_reduce(rows)
+            rows.div_(torch.distributed.get_world_size())
+
+    def sums(self, rows: Tensor, groups: Tensor | None = None, count: int | None = None) -> Tensor:
+        """Sum rows over each parameter.
+
+        Args:
+            rows: shape ``(rows, 64)``.
+            groups: the group of each parameter, to sum over groups of parameters instead; int64.
+            count: how many groups there are.
+
+        Returns:
+            Shape ``(parameters,)`` or ``(count,)``.
+        """
+        owner = self.owner if groups is None else groups[self.owner]
+        size = len(self.parameters) if count is None else count
+        return rows.new_zeros(size).index_add_(0, owner, rows.sum(1))
+
+
+def group_by_layer(names: Sequence[str]) -> tuple[list[str], Tensor]:
+    """Group parameter names by the layer that owns them.
+
+    Args:
+        names: full parameter names such as ``stem.conv.weight``.
+
+    Returns:
+        The layers' names in order, and for every parameter the number of its layer (int64).
+    """
+    layers: dict[str, int] = {}
+    numbers = [layers.setdefault(name.rpartition(".")[0], len(layers)) for name in names]
+    return list(layers), torch.tensor(numbers)

@@ -1,0 +1,188 @@
+"""Importing released checkpoints: other people's names and formats become ours, and nothing in a file is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nasvit.importing.checkpoints import LoadedTensor, Tensors, Weights, plain_name, read_weights
+from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit
+from nasvit.importing.families import Family
+from nasvit.importing.pickles import CheckpointError
+from nasvit.importing.sources import SOURCES, family_of
+
+__all__ = [
+    "SOURCES",
+    "CheckpointError",
+    "ImportReport",
+    "LayoutError",
+    "import_checkpoint",
+    "import_tensors",
+    "load_imported",
+    "released_layout",
+]
+
+_METADATA = "nasvit"
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Args:
+        source: the family.
+        checkpoint: the file that was read.
+        out: the file that was written.
+        part: where in the checkpoint the weights were, as ``model_ema``.
+        classes: classes of the classifier.
+        tensors: how many tensors were written.
+        numbers: how many numbers they hold.
+        unused: released tensors that the release never computes with, left out.
+        resized: position tables that were resized from another window.
+        filled: tensors this file has not, filled with a constant that changes nothing.
+    """
+
+    source: str
+    checkpoint: Path
+    out: Path
+    part: str
+    classes: int
+    tensors: int
+    numbers: int
+    unused: tuple[str, ...]
+    resized: tuple[str, ...]
+    filled: tuple[str, ...]
+
+    def __str__(self) -> str:
+        part = f" (its {self.part})" if self.part else ""
+        lines = [
+            f"imported {self.checkpoint}{part} as {self.source}: "
+            f"{self.tensors} tensors, {self.numbers:,} numbers, {self.classes} classes -> {self.out}"
+        ]
+        if self.unused:
+            lines.append(f"left out {len(self.unused)} tensors that the release stores and never computes with")
+        if self.resized:
+            lines.append(f"resized {len(self.resized)} position tables: {', '.join(self.resized)}")
+        if self.filled:
+            lines.append(f"not in the file and neutral: {', '.join(self.filled)}")
+        return "\n".join(lines)
+
+
+def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
+    """Read a released checkpoint and write it as a safetensors file with our names.
+
+    Nothing in the file is executed. Every tensor's name and shape is checked against the family's layout first.
+
+    Args:
+        source: the family; one of :data:`SOURCES`.
+        checkpoint: a file of ``torch.save`` (today's or the old format) or of safetensors. Averaged weights
+            (``model_ema``) are taken where there are some.
+        out: the file to write.
+
+    Raises:
+        ValueError: if the source is unknown.
+        CheckpointError: if the file is damaged or would run code.
+        LayoutError: if the weights do not fit; it lists what is missing, unexpected or of the wrong shape.
+    """
+    family = family_of(source)
+    weights = read_weights(Path(checkpoint), released_layout(source))
+    converted = _convert_or_guess(family, weights.tensors)
+    metadata = {_METADATA: json.dumps({"source": source, "classes": converted.classes})}
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, out, metadata)
+    return _report(source, Path(checkpoint), Path(out), weights, converted)
+
+
+def import_tensors(source: str, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Build our network of a family from released tensors in memory.
+
+    Args:
+        source: the family; one of :data:`SOURCES`.
+        tensors: the release's state dict.
+
+    Returns:
+        Our network in the tensors' values, float32, with stored batch-norm statistics, in evaluation mode.
+
+    Raises:
+        LayoutError: if the tensors do not fit.
+    """
+    family = family_of(source)
+    named = {plain_name(name): LoadedTensor(tensor) for name, tensor in tensors.items()}
+    converted = _convert_or_guess(family, named)
+    return _network(family, converted.classes, converted.state)
+
+
+def load_imported(path: Path) -> nn.Module:
+    """Build the network of a file that :func:`import_checkpoint` wrote.
+
+    Raises:
+        ValueError: if the file is none of those.
+    """
+    with safe_open(path, "pt") as file:
+        metadata = (file.metadata() or {}).get(_METADATA)
+    if metadata is None:
+        raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
+    about = json.loads(metadata)
+    return _network(family_of(about["source"]), about["classes"], load_file(path))
+
+
+def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of the tensors that a release computes with.
+
+    Raises:
+        ValueError: if the source is unknown.
+    """
+    family = family_of(source)
+    with torch.device("meta"):
+        return {entry.released: entry.shape for entry in family.entries(family.build(classes))}
+
+
+def _network(family: Family, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
+    with torch.device("meta"):
+        network = family.build(classes)
+    network.load_state_dict(dict(state), strict=True, assign=True)
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network.eval()
+
+
+def _convert_or_guess(family: Family, tensors: Tensors) -> Converted:
+    """Convert; where the tensors do not fit but are those of another family, say so."""
+    try:
+        return convert(family, tensors)
+    except LayoutError as error:
+        hint = _other_source(family, tensors)
+        raise LayoutError(family.title, error.missing, error.unexpected, error.misshapen, hint) from None
+
+
+def _other_source(family: Family, tensors: Tensors) -> str:
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for source, other in SOURCES.items():
+        if other is not family:
+            with torch.device("meta"):
+                entries = list(other.entries(other.build(other.classes(shapes))))
+            if find_misfit(other, entries, shapes) is None:
+                return f"; they are of another family and fit {source!r}"
+    return ""
+
+
+def _report(source: str, checkpoint: Path, out: Path, weights: Weights, converted: Converted) -> ImportReport:
+    return ImportReport(
+        source=source,
+        checkpoint=checkpoint,
+        out=out,
+        part=weights.part,
+        classes=converted.classes,
+        tensors=len(converted.state),
+        numbers=sum(tensor.numel() for tensor in converted.state.values()),
+        unused=tuple(converted.unused),
+        resized=tuple(converted.resized),
+        filled=tuple(converted.filled),
+    )

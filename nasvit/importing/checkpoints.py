@@ -1,0 +1,103 @@
+"""Find the weights in a checkpoint file, however it wraps them."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from nasvit.importing.pickles import CheckpointError, StoredTensor, read_pickled
+
+_PREFIXES = ("module.", "_orig_mod.")
+_DEEPEST = 4
+
+
+class LoadedTensor:
+    """A tensor already in memory, with the face of a :class:`StoredTensor`."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = tensor
+        self.shape = tuple(tensor.shape)
+
+    def load(self) -> Tensor:
+        """Return the tensor."""
+        return self._tensor
+
+
+Tensors = Mapping[str, "StoredTensor | LoadedTensor"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights found in a file.
+
+    Args:
+        part: where in the file they were, as ``model_ema``; empty if the file holds nothing else.
+        tensors: tensors by name, without the prefixes of wrappers such as DistributedDataParallel.
+    """
+
+    part: str
+    tensors: Tensors
+
+
+def read_weights(path: Path, known: Container[str]) -> Weights:
+    """Read the weights of a checkpoint file.
+
+    A file may hold several state dicts. Averaged weights (``model_ema``) go before others, as in the releases'
+    own loaders; among equals the one with the most known names is taken.
+
+    Args:
+        path: a file of ``torch.save`` or a ``.safetensors`` file.
+        known: names of the tensors that are looked for.
+
+    Raises:
+        CheckpointError: if the file cannot be read, or holds no state dict.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    found = [Weights("", _read_safetensors(path))] if path.suffix == ".safetensors" else list(_state_dicts(path))
+    if not found:
+        raise CheckpointError(f"{path.name} holds no state dict (names with tensors); save the model's state_dict()")
+
+    def rank(weights: Weights) -> tuple[bool, bool, int]:
+        matches = sum(name in known for name in weights.tensors)
+        return matches > 0, "ema" in weights.part.lower(), matches or len(weights.tensors)
+
+    return max(found, key=rank)
+
+
+def plain_name(name: str) -> str:
+    """Return a tensor's name without the prefixes that wrappers add."""
+    for prefix in _PREFIXES:
+        while name.startswith(prefix):
+            name = name.removeprefix(prefix)
+    return name
+
+
+def _state_dicts(path: Path) -> Iterator[Weights]:
+    yield from _walk("", read_pickled(path), _DEEPEST)
+
+
+def _walk(part: str, content: Any, depth: int) -> Iterator[Weights]:
+    if not isinstance(content, Mapping) or depth == 0:
+        return
+    named = {plain_name(name): value for name, value in content.items() if isinstance(name, str)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, StoredTensor)}
+    if tensors:
+        yield Weights(part, tensors)
+    for name, value in named.items():
+        if "optim" not in name.lower():
+            yield from _walk(f"{part}.{name}" if part else name, value, depth - 1)
+
+
+def _read_safetensors(path: Path) -> Tensors:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return {plain_name(name): LoadedTensor(tensor) for name, tensor in load_file(path).items()}
+    except SafetensorError as error:
+        raise CheckpointError(f"{path.name} is no safetensors file, or truncated or damaged ({error})") from None

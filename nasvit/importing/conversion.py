@@ -1,0 +1,131 @@
+"""From released tensors to ours: every name and shape is checked before anything is used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from nasvit.importing.checkpoints import Tensors
+from nasvit.importing.families import Entry, Family
+from nasvit.importing.pickles import CheckpointError
+
+_SHOWN = 12
+
+
+class LayoutError(CheckpointError):
+    """Tensors that do not fit the layout of a family.
+
+    Args:
+        title: the family.
+        missing: names that the family needs.
+        unexpected: names that it does not know.
+        misshapen: names with the shape found and the shape needed.
+        hint: what the file may be instead.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        missing: Sequence[str],
+        unexpected: Sequence[str],
+        misshapen: Sequence[tuple[str, tuple[int, ...], tuple[int, ...]]],
+        hint: str = "",
+    ) -> None:
+        self.missing, self.unexpected, self.misshapen = list(missing), list(unexpected), list(misshapen)
+        shapes = [f"{name}: {_size(found)} instead of {_size(needed)}" for name, found, needed in misshapen]
+        parts = [_listing("missing", missing), _listing("unexpected", unexpected), _listing("of the wrong shape", shapes)]
+        super().__init__(f"the weights do not fit {title}{hint}\n" + "\n".join(part for part in parts if part))
+
+
+@dataclass(frozen=True)
+class Converted:
+    """Weights with our names.
+
+    Args:
+        classes: number of classes of the classifier.
+        state: our state dict.
+        unused: released names that the release stores but never computes with.
+        resized: our names of position tables that were resized from another window.
+        filled: our names of tensors that this file does not have and that were filled with constants.
+    """
+
+    classes: int
+    state: dict[str, Tensor]
+    unused: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    filled: list[str] = field(default_factory=list)
+
+
+def convert(family: Family, tensors: Tensors) -> Converted:
+    """Bring released tensors under our names and shapes.
+
+    Raises:
+        LayoutError: listing everything that is missing, unexpected or of the wrong shape.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    classes = family.classes(shapes)
+    with torch.device("meta"):
+        network = family.build(classes)
+    entries = list(family.entries(network))
+    misfit = find_misfit(family, entries, shapes)
+    if misfit is not None:
+        raise misfit
+    unused = [name for name in tensors if family.is_unused(name)]
+    converted = Converted(classes, {}, unused)
+    sizes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    for entry in entries:
+        converted.state[entry.ours] = _convert(entry, tensors, converted).reshape(sizes[entry.ours])
+    return converted
+
+
+def find_misfit(
+    family: Family, entries: Sequence[Entry], shapes: Mapping[str, tuple[int, ...]], hint: str = ""
+) -> LayoutError | None:
+    """Compare names and shapes with a family's layout; return what is wrong, or None."""
+    known = {entry.released for entry in entries}
+    missing = [entry.released for entry in entries if entry.released not in shapes and not entry.optional]
+    unexpected = [name for name in shapes if name not in known and not family.is_unused(name)]
+    misshapen = [
+        (entry.released, shapes[entry.released], entry.shape)
+        for entry in entries
+        if entry.released in shapes and not _fits(entry, shapes[entry.released])
+    ]
+    if missing or unexpected or misshapen:
+        return LayoutError(family.title, missing, unexpected, misshapen, hint)
+    return None
+
+
+
+
+def _fits(entry: Entry, shape: tuple[int, ...]) -> bool:
+    if shape == entry.shape:
+        return True
+    return entry.resize is not None and entry.resize(torch.zeros(shape), entry.shape) is not None
+
+
+def _convert(entry: Entry, tensors: Tensors, converted: Converted) -> Tensor:
+    if entry.released not in tensors:
+        converted.filled.append(entry.ours)
+        return torch.full(entry.shape, entry.fill)
+    tensor = tensors[entry.released].load()
+    if tuple(tensor.shape) == entry.shape:
+        return tensor if entry.rows is None else tensor[: entry.rows]
+    assert entry.resize is not None
+    resized = entry.resize(tensor, entry.shape)
+    assert resized is not None
+    converted.resized.append(entry.ours)
+    return resized
+
+
+def _listing(kind: str, names: Sequence[str]) -> str:
+    if not names:
+        return ""
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"  {len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,76 @@
+"""Families of released networks: how the release names its tensors, and which network of ours holds them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+Rename = Callable[[nn.Module], "Iterable[Entry]"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a release.
+
+    Args:
+        released: its name in the release.
+        ours: its name in our network's state dict.
+        shape: its shape in the release; ours may be another one of as many numbers.
+        optional: whether the release has files without it.
+        resize: turns a tensor of another shape into one of this shape, or returns None if it cannot.
+        fill: what an absent optional tensor is filled with.
+        rows: how many leading rows ours has; the release never computes with the others. None: all.
+    """
+
+    released: str
+    ours: str
+    shape: tuple[int, ...]
+    optional: bool = False
+    resize: Callable[[Tensor, tuple[int, ...]], Tensor | None] | None = None
+    fill: float = 0.0
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of released checkpoint.
+
+    Args:
+        source: the name by which users ask for it.
+        title: what it is, with its origin.
+        build: makes our network for a number of classes, with stored batch-norm statistics.
+        entries: lists the tensors of the release for that network.
+        unused: patterns of released names that the release stores but never computes with.
+        classifier: released name of the classifier's bias, which tells the number of classes.
+    """
+
+    source: str
+    title: str
+    build: Callable[[int], nn.Module]
+    entries: Rename
+    unused: tuple[str, ...] = ()
+    classifier: str = ""
+
+    def is_unused(self, name: str) -> bool:
+        """Return whether the release stores this tensor without computing with it."""
+        return any(re.fullmatch(pattern, name) for pattern in self.unused)
+
+    def classes(self, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        """Return the number of classes that a checkpoint's classifier has, 1000 if it has none."""
+        weight, bias = (shapes.get(f"{self.classifier}.{part}", ()) for part in ("weight", "bias"))
+        return bias[0] if len(bias) == 1 and weight[:1] == bias and bias[0] > 0 else 1000
+
+
+def renamed(name: str, renames: Mapping[str, str]) -> str:
+    """Replace the beginning of a name.
+
+    Raises:
+        ValueError: if no rename fits.
+    """
+    for ours, released in renames.items():
+        if name.startswith(ours):
+            return released + name.removeprefix(ours)
+    raise ValueError(f"no released name is known for {name!r}")

@@ -1,0 +1,160 @@
+"""Names of the released slimmable, universally slimmable and AutoSlim networks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import nn
+
+from nasvit.importing.families import Entry, Family
+from nasvit.networks import Block, ChannelPlan, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
+from nasvit.networks import Family as NetworkFamily
+from nasvit.slimmable.network import NormKind, SlimmableNetwork, Width
+
+
+def family(source: str, title: str, build: Callable[[int], SlimmableNetwork]) -> Family:
+    """Return the released form of a slimmable network.
+
+    Args:
+        source: the name by which users ask for it.
+        title: what it is.
+        build: makes the network for a number of classes.
+    """
+
+    def with_statistics(classes: int) -> nn.Module:
+        network = build(classes)
+        network.reset_statistics()
+        return network
+
+    return Family(source, title, with_statistics, entries, classifier="classifier.0")
+
+
+def entries(network: nn.Module) -> Iterator[Entry]:
+    """List the tensors of a slimmable network by their released names; a released one may fill several of ours."""
+    assert isinstance(network, SlimmableNetwork)
+    own_statistics = _keys_of_statistics(network)
+    for name, tensor in network.state_dict().items():
+        yield Entry(released_name(network, name, own_statistics), name, tuple(tensor.shape))
+
+
+def _keys_of_statistics(network: SlimmableNetwork) -> dict[str, int]:
+    return {plan.key: number for number, plan in enumerate(network.plans)}
+
+
+def released_name(network: SlimmableNetwork, name: str, switch_of: dict[str, int]) -> str:
+    """Return the released name of a tensor of ours.
+
+    Args:
+        network: the network.
+        name: name in its state dict.
+        switch_of: the number of the switch of every plan's key.
+
+    Raises:
+        ValueError: if the release has none.
+    """
+    found = re.fullmatch(r"(.*)\.(conv|norm|classifier)\.(.*)", name)
+    if found is None:
+        raise ValueError(f"no released name is known for {name!r}")
+    unit, layer, rest = found.groups()
+    if layer == "classifier":
+        return f"classifier.0.{rest}"
+    convolution = _convolution(network.family, unit)
+    if layer == "conv":
+        return f"{convolution}.{rest}"
+    before, _, place = convolution.rpartition(".")
+    norm = f"{before}.{int(place) + 1}"
+    rest = re.sub(r"^switches\.", "bn.", rest)
+    statistics = re.fullmatch(r"statistics\.(\w+)\.(.*)", rest)
+    if statistics is None:
+        return f"{norm}.{rest}"
+    in_tail = unit.startswith("head.") and network.family.head.fixed  # one plain batch norm for all widths
+    return f"{norm}.{statistics[2]}" if in_tail else f"{norm}.bn.{switch_of[statistics[1]]}.{statistics[2]}"
+
+
+def _convolution(networks: NetworkFamily, unit: str) -> str:
+    """Return the released name of the convolution of one of our units."""
+    grouped = networks.stem.groups > 1
+    first = 0 if grouped else 1
+    if unit.startswith("stem."):
+        group = re.search(r"groups\.(\d+)$", unit)
+        return f"head_{group[1]}.0" if group else "features.0.0"
+    if unit.startswith("head."):
+        return f"features.{first + len(list(networks.blocks()))}.0"
+    found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.*)", unit)
+    if found is None:
+        raise ValueError(f"no released name is known for {unit!r}")
+    stage, place, layer = int(found[1]), int(found[2]), found[3]
+    number = first + sum(len(blocks) for blocks in networks.stages[:stage]) + place
+    return f"features.{number}.{_in_block(networks.stages[stage][place], layer)}"
+
+
+def _in_block(block: Block, layer: str) -> str:
+    if block.kind == "shuffle":
+        part, _, group = layer.partition(".groups.")
+        return "b.1" if part == "depthwise" else f"{'a' if part == 'squeeze' else 'c'}_{group}.0"
+    if block.kind == "inverted":
+        order = ("expand", "depthwise", "project") if block.widens else ("depthwise", "project")
+        return f"body.{3 * order.index(layer)}"
+    return "shortcut.0" if layer == "shortcut" else f"body.{3 * int(layer.removeprefix('body.'))}"
+
+
+def _published(
+    source: str, title: str, networks: NetworkFamily, widths: Sequence[Width], norm: NormKind = "switchable"
+) -> Family:
+    return family(source, title, lambda classes: SlimmableNetwork(networks, widths, classes, norm=norm))
+
+
+_QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+FAMILIES = (
+    _published("s_mobilenet_v1", "slimmable MobileNet v1 (Yu et al., 2019)", mobilenet_v1(), _QUARTERS),
+    _published("s_mobilenet_v2", "slimmable MobileNet v2 (Yu et al., 2019)", mobilenet_v2(), (0.35, 0.5, 0.75, 1.0)),
+    _published("s_resnet50", "slimmable ResNet-50 (Yu et al., 2019)", resnet(50), _QUARTERS),
+    _published("s_shufflenet", "slimmable ShuffleNet v1 (Yu et al., 2019)", shufflenet_v1(), (0.5, 1.0, 2.0)),
+    _published(
+        "us_mobilenet_v1",
+        "universally slimmable MobileNet v1 (Yu and Huang, 2019)",
+        mobilenet_v1(),
+        tuple(round(0.25 + 0.025 * step, 3) for step in range(31)),
+        "universal",
+    ),
+    _published(
+        "us_mobilenet_v2",
+        "universally slimmable MobileNet v2 (Yu and Huang, 2019)",
+        mobilenet_v2(),
+        tuple(round(0.35 + 0.025 * step, 3) for step in range(27)),
+        "universal",
+    ),
+)
+"""Released networks with the widths of their configurations."""
+
+
+def released_plan(networks: NetworkFamily, numbers: Sequence[int]) -> ChannelPlan:
+    """Read a channel list of a released AutoSlim configuration.
+
+    It repeats the channels out at the beginning of every stage of a ResNet, and ends with the number of classes.
+
+    Args:
+        networks: the family it is for.
+        numbers: the list.
+
+    Raises:
+        ValueError: if its length is not right, or a repeated number differs.
+    """
+    residual = any(block.kind == "bottleneck" for block in networks.blocks())
+    stages = [len(stage) for stage in networks.stages] if residual else []
+    rest = list(numbers)
+    chosen = rest[:1]
+    del rest[:1]
+    for count in stages:
+        repeated, decided = rest[0], rest[1 : 1 + 3 * count]
+        if repeated != decided[2]:
+            raise ValueError(f"{networks.name}: a stage of {decided[2]} channels out starts with {repeated}")
+        chosen += decided
+        del rest[: 1 + 3 * count]
+    expected = len(networks.decisions())
+    chosen += rest[: expected - len(chosen)]
+    if len(chosen) != expected or len(numbers) not in (expected + len(stages), expected + len(stages) + 1):
+        raise ValueError(f"{networks.name}: the channel list has {len(numbers)} entries, not {expected + len(stages) + 1}")
+    return ChannelPlan(tuple(chosen))

@@ -1,0 +1,73 @@
+"""Batch norm whose statistics belong to the network it stands in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """``nn.BatchNorm2d`` that trains on batch statistics and refuses to evaluate before it has stored ones.
+
+    It starts without stored statistics (``running_mean is None``). :func:`nasvit.calibrate` gives it some, or
+    :meth:`track_statistics` makes it follow the batches of ordinary training.
+
+    Args:
+        num_features: channels.
+        eps: added to the variance.
+
+    Shape:
+        ``(batch, num_features, height, width) -> (batch, num_features, height, width)``
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__(num_features, eps=eps, track_running_stats=False)
+        self.synced = False
+
+    def track_statistics(self, momentum: float | None = 0.1) -> None:
+        """Store statistics from now on (mean 0, variance 1 until the first batch), as ``nn.BatchNorm2d`` does."""
+        like = {"device": self.weight.device, "dtype": self.weight.dtype}
+        self.momentum, self.track_running_stats = momentum, True
+        self.running_mean = torch.zeros(self.num_features, **like)
+        self.running_var = torch.ones(self.num_features, **like)
+        self.num_batches_tracked = torch.zeros((), dtype=torch.long, device=self.weight.device)
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and self.synced:
+            return self._forward_synced(input)
+        if not self.training and self.running_mean is None:
+            raise RuntimeError(
+                "this network has no batch-norm statistics of its own yet, and those of another subnet would be wrong; "
+                "call nasvit.calibrate(network, batches) before evaluating it"
+            )
+        return super().forward(input)
+
+    def _forward_synced(self, x: Tensor) -> Tensor:
+        """Normalize by the statistics of the joined batch of all processes (equal shards)."""
+        from torch.distributed.nn.functional import all_reduce
+
+        moments = torch.stack([x.mean((0, 2, 3)), (x * x).mean((0, 2, 3))])
+        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
+        variance = square - mean * mean
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        if self.running_mean is not None and self.running_var is not None:
+            count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+            self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
+        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_features}, eps={self.eps}"
+
+
+def sync_batch_norm(network: nn.Module, synced: bool = True) -> None:
+    """Let every batch norm of ``network`` use the joined batch of all processes while training."""
+    for module in network.modules():
+        if isinstance(module, BatchNorm2d):
+            module.synced = synced

@@ -1,0 +1,212 @@
+"""Network families as data: what kinds of blocks stand where, before any width is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, Literal, TypeVar
+
+from nasvit.networks.plan import ChannelPlan, make_divisible
+
+BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle"]
+T = TypeVar("T")
+HIDDEN_LAYERS: dict[BlockKind, int] = {"inverted": 1, "bottleneck": 2, "basic": 1, "shuffle": 1}
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block.
+
+    Args:
+        kind: "inverted": widen, convolve each channel, narrow (MobileNetV2; at ``expand=1`` nothing is widened).
+            "bottleneck", "basic": the two blocks of ResNet. "shuffle": the grouped block of ShuffleNet v1.
+        out_channels: channels out at width 1.
+        stride: stride, in pixels.
+        kernel_size: side of the middle kernel, in pixels.
+        expand: hidden channels of an inverted block over its channels in.
+        hidden: hidden channels at width 1, where they are no multiple of the channels in.
+        act: name of the activation.
+        out_act: name of the activation after the last layer of an inverted block, or None.
+        squeeze_excite: whether an inverted block has a gate on its hidden channels.
+        groups: groups of a shuffle block.
+        split_input: whether each group of a shuffle block's first layer gets its share of the input or all of it.
+        shortcut: whether the block adds its input; None: if it keeps size and, at every width, channels.
+    """
+
+    kind: BlockKind
+    out_channels: int
+    stride: int = 1
+    kernel_size: int = 3
+    expand: float = 1
+    hidden: int | None = None
+    act: str = "relu6"
+    out_act: str | None = None
+    squeeze_excite: bool = False
+    groups: int = 1
+    split_input: bool = True
+    shortcut: bool | None = None
+
+    @property
+    def widens(self) -> bool:
+        """Whether the hidden channels of this block are a decision of their own."""
+        return self.kind != "inverted" or self.expand != 1 or self.hidden is not None
+
+    @property
+    def decisions(self) -> int:
+        """How many entries of a channel plan belong to this block; the last is its channels out."""
+        return 1 + (HIDDEN_LAYERS[self.kind] if self.widens else 0)
+
+
+@dataclass(frozen=True)
+class Stem:
+    """First layers: a convolution and perhaps max-pooling.
+
+    Args:
+        channels: channels out at width 1.
+        kernel_size: side of the kernel, in pixels.
+        stride: stride, in pixels.
+        act: name of the activation.
+        pool: side of the max-pooled squares (stride 2), or None.
+        pool_padding: padding of the max-pooling, in pixels.
+        groups: the channels out come from so many convolutions (each group of the blocks then keeps its own first).
+    """
+
+    channels: int
+    kernel_size: int = 3
+    stride: int = 2
+    act: str = "relu6"
+    pool: int | None = None
+    pool_padding: int = 1
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """Last layers.
+
+    Args:
+        channels: channels of a 1x1 convolution before pooling, or None for none.
+        mix: channels of a 1x1 convolution after pooling, or None for none.
+        act: name of their activation.
+        fixed: the channels stay at widths below 1, and one batch norm serves all switches.
+    """
+
+    channels: int | None = None
+    mix: int | None = None
+    act: str = "relu6"
+    fixed: bool = False
+
+    @property
+    def decisions(self) -> int:
+        """How many entries of a channel plan belong to the head."""
+        return (self.channels is not None) + (self.mix is not None)
+
+
+@dataclass(frozen=True)
+class Parts(Generic[T]):
+    """Something for every decision of a plan, sorted by where it belongs."""
+
+    stem: T
+    stages: tuple[tuple[tuple[T, ...], ...], ...]
+    head: tuple[T, ...]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A network family: everything but the width.
+
+    Args:
+        name: its name.
+        source: where it was published.
+        stem: first layers.
+        stages: blocks of every stage.
+        head: last layers.
+        divisor: channels at other widths are rounded to multiples of it (:func:`make_divisible`); 0: rounded down.
+        resolution: side of the images it was made for, in pixels.
+    """
+
+    name: str
+    source: str
+    stem: Stem
+    stages: tuple[tuple[Block, ...], ...]
+    head: Head = Head()
+    divisor: int = 8
+    resolution: int = 224
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield all blocks in order."""
+        for stage in self.stages:
+            yield from stage
+
+    def decisions(self) -> tuple[str, ...]:
+        """Name every entry of a channel plan."""
+        names = ["stem"]
+        for number, stage in enumerate(self.stages):
+            for place, block in enumerate(stage):
+                hidden = [f"stages.{number}.{place}.hidden{i}" for i in range(block.decisions - 1)]
+                names += [*hidden, f"stages.{number}.{place}.out"]
+        return (*names, *(["head"] if self.head.channels else []), *(["mix"] if self.head.mix else []))
+
+    def split(self, values: Sequence[T]) -> Parts[T]:
+        """Sort one value a decision by where it belongs.
+
+        Raises:
+            ValueError: if there are too many or too few.
+        """
+        expected = len(self.decisions())
+        if len(values) != expected:
+            raise ValueError(f"{self.name}: a channel plan has {expected} entries, got {len(values)}")
+        rest = iter(values)
+        stem = next(rest)
+        stages = tuple(tuple(tuple(next(rest) for _ in range(b.decisions)) for b in stage) for stage in self.stages)
+        return Parts(stem, stages, tuple(rest))
+
+    def scaled(self, channels: float, width: float) -> int:
+        """Return ``channels`` times ``width``, rounded as this family rounds."""
+        return make_divisible(channels * width, self.divisor) if self.divisor else int(channels * width)
+
+    def plan(self, width: float = 1.0) -> ChannelPlan:
+        """Return the channels of every layer at one width.
+
+        Args:
+            width: width multiplier.
+
+        Raises:
+            ValueError: if a layer would have no channels.
+        """
+        if width <= 0:
+            raise ValueError(f"{self.name}: width={width}; legal: numbers above 0")
+        channels = self.scaled(self.stem.channels, width)
+        chosen = [channels]
+        for block in self.blocks():
+            out = self.scaled(block.out_channels, width)
+            chosen += [*self._hidden(block, channels, out, width), out]
+            channels = out
+        fixed = self.head.fixed and width <= 1
+        for most in (self.head.channels, self.head.mix):
+            if most is not None:
+                chosen.append(most if fixed else self.scaled(most, width))
+        return ChannelPlan(tuple(chosen))
+
+    def _hidden(self, block: Block, in_channels: int, out_channels: int, width: float) -> list[int]:
+        if not block.widens:
+            return []
+        if block.kind in ("bottleneck", "shuffle"):
+            return [out_channels // 4] * HIDDEN_LAYERS[block.kind]
+        if block.kind == "basic":
+            return [out_channels]
+        if block.hidden is not None:
+            return [self.scaled(block.hidden, width) if width != 1 else block.hidden]
+        return [round(in_channels * block.expand)]
+
+    def for_small_images(self) -> Family:
+        """Return the form for 32x32 images: the stem keeps the size, and so does the next layer that would halve it."""
+        stem = replace(self.stem, stride=1, pool=None, kernel_size=3)
+        if self.stem.pool is not None:
+            return replace(self, stem=stem, resolution=32)
+        stages, halved = [], False
+        for stage in self.stages:
+            if not halved and stage[0].stride == 2:
+                stage, halved = (replace(stage[0], stride=1), *stage[1:]), True
+            stages.append(stage)
+        return replace(self, stem=stem, stages=tuple(stages), resolution=32)

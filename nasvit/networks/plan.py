@@ -1,0 +1,59 @@
+"""The channels of every layer of a network, as one frozen value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ChannelPlan:
+    """How many channels every layer of a network has that may choose.
+
+    The order is that of the network: stem, the hidden and outgoing channels of every block, head
+    (:meth:`nasvit.networks.Family.decisions` names them).
+
+    Args:
+        channels: one number a decision.
+
+    Raises:
+        ValueError: if a number is no whole number above zero.
+    """
+
+    channels: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        for number, channels in enumerate(self.channels):
+            if not isinstance(channels, int) or channels < 1:
+                raise ValueError(f"channel plan: entry {number} is {channels!r}; legal: whole numbers from 1")
+
+    @property
+    def key(self) -> str:
+        """A short stable name of this plan, for file names and state dicts."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_json(self) -> str:
+        """Return the plan as JSON text."""
+        return json.dumps({"channels": self.channels}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ChannelPlan:
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            ValueError: if the text is no such JSON.
+        """
+        try:
+            return cls(tuple(json.loads(text)["channels"]))
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(f'channel plan: {text[:60]!r} is not of the form {{"channels":[...]}}') from error
+
+
+def make_divisible(value: float, divisor: int) -> int:
+    """Round to the nearest multiple of ``divisor``, but never down by more than a tenth.
+
+    Source: Howard et al., MobileNets (2017), released code.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded

@@ -1,0 +1,165 @@
+"""The simple front of the search: one call from a genome to a recommended candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
+from nasvit.search.genetic import evolve
+from predictors.accuracy import Predictor
+from predictors.arrays import Codes, Floats, Mask, Proxies, as_codes
+from predictors.ensemble import Ensemble
+from predictors.pool import Constraint, distinct
+from search_spaces.genome import Genome
+
+Evaluate = Callable[[Codes], ArrayLike]
+"""Codes ``(n, d)`` -> scores ``(n,)``, higher is better; NaN where an evaluation failed."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a search spends its evaluations.
+
+    Args:
+        engine: how candidates are proposed.
+        early_batch: candidates evaluated between two fits of the predictor, up to 50 evaluations.
+        late_batch: likewise, after 50.
+        repeats: evaluations kept for evaluating the best few again at the end (the predictor learns from repeats).
+        top: candidates recommended, and those that share the repeats.
+    """
+
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    early_batch: int = 5
+    late_batch: int = 10
+    repeats: int = 0
+    top: int = 5
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found.
+
+    Args:
+        codes: every evaluated candidate in order, ``(n, d)``.
+        scores: what its evaluation returned, ``(n,)``; NaN where it failed.
+        best: the recommended candidate, ``(d,)``: highest posterior mean among the evaluated.
+        top: the recommended few, best first, with mean and spread.
+        predictor: fitted on everything.
+        constraint: genome and limits, for further questions.
+    """
+
+    codes: Codes
+    scores: NDArray[np.float64]
+    best: NDArray[np.uint8]
+    top: Recommendation
+    predictor: Predictor
+    constraint: Constraint
+
+    def imagine(
+        self,
+        count: int,
+        rng: np.random.Generator,
+        *,
+        feasible: Callable[[Codes], Mask] | None = None,
+        violation: Callable[[Codes], Floats] | None = None,
+    ) -> Recommendation:
+        """Return the best predicted candidates, evaluated or not, also under other limits (a multi-use predictor).
+
+        Args:
+            count: candidates wanted.
+            rng: source of randomness.
+            feasible: other limits as a mask; None with ``violation`` None keeps the limits of the search.
+            violation: other limits as amounts, which lets candidates be repaired.
+        """
+        constraint = self.constraint
+        if feasible is not None or violation is not None:
+            constraint = Constraint(constraint.genome, feasible, violation, constraint.canonical, constraint.anchors)
+        pool = distinct(np.concatenate([constraint.sample(4096, rng), constraint.clean(self.codes)]))
+        mean, _ = self.predictor.predict(pool)
+        parents = pool[np.argsort(-mean, kind="stable")[:64]]
+        found = evolve(constraint, parents, lambda codes: self.predictor.predict(codes)[0], rng, population=256)[:count]
+        return Recommendation(found, *self.predictor.predict(found))
+
+
+def search(
+    genome: Genome,
+    evaluate: Evaluate,
+    *,
+    budget: int,
+    rng: np.random.Generator,
+    feasible: Callable[[Codes], Mask] | None = None,
+    violation: Callable[[Codes], Floats] | None = None,
+    canonical: Callable[[Codes], Codes] | None = None,
+    proxies: Proxies | None = None,
+    predictor: Predictor | None = None,
+    anchors: Codes | None = None,
+    known: tuple[ArrayLike, ArrayLike] | None = None,
+    settings: SearchSettings | None = None,
+    on_batch: Callable[[SearchEngine], None] | None = None,
+) -> SearchResult:
+    """Find the candidate of highest expected score with at most ``budget`` evaluations.
+
+    Args:
+        genome: the decisions; architecture, recipe, or both.
+        evaluate: what a candidate scores; it is called with a batch of distinct feasible candidates.
+        budget: evaluations, those in ``known`` included.
+        rng: source of all randomness.
+        feasible: hard limits, codes -> mask; None allows everything.
+        violation: hard limits, codes -> how far from feasible (0 = feasible); needed where feasible candidates are
+            rare. One of ``feasible`` and ``violation`` is enough.
+        canonical: codes -> codes with one form per network, so that none is paid for twice.
+        proxies: free features (log MACs, log parameters, ...) for the predictor.
+        predictor: default :class:`predictors.ensemble.Ensemble`.
+        anchors: candidates known to be feasible.
+        known: codes and scores evaluated before: a resumed or continued search.
+        settings: batch sizes and how candidates are proposed.
+        on_batch: called after every batch, for example to save ``engine.codes`` and ``engine.scores``.
+
+    Raises:
+        ValueError: if no candidate meets the limits, before anything is evaluated.
+    """
+    chosen = settings or SearchSettings()
+    constraint = Constraint(genome, feasible, violation, canonical or genome.canonical, anchors)
+    engine = SearchEngine(constraint, predictor or Ensemble(genome, proxies), rng, chosen.engine)
+    if known is not None and len(as_codes(known[0])):
+        engine.tell(*known)
+    drive(engine, evaluate, budget - chosen.repeats, chosen, on_batch)
+    _repeat(engine, evaluate, budget, chosen)
+    top = engine.recommend(chosen.top)
+    return SearchResult(engine.codes, engine.scores, top.codes[0], top, engine.predictor, constraint)
+
+
+def drive(
+    engine: SearchEngine,
+    evaluate: Evaluate,
+    until: int,
+    settings: SearchSettings,
+    on_batch: Callable[[SearchEngine], None] | None = None,
+) -> None:
+    """Go on asking, evaluating and telling until ``until`` evaluations are told, or no candidate is left."""
+    while (missing := until - len(engine.codes)) > 0:
+        proposed = engine.ask(min(missing, _batch(settings, len(engine.codes))))
+        if not len(proposed):
+            break
+        engine.tell(proposed, evaluate(proposed))
+        if on_batch is not None:
+            on_batch(engine)
+
+
+def _batch(settings: SearchSettings, evaluated: int) -> int:
+    if evaluated < settings.engine.start:
+        return settings.engine.start - evaluated
+    return settings.early_batch if evaluated < 50 else settings.late_batch
+
+
+def _repeat(engine: SearchEngine, evaluate: Evaluate, budget: int, settings: SearchSettings) -> None:
+    """Spend what is kept for repeats on the recommended few, in rounds, best first."""
+    left = min(settings.repeats, budget - len(engine.codes))
+    while left > 0:
+        codes = engine.recommend(min(settings.top, left)).codes
+        engine.tell(codes, evaluate(codes))
+        left -= len(codes)

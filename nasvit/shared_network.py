@@ -1,0 +1,93 @@
+"""What every network that shares its weights among many subnets does, whatever its family."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.calibration import calibrate
+from nasvit.elastic.base import Elastic
+from nasvit.gradients import FlatGradients
+
+N = TypeVar("N", bound=nn.Module)
+
+
+class SharedNetwork(Elastic):
+    """Base of whole networks with shared weights: supernets, slimmable and augmented networks.
+
+    A family defines ``at(...)``, which returns a subnet as a plain network of views, and calls :meth:`bind` there.
+    This base keeps all gradients in one buffer that those views look into.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._gradients: FlatGradients | None = None
+
+    @property
+    def gradients(self) -> FlatGradients:
+        """All gradients as one buffer."""
+        self.bind()
+        assert self._gradients is not None, "a network with shared weights has at least one parameter that trains"
+        return self._gradients
+
+    def bind(self) -> None:
+        """Lay the gradient buffer out, unless it is there; views made before are dropped."""
+        if self._gradients is None:
+            self._bind()
+
+    def _bind(self) -> None:
+        self.forget()
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if trained:
+            self._gradients = FlatGradients(trained)
+
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        """Set all gradients to zero in place.
+
+        Raises:
+            ValueError: for ``set_to_none=True``, which would cut every subnet off from its gradients.
+        """
+        if set_to_none:
+            super().zero_grad(set_to_none)
+        if self._gradients is None or not self._gradients.intact():
+            self._bind()
+        self.gradients.zero_()
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let every step of ``optimizer`` first check that the gradients are still this network's."""
+        optimizer.register_step_pre_hook(lambda *_: self.gradients.check())
+
+    def forget(self) -> None:
+        """Drop the cached views and the gradient buffer; both are made again when they are needed."""
+        super().forget()
+        self._gradients = None
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load tensors as ``nn.Module.load_state_dict`` does; live subnets made before ``assign=True`` are cut off."""
+        result = super().load_state_dict(state_dict, strict=strict, assign=assign)
+        if assign:
+            self.forget()
+        return result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_gradients": None}
+
+
+def independent(subnet: N, calibration: Iterable[Tensor] | None = None) -> N:
+    """Return a compact copy of a live subnet that shares nothing with its supernet.
+
+    Args:
+        subnet: what ``at`` returned.
+        calibration: batches of images to take batch-norm statistics from, before the copy is made.
+    """
+    if calibration is not None:
+        calibrate(subnet, calibration)
+    network = copy.deepcopy(subnet)
+    for module in network.modules():
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = None if buffer is None else buffer.clone()
+    return network

@@ -1,0 +1,199 @@
+"""Checkpoints that a kill cannot spoil: written aside, then put in place; the ones before are kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+State = dict[str, Any]
+
+_GOOD = "good.pt"
+_PLAIN = (str, int, float, bool, type(None), torch.Tensor)
+_UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read from a checkpoint file.
+
+    Args:
+        step: optimizer steps done when it was written.
+        state: the content.
+        path: the file.
+    """
+
+    step: int
+    state: State
+    path: Path
+
+
+class Checkpoints:
+    """The checkpoints of one run, in a folder of their own: the last ones, and the last that was good.
+
+    Args:
+        folder: made if it does not exist.
+        keep: how many of the last checkpoints stay, at least 2 so that there is one to fall back to.
+
+    Raises:
+        ValueError: if ``keep`` is below 2.
+    """
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        if keep < 2:
+            raise ValueError(f"keep {keep} checkpoints: at least 2, the last and one to fall back to")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._keep = keep
+
+    def save(self, step: int, state: State, *, good: bool = True) -> Path:
+        """Write a checkpoint. Killed in the middle, it leaves those before untouched.
+
+        Args:
+            step: optimizer steps done.
+            state: tensors, numbers, texts, None, and dicts, lists and tuples of such.
+            good: whether training was healthy here, so that a collapse later may go back to this step.
+
+        Raises:
+            ValueError: if the state has anything else in it; the message says where.
+        """
+        _check_plain(state, "state")
+        path = self._folder / f"step-{step:09d}.pt"
+        _write(path, {"step": step, "state": state})
+        if good:
+            _put_in_place(path, self._folder / _GOOD)
+        for old in self._files()[: -self._keep]:
+            old.unlink()
+        return path
+
+    def load_last(self) -> Checkpoint | None:
+        """Read the newest checkpoint that can be read, warning of every newer one that cannot; None if there is none.
+
+        Raises:
+            ValueError: if there are checkpoints and none can be read.
+        """
+        good = self._folder / _GOOD
+        return self._load_first([*reversed(self._files()), *([good] if good.exists() else [])])
+
+    def load_good(self) -> Checkpoint | None:
+        """Read the last good checkpoint; None if there is none.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        good = self._folder / _GOOD
+        return self._load_first([good] if good.exists() else [])
+
+    def forget_after(self, step: int) -> None:
+        """Remove checkpoints of later steps, after going back to ``step``."""
+        for path in self._files():
+            if int(path.stem.removeprefix("step-")) > step:
+                path.unlink()
+
+    def _files(self) -> list[Path]:
+        return sorted(self._folder.glob("step-*.pt"))
+
+    def _load_first(self, paths: list[Path]) -> Checkpoint | None:
+        for path in paths:
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                return Checkpoint(content["step"], content["state"], path)
+            except _UNREADABLE as error:
+                warnings.warn(f"checkpoint {path} cannot be read ({error}); falling back to the one before", stacklevel=3)
+        if paths:
+            raise ValueError(f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning")
+        return None
+
+
+def random_state(generators: Mapping[str, np.random.Generator] | None = None) -> State:
+    """The state of torch's global generators and of named numpy ones, ready for a checkpoint.
+
+    Args:
+        generators: numpy generators that training goes on to draw from.
+    """
+    state: State = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    # As text: the states hold integers of 128 bits.
+    named = (generators or {}).items()
+    return {**state, "numpy": {name: json.dumps(each.bit_generator.state, default=_as_list) for name, each in named}}
+
+
+def set_random_state(state: State, generators: Mapping[str, np.random.Generator] | None = None) -> None:
+    """Put generators into the state ``random_state`` gave.
+
+    Args:
+        state: what was saved.
+        generators: the same names as when it was saved.
+
+    Raises:
+        ValueError: if the names differ.
+    """
+    named = dict(generators or {})
+    if set(named) != set(state["numpy"]):
+        raise ValueError(f"random generators {sorted(named)}: the checkpoint has {sorted(state['numpy'])}")
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    for name, each in named.items():
+        each.bit_generator.state = json.loads(state["numpy"][name])
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    raise TypeError(f"cannot write a random state with {type(value).__name__} in it")
+
+
+def _write(path: Path, content: State) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    _sync_folder(path.parent)
+
+
+def _put_in_place(source: Path, target: Path) -> None:
+    temporary = target.with_name(target.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(source, temporary)  # A second name for the same file costs no space.
+    except OSError:
+        shutil.copyfile(source, temporary)
+    os.replace(temporary, target)
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows cannot open folders.
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            _check_plain(key, f"a key of {where}")
+            _check_plain(each, f"{where}[{key!r}]")
+    elif isinstance(value, (list, tuple)):
+        for index, each in enumerate(value):
+            _check_plain(each, f"{where}[{index}]")
+    elif type(value) not in _PLAIN and not isinstance(value, torch.Tensor):
+        raise ValueError(
+            f"checkpoint: {where} is a {type(value).__name__}; legal are tensors, numbers, texts, None, and dicts, lists and "
+            "tuples of them, so that reading a checkpoint cannot run code"
+        )

@@ -1,0 +1,98 @@
+"""Notice when training falls apart: the loss jumps back to chance level, or is not a number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """What was noticed.
+
+    Args:
+        step: the step whose loss made it sure.
+        reason: one sentence for the log.
+    """
+
+    step: int
+    reason: str
+
+
+class CollapseDetector:
+    """Watches the loss of the largest subnet.
+
+    Large supernets were seen to fall to chance accuracy in the middle of training, as if initialised anew, and not to
+    recover. The median of the last losses is compared with the loss of guessing, so one bad batch is no collapse, nor is a
+    start that has not learned yet.
+
+    Args:
+        chance_loss: loss of a guess, the logarithm of the number of classes.
+        window: number of last losses the median is taken of.
+        learned: the network has learned once the median is below this share of ``chance_loss``.
+        collapsed: it has collapsed when the median is above this share of it again.
+
+    Raises:
+        ValueError: if the values are out of their ranges.
+    """
+
+    def __init__(self, chance_loss: float, *, window: int = 20, learned: float = 0.8, collapsed: float = 0.95) -> None:
+        if not (chance_loss > 0 and window >= 1 and 0 < learned < collapsed):
+            raise ValueError(
+                f"chance_loss {chance_loss}, window {window}, learned {learned}, collapsed {collapsed}: need "
+                "chance_loss > 0, window >= 1 and 0 < learned < collapsed"
+            )
+        self._chance_loss = chance_loss
+        self._window = window
+        self._learned_share = learned
+        self._collapsed_share = collapsed
+        self._losses: list[float] = []
+        self._has_learned = False
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last losses show no sign of trouble, so that a checkpoint of now is worth going back to."""
+        if not self._has_learned or not self._losses:
+            return True
+        return median(self._losses) < self._learned_share * self._chance_loss
+
+    def update(self, step: int, loss: float) -> Collapse | None:
+        """Take in the loss of a step.
+
+        Args:
+            step: optimizer steps done.
+            loss: of the largest subnet, a cross entropy.
+
+        Returns:
+            What was noticed; None if all is well. After a collapse, load the state of the checkpoint gone back to, or
+            ``reset``.
+        """
+        if not math.isfinite(loss):
+            return Collapse(step, f"the loss of the largest subnet is {loss} at step {step}")
+        self._losses = [*self._losses, loss][-self._window :]
+        if len(self._losses) < self._window:
+            return None
+        middle = median(self._losses)
+        self._has_learned = self._has_learned or middle < self._learned_share * self._chance_loss
+        if self._has_learned and middle > self._collapsed_share * self._chance_loss:
+            return Collapse(
+                step,
+                f"the loss of the largest subnet is back at chance level at step {step}: median of the last {self._window} "
+                f"is {middle:.3f}, guessing gives {self._chance_loss:.3f}",
+            )
+        return None
+
+    def reset(self) -> None:
+        """Forget the last losses, keep that the network had learned."""
+        self._losses = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to notice the same."""
+        return {"losses": list(self._losses), "has_learned": self._has_learned}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` gave."""
+        self._losses = [float(loss) for loss in state["losses"]]
+        self._has_learned = bool(state["has_learned"])

@@ -1,0 +1,134 @@
+"""What to do where the largest subnet and the others pull the shared weights apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from nasvit.gradients import FlatGradients, group_by_layer
+
+FAINT = 1e-12  # a gradient of a smaller norm is rounding noise, and its sign says nothing
+DEAD = ("key.bias", "mix_logits.bias")  # softmax is shift invariant: their true gradient is zero, what is there is noise
+
+
+@dataclass(frozen=True)
+class ConflictReport:
+    """How gradients met in one step. Tensors stay on the device until somebody reads them.
+
+    Args:
+        conflicting: for every group (layer or parameter) whether the two gradients had a negative inner product.
+        compared: for every group whether both gradients were there to compare.
+        subnet_norm: norm of the sum of the subnets' gradients before clipping.
+    """
+
+    conflicting: Tensor
+    compared: Tensor
+    subnet_norm: Tensor
+
+    @property
+    def share(self) -> Tensor:
+        """Share of the compared groups that were in conflict."""
+        return self.conflicting.sum() / self.compared.sum().clamp(min=1)
+
+
+class ConflictPolicy(Protocol):
+    """Sees the gradients of a step after the largest subnet, and again after all the others."""
+
+    def after_largest(self, gradients: FlatGradients) -> None:
+        """The buffer holds the gradient of the largest subnet alone."""
+
+    def combine(self, gradients: FlatGradients) -> ConflictReport | None:
+        """The buffer holds what came since; leave in it what the optimizer shall use."""
+
+
+class Sum:
+    """Add all gradients; no measuring, no copy.
+
+    Args:
+        clip: largest norm of the sum; None: no clipping.
+    """
+
+    def __init__(self, clip: float | None = None) -> None:
+        self.clip = clip
+
+    def after_largest(self, gradients: FlatGradients) -> None:
+        """Nothing: the others add to the same buffer."""
+
+    def combine(self, gradients: FlatGradients) -> ConflictReport | None:
+        """Clip the sum."""
+        gradients.all_reduce()
+        if self.clip is not None:
+            gradients.clip_(self.clip)
+        return None
+
+
+class Project:
+    """Take out of the largest subnet's gradient what works against the others.
+
+    With ``g_m`` the largest subnet's gradient and ``g_s`` the (clipped) sum of the others', every group with a
+    negative inner product gets ``g_s + g_m - (<g_m, g_s> / |g_s|^2) g_s``, so the others have priority; the
+    coefficient is capped.
+
+    Source: Gong et al., NASViT (2022), section 3, https://openreview.net/forum?id=Qaw16njk6L; released code for the
+    cap of 2, the clipping of the subnets' part alone, and groups of one parameter tensor.
+
+    Args:
+        names: the full name of every parameter of the gradient buffer, in its order.
+        per: a group is a ``"tensor"`` (as released) or a ``"layer"`` (all parameters of one module).
+        clip: largest norm of the subnets' summed gradient; None: no clipping.
+        cap: largest coefficient.
+        project: False measures conflicts only and leaves the sum (the released code's first 100 epochs).
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        per: Literal["tensor", "layer"] = "tensor",
+        clip: float | None = 1.0,
+        cap: float = 2.0,
+        project: bool = True,
+    ) -> None:
+        self.clip, self.cap, self.project = clip, cap, project
+        self.group_names, groups = group_by_layer(names) if per == "layer" else (list(names), torch.arange(len(names)))
+        self._groups = groups
+        self._alive = torch.tensor([not name.endswith(DEAD) for name in self.group_names])
+        self._largest: Tensor | None = None
+
+    def after_largest(self, gradients: FlatGradients) -> None:
+        """Put the largest subnet's gradient aside and start the others from zero."""
+        if self._largest is None or self._largest.shape != gradients.rows.shape:
+            self._largest = torch.empty_like(gradients.rows)
+        self._largest.copy_(gradients.rows)
+        gradients.zero_()
+
+    def combine(self, gradients: FlatGradients) -> ConflictReport:
+        """Clip the subnets' part, project the largest subnet's, and add the two in the buffer.
+
+        Raises:
+            RuntimeError: without :meth:`after_largest` in the same step.
+        """
+        largest, subnets = self._largest, gradients.rows
+        if largest is None:
+            raise RuntimeError("combine() needs after_largest() in the same step")
+        gradients.all_reduce(largest)
+        gradients.all_reduce(subnets)
+        subnet_norm = gradients.norm() if self.clip is None else gradients.clip_(self.clip)
+
+        inner, square, largest_square = (
+            self._sums(gradients, product) for product in (subnets * largest, subnets * subnets, largest * largest)
+        )
+        compared = (square >= FAINT**2) & (largest_square >= FAINT**2) & self._alive.to(square.device)
+        if self.project:
+            weight = 1 + (-inner / (square + 1e-6)).clamp(0, self.cap)
+            subnets.mul_(weight[self._groups.to(inner.device)[gradients.owner]][:, None])
+        subnets.add_(largest)
+        return ConflictReport((inner < 0) & compared, compared, subnet_norm)
+
+    def _sums(self, gradients: FlatGradients, rows: Tensor) -> Tensor:
+        groups = self._groups.to(rows.device)
+        return gradients.sums(rows, groups, len(self.group_names))

@@ -1,0 +1,201 @@
+"""Losses that make a student follow a teacher, finite wherever the logits are.
+
+Every loss here is called as ``loss(student_logits, teacher_logits)`` with logits (B, classes), and gives a scalar, the mean
+over the batch. No gradient flows to the teacher. Half-precision logits are computed in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class DistillationLoss(Protocol):
+    """What a training step asks of a distillation loss."""
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Mean loss over the batch, of logits (B, classes) each."""
+        ...
+
+
+@dataclass(frozen=True)
+class AlphaDivergence:
+    """Alpha-divergence between teacher p and student q, with clipped importance ratios.
+
+    With r = p / q the divergence is ``mean over q of f(r)``, ``f(r) = (w - 1) / (alpha (alpha - 1))``, w = r**alpha clipped to
+    at most ``clip``. Limits: alpha 1 is the Kullback-Leibler divergence KL(p || q), never clipped, alpha 0 is KL(q || p) with
+    r itself clipped.
+
+    The value returned is a surrogate that has the gradient of the divergence and not its value: it may be negative, and is
+    not 0 where both agree (``divergence`` is the value to log). It is computed from log-probabilities, so a probability
+    that underflows does no harm.
+
+    Args:
+        alpha: negative ones punish a student that is sure where the teacher is not, positive ones the reverse.
+        clip: largest importance weight, > 0.
+
+    Raises:
+        ValueError: if the clip is not positive.
+
+    Source: Wang et al., AlphaNet (ICML 2021), https://arxiv.org/abs/2102.07954, section 4.
+    """
+
+    alpha: float
+    clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_positive("clip", self.clip)
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Mean surrogate over the batch; see the module."""
+        return self.surrogate(*_log_probabilities(student_logits, teacher_logits)).mean()
+
+    def divergence(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
+        """The divergence of every sample (B,), without gradient.
+
+        Args:
+            log_student: log-probabilities (B, classes).
+            log_teacher: log-probabilities (B, classes).
+        """
+        log_q, log_p = log_student.detach(), log_teacher.detach()
+        if self.alpha == 1:
+            return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+        if self.alpha == 0:
+            return -(log_q.exp() * self._log_weight(log_q, log_p, 1.0)).sum(dim=1)
+        weight = self._log_weight(log_q, log_p, self.alpha).exp()
+        return (log_q.exp() * (weight - 1)).sum(dim=1) / (self.alpha * (self.alpha - 1))
+
+    def surrogate(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
+        """A value of every sample (B,) with the gradient of the divergence.
+
+        Args:
+            log_student: log-probabilities (B, classes), gradient flows through them.
+            log_teacher: log-probabilities (B, classes).
+        """
+        return -(self._gradient_weight(log_student.detach(), log_teacher.detach()) * log_student).sum(dim=1)
+
+    def _gradient_weight(self, log_q: Tensor, log_p: Tensor) -> Tensor:
+        if self.alpha == 1:
+            return log_p.exp()
+        if self.alpha == 0:
+            return log_q.exp() * (self._log_weight(log_q, log_p, 1.0) - 1)
+        weight = self._log_weight(log_q, log_p, self.alpha).exp()
+        return log_q.exp() * (weight / self.alpha + 1 / (self.alpha * (self.alpha - 1)))
+
+    def _log_weight(self, log_q: Tensor, log_p: Tensor, power: float) -> Tensor:
+        return (power * (log_p - log_q)).clamp(max=math.log(self.clip))
+
+
+@dataclass(frozen=True)
+class AdaptiveAlphaDivergence:
+    """For every sample the larger of two alpha-divergences: the student is punished for what it does worst.
+
+    As for ``AlphaDivergence`` the value is a surrogate for the gradient.
+
+    Args:
+        alpha_min: alpha of the first divergence.
+        alpha_max: alpha of the second divergence; taken where the two are equal.
+        clip: largest importance weight, > 0.
+
+    Raises:
+        ValueError: if the clip is not positive or the alphas are not in order.
+
+    Source: Wang et al., AlphaNet (ICML 2021), https://arxiv.org/abs/2102.07954, section 4.
+    """
+
+    alpha_min: float = -1.0
+    alpha_max: float = 1.0
+    clip: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_positive("clip", self.clip)
+        if not self.alpha_min < self.alpha_max:
+            raise ValueError(f"alpha_min {self.alpha_min} must be below alpha_max {self.alpha_max}")
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Mean surrogate over the batch; see the module."""
+        return self.surrogate(*_log_probabilities(student_logits, teacher_logits)).mean()
+
+    def surrogate(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
+        """The surrogate of every sample (B,), of log-probabilities (B, classes)."""
+        low, high = AlphaDivergence(self.alpha_min, self.clip), AlphaDivergence(self.alpha_max, self.clip)
+        low_is_larger = low.divergence(log_student, log_teacher) > high.divergence(log_student, log_teacher)
+        return torch.where(low_is_larger, low.surrogate(log_student, log_teacher), high.surrogate(log_student, log_teacher))
+
+
+@dataclass(frozen=True)
+class KLDivergence:
+    """Kullback-Leibler divergence KL(teacher || student); its gradient is that of cross entropy with soft labels.
+
+    Args:
+        temperature: both logits are divided by it, and the loss multiplied by its square to keep the size of gradients.
+
+    Raises:
+        ValueError: if the temperature is not positive.
+
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), https://arxiv.org/abs/1503.02531, section 2.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_positive("temperature", self.temperature)
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Mean divergence over the batch; see the module."""
+        log_q, log_p = _log_probabilities(student_logits / self.temperature, teacher_logits / self.temperature)
+        return F.kl_div(log_q, log_p, log_target=True, reduction="batchmean") * self.temperature**2
+
+
+@dataclass(frozen=True)
+class SoftTargetCrossEntropy:
+    """Cross entropy with the teacher's probabilities as labels: KL divergence plus the teacher's entropy."""
+
+    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """Mean loss over the batch; see the module."""
+        return self.of_probabilities(student_logits, _at_least_float32(teacher_logits.detach()).softmax(dim=1))
+
+    def of_probabilities(self, student_logits: Tensor, probabilities: Tensor) -> Tensor:
+        """Mean loss where the teacher's probabilities (B, classes) are known, as from ``teacher_probabilities``."""
+        return F.cross_entropy(_at_least_float32(student_logits), probabilities.detach())
+
+
+def teacher_probabilities(logits: Sequence[Tensor], *, temperature: float = 1.0) -> Tensor:
+    """Mean class probabilities of several teachers.
+
+    Args:
+        logits: (B, classes) of every teacher.
+        temperature: logits are divided by it; NASViT sharpens its two teachers with 1/5.
+
+    Returns:
+        Probabilities (B, classes), without gradient.
+
+    Raises:
+        ValueError: if there is no teacher or the temperature is not positive.
+    """
+    _check_positive("temperature", temperature)
+    if not logits:
+        raise ValueError("teacher_probabilities needs the logits of one teacher at least")
+    return torch.stack([_at_least_float32(each.detach() / temperature).softmax(dim=1) for each in logits]).mean(dim=0)
+
+
+def _log_probabilities(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
+    if student_logits.shape != teacher_logits.shape:
+        raise ValueError(f"student logits {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: must agree")
+    log_q = F.log_softmax(_at_least_float32(student_logits), dim=1)
+    return log_q, F.log_softmax(_at_least_float32(teacher_logits.detach()), dim=1)
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} {value}: must be positive")

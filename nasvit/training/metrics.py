@@ -1,0 +1,125 @@
+"""Numbers of a run as one JSON object a line, the same after a kill and resume as without."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+WALL_CLOCK = ("seconds", "images_per_second")
+"""Fields that measure this machine at this time, so differ between two runs of the same thing."""
+
+Record = dict[str, Any]
+
+
+class Metrics:
+    """Appends records to a JSONL file; every record is on disk before training goes on.
+
+    Args:
+        path: the file; its folder is made.
+        resume_step: go on after this step: later records, which the killed run wrote and this run will write again, are
+            removed. None starts the file anew.
+        tensorboard: folder of TensorBoard event files to mirror the numbers to; None for none.
+
+    Raises:
+        ImportError: if a mirror is asked for and tensorboard is not installed.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int | None = None, tensorboard: Path | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_until(path, resume_step)
+        self._file: IO[str] = path.open("a", encoding="utf-8")
+        self._mirror = None if tensorboard is None else _open_tensorboard(tensorboard, resume_step)
+
+    def append(self, step: int, values: Mapping[str, Any]) -> None:
+        """Write one record.
+
+        Args:
+            step: optimizer steps done.
+            values: JSON values; numbers that are not finite are written as text, which ``read_metrics`` turns back.
+
+        Raises:
+            ValueError: if ``values`` has a ``step`` of its own.
+        """
+        if "step" in values:
+            raise ValueError("metrics: 'step' is the field of the step itself; name the value otherwise")
+        line = json.dumps({"step": step, **{name: _written(value) for name, value in values.items()}}, allow_nan=False)
+        self._file.write(line + "\n")
+        self._file.flush()
+        if self._mirror is not None:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._mirror.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Close the file and the mirror."""
+        self._file.close()
+        if self._mirror is not None:
+            self._mirror.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def read_metrics(path: Path, *, wall_clock: bool = True) -> list[Record]:
+    """Read all whole records; a last line that a kill cut off is left out.
+
+    Args:
+        path: a file ``Metrics`` wrote.
+        wall_clock: keep the fields in ``WALL_CLOCK``; without them equal runs have equal records.
+
+    Raises:
+        ValueError: if a line other than the last is not a JSON object.
+    """
+    records = []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
+        kept = {name: _read(value) for name, value in record.items() if wall_clock or name not in WALL_CLOCK}
+        records.append(kept)
+    return records
+
+
+def _keep_until(path: Path, step: int | None) -> None:
+    if not path.exists():
+        return
+    records = [] if step is None else [record for record in read_metrics(path) if record["step"] <= step]
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps({name: _written(value) for name, value in record.items()}, allow_nan=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("Infinity" if value > 0 else "-Infinity")
+    return value
+
+
+def _read(value: Any) -> Any:
+    return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
+
+
+def _open_tensorboard(folder: Path, resume_step: int | None) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError("mirroring metrics needs tensorboard, which is not installed: pip install 'nasvit[track]'") from error
+    purge = None if resume_step is None else resume_step + 1
+    return SummaryWriter(str(folder), purge_step=purge)

@@ -1,0 +1,92 @@
+"""A progress bar with the time left; a line every half minute where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich import progress as rich_progress
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LINE_SECONDS = 30.0
+
+
+class Progress:
+    """Shows how far a run is; use it as a context.
+
+    Args:
+        description: what is running.
+        total: units of the whole run, such as steps.
+        done: units done before, by the run this one goes on from.
+        console: where to show it; standard error by default.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        *,
+        done: int = 0,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._description = description
+        self._total = total
+        self._done = self._done_before = done
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._started = self._line_at = clock()
+        self._bar = self._make_bar() if self._console.is_terminal else None
+        self._task = None if self._bar is None else self._bar.add_task(description, total=total, completed=done, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count units as done.
+
+        Args:
+            count: how many.
+            note: a few words to show beside, such as the loss.
+        """
+        self._done += count
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=self._done, note=note)
+        elif self._clock() - self._line_at >= LINE_SECONDS:
+            self._line_at = self._clock()
+            self._console.print(self._line(note), highlight=False, soft_wrap=True, markup=False)
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _make_bar(self) -> rich_progress.Progress:
+        return rich_progress.Progress(
+            rich_progress.TextColumn("{task.description}"),
+            rich_progress.BarColumn(),
+            rich_progress.MofNCompleteColumn(),
+            rich_progress.TimeElapsedColumn(),
+            rich_progress.TimeRemainingColumn(),
+            rich_progress.TextColumn("{task.fields[note]}", markup=False),
+            console=self._console,
+        )
+
+    def _line(self, note: str) -> str:
+        per_unit = (self._clock() - self._started) / max(1, self._done - self._done_before)
+        left = per_unit * (self._total - self._done)
+        text = f"{self._description}: {self._done}/{self._total}, {_duration(left)} left"
+        return f"{text}, {note}" if note else text
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

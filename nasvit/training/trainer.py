@@ -1,0 +1,199 @@
+"""The training loop: batches, learning rate, moving average, metrics, checkpoints, resuming, rolling back."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasvit.data.loader import Batch, Loader
+from nasvit.training.checkpoint import Checkpoint, Checkpoints
+from nasvit.training.collapse import CollapseDetector
+from nasvit.training.ema import MovingAverage
+from nasvit.training.metrics import Metrics
+from nasvit.training.optimizers import build_optimizer, set_learning_rate
+from nasvit.training.progress import Progress
+from nasvit.training.schedule import LearningRate
+from nasvit.training.task import Task, Values
+from search_spaces.recipe import Recipe
+
+Precision = Literal["float32", "bfloat16"]
+MOST_ROLLBACKS = 3
+
+
+class Trainer:
+    """Trains a task by a recipe, resumably: killed at any moment and run again, it gives the same result.
+
+    Batches, subnets and dropout of a step follow from the seed and the number of the step alone, so that a checkpoint
+    needs weights, optimizer and step only.
+
+    Args:
+        task: what is trained.
+        loader: serves the training batches.
+        recipe: optimizer, learning rate, epochs and so on.
+        folder: where ``metrics.jsonl`` and ``checkpoints/`` go; what is there already is gone on with.
+        seed: any integer.
+        precision: ``"bfloat16"`` runs forward passes under autocast.
+        classes: number of classes, from which the loss of guessing follows.
+        evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
+            ``evaluate_every`` epochs; its numbers are logged.
+        evaluate_every: epochs; 0 evaluates never.
+        checkpoint_seconds: seconds between two checkpoints.
+        name: what the progress bar says.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        loader: Loader,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        seed: int,
+        classes: int,
+        precision: Precision = "float32",
+        evaluate: Callable[[nn.Module], Values] | None = None,
+        evaluate_every: int = 0,
+        checkpoint_seconds: float = 120.0,
+        name: str = "training",
+    ) -> None:
+        if not len(loader):
+            raise ValueError(f"batch_size {loader.batch_size} is more than the {len(loader.images)} training images")
+        self.task, self.loader, self.recipe, self.folder = task, loader, recipe, folder
+        self.seed, self.precision, self.name = seed, precision, name
+        self.evaluate, self.evaluate_every = evaluate, evaluate_every
+        self.checkpoint_seconds = checkpoint_seconds
+        self.steps = recipe.epochs * len(loader)
+        self.learning_rate = LearningRate(
+            self.steps, recipe.learning_rate, warmup_steps=recipe.warmup_epochs * len(loader)
+        )
+        self.optimizer = build_optimizer(task.model.named_parameters(), recipe)
+        task.guard(self.optimizer)
+        self.average = MovingAverage(task.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.collapse = CollapseDetector(math.log(max(classes, 2)))
+        self.step, self.rollbacks, self.seconds = 0, 0, 0.0
+
+    @property
+    def trained(self) -> nn.Module:
+        """The model to use: the moving average if the recipe has one."""
+        return self.task.model if self.average is None else self.average.model
+
+    def run(self, *, until: int | None = None) -> nn.Module:
+        """Train to the end (or to step ``until``), from the last checkpoint if there is one.
+
+        Returns:
+            The model to use, see :attr:`trained`.
+
+        Raises:
+            RuntimeError: if training collapses again and again.
+        """
+        last = self.checkpoints.load_last()
+        if last is not None:
+            self._restore(last)
+        stop = self.steps if until is None else min(until, self.steps)
+        with self._metrics(last) as metrics, Progress(self.name, self.steps, done=self.step) as progress:
+            self._loop(stop, metrics, progress)
+        return self.trained
+
+    def _loop(self, stop: int, metrics: Metrics, progress: Progress) -> None:
+        saved_at, started = time.monotonic(), time.monotonic() - self.seconds
+        while self.step < stop:
+            epoch, index = divmod(self.step, len(self.loader))
+            for batch in self.loader.batches(epoch, start=index):
+                values = self._train_on(batch)
+                self.step += 1
+                self.seconds = time.monotonic() - started
+                noticed = self.collapse.update(self.step, values["loss"])
+                if noticed is not None:
+                    self._roll_back(noticed.reason, metrics)
+                    break
+                progress.advance(note=f"loss {values['loss']:.3f}")
+                metrics.append(self.step, {**values, "seconds": round(self.seconds, 2)})
+                if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
+                    self._save()
+                    saved_at = time.monotonic()
+                if self.step >= stop:
+                    break
+            else:
+                self._evaluate(epoch + 1, metrics)
+
+    def _train_on(self, batch: Batch) -> Values:
+        rate = self.learning_rate(self.step) * 0.5**self.rollbacks
+        set_learning_rate(self.optimizer, rate)
+        rng = np.random.default_rng([self.seed, self.rollbacks, self.step])
+        torch.manual_seed(int(rng.integers(2**63)))
+        self.task.zero_grad()
+        values = self.task.add_gradients(*batch, rng, self._autocast)
+        if math.isfinite(values["loss"]):
+            self.optimizer.step()
+            if self.average is not None:
+                self.average.update(self.task.model)
+        return {**values, "learning_rate": rate}
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        device = next(self.task.model.parameters()).device.type
+        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def _evaluate(self, epoch: int, metrics: Metrics) -> None:
+        due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
+        if self.evaluate is not None and due and _is_first_process():
+            metrics.append(self.step, {"epoch": epoch, **self.evaluate(self.trained)})
+
+    def _metrics(self, last: Checkpoint | None) -> Metrics:
+        name = "metrics.jsonl" if _is_first_process() else f"metrics-{torch.distributed.get_rank()}.jsonl"
+        return Metrics(self.folder / name, resume_step=None if last is None else last.step)
+
+    def _save(self) -> None:
+        if not _is_first_process():
+            return
+        state = {
+            "model": self.task.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "collapse": self.collapse.state_dict(),
+            "rollbacks": self.rollbacks,
+            "seconds": self.seconds,
+        }
+        self.checkpoints.save(self.step, state, good=self.collapse.healthy)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        state = checkpoint.state
+        self.task.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.collapse.load_state_dict(state["collapse"])
+        self.step, self.rollbacks, self.seconds = checkpoint.step, state["rollbacks"], state["seconds"]
+
+    def _roll_back(self, reason: str, metrics: Metrics) -> None:
+        """Go back to the last good checkpoint, and on from there with other subnets and half the learning rate."""
+        collapsed_at, rollbacks = self.step, self.rollbacks + 1
+        good = self.checkpoints.load_good()
+        if good is None or rollbacks > MOST_ROLLBACKS:
+            found = "there is no good checkpoint to go back to" if good is None else f"after {MOST_ROLLBACKS} rollbacks"
+            raise RuntimeError(
+                f"training collapsed at step {collapsed_at} ({reason}), {found}; lower the learning rate "
+                f"({self.recipe.learning_rate:g}) or lengthen the warm-up ({self.recipe.warmup_epochs} epochs)"
+            )
+        self._restore(good)
+        self.rollbacks = rollbacks
+        self.collapse.reset()
+        self.checkpoints.forget_after(good.step)
+        warnings.warn(
+            f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
+            stacklevel=2,
+        )
+        metrics.append(self.step, {"event": "rollback", "collapsed_at": collapsed_at, "reason": reason})
+
+
+def _is_first_process() -> bool:
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

@@ -1,0 +1,21 @@
+"""What every accuracy predictor can do, and how to get one by name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from numpy.typing import ArrayLike
+
+from predictors.arrays import Floats
+
+
+class Predictor(Protocol):
+    """Learns scores from codes; the mean is a smoothed estimate, the deviation what the model does not know."""
+
+    def fit(self, codes: ArrayLike, scores: ArrayLike) -> Predictor:
+        """Learn from ``codes`` ``(n, genes)`` and noisy ``scores`` ``(n,)``, higher is better; returns itself."""
+        ...
+
+    def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the mean and the standard deviation of the expected score, each ``(n,)``."""
+        ...

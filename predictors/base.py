@@ -1,0 +1,74 @@
+"""What predictors share: checking input, transforming scores, and returning to score units."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from predictors.arrays import Codes, Floats, Proxies, as_codes, as_scores
+from predictors.features import Standardizer
+from predictors.target import Target
+from search_spaces.genome import Genome
+
+Matrix = NDArray[np.float64]
+TargetKind = Literal["auto", "identity"]
+Fitted = TypeVar("Fitted", bound="CodePredictor")
+
+
+class CodePredictor(ABC):
+    """A predictor of scores from codes; subclasses learn standardized, transformed scores.
+
+    Args:
+        genome: the decisions that codes index.
+        proxies: free features of codes; None for none.
+        target: "auto" chooses a monotone transform of the scores; "identity" leaves them.
+    """
+
+    def __init__(self, genome: Genome, proxies: Proxies | None = None, *, target: TargetKind = "auto") -> None:
+        self.genome = genome
+        self.proxies = Standardizer(proxies)
+        self.target_kind = target
+        self.target: Target | None = None
+        self._offset, self._scale = 0.0, 1.0
+
+    def fit(self: Fitted, codes: ArrayLike, scores: ArrayLike) -> Fitted:
+        """Learn from ``codes`` ``(n, genes)`` and their noisy ``scores`` ``(n,)``; repeated rows are allowed.
+
+        Raises:
+            ValueError: if codes are not of the genome, or there is not one finite score for each, or none at all.
+        """
+        rows = as_codes(codes)
+        values = as_scores(scores, len(rows))
+        if not len(rows):
+            raise ValueError("a predictor needs at least one evaluated candidate, got none")
+        self.genome.check(rows)
+        self.target = Target.choose(values) if self.target_kind == "auto" else Target.identity()
+        outcome = self.target.apply(values)
+        self._offset, self._scale = float(outcome.mean()), float(outcome.std()) or 1.0
+        self._learn(rows, (outcome - self._offset) / self._scale)
+        return self
+
+    def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``(n,)`` of the expected score (noise of one evaluation excluded).
+
+        Raises:
+            RuntimeError: before the first fit.
+            ValueError: if codes are not of the genome.
+        """
+        if self.target is None:
+            raise RuntimeError(f"{type(self).__name__} has not been fitted; call fit(codes, scores) first")
+        rows = as_codes(codes)
+        self.genome.check(rows)
+        mean, spread = self._latent(rows)
+        return self.target.restore(mean * self._scale + self._offset, spread * self._scale)
+
+    @abstractmethod
+    def _learn(self, codes: Codes, outcome: Matrix) -> None:
+        """Learn standardized outcomes ``(n,)``."""
+
+    @abstractmethod
+    def _latent(self, codes: Codes) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``(n,)`` of the standardized outcome."""

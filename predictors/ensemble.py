@@ -1,0 +1,2 @@
+"""The default predictor."""
+from predictors.gaussian_process import GaussianProcess as Ensemble

@@ -1,0 +1,150 @@
+"""Hard limits on what a network costs: reading them, checking them, and saying what would be feasible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from predictors.arrays import Floats, Mask
+
+UNITS = {"macs": "", "params": "", "memory": " bytes", "latency": " ms"}
+"""The costs that can be limited and the units they are counted in."""
+
+SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ms": 1.0, "us": 1e-3, "s": 1e3}
+SUFFIXES |= {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "b": 1.0}
+_NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)"
+_UPPER = re.compile(rf"\s*([a-z_]+)\s*(<=|>=|==)\s*{_NUMBER}\s*$")
+_RANGE = re.compile(rf"\s*{_NUMBER}\s*<=\s*([a-z_]+)\s*<=\s*{_NUMBER}\s*$")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A range that one cost must lie in, both ends included.
+
+    Args:
+        metric: "macs", "params", "memory" (bytes) or "latency" (milliseconds).
+        low: smallest value allowed; ``-inf`` if there is none.
+        high: largest value allowed; ``inf`` if there is none.
+
+    Raises:
+        ValueError: for an unknown metric or an empty range.
+    """
+
+    metric: str
+    low: float = -np.inf
+    high: float = np.inf
+
+    def __post_init__(self) -> None:
+        if self.metric not in UNITS:
+            raise ValueError(f"unknown cost {self.metric!r} in a limit; legal: {', '.join(UNITS)}")
+        if not self.low <= self.high:
+            raise ValueError(f"the limit {self} holds for no value: its lower end is above its upper end")
+
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """Read ``"macs<=300M"``, ``"latency>=5ms"``, ``"params==4M"`` or ``"200M<=macs<=300M"``.
+
+        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency).
+
+        Raises:
+            ValueError: if the text is none of these.
+        """
+        ranged = _RANGE.match(text)
+        if ranged:
+            low, low_unit, metric, high, high_unit = ranged.groups()
+            return cls(metric, _number(low, low_unit, metric, text), _number(high, high_unit, metric, text))
+        single = _UPPER.match(text)
+        if single is None:
+            raise ValueError(
+                f"cannot read the limit {text!r}; legal: 'macs<=300M', 'params>=2M', 'memory<=64MB', "
+                "'latency<=20ms' or a range like '200M<=macs<=300M'"
+            )
+        metric, relation, digits, unit = single.groups()
+        value = _number(digits, unit, metric, text)
+        return cls(metric, value if relation != "<=" else -np.inf, value if relation != ">=" else np.inf)
+
+    def __str__(self) -> str:
+        low = f"{_pretty(self.low, self.metric)}<=" if np.isfinite(self.low) else ""
+        high = f"<={_pretty(self.high, self.metric)}" if np.isfinite(self.high) else ""
+        return f"{low}{self.metric}{high}"
+
+    def violation(self, values: Floats) -> NDArray[np.float64]:
+        """Return how far outside the range each value is, relative to the end it breaks; 0 inside."""
+        costs = np.asarray(values, dtype=np.float64)
+        above = np.maximum(costs - self.high, 0.0) / max(abs(self.high), 1e-12)
+        below = np.maximum(self.low - costs, 0.0) / max(abs(self.low), 1e-12)
+        return np.where(np.isnan(costs), np.inf, np.nan_to_num(above) + np.nan_to_num(below))
+
+
+def parse_limits(texts: Sequence[str]) -> tuple[Limit, ...]:
+    """Read several limits; more than one on the same cost all hold."""
+    return tuple(Limit.parse(text) for text in texts)
+
+
+def violation(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> NDArray[np.float64]:
+    """Return the summed violation of all limits, ``(n,)``; 0 where a candidate is feasible.
+
+    Args:
+        costs: metric -> values ``(n,)``.
+        limits: all must hold.
+
+    Raises:
+        ValueError: if a limited metric is not among ``costs``.
+    """
+    total = np.zeros(len(next(iter(costs.values()))) if costs else 0)
+    for limit in limits:
+        if limit.metric not in costs:
+            raise ValueError(f"the limit {limit} needs {limit.metric}, but only {', '.join(costs)} is known")
+        total = total + limit.violation(costs[limit.metric])
+    return total
+
+
+def feasible(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> Mask:
+    """Return which candidates meet every limit, ``(n,)``. Arguments and errors as in :func:`violation`."""
+    return np.asarray(violation(costs, limits) <= 0)
+
+
+def require_feasible(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> None:
+    """Refuse limits that none of the given candidates meets, with the closest feasible values.
+
+    Args:
+        costs: costs of the candidates that come closest (a pool plus the smallest and the largest), ``(n,)`` each.
+        limits: all must hold.
+
+    Raises:
+        ValueError: naming the limits and the costs of the candidate that comes closest.
+    """
+    amounts = violation(costs, limits)
+    if (amounts <= 0).any():
+        return
+    closest = int(np.argmin(amounts))
+    have = ", ".join(f"{limit.metric} {_pretty(float(costs[limit.metric][closest]), limit.metric)}" for limit in limits)
+    wanted = " and ".join(str(limit) for limit in limits)
+    ends = "; ".join(f"{metric}: {_ends(costs[metric], metric)}" for metric in {limit.metric for limit in limits})
+    raise ValueError(f"no candidate meets {wanted}; the closest feasible value is {have} (known candidates span {ends})")
+
+
+def _ends(values: Floats, metric: str) -> str:
+    return f"{_pretty(float(np.min(values)), metric)} to {_pretty(float(np.max(values)), metric)}"
+
+
+def _number(digits: str, unit: str, metric: str, text: str) -> float:
+    if unit.lower() not in SUFFIXES:
+        raise ValueError(f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s")
+    family = "latency" if unit.lower() in ("us", "ms", "s") else "memory" if unit.lower().endswith("b") else metric
+    if family != metric:
+        raise ValueError(f"the suffix {unit!r} belongs to {family}, not to {metric!r}, in the limit {text!r}")
+    return float(digits) * SUFFIXES[unit.lower()]
+
+
+def _pretty(value: float, metric: str) -> str:
+    if metric == "latency":
+        return f"{value:.4g}ms"
+    for suffix, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.6g}{suffix}"
+    return f"{value:.6g}"

@@ -1,0 +1,127 @@
+"""One network of a search space, as a value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from search_spaces.saved import Saved
+from search_spaces.values import FieldError, Number, plain_number
+
+PER_STAGE = ("depth", "kernel_size", "expand_ratio", "mlp_ratio", "windows")
+"""The fields of an architecture that hold one entry per stage."""
+
+_MAY_BE_NONE = ("mlp_ratio", "windows")
+_MAY_BE_FRACTIONS = ("expand_ratio", "mlp_ratio")
+
+
+@dataclass(frozen=True)
+class Architecture(Saved):
+    """The sizes of one subnet: frozen, hashable, without inactive parts, so equal networks are equal values.
+
+    An architecture says nothing about its space; ``Space.check`` tells whether a space holds it.
+
+    Args:
+        resolution: side of the input image in pixels.
+        width: channels after the stem, after every stage, and in the head.
+        depth: blocks of every stage.
+        kernel_size: side of the depthwise kernel in the MBConv blocks of every stage.
+        expand_ratio: hidden channels over input channels in the MBConv blocks of every stage.
+        mlp_ratio: hidden channels over channels in the MLPs of every stage's transformer blocks; None where a
+            stage has no such block; empty if the whole space has none.
+        windows: attention windows per side of every stage's transformer blocks (1 = global attention), likewise.
+
+    Raises:
+        ValueError: a field of the wrong type or length.
+    """
+
+    resolution: int
+    width: tuple[int, ...]
+    depth: tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    expand_ratio: tuple[Number, ...]
+    mlp_ratio: tuple[Number | None, ...] = ()
+    windows: tuple[int | None, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolution", _entry("resolution", (), self.resolution))
+        for field in ("width", *PER_STAGE):
+            object.__setattr__(self, field, checked_entries(field, getattr(self, field)))
+        stages = len(self.depth)
+        if len(self.width) != stages + 2:
+            raise FieldError(["width"], f"has {len(self.width)} entries; legal: {stages + 2} (stem, stages, head)")
+        for field in PER_STAGE:
+            length = len(getattr(self, field))
+            if length != stages and not (length == 0 and field in _MAY_BE_NONE):
+                raise FieldError([field], f"has {length} entries; legal: {stages} (one per stage)")
+
+    def to_json(self) -> str:
+        """The canonical JSON text: fixed order, no spaces, empty fields left out."""
+        entries = {field: getattr(self, field) for field in _FIELDS}
+        return json.dumps({field: value for field, value in entries.items() if value != ()}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: not JSON, or a field unknown, missing or of the wrong type.
+        """
+        return cls.from_fields(json.loads(text))
+
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> Architecture:
+        """Build from a mapping of all fields, as JSON holds them.
+
+        Raises:
+            ValueError: a field unknown, missing or of the wrong type.
+        """
+        check_field_names(given)
+        missing = [field for field in _FIELDS[:5] if field not in given]
+        if missing:
+            raise ValueError(f"an architecture needs the field {missing[0]!r}; it has {', '.join(given) or 'none'}")
+        return cls(**given)
+
+
+_FIELDS = tuple(field.name for field in fields(Architecture))
+
+
+def check_field_names(given: Any) -> None:
+    """Refuse what is not a mapping whose keys are fields of an architecture.
+
+    Raises:
+        ValueError: naming the unknown field and the legal ones.
+    """
+    if not isinstance(given, Mapping):
+        raise FieldError([], f"an architecture is a mapping of fields, not {given!r}")
+    for field in given:
+        if field not in _FIELDS:
+            raise ValueError(f"an architecture has no field {field!r}; legal: {', '.join(_FIELDS)}")
+
+
+def checked_entries(field: str, given: Any) -> tuple[Any, ...]:
+    """The entries of one field as a tuple of plain numbers (and None where the field allows it).
+
+    Raises:
+        FieldError: naming the field, the entry and what is legal.
+    """
+    if not isinstance(given, (tuple, list)):
+        raise FieldError([field], f"{given!r} is not a list of numbers")
+    return tuple(_entry(field, (position,), entry) for position, entry in enumerate(given))
+
+
+def _entry(field: str, place: tuple[int, ...], given: Any) -> Number | None:
+    if type(given) is int and given > 0:  # by far the most frequent case, and decoding is full of it
+        return given
+    if given is None and field in _MAY_BE_NONE:
+        return None
+    try:
+        number = plain_number(given)
+    except ValueError as error:
+        raise FieldError([field, *place], str(error)) from None
+    if number <= 0 or (isinstance(number, float) and field not in _MAY_BE_FRACTIONS):
+        kind = "positive numbers" if field in _MAY_BE_FRACTIONS else "positive whole numbers"
+        raise FieldError([field, *place], f"{given!r} is illegal; legal: {kind}")
+    return number

@@ -1,0 +1,128 @@
+"""YAML text as a tree of values that know their file, line and path.
+
+Scalars follow YAML 1.2: ``true`` and ``false`` are the only booleans (``on`` and ``no`` are text), ``1e-4`` is a
+number, ``012`` is twelve.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces.values import spell
+
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value in a YAML file that knows where it stands.
+
+    Args:
+        value: a scalar (str, int, float, bool or None), a list of nodes, or a dict of nodes by key.
+        file: the file as it was named.
+        line: line of the file, counted from 1.
+        path: the way to the value from the top of the file.
+    """
+
+    value: Any
+    file: str
+    line: int
+    path: tuple[str | int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The value's type in the words of YAML, with the value if it is short."""
+        if isinstance(self.value, dict):
+            return "a mapping"
+        return "a list" if isinstance(self.value, list) else repr(self.value)
+
+    def error(self, problem: str) -> ValueError:
+        """The error to raise about this value: ``file:line: path: problem``."""
+        where = f"{self.file}:{self.line}"
+        return ValueError(f"{where}: {spell(self.path)}: {problem}" if self.path else f"{where}: {problem}")
+
+    def find(self, path: tuple[str | int, ...]) -> Node:
+        """The node at the end of ``path``, or the last one on the way that the file holds."""
+        node = self
+        for part in path:
+            inside = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
+            if not isinstance(inside, dict) or part not in inside:
+                break
+            node = inside[part]
+        return node
+
+
+def read_yaml(path: Path | str) -> Node:
+    """Read one YAML document.
+
+    Raises:
+        ValueError: not YAML, a duplicate or non-text key, an empty list or mapping, or a tag.
+        OSError: the file cannot be read.
+    """
+    return read_text(Path(path).read_text(encoding="utf-8"), str(path))
+
+
+def read_text(text: str, file: str) -> Node:
+    """Read one YAML document from text; ``file`` is its name in messages.
+
+    Raises:
+        ValueError: as ``read_yaml``.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{file}:{line}: not YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: not YAML: {error}") from error
+    if root is None:
+        raise ValueError(f"{file}: the file is empty")
+    return _wrap(root, file, (), ())
+
+
+def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[yaml.Node, ...]) -> Node:
+    node = Node(None, file, raw.start_mark.line + 1, path)
+    if not raw.tag.startswith("tag:yaml.org,2002:"):
+        raise node.error(f"the tag {raw.tag} is not supported; remove it")
+    if any(raw is parent for parent in above):
+        raise node.error("the alias holds itself")
+    if isinstance(raw, yaml.ScalarNode):
+        return Node(_scalar(raw), file, node.line, path)
+    if not raw.value:
+        raise node.error("is empty; fill it or leave its key out")
+    if isinstance(raw, yaml.SequenceNode):
+        items = [_wrap(item, file, (*path, index), (*above, raw)) for index, item in enumerate(raw.value)]
+        return Node(items, file, node.line, path)
+    return Node(_wrap_mapping(raw, node, (*above, raw)), file, node.line, path)
+
+
+def _wrap_mapping(raw: yaml.Node, node: Node, above: tuple[yaml.Node, ...]) -> dict[str, Node]:
+    entries: dict[str, Node] = {}
+    for raw_key, raw_value in raw.value:
+        key_line = Node(None, node.file, raw_key.start_mark.line + 1, node.path)
+        key = raw_key.value
+        if not isinstance(key, str) or not isinstance(_scalar(raw_key), str):
+            raise key_line.error(f"the key {key!r} is not text; quote it")
+        if key in entries:
+            raise key_line.error(f"the key {key!r} stands here again; first on line {entries[key].line}")
+        entries[key] = _wrap(raw_value, node.file, (*node.path, key), above)
+    return entries
+
+
+def _scalar(raw: yaml.ScalarNode) -> Any:
+    """The value of a scalar under the core schema of YAML 1.2; what is quoted is text."""
+    text = raw.value
+    if raw.style is not None:
+        return text
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text

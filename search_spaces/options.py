@@ -1,0 +1,95 @@
+"""How the blocks of a space behave: everything that is the same for all of its subnets, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from search_spaces.values import FieldError, make_divisible
+
+Activation = Literal["swish", "relu", "relu6", "hard_swish"]
+
+
+@dataclass(frozen=True)
+class MBConvOptions:
+    """Behaviour of the MBConv (inverted residual) blocks.
+
+    Args:
+        shortcut: "pool": every block has one; it average-pools by the stride (at odd sides with padding 1, whose
+            zeros are counted in the mean), then a 1x1 convolution without batch norm if the widths differ.
+            "identity": only blocks of stride 1 and equal widths have one, and it changes nothing.
+        squeeze_excite_ratio: inner channels of squeeze-and-excite over the block's hidden channels.
+        squeeze_excite_activation: activation between the two layers of squeeze-and-excite; the gate is always
+            a hard sigmoid.
+        divisor: hidden channels and inner channels of squeeze-and-excite are multiples of it.
+        zero_init_last_gain: start the last batch norm's gain at 0, so that a block starts as its shortcut.
+
+    Raises:
+        ValueError: a ratio or divisor that is not positive.
+
+    Source: NASViT and AlphaNet released code for "pool"; Sandler et al., MobileNetV2 (2018) for "identity".
+    """
+
+    shortcut: Literal["pool", "identity"] = "pool"
+    squeeze_excite_ratio: float = 0.25
+    squeeze_excite_activation: Activation = "relu"
+    divisor: int = 8
+    zero_init_last_gain: bool = True
+
+    def __post_init__(self) -> None:
+        for field in ("squeeze_excite_ratio", "divisor"):
+            _check_positive(field, getattr(self, field))
+
+    def hidden_channels(self, in_channels: int, expand_ratio: float) -> int:
+        """Channels inside a block whose active input has ``in_channels``."""
+        return make_divisible(round(in_channels * expand_ratio), self.divisor)
+
+    def squeeze_channels(self, hidden_channels: int) -> int:
+        """Channels between the two layers of squeeze-and-excite."""
+        return make_divisible(hidden_channels * self.squeeze_excite_ratio, self.divisor)
+
+
+@dataclass(frozen=True)
+class TransformerOptions:
+    """Behaviour of the transformer blocks. The defaults are the paper's; the release differs in six of them.
+
+    Args:
+        head_dim: channels of a head's queries and keys; heads = width / head_dim.
+        value_ratio: channels of the values over channels of the block.
+        norm: "token": layer norm over the channels of every token. "joint": over tokens and channels together.
+        mlp_order: "macaron": MLP, attention, MLP. "after": attention, the second MLP, the first MLP.
+        mlp_depthwise: a 3x3 depthwise convolution on the hidden features of every MLP.
+        projection_activation: activation "before" or "after" the output projection of attention.
+        scale: what selects a subnet's own switchable scales. "width_depth": the stage's width and depth.
+            "depth_tokens": the stage's depth and (tokens mod 8), with an extra factor 8 / width.
+        scale_init: initial value of the switchable scales.
+        position_side: side of the map that every relative position table is built for (smaller maps use its
+            middle). None: the largest map of the table's own stage.
+
+    Raises:
+        ValueError: a size that is not positive.
+
+    Source: Gong et al., NASViT (ICLR 2022), https://openreview.net/forum?id=Qaw16njk6L, and its released code;
+    docs/nasvit_space.md lists how they differ.
+    """
+
+    head_dim: int = 8
+    value_ratio: int = 4
+    norm: Literal["token", "joint"] = "token"
+    mlp_order: Literal["macaron", "after"] = "macaron"
+    mlp_depthwise: bool = True
+    projection_activation: Literal["before", "after"] = "after"
+    scale: Literal["width_depth", "depth_tokens"] = "width_depth"
+    scale_init: float = 1e-4
+    position_side: int | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("head_dim", "value_ratio", "scale_init"):
+            _check_positive(field, getattr(self, field))
+        if self.position_side is not None:
+            _check_positive("position_side", self.position_side)
+
+
+def _check_positive(field: str, value: float) -> None:
+    if not value > 0:
+        raise FieldError([field], f"{value} is illegal; legal: positive numbers")

@@ -1,0 +1,107 @@
+"""What one field of a recipe may be, as a YAML file says it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from search_spaces.values import FieldError, Number
+
+Scalar = str | int | float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The long form of a field's choices; give either ``values``, or ``low`` and ``high`` with one of the steps.
+
+    Args:
+        values: the choices themselves.
+        low: the first of evenly spaced choices.
+        high: the last of them.
+        steps: how many there are, both ends included.
+        step: the distance between them; it must lead from ``low`` to ``high`` (linear scale only).
+        scale: even distances ("linear") or even ratios ("log").
+        integer: round every choice to a whole number; no two may become equal.
+        when: ``{field: value or values}``: the choices hold only where that field has one of these values.
+        otherwise: what holds elsewhere (a scalar, a list, or a mapping like this one, which may have a ``when``
+            on the same field). Left out: the recipe's own default.
+
+    Raises:
+        ValueError: naming the field and what is wrong with it.
+    """
+
+    values: tuple[Scalar, ...] = ()
+    low: Number | None = None
+    high: Number | None = None
+    steps: int | None = None
+    step: Number | None = None
+    scale: Literal["linear", "log"] = "linear"
+    integer: bool = False
+    when: dict[str, tuple[Scalar, ...]] | None = None
+    otherwise: Scalar | tuple[Scalar, ...] | Choice | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.values) == (self.low is not None or self.high is not None):
+            raise FieldError([], "needs either values, or low and high")
+        if not self.values:
+            self._check_range()
+        if self.when is not None and len(self.when) != 1:
+            raise FieldError(["when"], f"names {len(self.when)} fields; legal: one")
+        if self.otherwise is not None and self.when is None:
+            raise FieldError(["otherwise"], 'needs a "when"')
+
+    def _check_range(self) -> None:
+        if self.low is None or self.high is None:
+            raise FieldError([], "needs both low and high")
+        if not self.low < self.high:
+            raise FieldError(["high"], f"{self.high} is not above low {self.low}")
+        if (self.steps is None) == (self.step is None):
+            raise FieldError([], "needs either steps (how many choices) or step (their distance)")
+        if self.scale == "log" and (self.low <= 0 or self.step is not None):
+            raise FieldError(["scale"], "log needs low above 0, and steps instead of step")
+        if self.steps is not None and self.steps < 2:
+            raise FieldError(["steps"], f"{self.steps} is illegal; legal: numbers from 2 up")
+        if self.step is not None and not _divides(self.step, self.high - self.low):
+            raise FieldError(["step"], f"{self.step} does not lead from {self.low} to {self.high}")
+
+    def listed(self) -> tuple[Scalar, ...]:
+        """The choices one by one, ascending; numbers are rounded to ten digits, so that 0.3 is 0.3."""
+        if self.values or self.low is None or self.high is None:
+            return self.values
+        if self.step is not None:
+            count = round((self.high - self.low) / self.step) + 1
+        else:
+            count = self.steps or 0
+        parts = [index / (count - 1) for index in range(count)]
+        if self.scale == "log":
+            spaced = [math.exp((1 - part) * math.log(self.low) + part * math.log(self.high)) for part in parts]
+        else:
+            spaced = [(1 - part) * self.low + part * self.high for part in parts]
+        return tuple(round(value) if self.integer else float(f"{value:.10g}") for value in spaced)
+
+
+@dataclass(frozen=True)
+class Case:
+    """The values of one field under one condition.
+
+    Args:
+        name: name of the gene, if it becomes one.
+        field: the recipe's field.
+        values: legal values, in their canonical form.
+        condition: ``(other field, its values)`` under which the case holds; None: always.
+    """
+
+    name: str
+    field: str
+    values: tuple[Any, ...]
+    condition: tuple[str, tuple[Any, ...]] | None = None
+
+    @property
+    def ordinal(self) -> bool:
+        """True if the values have an order."""
+        return all(isinstance(value, (int, float)) for value in self.values)
+
+
+def _divides(step: float, length: float) -> bool:
+    return step > 0 and math.isclose(round(length / step) * step, length, rel_tol=1e-9)

@@ -1,0 +1,49 @@
+"""What a value needs to be kept in files: a canonical JSON text, and a key for file names."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Saved(ABC):
+    """A value that equals another exactly if their JSON texts are equal."""
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """The canonical JSON text: fixed order, no spaces."""
+
+    @classmethod
+    @abstractmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: not JSON, or a field unknown, missing or illegal.
+        """
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits, equal exactly for equal values: for file names and caches."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def save(self, path: Path | str) -> None:
+        """Write the canonical JSON to a file."""
+        Path(path).write_text(self.to_json() + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a file that ``save`` wrote.
+
+        Raises:
+            ValueError: naming the file and what is wrong in it.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error

@@ -1,0 +1,267 @@
+"""Sources: digits, torchvision, folders, tar files, parquet files."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.shared import SHARED, needs_shared
+
+from nasvit.data import EncodedImages, load_images
+
+COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+def picture(color: str, size: tuple[int, int] = (6, 6)) -> Image.Image:
+    return Image.new("RGB", size, COLORS[color])
+
+
+def encoded(color: str, size: tuple[int, int] = (6, 6)) -> bytes:
+    stream = io.BytesIO()
+    picture(color, size).save(stream, format="PNG")
+    return stream.getvalue()
+
+
+def write_folder(folder: Path, count: int = 5, sizes: tuple[tuple[int, int], ...] = ((6, 6),)) -> Path:
+    for color in COLORS:
+        (folder / color).mkdir(parents=True)
+        for index in range(count):
+            (folder / color / f"{index}.png").write_bytes(encoded(color, sizes[index % len(sizes)]))
+    return folder
+
+
+def write_tar(path: Path, folder: Path) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for entry in sorted(folder.iterdir()):
+            archive.add(entry, arcname=entry.name)
+    return path
+
+
+def shows_its_class(image: torch.Tensor, name: str) -> bool:
+    return tuple(int(value) for value in image[:, 3, 3]) == COLORS[name]
+
+
+def test_digits_are_split_the_same_way_every_time_and_share_no_image() -> None:
+    train, again, tested = load_images("digits"), load_images("digits"), load_images("digits", "test")
+    assert (len(train), len(tested)) == (1438, 359)
+    assert torch.equal(train.images, again.images) and torch.equal(train.targets, again.targets)
+    whole = torch.cat([train.images, tested.images]).flatten(1).to(torch.int64)
+    original = sorted(map(tuple, whole.tolist()))
+    from sklearn.datasets import load_digits
+
+    expected = np.rint(load_digits().images * (255 / 16)).astype(np.int64).reshape(1797, -1)
+    assert original == sorted(map(tuple, expected.tolist()))
+
+
+def test_digits_are_bytes_from_0_to_255_and_must_not_be_mirrored() -> None:
+    digits = load_images("digits")
+    assert digits.images.dtype == torch.uint8 and digits.images.shape[1:] == (1, 8, 8)
+    assert int(digits.images.min()) == 0 and int(digits.images.max()) == 255
+    assert not digits.mirror_safe
+
+
+def test_digits_can_be_loaded_larger_and_with_three_channels() -> None:
+    digits = load_images("digits", image_size=16, channels=3)
+    assert digits.images.shape == (1438, 3, 16, 16)
+    assert torch.equal(digits.images[:, 0], digits.images[:, 2])
+
+
+def test_images_lie_in_memory_channels_last() -> None:
+    assert load_images("digits", channels=3).images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("test_name", ["val", "test", "validation"])
+def test_a_folder_with_train_and_test_folders_is_read(tmp_path: Path, test_name: str) -> None:
+    write_folder(tmp_path / "train")
+    write_folder(tmp_path / test_name, count=2)
+    train, tested = load_images(tmp_path), load_images(tmp_path, "test")
+    assert train.classes == tested.classes == ("blue", "green", "red")
+    assert (len(train), len(tested)) == (15, 6)
+    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.images, train.targets))
+
+
+def test_tar_files_give_what_the_folders_in_them_give(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train")
+    write_folder(tmp_path / "val", count=2)
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    for name in ("train", "val"):
+        write_tar(packed / f"{name}.tar", tmp_path / name)
+    for split in ("train", "test"):
+        tar, folder = load_images(packed, split), load_images(tmp_path, split)
+        assert tar.classes == folder.classes
+        assert torch.equal(tar.targets, folder.targets) and torch.equal(tar.images, folder.images)
+
+
+def test_classes_of_a_tar_file_are_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, color in {"10": "red", "9": "green", "a": "blue"}.items():
+        (tmp_path / "in" / name).mkdir(parents=True)
+        for index in range(5):
+            (tmp_path / "in" / name / f"{index}.png").write_bytes(encoded(color))
+    images = load_images(write_tar(tmp_path / "all.tar", tmp_path / "in"))
+    assert images.classes == ("10", "9", "a")
+    shown = {"10": "red", "9": "green", "a": "blue"}
+    assert all(shows_its_class(image, shown[images.classes[target]]) for image, target in zip(images.images, images.targets))
+
+
+def test_a_folder_without_splits_gives_a_fifth_for_testing(tmp_path: Path) -> None:
+    write_folder(tmp_path / "all", count=10)
+    train, tested = load_images(tmp_path / "all"), load_images(tmp_path / "all", "test")
+    assert torch.bincount(train.targets).tolist() == [8, 8, 8]
+    assert torch.bincount(tested.targets).tolist() == [2, 2, 2]
+    assert "6 of 30 images held out" in tested.note
+
+
+def test_images_of_different_sizes_stay_encoded_until_a_size_is_given(tmp_path: Path) -> None:
+    write_folder(tmp_path / "all", sizes=((6, 6), (8, 12)))
+    assert isinstance(load_images(tmp_path / "all").images, EncodedImages)
+    assert load_images(tmp_path / "all", image_size=5).images.shape == (12, 3, 5, 5)
+
+
+def test_a_size_that_differs_late_is_noticed_too(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all", count=40)
+    (folder / "red" / "9.png").write_bytes(encoded("red", (7, 7)))
+    assert isinstance(load_images(folder).images, EncodedImages)
+
+
+def test_a_set_beyond_the_memory_limit_stays_encoded(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all")
+    assert isinstance(load_images(folder, memory_limit=12 * 6 * 6 * 3).images, EncodedImages)  # 15 images do not fit.
+    assert load_images(folder, memory_limit=15 * 6 * 6 * 3).image_size == (6, 6)
+
+
+def test_one_channel_makes_images_grey(tmp_path: Path) -> None:
+    grey = load_images(write_folder(tmp_path / "all"), channels=1)
+    assert grey.channels == 1 and grey.images.shape[1] == 1
+
+
+def test_test_classes_other_than_the_train_classes_are_refused_by_name(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train")
+    write_folder(tmp_path / "val")
+    (tmp_path / "val" / "red").rename(tmp_path / "val" / "rot")
+    with pytest.raises(ValueError, match=r"different are \['red', 'rot'\]"):
+        load_images(tmp_path, "test")
+
+
+def test_a_train_folder_alone_is_refused_in_words(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train")
+    with pytest.raises(ValueError, match="none of test, val, validation"):
+        load_images(tmp_path, "test")
+
+
+def test_a_folder_without_images_is_refused_with_the_legal_layouts(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train-\*\.parquet"):
+        load_images(tmp_path)
+
+
+def test_an_unknown_source_is_refused_with_the_legal_ones() -> None:
+    with pytest.raises(ValueError, match="'digits', 'torchvision:<class>' and a path"):
+        load_images("digitz")
+
+
+def test_a_validation_split_cannot_be_loaded_because_it_is_held_out_of_train() -> None:
+    with pytest.raises(ValueError, match="held out of 'train'"):
+        load_images("digits", "validation")  # type: ignore[arg-type]
+
+
+def write_idx(folder: Path, name: str, array: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    header = struct.pack(">HBB", 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    (folder / name).write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def test_a_torchvision_data_set_is_read_by_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    raw = tmp_path / "FashionMNIST" / "raw"
+    for prefix, count in (("train", 30), ("t10k", 10)):
+        write_idx(raw, f"{prefix}-images-idx3-ubyte", rng.integers(256, size=(count, 28, 28)))
+        write_idx(raw, f"{prefix}-labels-idx1-ubyte", np.arange(count) % 10)
+    train = load_images("torchvision:FashionMNIST", root=tmp_path)
+    tested = load_images("torchvision:FashionMNIST", "test", root=tmp_path)
+    assert train.images.shape == (30, 1, 28, 28) and len(tested) == 10
+    assert train.classes[0] == "T-shirt/top" and train.mirror_safe
+    assert not torch.equal(train.images[:10], tested.images)
+
+
+def test_a_missing_torchvision_data_set_says_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"could not open CIFAR10 under .* download"):
+        load_images("torchvision:CIFAR10", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["CIFAR11", "ImageFolders", "utils"])
+def test_an_unknown_torchvision_data_set_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"no data set '{name}'"):
+        load_images(f"torchvision:{name}")
+
+
+def write_parquet(folder: Path, split: str, colors: list[str], *, named: bool = True, image: str = "img") -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    cells = [{"bytes": encoded(color), "path": f"{index}.png"} for index, color in enumerate(colors)]
+    labels = [sorted(COLORS).index(color) for color in colors]
+    table = pyarrow.table({image: cells, "label": pyarrow.array(labels, pyarrow.int64())})
+    if named:
+        features = {"info": {"features": {"label": {"names": sorted(COLORS), "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    folder.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
+
+
+@pytest.mark.parametrize("below", ["", "plain_text"])
+@pytest.mark.parametrize("image", ["img", "image"])
+def test_parquet_files_in_the_hugging_face_layout_are_read(tmp_path: Path, below: str, image: str) -> None:
+    write_parquet(tmp_path / below, "train", ["red", "blue", "green", "red"], image=image)
+    write_parquet(tmp_path / below, "test", ["green"], image=image)
+    train, tested = load_images(tmp_path), load_images(tmp_path, "test")
+    assert train.classes == ("blue", "green", "red")
+    assert train.targets.tolist() == [2, 0, 1, 2] and tested.targets.tolist() == [1]
+    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.images, train.targets))
+
+
+def test_parquet_files_without_class_names_get_numbers(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "train", ["red", "blue"], named=False)
+    assert load_images(tmp_path).classes == ("0", "1", "2")
+
+
+def test_parquet_files_without_the_split_are_refused_in_words(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "train", ["red"])
+    with pytest.raises(ValueError, match=r"no test-\*\.parquet"):
+        load_images(tmp_path, "test")
+
+
+def test_several_configurations_of_parquet_files_must_be_chosen_from(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "one", "train", ["red"])
+    write_parquet(tmp_path / "two", "train", ["red"])
+    with pytest.raises(ValueError, match="name one of"):
+        load_images(tmp_path)
+    write_parquet(tmp_path / "one", "test", ["red"])
+    assert len(load_images(tmp_path / "one")) == 1
+
+
+def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_parquet(tmp_path, "train", ["red"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ImportError, match=r"nasvit\[data\]"):
+        load_images(tmp_path)
+
+
+@needs_shared
+def test_the_shared_caltech_tar_is_read_at_a_given_size() -> None:
+    images = load_images(SHARED / "data" / "caltech101_144px", "test", image_size=24)
+    assert images.images.shape == (2893, 3, 24, 24) and len(images.classes) == 101
+
+
+@needs_shared
+def test_the_shared_cifar10_is_read_with_its_class_names() -> None:
+    images = load_images(SHARED / "data" / "cifar10", "test")
+    assert images.images.shape == (10_000, 3, 32, 32)
+    assert images.classes[:3] == ("airplane", "automobile", "bird")
+    assert torch.bincount(images.targets).tolist() == [1000] * 10

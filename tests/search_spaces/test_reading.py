@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from search_spaces.reading import build, load_yaml, read_text
+
+
+@dataclass(frozen=True)
+class Inner:
+    size: int
+    kind: Literal["a", "b"] = "a"
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    rate: float = 0.0
+    exact: int | float | None = None
+    sizes: tuple[int, ...] = ()
+    pair: tuple[int, str] = (0, "")
+    flag: bool = False
+    where: Path | None = None
+    weights: dict[str, float] = field(default_factory=dict)
+    inner: Inner = field(default_factory=lambda: Inner(1))
+    many: tuple[Inner, ...] = ()
+    mixed: str | tuple[int, ...] | Inner = ""
+
+
+def outer(text: str) -> Outer:
+    return build(Outer, read_text("name: x\n" + text, "f.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("rate: 3", "rate", 3.0),
+        ("rate: 1e-4", "rate", 1e-4),
+        ("exact: 3", "exact", 3),
+        ("exact: 3.5", "exact", 3.5),
+        ("exact: null", "exact", None),
+        ("sizes: [1, 2]", "sizes", (1, 2)),
+        ("sizes: 7", "sizes", (7,)),
+        ("pair: [1, one]", "pair", (1, "one")),
+        ("flag: true", "flag", True),
+        ("where: data/x", "where", Path("data/x")),
+        ("where: ~", "where", None),
+        ("weights: {a: 1, b: 0.5}", "weights", {"a": 1.0, "b": 0.5}),
+        ("inner: {size: 3, kind: b}", "inner", Inner(3, "b")),
+        ("many: [{size: 1}, {size: 2}]", "many", (Inner(1), Inner(2))),
+        ("mixed: no", "mixed", "no"),
+        ("mixed: '3'", "mixed", "3"),
+        ("mixed: 3", "mixed", (3,)),
+        ("mixed: [3, 4]", "mixed", (3, 4)),
+        ("mixed: {size: 1}", "mixed", Inner(1)),
+        ("sizes: [012]", "sizes", (12,)),
+    ],
+)
+def test_yaml_becomes_typed_values(text: str, name: str, value: Any) -> None:
+    found = getattr(outer(text), name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rat: 3", r"f\.yaml:2: rat: unknown key; did you mean 'rate'\? legal: name, rate, exact"),
+        ("inner:\n  size: 1\n  kindd: a", r"f\.yaml:4: inner\.kindd: unknown key; did you mean 'kind'\?"),
+        ("inner:\n  kind: a", r"f\.yaml:3: inner: the key 'size' is missing; it holds a whole number"),
+        ("inner: {size: 1, kind: c}", r"f\.yaml:2: inner\.kind: is 'c'; .*legal: a, b"),
+        ("many:\n  - {size: 1}\n  - {size: 1.5}", r"f\.yaml:4: many\[1\]\.size: is 1\.5; legal: a whole number"),
+        ("flag: yes", r"f\.yaml:2: flag: is 'yes'; legal: true or false"),
+        ("flag: 1", r"f\.yaml:2: flag: is 1; legal: true or false"),
+        ("rate: true", r"f\.yaml:2: rate: is True; legal: a number"),
+        ("rate: fast", r"f\.yaml:2: rate: is 'fast'; legal: a number"),
+        ("exact: [1]", r"f\.yaml:2: exact: is a list; legal: a whole number or a number or null"),
+        ("sizes: []", r"f\.yaml:2: sizes: is empty; fill it or leave its key out"),
+        ("sizes:\n  - 1\n  - two", r"f\.yaml:4: sizes\[1\]: is 'two'; legal: a whole number"),
+        ("sizes: {a: 1}", r"f\.yaml:2: sizes: is a mapping; legal: a list of \[a whole number, \.\.\.\]"),
+        ("pair: [1]", r"f\.yaml:2: pair: has 1 entries; legal: 2"),
+        ("pair: 1", r"f\.yaml:2: pair: is 1; legal: a list of \[a whole number, text\]"),
+        ("weights: 3", r"f\.yaml:2: weights: is 3; legal: a mapping from names to a number"),
+        ("inner: 3", r"f\.yaml:2: inner: is 3; legal: a mapping of size, kind"),
+        ("rate: 1\nrate: 2", r"f\.yaml:3: the key 'rate' stands here again; first on line 2"),
+        ("1: 2", r"f\.yaml:2: the key '1' is not text; quote it"),
+        ("rate: !mine x", r"f\.yaml:2: rate: the tag !mine is not supported; remove it"),
+        ("sizes: &a [*a]", r"f\.yaml:2: sizes\[0\]: the alias holds itself"),
+        ("sizes: [1", r"f\.yaml:\d+: not YAML"),
+        ("rate: *nothing", r"f\.yaml:2: not YAML: found undefined alias"),
+    ],
+)
+def test_a_mistake_is_named_with_file_line_and_path(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        outer(text)
+
+
+def test_an_empty_file_and_a_list_at_the_top_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.yaml").write_text("# nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"empty\.yaml: the file is empty"):
+        load_yaml(Outer, tmp_path / "empty.yaml")
+    with pytest.raises(ValueError, match=r"f\.yaml:1: is a list; legal: a mapping of name, rate"):
+        build(Outer, read_text("[1]", "f.yaml"))
+
+
+def test_an_error_of_the_dataclass_itself_is_given_file_and_line() -> None:
+    @dataclass(frozen=True)
+    class Positive:
+        size: int
+
+        def __post_init__(self) -> None:
+            if self.size < 1:
+                raise ValueError("size must be positive")
+
+    with pytest.raises(ValueError, match=r"f\.yaml:2: size must be positive"):
+        build(Positive, read_text("\nsize: 0", "f.yaml"))
+
+
+def test_a_field_type_the_reader_cannot_build_is_a_programming_error() -> None:
+    @dataclass(frozen=True)
+    class Unreadable:
+        value: complex
+
+    with pytest.raises(TypeError, match="cannot read fields of type"):
+        build(Unreadable, read_text("value: 1", "f.yaml"))
