@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from predictors.arrays import Floats
@@ -18,4 +19,13 @@ class Predictor(Protocol):
 
     def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
         """Return the mean and the standard deviation of the expected score, each ``(n,)``."""
+        ...
+
+
+@runtime_checkable
+class Drawing(Protocol):
+    """A predictor from whose belief whole functions can be drawn, which is what exploration wants."""
+
+    def draw(self, codes: ArrayLike, count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` functions at ``codes`` ``(n, d)``, ``(count, n)``; only their order matters."""
         ...

@@ -73,6 +73,7 @@ class AnovaKernel:
         self.length = slice(5 + 2 * genes, 5 + 3 * genes)
         self.proxy_scale = slice(5 + 3 * genes, 5 + 3 * genes + proxies)
         self.size = 5 + 3 * genes + proxies
+        self._last: tuple[bytes, Matrix, Matrix] | None = None
 
     @cached_property
     def prior(self) -> tuple[Matrix, Matrix]:
@@ -99,14 +100,19 @@ class AnovaKernel:
         return np.concatenate(rows), np.concatenate(columns), np.concatenate(genes)
 
     def _base(self, lengths: Matrix) -> tuple[Matrix, Matrix]:
-        """Return the centered and the plain similarity entries at ``lengths`` ``(d,)``."""
+        """Return the centered and the plain similarity entries at ``lengths`` ``(d,)``; the last answer is kept."""
+        key = lengths.tobytes()
+        if self._last is not None and self._last[0] == key:
+            return self._last[1], self._last[2]
         centered, plain = [], []
         for card, ordinal, length in zip(self.cards, self.ordinal, lengths, strict=True):
             table = _similarity(int(card), bool(ordinal), float(length))
-            shifted = table - table.mean(0) - table.mean(1)[:, None] + table.mean()
-            centered.append((shifted / (np.trace(shifted) / card)).ravel())
+            means = table.sum(0) / card
+            shifted = table - means - means[:, None] + means.sum() / card
+            centered.append((shifted * (card / shifted.trace())).ravel())
             plain.append(table.ravel())
-        return np.concatenate(centered), np.concatenate(plain)
+        self._last = key, np.concatenate(centered), np.concatenate(plain)
+        return self._last[1], self._last[2]
 
     def _tables(self, theta: Matrix) -> Tables:
         gene = self._blocks[2]
@@ -134,19 +140,30 @@ class AnovaKernel:
         """Return the radial and the linear covariance of the proxies."""
         inverse = np.exp(theta[self.proxy_scale]).astype(a.proxies.dtype)
         left, right = a.proxies * inverse, b.proxies * inverse
-        squared = (left**2).sum(1)[:, None] + (right**2).sum(1)[None] - 2.0 * left @ right.T
-        return np.exp(-0.5 * np.maximum(squared, 0.0)), a.proxies @ b.proxies.T / max(self.proxies, 1)
+        ones = np.ones((1, 1), dtype=left.dtype)
+        # -|l - r|^2 / 2 as one product: columns (l, -l^2 / 2, 1) times rows (r, 1, -r^2 / 2).
+        wide = np.concatenate([left, -0.5 * (left**2).sum(1, keepdims=True), ones.repeat(len(left), 0)], axis=1)
+        tall = np.concatenate([right, ones.repeat(len(right), 0), -0.5 * (right**2).sum(1, keepdims=True)], axis=1)
+        radial = wide @ tall.T
+        np.exp(radial, out=radial)
+        return radial, a.proxies @ (b.proxies.T / max(self.proxies, 1))
 
     def matrix(self, theta: Matrix, a: Inputs, b: Inputs) -> Matrix:
         """Return the covariance ``(len(a), len(b))``."""
         amplitude = np.exp(theta[self.amplitude]).astype(a.one_hot.dtype)
         first, squares, distance = self._sums(self._tables(theta), a, b)
-        total: Matrix = amplitude[0] * first
-        total += 0.5 * amplitude[1] * (first**2 - squares)
-        total += amplitude[2] * np.exp(-distance)
+        # In place throughout: on large populations memory traffic is the cost.
+        np.exp(np.negative(distance, out=distance), out=distance)
+        total: Matrix = first * first
+        total -= squares
+        total *= 0.5 * amplitude[1]
+        for part, factor in ((first, amplitude[0]), (distance, amplitude[2])):
+            part *= factor
+            total += part
         if self.proxies:
-            radial, linear = self._proxy_matrices(theta, a, b)
-            total += amplitude[3] * radial + amplitude[4] * linear
+            for part, factor in zip(self._proxy_matrices(theta, a, b), amplitude[3:], strict=True):
+                part *= factor
+                total += part
         return total
 
     def diagonal(self, theta: Matrix, a: Inputs) -> Matrix:

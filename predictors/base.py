@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import ThreadpoolController
 
 from predictors.arrays import Codes, Floats, Proxies, as_codes, as_scores
 from predictors.features import Standardizer
@@ -16,6 +18,16 @@ from search_spaces.genome import Genome
 Matrix = NDArray[np.float64]
 TargetKind = Literal["auto", "identity"]
 Fitted = TypeVar("Fitted", bound="CodePredictor")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """Return a context in which linear algebra takes one thread: on matrices this small, more threads only wait."""
+    return _controller().limit(limits=1)
 
 
 class CodePredictor(ABC):
@@ -48,7 +60,8 @@ class CodePredictor(ABC):
         self.target = Target.choose(values) if self.target_kind == "auto" else Target.identity()
         outcome = self.target.apply(values)
         self._offset, self._scale = float(outcome.mean()), float(outcome.std()) or 1.0
-        self._learn(rows, (outcome - self._offset) / self._scale)
+        with one_thread():
+            self._learn(rows, (outcome - self._offset) / self._scale)
         return self
 
     def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
@@ -62,8 +75,13 @@ class CodePredictor(ABC):
             raise RuntimeError(f"{type(self).__name__} has not been fitted; call fit(codes, scores) first")
         rows = as_codes(codes)
         self.genome.check(rows)
-        mean, spread = self._latent(rows)
+        with one_thread():
+            mean, spread = self._latent(rows)
         return self.target.restore(mean * self._scale + self._offset, spread * self._scale)
+
+    @abstractmethod
+    def left_out_error(self) -> float:
+        """Return the mean squared error on candidates left out, in units of the outcome's variance; about 1 is useless."""
 
     @abstractmethod
     def _learn(self, codes: Codes, outcome: Matrix) -> None:

@@ -15,15 +15,15 @@ MANY = 1000
 
 
 class Boosting(CodePredictor):
-    """Several boosted tree models, each on a random part of the candidates; their spread is the uncertainty.
+    """Several boosted tree models, each without another part of the candidates; their spread is the uncertainty.
 
     Args:
         genome: the decisions; ordinal genes enter as numbers, categorical ones one-hot.
         proxies: free features beside the genes.
         target: "auto" chooses a monotone transform of the scores; "identity" leaves them.
-        members: models averaged.
+        members: models averaged; each leaves out one part in ``members``.
         trees: trees of each.
-        seed: of the parts drawn.
+        seed: of the parts and the trees.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Boosting(CodePredictor):
         *,
         target: TargetKind = "auto",
         members: int = 4,
-        trees: int = 120,
+        trees: int = 60,
         seed: int = 0,
     ) -> None:
         super().__init__(genome, proxies, target=target)
@@ -48,18 +48,27 @@ class Boosting(CodePredictor):
 
     def _learn(self, codes: Codes, outcome: Matrix) -> None:
         features = self._features(codes, self.proxies.fit(codes))
-        rng = np.random.default_rng(self.seed)
+        fold = np.random.default_rng(self.seed).permutation(len(codes)) % self.members
         self._models = []
+        errors = np.zeros(len(codes))
         for member in range(self.members):
-            kept = rng.permutation(len(codes))[: max(int(0.85 * len(codes)), 1)]
-            self._models.append(self._model(len(kept), member).fit(features[kept], outcome[kept]))
+            left_out = (fold == member) if len(codes) > self.members > 1 else np.zeros(len(codes), dtype=bool)
+            kept = ~left_out
+            self._models.append(self._model(int(kept.sum()), member).fit(features[kept], outcome[kept]))
+            if left_out.any():
+                errors[left_out] = self._models[-1].predict(features[left_out]) - outcome[left_out]
+        self._error = float((errors**2).mean()) if len(codes) > self.members > 1 else 1.0
+
+    def left_out_error(self) -> float:
+        """Return the mean squared error of every candidate by the model that did not see it."""
+        return self._error
 
     def _model(self, size: int, member: int) -> GradientBoostingRegressor | HistGradientBoostingRegressor:
         if size >= MANY:
-            return HistGradientBoostingRegressor(max_iter=self.trees, learning_rate=0.08, random_state=member)
+            return HistGradientBoostingRegressor(max_iter=self.trees, learning_rate=0.12, random_state=member)
         return GradientBoostingRegressor(
             n_estimators=self.trees,
-            learning_rate=0.08,
+            learning_rate=0.12,
             max_depth=4,
             subsample=0.7,
             min_samples_leaf=min(3, size),

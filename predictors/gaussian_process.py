@@ -14,7 +14,7 @@ from search_spaces.genome import Genome
 
 NOISE_PRIOR = (float(np.log(0.05)), 1.5)
 JITTER = 1e-6
-CHUNK = 8192
+CHUNK = 1024
 
 
 class GaussianProcess(CodePredictor):
@@ -97,7 +97,12 @@ class GaussianProcess(CodePredictor):
         self._weights = linalg.cho_solve((self._factor, True), outcome)
         inverse = linalg.solve_triangular(self._factor, np.eye(len(outcome)), lower=True)
         self._whiten = inverse.T.astype(np.float32)
+        self._left_out = self._weights / (inverse**2).sum(axis=0)
         self._train32 = Inputs(self._train.one_hot.astype(np.float32), self._train.proxies.astype(np.float32))
+
+    def left_out_error(self) -> float:
+        """Return the mean squared error of leaving one candidate out, at the parameters learned from all."""
+        return float((self._left_out**2).mean())
 
     def _latent(self, codes: Codes) -> tuple[Floats, Floats]:
         parts = [self._latent_chunk(codes[i : i + CHUNK]) for i in range(0, max(len(codes), 1), CHUNK)]
@@ -122,7 +127,8 @@ class GaussianProcess(CodePredictor):
         grow with n squared and cubed: meant for shortlists.
         """
         rows = as_codes(codes)
-        assert self._theta is not None
+        if self._theta is None:
+            raise RuntimeError("GaussianProcess has not been fitted; call fit(codes, scores) first")
         inputs = self._inputs(rows, np.float64)
         cross = self._kernel.matrix(self._theta[:-1], inputs, self._train) + 1.0
         mean = cross @ self._weights
@@ -131,4 +137,4 @@ class GaussianProcess(CodePredictor):
         covariance[np.diag_indices_from(covariance)] += 1e-5
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
         drawn: Matrix = mean + (factor @ rng.standard_normal((len(rows), count))).T
-        return drawn
+        return drawn * self._scale + self._offset

@@ -67,10 +67,9 @@ class MLP(CodePredictor):
         if self._encoder is None:
             self._encoder = self._pretrained(mlp_training.Inputs(*inputs))
         fold = np.random.default_rng(self.seed).permutation(len(codes)) % max(self.members, 2)
-        left_out = fold[None] == np.arange(self.members)[:, None]
-        if len(codes) < 2 * self.members:
-            left_out = left_out[:, :] & (len(codes) > self.members)
-        self._model, self.chosen_steps = mlp_training.train(
+        # With fewer candidates than members nothing is left out, and training takes all its steps.
+        left_out = (fold[None] == np.arange(self.members)[:, None]) & (len(codes) > self.members > 1)
+        trained = mlp_training.train(
             mlp_training.Inputs(*inputs),
             outcome.astype(np.float32),
             left_out,
@@ -79,6 +78,11 @@ class MLP(CodePredictor):
             learning_rate=self.learning_rate,
             seed=self.seed,
         )
+        self._model, self.chosen_steps, self._error = trained.weights, trained.steps, trained.left_out_error
+
+    def left_out_error(self) -> float:
+        """Return the mean squared error of every candidate by the member that did not see it."""
+        return self._error
 
     def _inputs(self, codes: Codes, fit: bool = False) -> tuple[Floats, Floats, Floats]:
         """Return one-hot architecture, one-hot recipe and standardized proxies."""

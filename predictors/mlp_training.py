@@ -27,6 +27,18 @@ class Inputs:
         return np.concatenate([self.recipe, self.proxies], axis=1)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Weights of every member, the full-training steps they took (negative: still frozen), and their error.
+
+    ``left_out_error`` is the mean squared error of the left-out candidates; 1 if none were left out.
+    """
+
+    weights: Weights
+    steps: int
+    left_out_error: float
+
+
 def _layer(members: int, wide: int, out: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the weight ``(members, wide, out)`` and the bias ``(members, 1, out)`` of one layer of every member."""
     bound = (3.0 / max(wide, 1)) ** 0.5
@@ -82,8 +94,8 @@ def train(
     learning_rate: float,
     seed: int,
     every: int = 20,
-) -> tuple[Weights, int]:
-    """Return the weights at the step where left-out candidates are predicted best, and that step.
+) -> Trained:
+    """Train with the encoder frozen, then everything, and keep the step where left-out candidates are predicted best.
 
     Args:
         inputs: n candidates.
@@ -108,7 +120,7 @@ def train(
         lr=learning_rate,
         weight_decay=0.05,
     )
-    best, best_step, snapshot = float("inf"), steps, weights
+    best, best_step, best_squares, snapshot = float("inf"), steps, 1.0, weights
     frozen = steps // 5
     for step in range(1, frozen + steps + 1):
         if step == frozen + 1:
@@ -118,12 +130,16 @@ def train(
         if step % every == 0 and left_out.any():
             error = float((losses.detach() * held).sum())
             if error < best:
-                best, best_step = error, step - frozen
+                best, best_step, best_squares = error, step - frozen, _mean_square(predicted - wanted, held)
                 snapshot = {name: value.detach().clone() for name, value in weights.items()}
         optimizer.zero_grad()
         ((losses * kept).sum() / kept.sum() * len(left_out)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return {name: value.detach().numpy().copy() for name, value in snapshot.items()}, best_step
+    return Trained({name: value.detach().numpy().copy() for name, value in snapshot.items()}, best_step, best_squares)
+
+
+def _mean_square(errors: Tensor, held: Tensor) -> float:
+    return float((errors.detach() ** 2 * held).sum() / held.sum())
 
 
 def _with_head(encoder: Weights, extra: int, seed: int) -> dict[str, Tensor]:

@@ -62,6 +62,12 @@ class Ridge(CodePredictor):
             singles = singles + free @ self._free.T / free.shape[1]
         return singles, equal * (equal - 1.0) / max(genes * (genes - 1), 1)
 
+    def left_out_error(self) -> float:
+        """Return the mean squared error of leaving one candidate out, at the penalties learned from all."""
+        weights = 1.0 / (self._values + self._noise)
+        residual = self._vectors @ (weights * self._rotated) / ((self._vectors**2) @ weights)
+        return float((residual**2).mean())
+
     def _latent(self, codes: Codes) -> tuple[Floats, Floats]:
         features, free = one_hot(self.genome.cards, codes, np.float64), self.proxies.apply(codes)
         singles, pairs = self._covariances(features, free)

@@ -29,7 +29,7 @@ from experiments.benchmarks.rank_correlation import print_rank_correlations
 from experiments.benchmarks.tables import BudgetSpentError, Table, Training, read_table
 from nasvit.search.engine import SearchEngine
 from nasvit.search.run import SearchSettings, drive
-from predictors.ensemble import Ensemble
+from predictors.gaussian_process import GaussianProcess
 
 METHODS = ("nasvit", *BASELINES)
 
@@ -114,7 +114,7 @@ def run_seed(path: Path, cap: float | None, method: str, budgets: tuple[int, ...
 def _run_nasvit(table: Table, training: Training, budgets: tuple[int, ...], rng: np.random.Generator) -> list[Reading]:
     settings = SearchSettings()
     begin = time.process_time()
-    engine = SearchEngine(table.constraint, Ensemble(table.genome, table.proxies), rng, settings.engine)
+    engine = SearchEngine(table.constraint, GaussianProcess(table.genome, table.proxies), rng, settings.engine)
     readings = []
     for budget in budgets:
         drive(engine, training.train_codes, min(budget, training.budget), settings)

@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.parity", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILE", help="golden folders or single case files")
-    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: 1, as the numbers were made)")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILE", help="golden folders or case files")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: 1)")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     try:
@@ -44,13 +44,13 @@ def main(arguments: list[str] | None = None) -> int:
 def print_table(paths: list[Path]) -> Counter[str]:
     """Compare all files, print a row as soon as it is known, and return how many rows have each status."""
     counts: Counter[str] = Counter()
-    print(f"{'case':<64} {'deviation':>10} {'tolerance':>10}  status", flush=True)
+    print(f"{'case':<88} {'deviation':>10} {'tolerance':>10}  status", flush=True)
     for path in paths:
         print(f"{path.parent.name}/{path.name}", flush=True)
         for row in compare(path):
             counts[row.status] += 1
             note = f"  ({row.note})" if row.note else ""
-            print(f"  {row.case:<62} {row.deviation:>10.1e} {row.tolerance:>10.1e}  {row.status}{note}", flush=True)
+            print(f"  {row.case:<86} {row.deviation:>10.1e} {row.tolerance:>10.1e}  {row.status}{note}", flush=True)
     print(f"{counts['differs']} differ by design")
     print(f"{counts['pass']} passed, {counts['fail']} failed")
     return counts

@@ -15,7 +15,8 @@ def conv_linear_macs(network: nn.Module, images: Tensor, *, outside: type[nn.Mod
         images: a batch.
         outside: leave out what is inside modules of this type.
     """
-    skipped = {id(m) for module in network.modules() if outside and isinstance(module, outside) for m in module.modules()}
+    inside = [module for module in network.modules() if outside is not None and isinstance(module, outside)]
+    skipped = {id(part) for module in inside for part in module.modules()}
     total = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

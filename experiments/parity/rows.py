@@ -80,7 +80,8 @@ class Comparison:
         """Compare counts, indices, names: equal or not."""
         mine = ours.tolist() if isinstance(ours, Tensor) else ours
         same = mine == expected
-        self._note(label if same else f"{label}: {_short(mine)} instead of {_short(expected)}", 0.0 if same else math.inf)
+        note = label if same else f"{label}: {_short(mine)} instead of {_short(expected)}"
+        self._note(note, 0.0 if same else math.inf)
 
     def absolute(self, label: str, ours: float, expected: float, most: float) -> None:
         """Compare a number that was printed with few digits: ``most`` is what its rounding allows."""
@@ -99,8 +100,9 @@ class Comparison:
         """Close the case."""
         if not self.compared:
             return failed(self.case, "nothing to compare")
-        passed = self._excess <= 1
-        return Row(self.case, self.deviation, self.tolerance, "pass" if passed else "fail", note if passed else self.worst)
+        if self._excess > 1:
+            return Row(self.case, self.deviation, self.tolerance, "fail", self.worst)
+        return Row(self.case, self.deviation, self.tolerance, "pass", note)
 
     def _note(self, label: str, deviation: float, tolerance: float | None = None) -> None:
         """Remember the deviation that exceeds its tolerance most (each number may have its own)."""

@@ -86,7 +86,7 @@ def _nasvit_values(name: str, last: str, noise: Float) -> Float:
         return 0.002 * noise
     if noise.ndim == 1:
         return 0.1 * noise
-    return noise * np.sqrt(1 / math.prod(noise.shape[1:]))
+    return noise * math.sqrt(1 / math.prod(noise.shape[1:]))
 
 
 def _relative_position_index(shape: Shape) -> Tensor:

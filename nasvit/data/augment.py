@@ -24,7 +24,7 @@ class RecipeLike(Protocol):
     """The part of a recipe that says how images are augmented."""
 
     @property
-    def randaugment(self) -> float: ...
+    def randaugment(self) -> int: ...
     @property
     def random_erasing(self) -> float: ...
     @property
@@ -97,7 +97,7 @@ class Augmentation:
             crop=crop,
             padding=padding,
             mirror=mirror,
-            randaugment=int(recipe.randaugment),
+            randaugment=recipe.randaugment,
             random_erasing=recipe.random_erasing,
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
@@ -144,8 +144,12 @@ class Draws:
     def at(self, positions: npt.NDArray[np.int64]) -> Draws:
         """The numbers of some images of the batch."""
         return Draws(
-            self.offsets[positions], self.mirrored[positions], self.image_seeds[positions],
-            self.erased[positions], self.erasing_seeds[positions], self.mixing_seed,
+            self.offsets[positions],
+            self.mirrored[positions],
+            self.image_seeds[positions],
+            self.erased[positions],
+            self.erasing_seeds[positions],
+            self.mixing_seed,
         )
 
 
@@ -163,7 +167,9 @@ def moved_and_mirrored(stored: Pixels, rows: npt.NDArray[np.int64], draws: Draws
     height, width = stored.shape[1:3]
     batch = np.zeros((len(rows), *stored.shape[1:]), dtype=np.uint8)
     # One copy of a window per image: measured faster than gathering all pixels of the batch by index.
-    for image, row, (down, right), mirrored in zip(batch, rows.tolist(), draws.offsets.tolist(), draws.mirrored.tolist()):
+    for image, row, (down, right), mirrored in zip(
+        batch, rows.tolist(), draws.offsets.tolist(), draws.mirrored.tolist()
+    ):
         top, left = max(0, -down), max(0, -right)
         bottom, end = height - max(0, down), width - max(0, right)
         window = stored[row, top + down : bottom + down, left + right : end + right]
@@ -192,7 +198,7 @@ class ImageVariation:
             if augmentation.crop == "resized"
             else None
         )
-        self._randaugment = _rand_augment(augmentation, size, channels) if augmentation.randaugment > 0 else None
+        self._randaugment = _rand_augment(augmentation, channels) if augmentation.randaugment > 0 else None
 
     def __call__(self, image: Image.Image, mirrored: bool, seed: int) -> Pixels:
         """Vary one image; call it inside ``global_random_kept``.
@@ -215,12 +221,12 @@ class ImageVariation:
         return to_pixels(image)
 
 
-def _rand_augment(augmentation: Augmentation, size: tuple[int, int], channels: int) -> RandAugment:
+def _rand_augment(augmentation: Augmentation, channels: int) -> RandAugment:
     grey = 128
     fill = grey if channels == 1 else (grey,) * 3
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
     # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a colour, which recent Pillow refuses.
-    options = {"translate_const": int(0.45 * min(size)), "img_mean": fill, "magnitude_max": 9.999}
+    options = {"img_mean": fill, "magnitude_max": 9.999}
     made: RandAugment = rand_augment_transform(name, options)
     return made
 

@@ -51,7 +51,9 @@ def read_folder(folder: Path, split: str) -> Labelled:
         return _read_class_folders(folder, has_test_split=False)
     tests = [path for name in _TEST_NAMES for path in (folder / name, folder / f"{name}.tar") if path.exists()]
     if not tests:
-        raise ValueError(f"{folder}: there is {train[0].name} but none of {', '.join(_TEST_NAMES)} (folder or .tar) beside it")
+        raise ValueError(
+            f"{folder}: there is {train[0].name} but none of {', '.join(_TEST_NAMES)} (folder or .tar) beside it"
+        )
     labelled = _read_part(train[0] if split == "train" else tests[0])
     expected = labelled.classes if split == "train" else _classes(train[0])
     if labelled.classes != expected:
@@ -134,7 +136,9 @@ def _pyarrow_parquet() -> Any:
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise ImportError("reading parquet files needs pyarrow, which is not installed: pip install 'nasvit[data]'") from error
+        raise ImportError(
+            "reading parquet files needs pyarrow, which is not installed: pip install 'nasvit[data]'"
+        ) from error
     return pyarrow.parquet
 
 

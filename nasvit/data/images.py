@@ -52,7 +52,7 @@ class EncodedImages:
             return image.height, image.width
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """Labelled images of one split.
 
@@ -88,6 +88,19 @@ class ImageSet:
     def channels(self) -> int:
         """Channels of an image: 1 or 3."""
         return self.images.channels if isinstance(self.images, EncodedImages) else self.images.shape[1]
+
+    @property
+    def pixels(self) -> Tensor:
+        """All images, uint8 (N, C, H, W).
+
+        Raises:
+            ValueError: if they are not held in memory.
+        """
+        if isinstance(self.images, EncodedImages):
+            raise ValueError(
+                f"{self.name}: its images differ in size or do not fit in memory; load them with an image_size"
+            )
+        return self.images
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -130,7 +143,7 @@ def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """Images uint8 (N, H, W, C) as a tensor (N, C, H, W) over the same memory, which is torch's channels-last layout."""
+    """Images uint8 (N, H, W, C) as a tensor (N, C, H, W) over the same memory: torch's channels-last layout."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

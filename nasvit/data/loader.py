@@ -24,9 +24,9 @@ _ORDER, _AUGMENTATION, _CALIBRATION = 0, 1, 2  # Second part of the random keys:
 class Loader:
     """Serves the images of one set in batches.
 
-    Nothing depends on what was asked before: ``batch(epoch, index)`` is always the same, so a run that was killed goes on
-    with ``batches(epoch, start=index)`` as if nothing had happened. With several processes each gets its part of every
-    batch, and the parts together are the batch that one process would get.
+    Nothing depends on what was asked before: ``batch(epoch, index)`` is always the same, so a run that was killed goes
+    on with ``batches(epoch, start=index)`` as if nothing had happened. With several processes each gets its part of
+    every batch, and the parts together are the batch that one process would get.
 
     Args:
         images: what to serve.
@@ -93,7 +93,8 @@ class Loader:
         """
         if not 0 <= index < len(self):
             raise ValueError(
-                f"batch index {index}: {len(self.images)} images in batches of {self.batch_size} make {len(self)} batches"
+                f"batch index {index}: {len(self.images)} images in batches of {self.batch_size} make {len(self)} "
+                "batches"
             )
         rng = generator(self.seed, _AUGMENTATION, epoch, index)
         draws = Draws.of(self.augmentation, self._mirror, self.batch_size, rng).at(self._positions)
@@ -141,7 +142,9 @@ class Loader:
             ValueError: if the set has not enough images.
         """
         if not 1 <= count <= len(self):
-            raise ValueError(f"{count} calibration batches of {self.batch_size}: {len(self.images)} images allow 1 to {len(self)}")
+            raise ValueError(
+                f"{count} calibration batches of {self.batch_size}: {len(self.images)} images allow 1 to {len(self)}"
+            )
         if count not in self._calibration:
             order = generator(self.seed, _CALIBRATION).permutation(len(self.images))
             parts = order[: count * self.batch_size].reshape(count, self.batch_size)
@@ -205,15 +208,19 @@ def _ahead(batches: Dataset[Batch], indices: range, workers: int) -> Iterator[Ba
 def _served_size(images: ImageSet, augmentation: Augmentation, image_size: int | None) -> tuple[int, int]:
     stored = images.image_size
     if image_size is None and stored is None:
-        raise ValueError(f"{images.name}: its images differ in size or do not fit in memory; give the image_size to serve")
+        raise ValueError(
+            f"{images.name}: its images differ in size or do not fit in memory; give the image_size to serve"
+        )
     if stored is None and augmentation.crop == "pad":
-        raise ValueError(f"{images.name}: crop 'pad' needs images of one size in memory; legal here are 'resized' and 'none'")
+        raise ValueError(
+            f"{images.name}: crop 'pad' needs images of one size in memory; legal here are 'resized' and 'none'"
+        )
     size = (image_size, image_size) if image_size is not None else stored
     assert size is not None
     if stored is not None and size != stored and augmentation.crop != "resized":
         raise ValueError(
-            f"{images.name}: images are stored as {stored[0]}x{stored[1]}, image_size {image_size} needs crop 'resized'; "
-            "or load them with that image_size"
+            f"{images.name}: images are stored as {stored[0]}x{stored[1]}, image_size {image_size} needs crop "
+            "'resized'; or load them with that image_size"
         )
     return size
 
@@ -234,7 +241,9 @@ def _variation(images: ImageSet, augmentation: Augmentation, size: tuple[int, in
 def _positions(batch_size: int, rank: int, world: int, mixes: bool) -> npt.NDArray[np.int64]:
     # Mixing pairs place i with place -1 - i, so a process gets both ends of the batch: a slice and its mirror image.
     if batch_size < 1 or not 0 <= rank < world:
-        raise ValueError(f"batch_size {batch_size}, rank {rank}, world {world}: need batch_size >= 1 and 0 <= rank < world")
+        raise ValueError(
+            f"batch_size {batch_size}, rank {rank}, world {world}: need batch_size >= 1 and 0 <= rank < world"
+        )
     if world == 1 and not mixes:
         return np.arange(batch_size)
     if batch_size % (2 * world) != 0:

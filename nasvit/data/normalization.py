@@ -39,7 +39,9 @@ class Normalization:
         if len(self.mean) != len(self.std):
             raise ValueError(f"normalization: {len(self.mean)} means but {len(self.std)} standard deviations")
         if min(self.std) <= 0:
-            raise ValueError(f"normalization: std {self.std} must be positive; is every image of {self.origin} the same?")
+            raise ValueError(
+                f"normalization: std {self.std} must be positive; is every image of {self.origin} the same?"
+            )
 
     @classmethod
     def imagenet(cls) -> Normalization:
@@ -54,7 +56,8 @@ class Normalization:
             images: the training split.
         """
         # Row 0 counts pixels, row 1 sums them, row 2 sums their squares: integers, so exact and in any order.
-        count, total, squares = sum(_moments(pixels) for pixels in _chunks(images)).astype(np.float64)
+        moments = np.stack([_moments(pixels) for pixels in _chunks(images)]).sum(axis=0)
+        count, total, squares = moments.astype(np.float64)
         mean = total / count
         std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls(_rounded(mean / 255), _rounded(std / 255), f"{images.name}, {_extent(images)}")

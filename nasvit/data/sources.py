@@ -100,7 +100,11 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
     images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), reading.image_size)
     classes = tuple(str(name) for name in data.target_names)
     whole = ImageSet(
-        images, torch.from_numpy(data.target.astype(np.int64)), classes, "digits", "scikit-learn digits, 8x8 grey",
+        images,
+        torch.from_numpy(data.target.astype(np.int64)),
+        classes,
+        "digits",
+        "scikit-learn digits, 8x8 grey",
         mirror_safe=False,
     )
     return _part_without_test_split(whole, split)
@@ -131,14 +135,20 @@ def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageS
     name = source.removeprefix(_TORCHVISION)
     maker = getattr(torchvision.datasets, name, None)
     if not (inspect.isclass(maker) and issubclass(maker, torchvision.datasets.VisionDataset)):
-        raise ValueError(f"data source {source!r}: torchvision.datasets has no data set {name!r} (names are case-sensitive)")
+        raise ValueError(
+            f"data source {source!r}: torchvision.datasets has no data set {name!r} (names are case-sensitive)"
+        )
     data, has_test_split = _open_torchvision(maker, name, split, reading)
     pairs = [data[index] for index in range(len(data))]
     targets = torch.tensor([int(target) for _, target in pairs], dtype=torch.int64)
     images = _stack([image for image, _ in pairs], source, reading)
     names: Sequence[str] = getattr(data, "classes", None) or [str(index) for index in range(int(targets.max()) + 1)]
     whole = ImageSet(
-        images, targets, tuple(str(name) for name in names), source, f"torchvision {name}",
+        images,
+        targets,
+        tuple(str(name) for name in names),
+        source,
+        f"torchvision {name}",
         mirror_safe=name not in _MIRROR_CHANGES_CLASS,
     )
     return whole if has_test_split else _part_without_test_split(whole, split)

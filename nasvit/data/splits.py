@@ -49,15 +49,18 @@ class SplitRecord:
             ValueError: naming the fields that differ.
         """
         now = self.to_json()
-        different = [f"{name}: was {written.get(name)!r}, is {now[name]!r}" for name in now if written.get(name) != now[name]]
+        different = [
+            f"{name}: was {written.get(name)!r}, is {now[name]!r}" for name in now if written.get(name) != now[name]
+        ]
         if different:
             raise ValueError(
-                "the held-out split is not the one this run began with; " + "; ".join(different)
+                "the held-out split is not the one this run began with; "
+                + "; ".join(different)
                 + ". Start a new run folder, or give the data set and seed of the old one."
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchData:
     """All that training and search may see: there is no test split in it.
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from nasvit.importing.checkpoints import LoadedTensor, Tensors, Weights, plain_name, read_weights
-from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit
+from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit, layout
 from nasvit.importing.families import Family
 from nasvit.importing.pickles import CheckpointError
 from nasvit.importing.sources import SOURCES, family_of
@@ -46,7 +46,6 @@ class ImportReport:
         numbers: how many numbers they hold.
         unused: released tensors that the release never computes with, left out.
         resized: position tables that were resized from another window.
-        filled: tensors this file has not, filled with a constant that changes nothing.
     """
 
     source: str
@@ -58,7 +57,6 @@ class ImportReport:
     numbers: int
     unused: tuple[str, ...]
     resized: tuple[str, ...]
-    filled: tuple[str, ...]
 
     def __str__(self) -> str:
         part = f" (its {self.part})" if self.part else ""
@@ -70,8 +68,6 @@ class ImportReport:
             lines.append(f"left out {len(self.unused)} tensors that the release stores and never computes with")
         if self.resized:
             lines.append(f"resized {len(self.resized)} position tables: {', '.join(self.resized)}")
-        if self.filled:
-            lines.append(f"not in the file and neutral: {', '.join(self.filled)}")
         return "\n".join(lines)
 
 
@@ -139,9 +135,7 @@ def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ..
     Raises:
         ValueError: if the source is unknown.
     """
-    family = family_of(source)
-    with torch.device("meta"):
-        return {entry.released: entry.shape for entry in family.entries(family.build(classes))}
+    return {entry.released: entry.shape for entry in layout(family_of(source), classes)[0]}
 
 
 def _network(family: Family, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
@@ -166,8 +160,7 @@ def _other_source(family: Family, tensors: Tensors) -> str:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for source, other in SOURCES.items():
         if other is not family:
-            with torch.device("meta"):
-                entries = list(other.entries(other.build(other.classes(shapes))))
+            entries, _ = layout(other, other.classes(shapes))
             if find_misfit(other, entries, shapes) is None:
                 return f"; they are of another family and fit {source!r}"
     return ""
@@ -184,5 +177,4 @@ def _report(source: str, checkpoint: Path, out: Path, weights: Weights, converte
         numbers=sum(tensor.numel() for tensor in converted.state.values()),
         unused=tuple(converted.unused),
         resized=tuple(converted.resized),
-        filled=tuple(converted.filled),
     )

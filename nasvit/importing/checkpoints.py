@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nasvit.importing.pickles import CheckpointError, StoredTensor, read_pickled
@@ -23,8 +24,8 @@ class LoadedTensor:
         self.shape = tuple(tensor.shape)
 
     def load(self) -> Tensor:
-        """Return the tensor."""
-        return self._tensor
+        """Return a compact copy."""
+        return self._tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
 Tensors = Mapping[str, "StoredTensor | LoadedTensor"]

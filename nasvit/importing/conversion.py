@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -36,8 +37,9 @@ class LayoutError(CheckpointError):
     ) -> None:
         self.missing, self.unexpected, self.misshapen = list(missing), list(unexpected), list(misshapen)
         shapes = [f"{name}: {_size(found)} instead of {_size(needed)}" for name, found, needed in misshapen]
-        parts = [_listing("missing", missing), _listing("unexpected", unexpected), _listing("of the wrong shape", shapes)]
-        super().__init__(f"the weights do not fit {title}{hint}\n" + "\n".join(part for part in parts if part))
+        kinds = (("missing", missing), ("unexpected", unexpected), ("of the wrong shape", shapes))
+        lines = [_listing(kind, names) for kind, names in kinds if names]
+        super().__init__("\n".join([f"the weights do not fit {title}{hint}", *lines]))
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,20 @@ class Converted:
         state: our state dict.
         unused: released names that the release stores but never computes with.
         resized: our names of position tables that were resized from another window.
-        filled: our names of tensors that this file does not have and that were filled with constants.
     """
 
     classes: int
     state: dict[str, Tensor]
     unused: list[str] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
-    filled: list[str] = field(default_factory=list)
+
+
+@functools.lru_cache(maxsize=64)
+def layout(family: Family, classes: int) -> tuple[tuple[Entry, ...], dict[str, torch.Size]]:
+    """Return the tensors of a family's release, and the shapes of our state dict."""
+    with torch.device("meta"):
+        network = family.build(classes)
+    return tuple(family.entries(network)), {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
 def convert(family: Family, tensors: Tensors) -> Converted:
@@ -67,15 +75,12 @@ def convert(family: Family, tensors: Tensors) -> Converted:
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     classes = family.classes(shapes)
-    with torch.device("meta"):
-        network = family.build(classes)
-    entries = list(family.entries(network))
+    entries, sizes = layout(family, classes)
     misfit = find_misfit(family, entries, shapes)
     if misfit is not None:
         raise misfit
     unused = [name for name in tensors if family.is_unused(name)]
     converted = Converted(classes, {}, unused)
-    sizes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     for entry in entries:
         converted.state[entry.ours] = _convert(entry, tensors, converted).reshape(sizes[entry.ours])
     return converted
@@ -86,7 +91,7 @@ def find_misfit(
 ) -> LayoutError | None:
     """Compare names and shapes with a family's layout; return what is wrong, or None."""
     known = {entry.released for entry in entries}
-    missing = [entry.released for entry in entries if entry.released not in shapes and not entry.optional]
+    missing = [entry.released for entry in entries if entry.released not in shapes]
     unexpected = [name for name in shapes if name not in known and not family.is_unused(name)]
     misshapen = [
         (entry.released, shapes[entry.released], entry.shape)
@@ -107,9 +112,6 @@ def _fits(entry: Entry, shape: tuple[int, ...]) -> bool:
 
 
 def _convert(entry: Entry, tensors: Tensors, converted: Converted) -> Tensor:
-    if entry.released not in tensors:
-        converted.filled.append(entry.ours)
-        return torch.full(entry.shape, entry.fill)
     tensor = tensors[entry.released].load()
     if tuple(tensor.shape) == entry.shape:
         return tensor if entry.rows is None else tensor[: entry.rows]
@@ -121,8 +123,6 @@ def _convert(entry: Entry, tensors: Tensors, converted: Converted) -> Tensor:
 
 
 def _listing(kind: str, names: Sequence[str]) -> str:
-    if not names:
-        return ""
     more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return f"  {len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"
 

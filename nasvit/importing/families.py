@@ -19,18 +19,14 @@ class Entry:
         released: its name in the release.
         ours: its name in our network's state dict.
         shape: its shape in the release; ours may be another one of as many numbers.
-        optional: whether the release has files without it.
         resize: turns a tensor of another shape into one of this shape, or returns None if it cannot.
-        fill: what an absent optional tensor is filled with.
         rows: how many leading rows ours has; the release never computes with the others. None: all.
     """
 
     released: str
     ours: str
     shape: tuple[int, ...]
-    optional: bool = False
     resize: Callable[[Tensor, tuple[int, ...]], Tensor | None] | None = None
-    fill: float = 0.0
     rows: int | None = None
 
 

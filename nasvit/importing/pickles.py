@@ -72,7 +72,7 @@ class StoredTensor:
 
 
 def read_pickled(path: Path) -> Any:
-    """Read what ``torch.save`` wrote, in today's zip format or the one before PyTorch 1.6; tensors are left in the file.
+    """Read what ``torch.save`` wrote, in today's zip format or that before PyTorch 1.6; tensors stay there.
 
     Raises:
         CheckpointError: if the file is damaged, truncated, of another format, or would run code.
@@ -113,8 +113,14 @@ class _Inert(dict[Any, Any], metaclass=_Name):
             self.append(item)
 
 
-def _inert(*_: Any) -> None:
-    """Stand in for values that are not read, such as numpy scalars: nothing is made of them."""
+class _Unread:
+    """A value that is not read, such as a numpy scalar: nothing is made of it."""
+
+    def __init__(self, *_: Any) -> None:
+        """Take any arguments."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Take any state."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,11 @@ _KNOWN: dict[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
     ("torch", "Size"): tuple,
-    ("torch", "device"): _inert,
-    ("numpy.core.multiarray", "scalar"): _inert,
-    ("numpy._core.multiarray", "scalar"): _inert,
-    ("numpy", "dtype"): _inert,
-    ("_codecs", "encode"): _inert,
+    ("torch", "device"): _Unread,
+    ("numpy.core.multiarray", "scalar"): _Unread,
+    ("numpy._core.multiarray", "scalar"): _Unread,
+    ("numpy", "dtype"): _Unread,
+    ("_codecs", "encode"): _Unread,
     **{("torch", name): dtype for name, dtype in _DTYPES.items()},
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from nasvit.importing import attentive
+from nasvit.importing import attentive, fbnetv3
 from nasvit.importing.families import Family
 
 _FAMILIES = (
     attentive.family("nasvit", "nasvit_release", "the NASViT supernet (Gong et al., 2022)"),
     attentive.family("alphanet", "alphanet", "the AlphaNet supernet (Wang et al., 2021)"),
     attentive.family("attentive_nas", "attentive_nas", "the AttentiveNAS supernet (Wang et al., 2021)"),
+    *fbnetv3.families(),
 )
 
 SOURCES: dict[str, Family] = {family.source: family for family in _FAMILIES}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nasvit.search.genetic import evolve
-from predictors.accuracy import Predictor
+from predictors.accuracy import Drawing, Predictor
 from predictors.arrays import Codes, Floats, as_codes
 from predictors.pool import Constraint, distinct, row_hashes, sobol
 
@@ -21,8 +21,11 @@ class EngineSettings:
         start: quasi-random candidates before the predictor is asked.
         pool: candidates scored in every round, and the largest space that is enumerated for it.
         enumerable: spaces up to this many code rows are held whole.
-        fine_share: share of a batch proposed around the best rather than from anywhere.
-        explore: standard deviations added to the mean of the proposals that explore.
+        greedy_share: share of a batch with the highest predicted mean.
+        near_share: share of a batch with the highest optimistic mean around the best. The rest is drawn from the
+            predictor's belief (Thompson sampling).
+        explore: standard deviations added to the mean for an optimistic mean.
+        shortlist: candidates among which functions are drawn.
         centers_predicted: best predicted candidates whose neighborhoods are searched.
         centers_observed: likewise, best evaluated candidates (by posterior mean).
     """
@@ -30,8 +33,10 @@ class EngineSettings:
     start: int = 10
     pool: int = 8192
     enumerable: int = 300_000
-    fine_share: float = 0.5
+    greedy_share: float = 0.4
+    near_share: float = 0.2
     explore: float = 1.0
+    shortlist: int = 512
     centers_predicted: int = 5
     centers_observed: int = 3
 
@@ -166,26 +171,29 @@ class SearchEngine:
         if np.isfinite(self._scores).sum() < 2:
             return self._unseen(self._pool(count + len(self._known | self._pending)))[:count]
         predictor = self._fitted()
-        pool = self._coarse_pool(predictor)
-        near = self._neighborhood(predictor, pool)
-        candidates = distinct(np.concatenate([near, pool]))
-        is_near = np.isin(row_hashes(candidates), row_hashes(near))
-        unseen = ~np.isin(row_hashes(candidates), np.fromiter(self._known | self._pending, dtype=np.uint64))
-        unseen &= ~np.isin(row_hashes(candidates), row_hashes(already))
-        candidates, is_near = candidates[unseen], is_near[unseen]
-        mean, spread = predictor.predict(candidates)
-        return candidates[self._choose(mean, spread, is_near, count)]
+        pool, mean, spread = self._coarse(predictor)
+        near = self._neighborhood(pool, mean)
+        extra = near[~np.isin(row_hashes(near), row_hashes(pool))]
+        if len(extra):
+            added = predictor.predict(extra)
+            pool = np.concatenate([pool, extra])
+            mean, spread = np.concatenate([mean, added[0]]), np.concatenate([spread, added[1]])
+        hashes = row_hashes(pool)
+        taken = np.fromiter(self._known | self._pending, dtype=np.uint64)
+        unseen = ~np.isin(hashes, np.concatenate([taken, row_hashes(already)]))
+        is_near = np.isin(hashes, row_hashes(near))
+        pool = pool[unseen]
+        return pool[self._choose(pool, mean[unseen], spread[unseen], is_near[unseen], count)]
 
-    def _coarse_pool(self, predictor: Predictor) -> Codes:
-        """Return candidates from anywhere, joined, in spaces too large to score whole, by evolved ones."""
+    def _coarse(self, predictor: Predictor) -> tuple[Codes, Floats, Floats]:
+        """Return candidates from anywhere with mean and spread; too large a space is sampled and evolved."""
         pool = self._pool(self.settings.pool)
+        mean, spread = predictor.predict(pool)
         if self._everything is not None and len(pool) == len(self._everything):
-            return pool
-        mean, _ = predictor.predict(pool)
+            return pool, mean, spread
         best = pool[np.argsort(-mean)[:48]]
         observed = self._best_observed(16)
-        observed = observed[self.constraint.allowed(observed)]
-        parents = distinct(np.concatenate([best, observed]))
+        parents = distinct(np.concatenate([best, observed[self.constraint.allowed(observed)]]))
         evolved = evolve(
             self.constraint,
             parents,
@@ -196,27 +204,63 @@ class SearchEngine:
             generations=6,
             patience=2,
         )
-        return distinct(np.concatenate([evolved, pool]))
+        evolved = evolved[~np.isin(row_hashes(evolved), row_hashes(pool))]
+        if not len(evolved):
+            return pool, mean, spread
+        more = predictor.predict(evolved)
+        joined = np.concatenate([pool, evolved])
+        return joined, np.concatenate([mean, more[0]]), np.concatenate([spread, more[1]])
 
     def _best_observed(self, count: int) -> Codes:
-        rows = self._codes[np.isfinite(self._scores)]
+        rows = distinct(self._codes[np.isfinite(self._scores)])
         mean, _ = self._fitted().predict(rows)
-        return distinct(rows[np.argsort(-mean, kind="stable")])[:count]
+        return rows[np.argsort(-mean, kind="stable")[:count]]
 
-    def _neighborhood(self, predictor: Predictor, pool: Codes) -> Codes:
+    def _neighborhood(self, pool: Codes, mean: Floats) -> Codes:
         """Return feasible candidates one gene away from the best predicted and the best evaluated."""
-        mean, _ = predictor.predict(pool)
         predicted = pool[np.argsort(-mean, kind="stable")[: self.settings.centers_predicted]]
         centers = np.concatenate([predicted, self._best_observed(self.settings.centers_observed)])
         near = [self.constraint.genome.neighbours(row) for row in centers]
         return self.constraint.clean(np.concatenate(near))
 
-    def _choose(self, mean: Floats, spread: Floats, is_near: NDArray[np.bool_], count: int) -> NDArray[np.int64]:
-        """Return indices: alternately the best anywhere by mean, and the best nearby by optimistic mean."""
-        optimistic = mean + self.settings.explore * spread
-        by_mean, by_optimism = np.argsort(-mean, kind="stable"), np.argsort(-optimistic, kind="stable")
-        nearby = by_optimism[is_near[by_optimism]]
-        fine = round(self.settings.fine_share * count)
-        queue = np.concatenate([nearby[:fine], by_mean, nearby[fine:]])
-        _, first = np.unique(queue, return_index=True)
-        return np.asarray(queue[np.sort(first)][:count])
+    def _choose(
+        self, pool: Codes, mean: Floats, spread: Floats, is_near: NDArray[np.bool_], count: int
+    ) -> NDArray[np.int64]:
+        """Return indices into ``pool``: best means, then best optimistic neighbors, then posterior draws, all distinct.
+
+        A count of one takes turns between the three, at random, in the same shares.
+        """
+        shares = np.array([self.settings.greedy_share, self.settings.near_share])
+        ends = np.floor(np.cumsum(shares) * count + self.rng.random()).astype(int)
+        by_mean = np.argsort(-mean, kind="stable")
+        by_optimism = np.argsort(-(mean + self.settings.explore * spread), kind="stable")
+        near = by_optimism[is_near[by_optimism]]
+        chosen: list[int] = []
+        for queue, end in ((by_mean, ends[0]), (near, ends[1])):
+            _extend(chosen, queue, min(end, count))
+        if len(chosen) < count:
+            _extend(chosen, self._explore(pool, mean, spread, by_mean, count), count)
+        _extend(chosen, by_mean, count)
+        return np.array(chosen, dtype=np.int64)
+
+    def _explore(
+        self, pool: Codes, mean: Floats, spread: Floats, by_mean: NDArray[np.int64], count: int
+    ) -> NDArray[np.int64]:
+        """Return where functions drawn from the predictor's belief are highest (Thompson sampling)."""
+        half = self.settings.shortlist // 2
+        by_hope = np.argsort(-(mean + 2.0 * spread), kind="stable")
+        short = np.union1d(by_hope[:half], by_mean[:half])
+        if isinstance(self.predictor, Drawing):
+            drawn = self.predictor.draw(pool[short], 3 * count, self.rng)
+        else:
+            drawn = mean[short] + spread[short] * np.abs(self.rng.standard_normal((3 * count, 1)))
+        return np.asarray(short[drawn.argmax(axis=1)])
+
+
+def _extend(chosen: list[int], queue: NDArray[np.int64], until: int) -> None:
+    """Append entries of ``queue`` that are not chosen yet, until there are ``until``."""
+    for index in queue.tolist():
+        if len(chosen) >= until:
+            return
+        if index not in chosen:
+            chosen.append(index)

@@ -12,7 +12,7 @@ from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
 from nasvit.search.genetic import evolve
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes, Floats, Mask, Proxies, as_codes
-from predictors.ensemble import Ensemble
+from predictors.gaussian_process import GaussianProcess
 from predictors.pool import Constraint, distinct
 from search_spaces.genome import Genome
 
@@ -113,7 +113,8 @@ def search(
             rare. One of ``feasible`` and ``violation`` is enough.
         canonical: codes -> codes with one form per network, so that none is paid for twice.
         proxies: free features (log MACs, log parameters, ...) for the predictor.
-        predictor: default :class:`predictors.ensemble.Ensemble`.
+        predictor: default :class:`predictors.gaussian_process.GaussianProcess`, which proposes as well as the ensemble
+            in a fraction of its time.
         anchors: candidates known to be feasible.
         known: codes and scores evaluated before: a resumed or continued search.
         settings: batch sizes and how candidates are proposed.
@@ -124,7 +125,7 @@ def search(
     """
     chosen = settings or SearchSettings()
     constraint = Constraint(genome, feasible, violation, canonical or genome.canonical, anchors)
-    engine = SearchEngine(constraint, predictor or Ensemble(genome, proxies), rng, chosen.engine)
+    engine = SearchEngine(constraint, predictor or GaussianProcess(genome, proxies), rng, chosen.engine)
     if known is not None and len(as_codes(known[0])):
         engine.tell(*known)
     drive(engine, evaluate, budget - chosen.repeats, chosen, on_batch)

@@ -8,6 +8,7 @@ import pickle
 import shutil
 import warnings
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 State = dict[str, Any]
 
 _GOOD = "good.pt"
-_PLAIN = (str, int, float, bool, type(None), torch.Tensor)
+_PLAIN = (str, int, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
 _UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError)
 
 
@@ -109,9 +110,13 @@ class Checkpoints:
                 content = torch.load(path, map_location="cpu", weights_only=True)
                 return Checkpoint(content["step"], content["state"], path)
             except _UNREADABLE as error:
-                warnings.warn(f"checkpoint {path} cannot be read ({error}); falling back to the one before", stacklevel=3)
+                warnings.warn(
+                    f"checkpoint {path} cannot be read ({error}); falling back to the one before", stacklevel=3
+                )
         if paths:
-            raise ValueError(f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning")
+            raise ValueError(
+                f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning"
+            )
         return None
 
 
@@ -121,7 +126,10 @@ def random_state(generators: Mapping[str, np.random.Generator] | None = None) ->
     Args:
         generators: numpy generators that training goes on to draw from.
     """
-    state: State = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    state: State = {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
     # As text: the states hold integers of 128 bits.
     named = (generators or {}).items()
     return {**state, "numpy": {name: json.dumps(each.bit_generator.state, default=_as_list) for name, each in named}}
@@ -185,15 +193,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _check_plain(value: Any, where: str) -> None:
-    if isinstance(value, dict):
+    if type(value) in (dict, OrderedDict):
         for key, each in value.items():
             _check_plain(key, f"a key of {where}")
             _check_plain(each, f"{where}[{key!r}]")
-    elif isinstance(value, (list, tuple)):
+    elif type(value) in (list, tuple, torch.Size):
         for index, each in enumerate(value):
             _check_plain(each, f"{where}[{index}]")
-    elif type(value) not in _PLAIN and not isinstance(value, torch.Tensor):
+    elif type(value) not in _PLAIN:
         raise ValueError(
-            f"checkpoint: {where} is a {type(value).__name__}; legal are tensors, numbers, texts, None, and dicts, lists and "
-            "tuples of them, so that reading a checkpoint cannot run code"
+            f"checkpoint: {where} is a {type(value).__name__}; legal are tensors, numbers, texts, None, and "
+            "dicts, lists and tuples of them, so that reading a checkpoint cannot run code"
         )

@@ -25,8 +25,8 @@ class CollapseDetector:
     """Watches the loss of the largest subnet.
 
     Large supernets were seen to fall to chance accuracy in the middle of training, as if initialised anew, and not to
-    recover. The median of the last losses is compared with the loss of guessing, so one bad batch is no collapse, nor is a
-    start that has not learned yet.
+    recover. The median of the last losses is compared with the loss of guessing, so one bad batch is no collapse, nor
+    is a start that has not learned yet.
 
     Args:
         chance_loss: loss of a guess, the logarithm of the number of classes.
@@ -79,8 +79,8 @@ class CollapseDetector:
         if self._has_learned and middle > self._collapsed_share * self._chance_loss:
             return Collapse(
                 step,
-                f"the loss of the largest subnet is back at chance level at step {step}: median of the last {self._window} "
-                f"is {middle:.3f}, guessing gives {self._chance_loss:.3f}",
+                f"the loss of the largest subnet is back at chance level at step {step}: median of the last "
+                f"{self._window} is {middle:.3f}, guessing gives {self._chance_loss:.3f}",
             )
         return None
 

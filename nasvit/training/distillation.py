@@ -1,7 +1,7 @@
 """Losses that make a student follow a teacher, finite wherever the logits are.
 
-Every loss here is called as ``loss(student_logits, teacher_logits)`` with logits (B, classes), and gives a scalar, the mean
-over the batch. No gradient flows to the teacher. Half-precision logits are computed in float32.
+Every loss here is called as ``loss(student_logits, teacher_logits)`` with logits (B, classes), and gives a scalar, the
+mean over the batch. No gradient flows to the teacher. Half-precision logits are computed in float32.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class DistillationLoss(Protocol):
 class AlphaDivergence:
     """Alpha-divergence between teacher p and student q, with clipped importance ratios.
 
-    With r = p / q the divergence is ``mean over q of f(r)``, ``f(r) = (w - 1) / (alpha (alpha - 1))``, w = r**alpha clipped to
-    at most ``clip``. Limits: alpha 1 is the Kullback-Leibler divergence KL(p || q), never clipped, alpha 0 is KL(q || p) with
-    r itself clipped.
+    With r = p / q the divergence is ``mean over q of f(r)``, ``f(r) = (w - 1) / (alpha (alpha - 1))``, w = r**alpha
+    clipped to at most ``clip``. Limits: alpha 1 is the Kullback-Leibler divergence KL(p || q), never clipped; alpha 0
+    is KL(q || p) with r itself clipped.
 
-    The value returned is a surrogate that has the gradient of the divergence and not its value: it may be negative, and is
-    not 0 where both agree (``divergence`` is the value to log). It is computed from log-probabilities, so a probability
-    that underflows does no harm.
+    The value returned is a surrogate that has the gradient of the divergence and not its value: it may be negative, and
+    is not 0 where both agree (``divergence`` is the value to log). It is computed from log-probabilities, so a
+    probability that underflows does no harm.
 
     Args:
         alpha: negative ones punish a student that is sure where the teacher is not, positive ones the reverse.
@@ -126,7 +126,9 @@ class AdaptiveAlphaDivergence:
         """The surrogate of every sample (B,), of log-probabilities (B, classes)."""
         low, high = AlphaDivergence(self.alpha_min, self.clip), AlphaDivergence(self.alpha_max, self.clip)
         low_is_larger = low.divergence(log_student, log_teacher) > high.divergence(log_student, log_teacher)
-        return torch.where(low_is_larger, low.surrogate(log_student, log_teacher), high.surrogate(log_student, log_teacher))
+        return torch.where(
+            low_is_larger, low.surrogate(log_student, log_teacher), high.surrogate(log_student, log_teacher)
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,8 @@ class KLDivergence:
     Raises:
         ValueError: if the temperature is not positive.
 
-    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), https://arxiv.org/abs/1503.02531, section 2.
+    Source: Hinton et al., Distilling the Knowledge in a Neural Network (2015), section 2,
+    https://arxiv.org/abs/1503.02531
     """
 
     temperature: float = 1.0
@@ -187,7 +190,9 @@ def teacher_probabilities(logits: Sequence[Tensor], *, temperature: float = 1.0)
 
 def _log_probabilities(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
     if student_logits.shape != teacher_logits.shape:
-        raise ValueError(f"student logits {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: must agree")
+        raise ValueError(
+            f"student logits {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: must agree"
+        )
     log_q = F.log_softmax(_at_least_float32(student_logits), dim=1)
     return log_q, F.log_softmax(_at_least_float32(teacher_logits.detach()), dim=1)
 

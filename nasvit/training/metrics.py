@@ -24,8 +24,8 @@ class Metrics:
 
     Args:
         path: the file; its folder is made.
-        resume_step: go on after this step: later records, which the killed run wrote and this run will write again, are
-            removed. None starts the file anew.
+        resume_step: go on after this step: what follows the last record of it (or of an earlier step) was written by
+            a run that was killed, will be written again, and is removed. None starts the file anew.
         tensorboard: folder of TensorBoard event files to mirror the numbers to; None for none.
 
     Raises:
@@ -67,7 +67,9 @@ class Metrics:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -96,10 +98,12 @@ def read_metrics(path: Path, *, wall_clock: bool = True) -> list[Record]:
 def _keep_until(path: Path, step: int | None) -> None:
     if not path.exists():
         return
-    records = [] if step is None else [record for record in read_metrics(path) if record["step"] <= step]
+    records = [] if step is None else read_metrics(path)
+    # By place, not by step alone: a run that was rolled back has counted the same steps before and keeps those records.
+    kept = max((place for place, record in enumerate(records, 1) if record["step"] <= (step or 0)), default=0)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("w", encoding="utf-8") as file:
-        for record in records:
+        for record in records[:kept]:
             file.write(json.dumps({name: _written(value) for name, value in record.items()}, allow_nan=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
@@ -120,6 +124,8 @@ def _open_tensorboard(folder: Path, resume_step: int | None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise ImportError("mirroring metrics needs tensorboard, which is not installed: pip install 'nasvit[track]'") from error
+        raise ImportError(
+            "mirroring metrics needs tensorboard, which is not installed: pip install 'nasvit[track]'"
+        ) from error
     purge = None if resume_step is None else resume_step + 1
     return SummaryWriter(str(folder), purge_step=purge)

@@ -13,6 +13,9 @@ from torch import nn
 NO_DECAY_WORDS = ("bias", "norm", "scale", "relative_position")
 """A parameter whose last two name parts contain one of these words is not decayed, whatever its shape."""
 
+MOMENTUM = 0.9
+"""Of SGD and RMSprop."""
+
 _LEGAL = ("sgd", "rmsprop_tf", "adamw", "lamb")
 
 
@@ -25,18 +28,18 @@ class OptimizerRecipe(Protocol):
     def learning_rate(self) -> float: ...
     @property
     def weight_decay(self) -> float: ...
-    @property
-    def momentum(self) -> float: ...
 
 
-def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: OptimizerRecipe) -> torch.optim.Optimizer:
+def build_optimizer(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: OptimizerRecipe
+) -> torch.optim.Optimizer:
     """Build the optimizer of a recipe.
 
     Nothing here zeroes gradients: those of a supernet live in one buffer and are zeroed by the supernet.
 
     Args:
         named_parameters: as from ``module.named_parameters()``.
-        recipe: ``momentum`` is that of SGD (Nesterov) and RMSprop; AdamW and LAMB use their betas 0.9 and 0.999.
+        recipe: names the optimizer: SGD with Nesterov momentum, RMSprop as in TensorFlow, AdamW or LAMB.
 
     Raises:
         ValueError: if the recipe names an unknown optimizer, or there are no parameters.
@@ -45,13 +48,14 @@ def build_optimizer(named_parameters: Iterable[tuple[str, nn.Parameter]], recipe
     rate = recipe.learning_rate
     # torch's fused updates: measured two to four times as fast as its loops over tensors, on a CPU too.
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, nesterov=recipe.momentum > 0, fused=True)
+        return torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, nesterov=True, fused=True)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=True)
     if recipe.optimizer == "rmsprop_tf":
-        return RMSpropTF(groups, lr=rate, alpha=0.9, eps=1e-3, momentum=recipe.momentum)
+        return RMSpropTF(groups, lr=rate, alpha=0.9, eps=1e-3, momentum=MOMENTUM)
     if recipe.optimizer == "lamb":
-        return Lamb(groups, lr=rate)
+        # It would clip gradients by itself; that is up to the recipe.
+        return Lamb(groups, lr=rate, max_grad_norm=None)
     raise ValueError(f"optimizer {recipe.optimizer!r}: legal are {', '.join(_LEGAL)}")
 
 
@@ -75,7 +79,7 @@ def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], weigh
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter: on weights of convolutions and linear layers, not on vectors and tables.
+    """Whether weight decay acts on a parameter: on weights of convolutions and linear layers, not vectors and tables.
 
     Args:
         name: the dotted name of the parameter.

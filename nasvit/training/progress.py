@@ -43,7 +43,9 @@ class Progress:
         self._clock = clock
         self._started = self._line_at = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
-        self._task = None if self._bar is None else self._bar.add_task(description, total=total, completed=done, note="")
+        self._task = (
+            None if self._bar is None else self._bar.add_task(description, total=total, completed=done, note="")
+        )
 
     def advance(self, count: int = 1, note: str = "") -> None:
         """Count units as done.
@@ -64,7 +66,9 @@ class Progress:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 

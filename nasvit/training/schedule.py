@@ -14,8 +14,8 @@ _SHAPES = ("cosine", "linear", "step", "constant")
 class LearningRate:
     """Linear warm-up, then a decay; call it with the number of the step the learning rate is for, from 0.
 
-    The decay is counted from step 0, not from the end of the warm-up, as in the released NASViT and AlphaNet: at the end of
-    the warm-up the rate moves from the warm-up line onto the decay curve, a small jump.
+    The decay is counted from step 0, not from the end of the warm-up, as in the released NASViT and AlphaNet: at the
+    end of the warm-up the rate moves from the warm-up line onto the decay curve, a small jump.
 
     Args:
         steps: steps of the whole training. Later steps get the rate of the end.
@@ -44,7 +44,9 @@ class LearningRate:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps}, steps {self.steps}: need 0 <= warmup_steps <= steps, steps >= 1")
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps}, steps {self.steps}: need 0 <= warmup_steps <= steps, steps >= 1"
+            )
         if self.shape not in _SHAPES:
             raise ValueError(f"learning-rate shape {self.shape!r}: legal are {', '.join(_SHAPES)}")
         if not 0 <= self.minimum <= self.base or not 0 <= self.warmup_start:
@@ -58,7 +60,7 @@ class LearningRate:
         if step < 0:
             raise ValueError(f"step {step}: steps are counted from 0")
         if step < self.warmup_steps:
-            return self.warmup_start + step * (self.base - self.warmup_start) / self.warmup_steps
+            return self.warmup_start + step * ((self.base - self.warmup_start) / self.warmup_steps)
         return self._decayed(min(step, self.steps))
 
     def _decayed(self, step: int) -> float:

@@ -99,6 +99,8 @@ class Trainer:
         last = self.checkpoints.load_last()
         if last is not None:
             self._restore(last)
+        else:
+            self._save()  # something to go back to from the first step on
         stop = self.steps if until is None else min(until, self.steps)
         with self._metrics(last) as metrics, Progress(self.name, self.steps, done=self.step) as progress:
             self._loop(stop, metrics, progress)
@@ -118,13 +120,13 @@ class Trainer:
                     break
                 progress.advance(note=f"loss {values['loss']:.3f}")
                 metrics.append(self.step, {**values, "seconds": round(self.seconds, 2)})
+                if self.step % len(self.loader) == 0:
+                    self._evaluate(epoch + 1, metrics)
                 if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
                     self._save()
                     saved_at = time.monotonic()
                 if self.step >= stop:
                     break
-            else:
-                self._evaluate(epoch + 1, metrics)
 
     def _train_on(self, batch: Batch) -> Values:
         rate = self.learning_rate(self.step) * 0.5**self.rollbacks

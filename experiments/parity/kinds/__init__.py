@@ -17,9 +17,14 @@ NAMES: tuple[str, ...] = (
     "nasvit_units",
     "nasvit_losses",
     "nasvit_projection",
+    "nasvit_train_step",
     "learning_rate",
     "sampling",
     "alphanet_cases",
+    "alphanet_losses",
+    "alphanet_sandwich",
+    "fbnetv3_table",
+    "fbnetv3_forward",
 )
 
 
@@ -47,4 +52,5 @@ def find(path: Path, content: dict[str, Any]) -> Kind:
         return claiming[0]
     if claiming:
         raise ValueError(f"{path.name} is claimed by several kinds: {', '.join(m.__name__ for m in claiming)}")
-    raise ValueError(f"{path.name} is of no known kind (its keys: {', '.join(map(str, content))}); known: {', '.join(NAMES)}")
+    keys, known = ", ".join(map(str, content)), ", ".join(NAMES)
+    raise ValueError(f"{path.name} is of no known kind (its keys: {keys}); known: {known}")

@@ -1,7 +1,7 @@
 """Whole AlphaNet and AttentiveNAS subnets: logits in every mode of batch norm, costs.
 
-``mparams_static_hook_counter`` is not compared: it counts shortcut convolutions that are never run. The exact counts beside it
-are.
+``mparams_static_hook_counter`` is not compared: it counts shortcut convolutions that are never run. The exact count
+beside it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from search_spaces import Architecture
 TOLERANCE = 1e-8
 BATCH = 2
 CALIBRATION = (("calib0", (4, 3, 160, 160)), ("calib1", (4, 3, 160, 160)))
-_MODE = re.compile(r"(dynamic_trainmode_batchstats|static_eval_runningstats|static_eval_after_bn_calibration)_(native|from\d+)")
+_STATISTICS = r"dynamic_trainmode_batchstats|static_eval_runningstats|static_eval_after_bn_calibration"
+_MODE = re.compile(rf"({_STATISTICS})_(native|from\d+)")
 
 
 def claims(path: Path, content: dict[str, Any]) -> bool:

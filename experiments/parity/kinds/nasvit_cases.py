@@ -1,7 +1,7 @@
 """Whole NASViT subnets: logits in three modes of batch norm, maps of every stage, traces of every block, costs.
 
-``params_M_upstream_profiler`` is not compared: it counts transformer blocks in full size and convolutions that are never
-run, and leaves tables and scales out.
+``params_M_upstream_profiler`` is not compared: it counts transformer blocks in full size and convolutions that are
+never run, and leaves tables and scales out.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
 
 from experiments.parity.counting import conv_linear_macs
 from experiments.parity.released import Release, logits, release
@@ -113,7 +112,7 @@ def record(network: Network, given: Release, images: Tensor) -> dict[str, Tensor
         recorded["last_conv.pool"] = inputs[0]
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in released_parts(network, given)]
-    hooks.append(network.head.mix.register_forward_pre_hook(keep_pool))  # type: ignore[union-attr, operator]
+    hooks.append(network.head.mix.register_forward_pre_hook(keep_pool))  # type: ignore[union-attr]
     recorded["classifier"] = logits(network, images)
     for hook in hooks:
         hook.remove()
@@ -124,7 +123,7 @@ def released_parts(network: Network, given: Release) -> Iterator[tuple[str, nn.M
     """Yield the parts of a subnet with the names that the release gives them."""
     yield "first_conv", network.stem
     for number, stage in enumerate(network.stages):
-        for position, block in enumerate(stage):  # type: ignore[arg-type]
+        for position, block in enumerate(stage.children()):
             name = f"blocks.{first_block(given, number) + position}"
             yield name, block
             if isinstance(block, TransformerBlock):
@@ -138,7 +137,8 @@ def released_parts(network: Network, given: Release) -> Iterator[tuple[str, nn.M
 
 def last_blocks(network: Network, given: Release) -> list[str]:
     """Return the released name of the last active block of every stage."""
-    return [f"blocks.{first_block(given, n) + len(stage) - 1}" for n, stage in enumerate(network.stages)]  # type: ignore[arg-type]
+    depths = [len(list(stage.children())) for stage in network.stages]
+    return [f"blocks.{first_block(given, number) + depth - 1}" for number, depth in enumerate(depths)]
 
 
 def first_block(given: Release, stage: int) -> int:

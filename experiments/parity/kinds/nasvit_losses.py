@@ -80,7 +80,23 @@ def _adaptive(name: str, expected: dict[str, Any], student: Tensor, teacher: Ten
     if _tied(log_student, log_teacher):
         # Both divergences are zero but for rounding, so rounding picks the surrogate; the gradient is zero either way.
         values = {"gradient": values["gradient"]}
-    return _row(name, values)
+    defined = _defined(student, teacher)
+    if defined.all():
+        return _row(name, values)
+    kept = {
+        label: (values[label][0][defined], as_array(values[label][1])[defined.numpy()])
+        for label in ("per sample", "gradient")
+    }
+    row = _row(name, kept) if defined.any() else differs(name, _NOT_FINITE)
+    return differs(name, _NOT_FINITE, row.deviation) if row.status == "pass" else row
+
+
+def _defined(student: Tensor, teacher: Tensor) -> Tensor:
+    """Samples whose probabilities are all above zero: of the others the release's KL divergence is NaN.
+
+    NaN also decides which of the two surrogates the release takes, so even its finite values mean nothing there.
+    """
+    return (student.softmax(1) > 0).all(1) & (teacher.softmax(1) > 0).all(1)
 
 
 def _tied(log_student: Tensor, log_teacher: Tensor) -> bool:

@@ -16,6 +16,11 @@ from nasvit.data.augment import Draws, ImageVariation, Mixing, erase, moved_and_
 from nasvit.data.randomness import generator, global_random_kept, seed_global_random
 
 
+def numpy_state() -> list[int]:
+    state: list[int] = np.random.get_state(legacy=False)["state"]["key"].tolist()
+    return state
+
+
 def draws_of(offsets: list[tuple[int, int]], mirrored: list[bool]) -> Draws:
     count = len(offsets)
     zeros = np.zeros(count, dtype=np.int64)
@@ -59,11 +64,11 @@ def test_erasing_an_image_does_not_depend_on_the_others_of_the_batch() -> None:
 
 
 def test_library_augmentations_leave_the_global_generators_as_they_were() -> None:
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()
+    before = random.getstate(), numpy_state(), torch.get_rng_state()
     erase(torch.zeros(4, 3, 16, 16), Draws.of(Augmentation(random_erasing=1.0), True, 4, generator(0)))
     Mixing(Augmentation(mixup=1.0), classes=3)(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), seed=5)
     assert random.getstate() == before[0]
-    assert np.random.get_state()[1].tolist() == before[1]
+    assert numpy_state() == before[1]
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
@@ -94,22 +99,14 @@ def photo(channels: int) -> Image.Image:
 @pytest.mark.parametrize("magnitude", [1, 10])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_randaugment_works_on_grey_and_color_at_every_magnitude(magnitude: int, channels: int) -> None:
-    variation = ImageVariation(Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels, cropped=True)
+    variation = ImageVariation(
+        Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels, cropped=True
+    )
     image = photo(channels)
     with global_random_kept():
         results = [variation(image, False, seed) for seed in range(150)]
     assert all(result.shape == (32, 32, channels) for result in results)
     assert sum(not np.array_equal(result, results[0]) for result in results) > 50
-
-
-def test_an_image_is_moved_by_less_than_half_its_own_size() -> None:
-    # The strength of RandAugment's translation is in pixels: it must follow the size of the image.
-    variation = ImageVariation(Augmentation(randaugment=10, randaugment_layers=1), (32, 32), 1, cropped=True)
-    white = Image.new("L", (32, 32), 255)
-    with global_random_kept():
-        shares = [float((variation(white, False, seed) == 255).mean()) for seed in range(400)]
-    moved = [share for share in shares if 0 < share < 1]
-    assert moved and min(moved) > 0.4
 
 
 def test_a_resized_crop_has_the_asked_size_and_is_a_function_of_its_seed() -> None:
@@ -123,7 +120,7 @@ def test_a_resized_crop_has_the_asked_size_and_is_a_function_of_its_seed() -> No
 
 
 class Recipe:
-    randaugment = 3.0
+    randaugment = 3
     random_erasing = 0.2
     mixup = 0.1
     cutmix = 0.0

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.shared import SHARED, needs_shared
 
 from nasvit.data import EncodedImages, load_images
+from tests.shared import SHARED, needs_shared
 
 COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
@@ -52,8 +52,8 @@ def shows_its_class(image: torch.Tensor, name: str) -> bool:
 def test_digits_are_split_the_same_way_every_time_and_share_no_image() -> None:
     train, again, tested = load_images("digits"), load_images("digits"), load_images("digits", "test")
     assert (len(train), len(tested)) == (1438, 359)
-    assert torch.equal(train.images, again.images) and torch.equal(train.targets, again.targets)
-    whole = torch.cat([train.images, tested.images]).flatten(1).to(torch.int64)
+    assert torch.equal(train.pixels, again.pixels) and torch.equal(train.targets, again.targets)
+    whole = torch.cat([train.pixels, tested.pixels]).flatten(1).to(torch.int64)
     original = sorted(map(tuple, whole.tolist()))
     from sklearn.datasets import load_digits
 
@@ -63,19 +63,19 @@ def test_digits_are_split_the_same_way_every_time_and_share_no_image() -> None:
 
 def test_digits_are_bytes_from_0_to_255_and_must_not_be_mirrored() -> None:
     digits = load_images("digits")
-    assert digits.images.dtype == torch.uint8 and digits.images.shape[1:] == (1, 8, 8)
-    assert int(digits.images.min()) == 0 and int(digits.images.max()) == 255
+    assert digits.pixels.dtype == torch.uint8 and digits.pixels.shape[1:] == (1, 8, 8)
+    assert int(digits.pixels.min()) == 0 and int(digits.pixels.max()) == 255
     assert not digits.mirror_safe
 
 
 def test_digits_can_be_loaded_larger_and_with_three_channels() -> None:
     digits = load_images("digits", image_size=16, channels=3)
-    assert digits.images.shape == (1438, 3, 16, 16)
-    assert torch.equal(digits.images[:, 0], digits.images[:, 2])
+    assert digits.pixels.shape == (1438, 3, 16, 16)
+    assert torch.equal(digits.pixels[:, 0], digits.pixels[:, 2])
 
 
 def test_images_lie_in_memory_channels_last() -> None:
-    assert load_images("digits", channels=3).images.is_contiguous(memory_format=torch.channels_last)
+    assert load_images("digits", channels=3).pixels.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("test_name", ["val", "test", "validation"])
@@ -85,7 +85,7 @@ def test_a_folder_with_train_and_test_folders_is_read(tmp_path: Path, test_name:
     train, tested = load_images(tmp_path), load_images(tmp_path, "test")
     assert train.classes == tested.classes == ("blue", "green", "red")
     assert (len(train), len(tested)) == (15, 6)
-    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.images, train.targets))
+    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.pixels, train.targets))
 
 
 def test_tar_files_give_what_the_folders_in_them_give(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_tar_files_give_what_the_folders_in_them_give(tmp_path: Path) -> None:
     for split in ("train", "test"):
         tar, folder = load_images(packed, split), load_images(tmp_path, split)
         assert tar.classes == folder.classes
-        assert torch.equal(tar.targets, folder.targets) and torch.equal(tar.images, folder.images)
+        assert torch.equal(tar.targets, folder.targets) and torch.equal(tar.pixels, folder.pixels)
 
 
 def test_classes_of_a_tar_file_are_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -109,7 +109,9 @@ def test_classes_of_a_tar_file_are_in_the_order_of_their_names(tmp_path: Path) -
     images = load_images(write_tar(tmp_path / "all.tar", tmp_path / "in"))
     assert images.classes == ("10", "9", "a")
     shown = {"10": "red", "9": "green", "a": "blue"}
-    assert all(shows_its_class(image, shown[images.classes[target]]) for image, target in zip(images.images, images.targets))
+    assert all(
+        shows_its_class(image, shown[images.classes[target]]) for image, target in zip(images.pixels, images.targets)
+    )
 
 
 def test_a_folder_without_splits_gives_a_fifth_for_testing(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_folder_without_splits_gives_a_fifth_for_testing(tmp_path: Path) -> No
 def test_images_of_different_sizes_stay_encoded_until_a_size_is_given(tmp_path: Path) -> None:
     write_folder(tmp_path / "all", sizes=((6, 6), (8, 12)))
     assert isinstance(load_images(tmp_path / "all").images, EncodedImages)
-    assert load_images(tmp_path / "all", image_size=5).images.shape == (12, 3, 5, 5)
+    assert load_images(tmp_path / "all", image_size=5).pixels.shape == (12, 3, 5, 5)
 
 
 def test_a_size_that_differs_late_is_noticed_too(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_a_set_beyond_the_memory_limit_stays_encoded(tmp_path: Path) -> None:
 
 def test_one_channel_makes_images_grey(tmp_path: Path) -> None:
     grey = load_images(write_folder(tmp_path / "all"), channels=1)
-    assert grey.channels == 1 and grey.images.shape[1] == 1
+    assert grey.channels == 1 and grey.pixels.shape[1] == 1
 
 
 def test_test_classes_other_than_the_train_classes_are_refused_by_name(tmp_path: Path) -> None:
@@ -186,9 +188,9 @@ def test_a_torchvision_data_set_is_read_by_name(tmp_path: Path) -> None:
         write_idx(raw, f"{prefix}-labels-idx1-ubyte", np.arange(count) % 10)
     train = load_images("torchvision:FashionMNIST", root=tmp_path)
     tested = load_images("torchvision:FashionMNIST", "test", root=tmp_path)
-    assert train.images.shape == (30, 1, 28, 28) and len(tested) == 10
+    assert train.pixels.shape == (30, 1, 28, 28) and len(tested) == 10
     assert train.classes[0] == "T-shirt/top" and train.mirror_safe
-    assert not torch.equal(train.images[:10], tested.images)
+    assert not torch.equal(train.pixels[:10], tested.pixels)
 
 
 def test_a_missing_torchvision_data_set_says_how_to_get_it(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_parquet_files_in_the_hugging_face_layout_are_read(tmp_path: Path, below
     train, tested = load_images(tmp_path), load_images(tmp_path, "test")
     assert train.classes == ("blue", "green", "red")
     assert train.targets.tolist() == [2, 0, 1, 2] and tested.targets.tolist() == [1]
-    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.images, train.targets))
+    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.pixels, train.targets))
 
 
 def test_parquet_files_without_class_names_get_numbers(tmp_path: Path) -> None:
@@ -256,12 +258,12 @@ def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, monkeypatch: 
 @needs_shared
 def test_the_shared_caltech_tar_is_read_at_a_given_size() -> None:
     images = load_images(SHARED / "data" / "caltech101_144px", "test", image_size=24)
-    assert images.images.shape == (2893, 3, 24, 24) and len(images.classes) == 101
+    assert images.pixels.shape == (2893, 3, 24, 24) and len(images.classes) == 101
 
 
 @needs_shared
 def test_the_shared_cifar10_is_read_with_its_class_names() -> None:
     images = load_images(SHARED / "data" / "cifar10", "test")
-    assert images.images.shape == (10_000, 3, 32, 32)
+    assert images.pixels.shape == (10_000, 3, 32, 32)
     assert images.classes[:3] == ("airplane", "automobile", "bird")
     assert torch.bincount(images.targets).tolist() == [1000] * 10

@@ -20,7 +20,9 @@ from nasvit.data.splits import held_out_indices
     fraction=st.sampled_from([0.2, 0.3, 0.5]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_every_image_is_on_one_side_and_classes_are_in_proportion(counts: list[int], fraction: float, seed: int) -> None:
+def test_every_image_is_on_one_side_and_classes_are_in_proportion(
+    counts: list[int], fraction: float, seed: int
+) -> None:
     targets = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     kept, held = held_out_indices(targets, fraction=fraction, seed=seed)
     assert sorted([*kept, *held]) == list(range(len(targets)))
@@ -42,8 +44,8 @@ def test_search_data_holds_the_training_images_and_no_test_split() -> None:
     data = hold_out(digits, fraction=0.2)
     assert len(data.train) + len(data.validation) == len(digits)
     assert not hasattr(data, "test")
-    both = torch.cat([data.train.images, data.validation.images]).flatten(1).tolist()
-    assert sorted(both) == sorted(digits.images.flatten(1).tolist())
+    both = torch.cat([data.train.pixels, data.validation.pixels]).flatten(1).tolist()
+    assert sorted(both) == sorted(digits.pixels.flatten(1).tolist())
 
 
 def test_the_record_survives_json_and_says_what_changed() -> None:

@@ -1,0 +1,154 @@
+"""An experiment as a value: what is trained, searched and fine-tuned, on which images, under which limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from predictors.limits import Limit, parse_limits
+from search_spaces.reading import load_yaml
+from search_spaces.recipe import Recipe
+from search_spaces.values import FieldError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, and how they are served.
+
+    Args:
+        source: ``digits``, ``torchvision:NAME``, or the path of an image folder or of Hugging Face parquet files.
+        image_size: side in pixels that images are brought to; None keeps the stored sizes.
+        validation: share of the training images that is held out for the search.
+        crop: how training crops: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
+            resized), ``none``.
+        padding: pixels, for ``pad``.
+        mirror: mirror images at random; None where that keeps their meaning.
+        download: let torchvision download what is missing.
+        workers: processes that prepare batches ahead; 0 for small images in memory.
+    """
+
+    source: str
+    image_size: int | None = None
+    validation: float = 0.1
+    crop: Literal["none", "pad", "resized"] = "pad"
+    padding: int = 4
+    mirror: bool | None = None
+    download: bool = False
+    workers: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the supernet is trained.
+
+    Args:
+        recipe: optimizer, epochs, augmentation. ``clip_norm`` clips what the conflict policy says.
+        random_subnets: subnets drawn a step besides the largest and the smallest.
+        distill: loss between the largest subnet and the others.
+        conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
+            of the largest subnet's gradient what works against the others.
+        conflict_per: compare gradients per ``tensor`` (as the released NASViT) or per ``layer``.
+        teacher: an external teacher: a folder that nasvit saved a network in, or a timm model as ``timm:NAME`` or
+            ``timm:NAME:CHECKPOINT``.
+        precision: ``bfloat16`` runs forward passes in mixed precision.
+        evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
+    """
+
+    recipe: Recipe
+    random_subnets: int = 2
+    distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
+    conflict: Literal["none", "measure", "project"] = "project"
+    conflict_per: Literal["tensor", "layer"] = "tensor"
+    teacher: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    evaluate_every: int = 1
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How subnets are searched.
+
+    Args:
+        budgets: one search result for each; a budget is one or more limits joined by ``and``, such as
+            ``macs<=6M and params<=300K``.
+        evaluations: subnets measured for real, over all budgets.
+        finalists: of each budget, how many of the most promising are measured again, on all validation images.
+        images: validation images that an evaluation looks at; 0 means all.
+        calibration_batches: batches of training images that batch-norm statistics are taken from.
+        calibration_batch_size: images in each.
+    """
+
+    budgets: tuple[str, ...]
+    evaluations: int = 100
+    finalists: int = 5
+    images: int = 0
+    calibration_batches: int = 4
+    calibration_batch_size: int = 256
+
+    def __post_init__(self) -> None:
+        for number, budget in enumerate(self.budgets):
+            try:
+                self.limits(budget)
+            except ValueError as error:
+                raise FieldError(["budgets", number], str(error)) from error
+
+    @staticmethod
+    def limits(budget: str) -> tuple[Limit, ...]:
+        """Return the limits of a budget."""
+        return parse_limits(budget.split(" and "))
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """What else is trained, to see what the search was worth.
+
+    Args:
+        scratch: train every chosen subnet from scratch, with the fine-tuning recipe, too.
+        random: how many random subnets go through the same.
+        ends: whether the smallest and the largest subnet go through the same.
+        learning_rate: learning rate of training from scratch; None: that of fine-tuning.
+    """
+
+    scratch: bool = False
+    random: int = 0
+    ends: bool = False
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a result.
+
+    Args:
+        space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
+        data: images.
+        train: supernet.
+        search: limits and effort.
+        finetune: recipe that a chosen subnet is trained on by.
+        seed: decides splits, weights, batches, subnets and search.
+        output: folder that everything goes to; ``runs/`` and the name of the file if left out.
+        threads: processor threads; 0: as PyTorch decides.
+        compare: what else is trained for comparison.
+        note: what a reader of the results must know, for example about the data.
+    """
+
+    space: str
+    data: DataConfig
+    train: TrainConfig
+    search: SearchConfig
+    finetune: Recipe
+    seed: int = 0
+    output: Path | None = None
+    threads: int = 0
+    compare: CompareConfig = field(default_factory=CompareConfig)
+    note: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> Experiment:
+        """Read an experiment from a YAML file.
+
+        Raises:
+            ValueError: naming the file, the line, the key and what is legal.
+        """
+        return load_yaml(cls, path)

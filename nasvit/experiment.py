@@ -1,0 +1,118 @@
+"""What the stages of an experiment share: space, images, folders."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nasvit.config import Experiment
+from nasvit.data import NO_AUGMENTATION, Augmentation, ImageSet, Loader, Normalization, SearchData, hold_out, load_images
+from search_spaces import Space, load
+from search_spaces.recipe import Recipe
+
+
+class Workbench:
+    """The space and the images of one experiment, loaded when they are needed.
+
+    Args:
+        experiment: what to do.
+        folder: where results go.
+    """
+
+    def __init__(self, experiment: Experiment, folder: Path) -> None:
+        self.experiment, self.folder = experiment, folder
+        if experiment.threads:
+            torch.set_num_threads(experiment.threads)
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space."""
+        return load(self.experiment.space)
+
+    @cached_property
+    def data(self) -> SearchData:
+        """Training and validation images; the split is recorded and checked against an earlier record.
+
+        Raises:
+            ValueError: if the split differs from the one this folder began with.
+        """
+        config = self.experiment.data
+        data = hold_out(self._load("train"), fraction=config.validation, seed=self.experiment.seed)
+        path = self.folder / "split.json"
+        if path.exists():
+            data.record.check(json.loads(path.read_text()))
+        else:
+            write_json(path, data.record.to_json())
+        return data
+
+    @cached_property
+    def test(self) -> ImageSet:
+        """The test images; no decision is made on them."""
+        return self._load("test")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.data.train.classes
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """Mean and deviation of the training images."""
+        return Normalization.of(self.data.train)
+
+    def training_loader(self, recipe: Recipe) -> Loader:
+        """Return what serves training batches, augmented as ``recipe`` says."""
+        config = self.experiment.data
+        augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
+        return self._loader(self.data.train, recipe.batch_size, augmentation, seed=self.experiment.seed)
+
+    def calibration(self) -> tuple[torch.Tensor, ...]:
+        """Return the training images that batch-norm statistics are taken from."""
+        config = self.experiment.search
+        size = min(config.calibration_batch_size, len(self.data.train))
+        batches = min(config.calibration_batches, len(self.data.train) // size)
+        return self._loader(self.data.train, size).calibration_batches(batches)
+
+    def evaluation_loader(self, images: ImageSet, batch_size: int = 500) -> Loader:
+        """Return what serves ``images`` once, as they are."""
+        return self._loader(images, min(batch_size, len(images)))
+
+    def _loader(
+        self, images: ImageSet, batch_size: int, augmentation: Augmentation = NO_AUGMENTATION, seed: int = 0
+    ) -> Loader:
+        rank, world = 0, 1
+        if torch.distributed.is_initialized() and augmentation is not NO_AUGMENTATION:
+            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return Loader(
+            images,
+            batch_size=batch_size,
+            normalization=self.normalization,
+            augmentation=augmentation,
+            image_size=self.experiment.data.image_size,
+            seed=seed,
+            rank=rank,
+            world=world,
+            workers=self.experiment.data.workers,
+        )
+
+    def _load(self, split: Any) -> ImageSet:
+        config = self.experiment.data
+        return load_images(
+            config.source,
+            split,
+            image_size=config.image_size,
+            channels=self.space.image_channels,
+            download=config.download,
+        )
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as readable JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,53 @@
+"""Make the convolutions that a trained network runs as few as can be."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from nasvit.elastic.base import is_live
+from nasvit.layers.conv_norm import ConvNorm
+from nasvit.layers.reparameterized import Reparameterized, folded
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@torch.no_grad()
+def fuse(network: M, *, batch_norms: bool = False) -> M:
+    """Return a copy of ``network`` whose branched convolutions are one each; it computes the same in evaluation.
+
+    Equality is up to float rounding, and does not hold in training, where batch norms use the batch.
+
+    Args:
+        network: any network; what is not branched is copied as it is.
+        batch_norms: also fold every other batch norm into its convolution, where they stand in a ``ConvNorm``.
+
+    Raises:
+        ValueError: if the network shares its weights with a supernet, or a batch norm stores no statistics.
+    """
+    if is_live(network):
+        raise ValueError("fuse: this is a live subnet, whose weights are its supernet's; extract it first")
+    return _fused(copy.deepcopy(network), batch_norms)
+
+
+def _fused(module: M, batch_norms: bool) -> M:
+    if isinstance(module, Reparameterized):
+        return module.fuse()  # type: ignore[return-value]
+    if batch_norms and isinstance(module, ConvNorm):
+        _fold_norm(module)
+        return module
+    for name, child in module.named_children():
+        setattr(module, name, _fused(child, batch_norms))
+    return module
+
+
+def _fold_norm(unit: ConvNorm) -> None:
+    if not isinstance(unit.norm, nn.BatchNorm2d):
+        return
+    kernel, bias = folded(unit.conv, unit.norm)
+    unit.conv.weight.copy_(kernel)
+    unit.conv.bias = nn.Parameter(bias.to(unit.conv.weight.dtype))
+    unit.norm = None

@@ -1,0 +1,160 @@
+"""Convolutions trained as several branches that become one convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nasvit.layers.conv_norm import ConvNorm
+
+
+class Reparameterized(nn.Module):
+    """Convolutions of one shape side by side, each with its batch norm, perhaps a 1x1 one and the input itself; summed.
+
+    :meth:`fuse` makes one convolution of them that computes the same in evaluation.
+
+    Source: Ding et al., RepVGG (2021), https://arxiv.org/abs/2101.03697; with several branches and a 1x1 depthwise one
+    as in Liu et al., GhostNetV3 (2024), https://arxiv.org/abs/2404.11202
+
+    Args:
+        branches: convolutions with batch norm and without activation, alike in everything but values.
+        scale: a 1x1 convolution with its batch norm, of the same stride and groups, or None.
+        identity: batch norm of the input itself, or None; needs stride 1 and as many channels out as in.
+        act: activation after the sum, or None.
+
+    Raises:
+        ValueError: if the branches differ, or such a sum could not be one convolution.
+
+    Shape:
+        That of a branch.
+    """
+
+    def __init__(
+        self,
+        branches: Sequence[ConvNorm],
+        scale: ConvNorm | None = None,
+        identity: nn.BatchNorm2d | None = None,
+        act: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+        self.scale = scale
+        self.identity = identity
+        self.act = act
+        self._check()
+
+    def _check(self) -> None:
+        if not self.branches:
+            raise ValueError("Reparameterized: no branches; one convolution is the least")
+        conv = self._conv()
+        for branch in self._conv_branches():
+            if _shape_of(branch.conv) != _shape_of(conv):
+                raise ValueError(f"Reparameterized: the branches differ: {branch.conv} and {conv}")
+            if branch.act is not None:
+                raise ValueError("Reparameterized: a branch has an activation, so the sum is no convolution")
+        if self.scale is not None or self.identity is not None:
+            _check_centred(conv)
+        if self.scale is not None and (self.scale.conv.stride, self.scale.conv.groups) != (conv.stride, conv.groups):
+            raise ValueError(f"Reparameterized: the 1x1 branch {self.scale.conv} strides or groups otherwise than {conv}")
+        if self.identity is not None and (conv.stride != (1, 1) or conv.in_channels != conv.out_channels):
+            raise ValueError(f"Reparameterized: {conv} changes size or channels, so the input cannot be added")
+
+    def _conv(self) -> nn.Conv2d:
+        first = self.branches[0]
+        assert isinstance(first, ConvNorm)
+        return first.conv
+
+    def _conv_branches(self) -> list[ConvNorm]:
+        return [branch for branch in self.branches if isinstance(branch, ConvNorm)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        branches = [*self.branches, *(branch for branch in (self.scale, self.identity) if branch is not None)]
+        total: Tensor = branches[0](x)
+        for branch in branches[1:]:
+            total = total + branch(x)
+        return total if self.act is None else self.act(total)
+
+    @torch.no_grad()
+    def fuse(self) -> ConvNorm:
+        """Return the one convolution that computes, up to rounding, what this computes in evaluation.
+
+        Raises:
+            ValueError: if a batch norm stores no statistics, and so has no values of its own in evaluation.
+        """
+        conv = self._conv()
+        parts = [folded(branch.conv, branch.norm) for branch in self._conv_branches()]
+        if self.scale is not None:
+            kernel, bias = folded(self.scale.conv, self.scale.norm)
+            parts.append((_padded(kernel, conv), bias))
+        if self.identity is not None:
+            parts.append(_fold(_identity_kernel(conv), None, self.identity))
+        fused = nn.Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            conv.padding,  # type: ignore[arg-type]
+            conv.dilation,  # type: ignore[arg-type]
+            conv.groups,
+            device=conv.weight.device,
+            dtype=conv.weight.dtype,
+        )
+        assert fused.bias is not None
+        fused.weight.copy_(torch.stack([kernel for kernel, _ in parts]).sum(0))
+        fused.bias.copy_(torch.stack([bias for _, bias in parts]).sum(0))
+        return ConvNorm(fused, None, self.act).train(self.training)
+
+
+def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
+    """Return kernel and bias, in float64, of a convolution with its batch norm folded in.
+
+    Raises:
+        ValueError: if the norm is no batch norm or stores no statistics.
+    """
+    bias = None if conv.bias is None else conv.bias.detach().double()
+    kernel = conv.weight.detach().double()
+    if norm is None:
+        return kernel, kernel.new_zeros(conv.out_channels) if bias is None else bias
+    if not isinstance(norm, nn.BatchNorm2d):
+        raise ValueError(f"fuse: {type(norm).__name__} after a convolution cannot be folded into it; only BatchNorm2d can")
+    return _fold(kernel, bias, norm)
+
+
+def _fold(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    if norm.running_mean is None or norm.running_var is None:
+        raise ValueError("fuse: a batch norm stores no statistics; calibrate the network first (nasvit.calibrate)")
+    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    mean = norm.running_mean.double() if bias is None else norm.running_mean.double() - bias
+    return kernel * scale[:, None, None, None], norm.bias.detach().double() - mean * scale
+
+
+def _padded(kernel: Tensor, conv: nn.Conv2d) -> Tensor:
+    height, width = conv.kernel_size
+    return F.pad(kernel, (width // 2, width // 2, height // 2, height // 2))
+
+
+def _identity_kernel(conv: nn.Conv2d) -> Tensor:
+    """Return the kernel of ``conv``'s shape that passes every channel through."""
+    kernel = torch.zeros(conv.weight.shape, dtype=torch.float64, device=conv.weight.device)
+    channels = torch.arange(conv.out_channels, device=conv.weight.device)
+    height, width = conv.kernel_size
+    kernel[channels, channels % conv.weight.shape[1], height // 2, width // 2] = 1
+    return kernel
+
+
+def _shape_of(conv: nn.Conv2d) -> tuple[object, ...]:
+    return (conv.weight.shape, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
+
+
+def _check_centred(conv: nn.Conv2d) -> None:
+    """Raise unless a pixel out stands on the pixel in under the kernel's centre."""
+    wanted = tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
+    odd = all(side % 2 for side in conv.kernel_size)
+    if not odd or conv.padding != wanted:
+        raise ValueError(
+            f"Reparameterized: {conv} has no centre under each pixel (odd kernel, padding {wanted}), so neither a 1x1 "
+            "convolution nor the input can become part of it"
+        )

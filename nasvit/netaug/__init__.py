@@ -1,0 +1,23 @@
+"""NetAug: tiny networks trained inside wider ones."""
+
+from nasvit.netaug.network import AugmentedNetwork
+from nasvit.netaug.sorting import sort_channels
+from nasvit.netaug.targets import (
+    TARGETS,
+    mcunet,
+    mobilenet_v2_small,
+    mobilenet_v2_tiny,
+    mobilenet_v3,
+    proxylessnas,
+)
+
+__all__ = [
+    "TARGETS",
+    "AugmentedNetwork",
+    "mcunet",
+    "mobilenet_v2_small",
+    "mobilenet_v2_tiny",
+    "mobilenet_v3",
+    "proxylessnas",
+    "sort_channels",
+]

@@ -1,0 +1,138 @@
+"""Tiny networks that NetAug was published with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nasvit.networks.family import Block, Family, Head, Stem
+from nasvit.networks.plan import make_divisible
+
+NETAUG = "https://arxiv.org/abs/2110.08890"
+MOBILENET_V2 = "Sandler et al. (2018), https://arxiv.org/abs/1801.04381"
+
+
+def mobilenet_v2_tiny() -> Family:
+    """MobileNetV2-Tiny: MobileNetV2 at width 0.35 with a smaller head, 144x144 images."""
+    stages = _mobilenet_v2_stages(0.35)
+    last = (Block("inverted", 112, expand=6, shortcut=False),)
+    return Family("tinymbv2", f"Cai et al. (2022), {NETAUG}", Stem(16), (*stages, last), Head(448), resolution=144)
+
+
+def mobilenet_v2_small(width: float = 0.35) -> Family:
+    """MobileNetV2 at a small width, 160x160 images.
+
+    Args:
+        width: width multiplier; the head keeps its 1280 channels below 1.
+    """
+    last = (Block("inverted", make_divisible(320 * width, 8), expand=6, shortcut=False),)
+    head = Head(max(make_divisible(1280 * width, 8), 1280))
+    stem = Stem(make_divisible(32 * width, 8))
+    return Family("mbv2", MOBILENET_V2, stem, (*_mobilenet_v2_stages(width), last), head, resolution=160)
+
+
+def _mobilenet_v2_stages(width: float) -> tuple[tuple[Block, ...], ...]:
+    settings = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2))
+    stages = [
+        _stage(make_divisible(channels * width, 8), stride, (6,) * count, (3,) * count)
+        for channels, count, stride in settings
+    ]
+    return (_first(make_divisible(16 * width, 8)), *stages)
+
+
+def mcunet() -> Family:
+    """MCUNet for ImageNet on microcontrollers, 176x176 images.
+
+    Source: Lin et al., MCUNet (2020), https://arxiv.org/abs/2007.10319
+    """
+    stages = (
+        _first(8),
+        _stage(16, 2, (3, 5, 5, 4), (7, 3, 7, 5)),
+        _stage(24, 2, (5, 5, 5), (5, 5, 5)),
+        _stage(40, 2, (5, 6, 4), (3, 7, 5)),
+        _stage(48, 1, (5, 5, 5), (5, 7, 3)),
+        _stage(96, 2, (6, 5, 4), (3, 7, 3)),
+        (Block("inverted", 160, kernel_size=7, expand=5, shortcut=False),),
+    )
+    return Family("mcunet", "Lin et al. (2020), https://arxiv.org/abs/2007.10319", Stem(16), stages, resolution=176)
+
+
+def proxylessnas(width: float = 0.35) -> Family:
+    """ProxylessNAS-Mobile at a small width, 160x160 images.
+
+    Args:
+        width: width multiplier; the head keeps its 1280 channels below 1.
+    """
+    settings = (
+        (32, 2, (3, 3), (5, 3)),
+        (40, 2, (3, 3, 3, 3), (7, 3, 5, 5)),
+        (80, 2, (6, 3, 3, 3), (7, 5, 5, 5)),
+        (96, 1, (6, 3, 3, 3), (5, 5, 5, 5)),
+        (192, 2, (6, 6, 3, 3), (7, 7, 7, 7)),
+    )
+    stages = [_stage(make_divisible(c * width, 8), stride, expand, sides) for c, stride, expand, sides in settings]
+    last = (Block("inverted", make_divisible(320 * width, 8), kernel_size=7, expand=6, shortcut=False),)
+    first = _first(make_divisible(16 * width, 8))
+    head = Head(max(make_divisible(1280 * width, 8), 1280))
+    source = "Cai et al. (2019), https://arxiv.org/abs/1812.00332"
+    stem = Stem(make_divisible(32 * width, 8))
+    return Family("proxyless", source, stem, (first, *stages, last), head, resolution=160)
+
+
+def mobilenet_v3(width: float = 0.35) -> Family:
+    """MobileNetV3-Large at a small width, 160x160 images; the head keeps its 1280 channels.
+
+    Args:
+        width: width multiplier.
+    """
+    settings = (
+        (24, 3, 2, (64, 72), "relu", False),
+        (40, 5, 2, (72, 120, 120), "relu", True),
+        (80, 3, 2, (240, 200, 184, 184), "hard_swish", False),
+        (112, 3, 1, (480, 672), "hard_swish", True),
+        (160, 5, 2, (672, 960, 960), "hard_swish", True),
+    )
+    channels = make_divisible(16 * width, 8)
+    stages: list[tuple[Block, ...]] = [(Block("inverted", channels, act="relu", shortcut=True),)]
+    for out, side, stride, hidden, act, gated in settings:
+        out_channels = make_divisible(out * width, 8)
+        stages.append(
+            tuple(
+                Block(
+                    "inverted",
+                    out_channels,
+                    stride if place == 0 else 1,
+                    side,
+                    hidden=make_divisible(round(each * width), 8),
+                    act=act,
+                    squeeze_excite=gated,
+                    shortcut=place > 0,
+                )
+                for place, each in enumerate(hidden)
+            )
+        )
+    head = Head(make_divisible(960 * width, 8), max(make_divisible(1280 * width, 8), 1280), "hard_swish")
+    source = "Howard et al. (2019), https://arxiv.org/abs/1905.02244"
+    stem = Stem(channels, act="hard_swish")
+    return Family("mbv3", source, stem, tuple(stages), head, resolution=160)
+
+
+def _first(channels: int) -> tuple[Block, ...]:
+    return (Block("inverted", channels, shortcut=False),)
+
+
+def _stage(channels: int, stride: int, expand: tuple[int, ...], sides: tuple[int, ...]) -> tuple[Block, ...]:
+    """Return the blocks of a stage: the first may stride and has no shortcut, the others have one."""
+    return tuple(
+        Block("inverted", channels, stride if place == 0 else 1, side, expand=ratio, shortcut=place > 0)
+        for place, (ratio, side) in enumerate(zip(expand, sides, strict=True))
+    )
+
+
+TARGETS: dict[str, Callable[[], Family]] = {
+    "tinymbv2": mobilenet_v2_tiny,
+    "mcunet": mcunet,
+    "mbv2": mobilenet_v2_small,
+    "mbv3": mobilenet_v3,
+    "proxyless": proxylessnas,
+}
+"""Targets by the names of the released code."""

@@ -1,0 +1,1 @@
+"""The stages of an experiment; each reads what the one before wrote."""

@@ -1,0 +1,110 @@
+"""Stage 1: train the supernet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from nasvit.calibration import calibrate
+from nasvit.config import TrainConfig
+from nasvit.evaluation import evaluate
+from nasvit.experiment import Workbench
+from nasvit.supernet import Supernet
+from nasvit.teachers import load_teacher
+from nasvit.training.conflict import ConflictPolicy, Project, Sum
+from nasvit.training.distillation import AdaptiveAlphaDivergence, KLDivergence
+from nasvit.training.sandwich import Sandwich
+from nasvit.training.task import SupernetTask, Values
+from nasvit.training.trainer import Trainer
+
+RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
+
+
+def train(bench: Workbench, *, until: int | None = None) -> Supernet:
+    """Train the supernet of an experiment, or go on where an earlier call was stopped.
+
+    Args:
+        bench: the experiment.
+        until: stop after so many steps; None trains to the end.
+
+    Returns:
+        The supernet to search in (its moving average if the recipe has one).
+    """
+    config = bench.experiment.train
+    trainer = _trainer(bench, config)
+    trainer.run(until=until)
+    supernet = trainer.trained
+    assert isinstance(supernet, Supernet)
+    if trainer.step == trainer.steps:
+        _save(supernet, bench.folder / "supernet.pt")
+    return supernet
+
+
+def load_supernet(bench: Workbench) -> Supernet:
+    """Load the supernet that :func:`train` finished.
+
+    Raises:
+        FileNotFoundError: if there is none yet.
+    """
+    path = bench.folder / "supernet.pt"
+    if not path.exists():
+        raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
+    supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
+    supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return supernet.requires_grad_(False)
+
+
+def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
+    supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
+    task = SupernetTask(
+        supernet,
+        Sandwich(bench.space, random=config.random_subnets),
+        AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
+        conflict_policy(config, supernet),
+        config.recipe,
+        None if config.teacher is None else load_teacher(config.teacher, len(bench.classes)),
+    )
+    return Trainer(
+        task,
+        bench.training_loader(config.recipe),
+        config.recipe,
+        bench.folder / "train",
+        seed=bench.experiment.seed,
+        classes=len(bench.classes),
+        precision=config.precision,
+        evaluate=lambda model: _evaluate_some(bench, model),
+        evaluate_every=config.evaluate_every,
+        name="supernet",
+    )
+
+
+def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
+    """Return the conflict policy that a configuration asks for."""
+    clip = config.recipe.clip_norm or None
+    if config.conflict == "none":
+        return Sum(clip)
+    names = [name for name, parameter in supernet.named_parameters() if parameter.requires_grad]
+    return Project(names, per=config.conflict_per, clip=clip, project=config.conflict == "project")
+
+
+def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
+    """Validation accuracy of the smallest, the largest and a few random subnets, each calibrated."""
+    assert isinstance(model, Supernet)
+    rng = np.random.default_rng(bench.experiment.seed)
+    subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
+    subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
+    validation = bench.evaluation_loader(bench.data.validation)
+    accuracies = {}
+    for name, architecture in subnets.items():
+        network = calibrate(model.at(architecture), bench.calibration())
+        accuracies[f"accuracy_{name}"] = round(evaluate(network, validation.evaluation_batches()).accuracy, 4)
+    return accuracies
+
+
+def _save(supernet: Supernet, path: Path) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(supernet.state_dict(), temporary)
+    temporary.replace(path)

@@ -1,0 +1,42 @@
+"""External teachers: any timm model, or a network that nasvit saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+
+def load_teacher(name: str, classes: int) -> nn.Module:
+    """Load a teacher, in evaluation mode and frozen.
+
+    Args:
+        name: the folder of a network that nasvit saved, or ``timm:MODEL`` (timm's own pretrained weights) or
+            ``timm:MODEL:CHECKPOINT``.
+        classes: number of classes that it must score.
+
+    Raises:
+        ValueError: if it scores another number of classes, or the name is neither of the two.
+    """
+    network = _load_timm(name, classes) if name.startswith("timm:") else _load_saved(name)
+    scored = network.num_classes if hasattr(network, "num_classes") else network.head.classifier.out_features
+    if scored != classes:
+        raise ValueError(f"teacher {name!r} scores {scored} classes, the data has {classes}; choose one trained on them")
+    return network.eval().requires_grad_(False)
+
+
+def _load_timm(name: str, classes: int) -> nn.Module:
+    import timm
+
+    model, _, checkpoint = name.removeprefix("timm:").partition(":")
+    if checkpoint:
+        return timm.create_model(model, num_classes=classes, checkpoint_path=checkpoint)
+    return timm.create_model(model, pretrained=True)
+
+
+def _load_saved(name: str) -> nn.Module:
+    from nasvit.export import load_network
+
+    if not Path(name).is_dir():
+        raise ValueError(f"teacher {name!r} is no folder; legal: a folder with a saved network, or timm:MODEL[:CHECKPOINT]")
+    return load_network(Path(name))

@@ -1,0 +1,170 @@
+"""Reading checkpoint files without executing anything in them."""
+
+from __future__ import annotations
+
+import collections
+import os
+import pickle
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nasvit.importing.checkpoints import read_weights
+from nasvit.importing.pickles import CheckpointError, read_pickled
+
+FORMATS = pytest.mark.parametrize("today", [True, False], ids=["zip", "before-1.6"])
+
+
+class _Hostile:
+    """Pickles as a call."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def save(content: Any, path: Path, *, today: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=today)
+    return path
+
+
+@FORMATS
+def test_tensors_of_every_layout_come_back_as_they_were(tmp_path: Path, today: bool) -> None:
+    base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    tensors = {
+        "plain": base,
+        "slice": base[:, 1:, ::2],
+        "turned": base.permute(2, 0, 1),
+        "expanded": torch.ones(1).expand(5, 5),
+        "scalar": torch.tensor(3, dtype=torch.int64),
+        "half": base.to(torch.bfloat16),
+        "empty": torch.empty(0, 3),
+        "parameter": torch.nn.Parameter(base),
+    }
+    read = read_weights(save(tensors, tmp_path / "weights.pth", today=today), tensors).tensors
+    for name, tensor in tensors.items():
+        assert read[name].shape == tuple(tensor.shape)
+        loaded = read[name].load()
+        assert loaded.dtype == tensor.dtype and loaded.is_contiguous()
+        assert torch.equal(loaded, tensor.detach()), name
+
+
+@FORMATS
+def test_a_file_that_would_run_a_command_is_refused_and_nothing_runs(tmp_path: Path, today: bool) -> None:
+    mark = tmp_path / "mark"
+    path = save({"w": torch.ones(2), "x": _Hostile(os.system, f"touch {mark}")}, tmp_path / "evil.pth", today=today)
+    with pytest.raises(CheckpointError, match=r"evil\.pth: it asks to call posix\.system.*nothing was run"):
+        read_pickled(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        _Hostile(eval, "open('mark', 'w')"),
+        _Hostile(exec, "open('mark', 'w')"),
+        _Hostile(getattr, "text", "upper"),
+        _Hostile(pickle.loads, pickle.dumps(1)),
+        _Hostile(torch.load, "mark"),
+        _Hostile(open, "mark", "w"),
+        _Hostile(collections.Counter, "abc"),
+    ],
+    ids=["eval", "exec", "getattr", "loads", "load", "open", "Counter"],
+)
+def test_every_call_that_tensors_do_not_need_is_refused(
+    tmp_path: Path, hostile: _Hostile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = save([torch.ones(2), hostile], tmp_path / "evil.pth")
+    with pytest.raises(CheckpointError, match="asks to call"):
+        read_pickled(path)
+    assert not (tmp_path / "mark").exists()
+
+
+def test_a_hostile_pickle_that_is_no_checkpoint_at_all_is_refused_too(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    path = tmp_path / "evil.pkl"
+    path.write_bytes(pickle.dumps(_Hostile(os.system, f"touch {mark}"), protocol=0))
+    with pytest.raises(CheckpointError, match="asks to call"):
+        read_pickled(path)
+    assert not mark.exists()
+
+
+def test_a_stand_in_keeps_its_data_and_runs_no_code_of_its_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CfgNode(dict[str, Any]):
+        def __setstate__(self, state: Any) -> None:
+            raise AssertionError("code of the class ran")
+
+    module = types.ModuleType("yacs.config")
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    module.CfgNode = CfgNode  # type: ignore[attr-defined]
+    config = CfgNode(LR=0.1)
+    config.frozen = True  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+        patch.setitem(sys.modules, "yacs.config", module)
+        path = save({"model": {"w": torch.ones(3)}, "config": config}, tmp_path / "release.pth")
+    assert "yacs" not in sys.modules
+    assert dict(read_pickled(path)["config"]) == {"LR": 0.1}
+
+
+def test_numpy_scalars_beside_the_weights_do_no_harm(tmp_path: Path) -> None:
+    content = {"best": np.float64(81.2), "epoch": np.int64(3), "state_dict": {"w": torch.ones(3)}}
+    path = save(content, tmp_path / "release.pth")
+    assert torch.equal(read_weights(path, {"w"}).tensors["w"].load(), torch.ones(3))
+
+
+@FORMATS
+def test_a_truncated_file_is_named_as_such(tmp_path: Path, today: bool) -> None:
+    path = save({"w": torch.randn(1000)}, tmp_path / "weights.pth", today=today)
+    path.write_bytes(path.read_bytes()[:-700])
+    with pytest.raises(CheckpointError, match="truncated"):
+        read_weights(path, {"w"}).tensors["w"].load()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\x03\x04 no zip"])
+def test_a_file_of_another_format_is_named_as_such(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.pth.*(no checkpoint|truncated)"):
+        read_pickled(path)
+
+
+def test_a_tensor_that_reaches_outside_its_storage_is_refused(tmp_path: Path) -> None:
+    path = save({"w": torch.ones(4)}, tmp_path / "weights.pth")
+    stored = read_weights(path, {"w"}).tensors["w"]
+    object.__setattr__(stored, "offset", 2)
+    with pytest.raises(CheckpointError, match="reaches outside"):
+        stored.load()
+
+
+def test_averaged_weights_go_before_others_and_prefixes_are_dropped(tmp_path: Path) -> None:
+    content = {
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+        "model": {"module.w": torch.zeros(3)},
+        "model_ema": {"module.module.w": torch.ones(3)},
+    }
+    found = read_weights(save(content, tmp_path / "release.pth"), {"w"})
+    assert found.part == "model_ema"
+    assert torch.equal(found.tensors["w"].load(), torch.ones(3))
+
+
+def test_averaged_weights_of_something_else_are_passed_over(tmp_path: Path) -> None:
+    content = {"state_dict": {"w": torch.ones(3)}, "loss_ema": {"mean": torch.zeros(1)}}
+    assert read_weights(save(content, tmp_path / "release.pth"), {"w"}).part == "state_dict"
+
+
+def test_a_file_without_tensors_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        read_weights(save({"epoch": 3}, tmp_path / "release.pth"), {"w"})
+    with pytest.raises(CheckpointError, match="there is no file"):
+        read_weights(tmp_path / "absent.pth", {"w"})

@@ -1,0 +1,62 @@
+"""FBNetV3 as plain networks, and its weights to and from timm."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+
+from nasvit.importing import import_tensors, released_layout
+from nasvit.importing.fbnetv3 import TIMM, to_timm
+from nasvit.networks.fbnetv3 import DESIGNS, fbnetv3
+
+
+@pytest.mark.parametrize("name", TIMM)
+@torch.no_grad()
+def test_weights_of_timm_compute_the_same_in_ours(name: str) -> None:
+    theirs = timm.create_model(f"fbnetv3_{name}").eval()
+    torch.nn.init.normal_(theirs.classifier.weight)
+    ours = import_tensors(f"timm_fbnetv3_{name}", theirs.state_dict())
+    images = torch.randn(1, 3, 71, 71)
+    torch.testing.assert_close(ours(images), theirs(images), rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_our_weights_compute_the_same_in_timm_bias_of_the_stem_included() -> None:
+    ours = fbnetv3("d").eval()
+    for name, tensor in ours.state_dict().items():
+        if name.endswith(("running_mean", "bias")):
+            torch.nn.init.normal_(tensor, std=0.1)
+    theirs = timm.create_model("fbnetv3_d").eval()
+    theirs.load_state_dict(to_timm(ours))
+    images = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(theirs.double()(images.double()), ours.double()(images.double()))
+
+
+def test_a_network_that_timm_pads_otherwise_is_not_given_to_timm() -> None:
+    with torch.device("meta"), pytest.raises(ValueError, match="padding of 1 at a kernel of 5"):
+        to_timm(fbnetv3("b"))
+
+
+def test_the_released_padding_makes_smaller_maps() -> None:
+    with torch.device("meta"):
+        released, padded = fbnetv3("a"), fbnetv3("a", half_kernel_padding=True)
+        images = torch.zeros(1, 3, 224, 224)
+        assert [maps.shape[-1] for maps in released.forward_features(images)] == [112, 56, 28, 13, 13, 6]
+        assert [maps.shape[-1] for maps in padded.forward_features(images)] == [112, 56, 28, 14, 14, 7]
+
+
+def test_a_and_b_are_one_network_at_two_resolutions() -> None:
+    assert released_layout("fbnetv3_a") == released_layout("fbnetv3_b")
+    assert (DESIGNS["a"].resolution, DESIGNS["b"].resolution) == (224, 248)
+
+
+def test_the_seed_decides_the_weights() -> None:
+    first, again, other = (fbnetv3("a0", seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["stem.conv.weight"], other["stem.conv.weight"])
+
+
+def test_an_unknown_name_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="FBNetV3 'z' is unknown; legal: a0, a, b"):
+        fbnetv3("z")

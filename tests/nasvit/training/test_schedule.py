@@ -1,0 +1,82 @@
+"""Learning rates."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasvit.training.schedule import LearningRate
+from tests.shared import SHARED, needs_shared
+
+RELEASED = LearningRate(steps=4000, base=6e-4, warmup_steps=50, warmup_start=1e-6, minimum=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [(0, 1e-06), (1, 1.298e-05), (49, 0.00058802), (50, 0.0005997725656910133), (2000, 0.000305), (4000, 1e-05)],
+)
+def test_the_rates_are_those_of_the_released_code(step: int, expected: float) -> None:
+    assert RELEASED(step) == expected
+
+
+@needs_shared
+def test_every_recorded_rate_of_the_released_code_is_reproduced_to_the_last_bit() -> None:
+    golden = json.loads((SHARED / "golden/nasvit/lr_schedule.json").read_text())
+    assert all(RELEASED(step) == rate for step, rate in golden["points"])
+
+
+def test_the_cosine_is_counted_from_step_0_so_it_is_met_with_a_small_jump() -> None:
+    assert RELEASED(50) < 6e-4
+    assert RELEASED(50) == LearningRate(steps=4000, base=6e-4, minimum=1e-5)(50)
+
+
+@given(
+    shape=st.sampled_from(["cosine", "linear", "step", "constant"]),
+    steps=st.integers(1, 500),
+    warmup_share=st.floats(0, 1),
+    minimum=st.floats(0, 0.5),
+)
+def test_after_warm_up_the_rate_never_grows_and_stays_between_minimum_and_base(
+    shape: str, steps: int, warmup_share: float, minimum: float
+) -> None:
+    warmup = int(warmup_share * steps)
+    rate = LearningRate(steps=steps, base=1.0, warmup_steps=warmup, minimum=minimum, shape=shape)  # type: ignore[arg-type]
+    rates = [rate(step) for step in range(warmup, steps + 3)]
+    assert all(later <= earlier for earlier, later in itertools.pairwise(rates))
+    assert all(minimum <= each <= 1.0 for each in rates)
+    warming = [rate(step) for step in range(warmup)]
+    assert warming == sorted(warming) and all(each < 1.0 for each in warming)
+
+
+def test_linear_ends_at_the_minimum_and_constant_stays() -> None:
+    linear = LearningRate(steps=10, base=1.0, minimum=0.2, shape="linear")
+    assert [linear(0), linear(5), linear(10)] == pytest.approx([1.0, 0.6, 0.2])
+    assert LearningRate(steps=10, base=0.3, shape="constant")(9) == 0.3
+
+
+def test_step_falls_by_the_factor_at_every_milestone() -> None:
+    rate = LearningRate(steps=100, base=1.0, shape="step", milestones=(0.5, 0.75), factor=0.1)
+    assert [rate(step) for step in (49, 50, 74, 75, 99)] == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"steps": 0}, "steps >= 1"),
+        ({"warmup_steps": 11}, "warmup_steps <= steps"),
+        ({"shape": "cosines"}, "cosine, linear, step, constant"),
+        ({"minimum": 2.0}, "0 <= minimum <= base"),
+    ],
+)
+def test_illegal_values_are_refused_with_the_legal_ones(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        LearningRate(**{"steps": 10, "base": 1.0, **values})  # type: ignore[arg-type]
+
+
+def test_a_negative_step_is_refused() -> None:
+    with pytest.raises(ValueError, match="counted from 0"):
+        RELEASED(-1)
