@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from experiments.parity import files, kinds
-from experiments.parity.rows import Row, failed
+from experiments.parity.rows import Row, attempt
 
 DESCRIPTION = """\
 Compute the numbers of released networks again with ours and compare them, in float64.
@@ -58,11 +58,12 @@ def print_table(paths: list[Path]) -> Counter[str]:
 
 def compare(path: Path) -> Iterator[Row]:
     """Compare one case file; what stops it is a failed row, so that the other files are still compared."""
-    try:
-        content = files.read(path)
-        yield from kinds.find(path, content).run(path, content)
-    except Exception as error:  # a fault in one file must not hide the numbers of the others
-        yield failed(path.name, f"{type(error).__name__}: {error}")
+    yield from attempt(path.name, _compare(path))
+
+
+def _compare(path: Path) -> Iterator[Row]:
+    content = files.read(path)
+    yield from kinds.find(path, content).run(path, content)
 
 
 if __name__ == "__main__":

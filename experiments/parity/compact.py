@@ -38,7 +38,8 @@ def load(family: Family, tensors: Mapping[str, Tensor], classes: int, dtype: tor
     converted = convert(family, {name: LoadedTensor(tensor) for name, tensor in tensors.items()})
     network = family.build(classes)
     network.load_state_dict(converted.state)
-    return network.to(dtype).eval()
+    network.to(dtype)
+    return network.eval()
 
 
 def check_layout(comparison: Comparison, family: Family, layout: Layout, classes: int) -> None:
@@ -83,8 +84,3 @@ def compare_picks(comparison: Comparison, found: Mapping[str, Tensor], picks: Ma
         comparison.values(f"{name} l2", gradient.norm(), expected["l2"])
         comparison.total(f"{name} sum", gradient.sum(), expected["sum"], expected["l2"])
         comparison.values(f"{name} first", gradient.flatten()[: len(expected["first4"])], expected["first4"])
-
-
-def total_norm(found: Iterable[Tensor]) -> Tensor:
-    """Return the L2 norm of all tensors together."""
-    return torch.stack([tensor.norm() for tensor in found]).norm()

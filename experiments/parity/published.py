@@ -12,6 +12,7 @@ import sys
 import torch
 from torch import nn
 
+import nasvit.cost
 import search_spaces
 from nasvit.networks.fbnetv3 import fbnetv3
 from nasvit.supernet import Supernet
@@ -36,10 +37,8 @@ def build(published: Published) -> nn.Module:
 
 def count(published: Published) -> Counted:
     """Count a published network's multiply-adds and parameters."""
-    from nasvit.cost import count
-
-    resolution = published.resolution or published.architecture.resolution
-    cost = count(build(published), resolution)
+    side = published.resolution or published.architecture.resolution
+    cost = nasvit.cost.count(build(published), 3, side, side)
     return Counted(cost.macs, cost.params)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -43,6 +43,14 @@ def failed(case: str, note: str) -> Row:
 def differs(case: str, note: str, deviation: float = math.nan) -> Row:
     """A row for a difference by design."""
     return Row(case, deviation, math.nan, "differs", note)
+
+
+def attempt(case: str, rows: Iterable[Row]) -> Iterator[Row]:
+    """Yield the rows of a case; an error becomes a failed row, so that the other cases are still compared."""
+    try:
+        yield from rows
+    except Exception as error:
+        yield failed(case, f"{type(error).__name__}: {error}")
 
 
 class Comparison:

@@ -61,7 +61,9 @@ class SharedParameter(nn.Parameter):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
         if id(self) not in memo:
-            compact = self.detach().clone(memory_format=_dense_format(self))
+            # The strides of a slice do not tell a 1x1 kernel's layout; those of the whole do.
+            dense = torch.contiguous_format if self.source.is_contiguous() else torch.channels_last
+            compact = self.detach().clone(memory_format=dense)
             memo[id(self)] = nn.Parameter(compact, requires_grad=self.requires_grad)
         copied: nn.Parameter = memo[id(self)]
         return copied
@@ -105,12 +107,6 @@ def _refuse(deed: str) -> NoReturn:
         f"{deed} a live subnet would cut it off from its supernet; extract it first: supernet.extract(architecture) "
         "or copy.deepcopy(subnet)"
     )
-
-
-def _dense_format(tensor: Tensor) -> torch.memory_format:
-    """Keep channels-last weights channels-last, everything else compact."""
-    channels_last = tensor.dim() == 4 and tensor.stride(1) == 1 and tensor.shape[1] > 1
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 @functools.cache

@@ -81,7 +81,7 @@ def ghostnet_v3(
     width: float = 1.0,
     classes: int = 1000,
     *,
-    options: GhostOptions = GhostOptions(),  # noqa: B008 - frozen
+    options: GhostOptions = GhostOptions(),
     seed: int = 0,
     image_channels: int = 3,
     small_images: bool = False,

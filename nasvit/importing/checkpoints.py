@@ -79,19 +79,21 @@ def plain_name(name: str) -> str:
 
 
 def _state_dicts(path: Path) -> Iterator[Weights]:
-    yield from _walk("", read_pickled(path), _DEEPEST)
+    yield from _walk("", read_pickled(path), _DEEPEST, set())
 
 
-def _walk(part: str, content: Any, depth: int) -> Iterator[Weights]:
-    if not isinstance(content, Mapping) or depth == 0:
+def _walk(part: str, content: Any, depth: int, seen: set[int]) -> Iterator[Weights]:
+    """Look for state dicts in nested mappings; each mapping once, however often a file repeats it."""
+    if not isinstance(content, Mapping) or depth == 0 or id(content) in seen:
         return
+    seen.add(id(content))
     named = {plain_name(name): value for name, value in content.items() if isinstance(name, str)}
     tensors = {name: value for name, value in named.items() if isinstance(value, StoredTensor)}
     if tensors:
         yield Weights(part, tensors)
     for name, value in named.items():
         if "optim" not in name.lower():
-            yield from _walk(f"{part}.{name}" if part else name, value, depth - 1)
+            yield from _walk(f"{part}.{name}" if part else name, value, depth - 1, seen)
 
 
 def _read_safetensors(path: Path) -> Tensors:

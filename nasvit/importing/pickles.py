@@ -64,10 +64,12 @@ class StoredTensor:
         """
         if 0 in self.shape:
             return torch.empty(self.shape, dtype=self.dtype)
-        numbers = torch.frombuffer(bytearray(self.storage()), dtype=self.dtype)
+        data = bytearray(self.storage())
+        numbers = torch.frombuffer(data, dtype=self.dtype) if data else torch.empty(0, dtype=self.dtype)
         last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
         if min((*self.stride, self.offset), default=0) < 0 or last >= numbers.numel():
-            raise CheckpointError(f"a tensor of shape {self.shape} reaches outside its {numbers.numel()} stored numbers")
+            stored = numbers.numel()
+            raise CheckpointError(f"a tensor of shape {self.shape} reaches outside its {stored} stored numbers")
         return numbers.as_strided(self.shape, self.stride, self.offset).clone(memory_format=torch.contiguous_format)
 
 
@@ -184,14 +186,22 @@ def _read_zip(path: Path) -> Any:
             raise CheckpointError("it was written on a big-endian machine; save it again on a little-endian one")
 
         def storage(key: str, dtype: torch.dtype, numbers: int) -> bytes:
-            with zipfile.ZipFile(path) as opened:
-                name = f"{folder}data/{key}"
-                if name not in opened.namelist() or opened.getinfo(name).file_size != numbers * dtype.itemsize:
-                    raise CheckpointError(f"{path.name}: the numbers of a tensor are missing or cut short ({name})")
-                return opened.read(name)
+            return _read_entry(path, f"{folder}data/{key}", numbers * dtype.itemsize)
 
         with archive.open(pickled[0]) as file:
             return _Unpickler(file, storage).load()  # type: ignore[arg-type]
+
+
+def _read_entry(path: Path, name: str, size: int) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if name not in archive.namelist() or archive.getinfo(name).file_size != size:
+                raise CheckpointError(f"{path.name}: the numbers of a tensor are missing or cut short ({name})")
+            return archive.read(name)
+    except CheckpointError:
+        raise
+    except Exception as error:  # a damaged archive fails in any way there is
+        raise CheckpointError(f"{path.name} is damaged ({type(error).__name__}: {error})") from None
 
 
 def _read_legacy(path: Path) -> Any:

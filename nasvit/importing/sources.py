@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nasvit.importing import attentive, fbnetv3
+from nasvit.importing import attentive, fbnetv3, ghostnetv3, netaug, slimmable
 from nasvit.importing.families import Family
 
 _FAMILIES = (
@@ -10,6 +10,9 @@ _FAMILIES = (
     attentive.family("alphanet", "alphanet", "the AlphaNet supernet (Wang et al., 2021)"),
     attentive.family("attentive_nas", "attentive_nas", "the AttentiveNAS supernet (Wang et al., 2021)"),
     *fbnetv3.families(),
+    *slimmable.FAMILIES,
+    *netaug.FAMILIES,
+    *ghostnetv3.FAMILIES,
 )
 
 SOURCES: dict[str, Family] = {family.source: family for family in _FAMILIES}

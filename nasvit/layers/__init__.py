@@ -10,6 +10,7 @@ from nasvit.layers.layer_norm import JointLayerNorm
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.mlp import Mlp
 from nasvit.layers.network import Network, Resize
+from nasvit.layers.normalize import Normalize
 from nasvit.layers.position_bias import RelativePositionBias
 from nasvit.layers.shortcut import PoolShortcut
 from nasvit.layers.squeeze_excite import SqueezeExcite
@@ -26,6 +27,7 @@ __all__ = [
     "MBConv",
     "Mlp",
     "Network",
+    "Normalize",
     "PoolShortcut",
     "RelativePositionBias",
     "ResidualBranch",

@@ -50,7 +50,8 @@ class Network(nn.Module):
         super().__init__()
         self.resize = resize
         self.stem = stem
-        self.stages = nn.ModuleList(nn.Sequential(*blocks) for blocks in stages)
+        # Lists, not nn.Sequential: that would keep a stage's input alive until the whole stage is done.
+        self.stages = nn.ModuleList(nn.ModuleList(blocks) for blocks in stages)
         self.head = head
 
     def forward_features(self, images: Tensor) -> list[Tensor]:
@@ -58,13 +59,15 @@ class Network(nn.Module):
         x = self.stem(images if self.resize is None else self.resize(images))
         maps = []
         for stage in self.stages:
-            x = stage(x)
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x)
             maps.append(x)
         return maps
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images if self.resize is None else self.resize(images))
         for stage in self.stages:
-            x = stage(x)
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x)
         scores: Tensor = self.head(x)
         return scores

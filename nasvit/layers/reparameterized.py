@@ -112,14 +112,15 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Return kernel and bias, in float64, of a convolution with its batch norm folded in.
 
     Raises:
-        ValueError: if the norm is no batch norm or stores no statistics.
+        TypeError: if the norm is no batch norm.
+        ValueError: if it stores no statistics.
     """
     bias = None if conv.bias is None else conv.bias.detach().double()
     kernel = conv.weight.detach().double()
     if norm is None:
         return kernel, kernel.new_zeros(conv.out_channels) if bias is None else bias
     if not isinstance(norm, nn.BatchNorm2d):
-        raise ValueError(f"fuse: {type(norm).__name__} after a convolution cannot be folded into it; only BatchNorm2d can")
+        raise TypeError(f"fuse: {type(norm).__name__} after a convolution cannot be folded into it; only BatchNorm2d can")
     return _fold(kernel, bias, norm)
 
 

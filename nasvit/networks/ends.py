@@ -83,8 +83,12 @@ class ElasticPooledHead(Elastic):
         Raises:
             ValueError: if this head holds no such size.
         """
-        rest, last, layers = list(channels), in_channels, []
-        for unit in (self.expand, self.mix):
-            layers.append(None if unit is None else unit.at(last, rest[0], switch))
-            last = last if unit is None else rest.pop(0)
-        return PooledHead(*layers, self.classifier.at(last, self.classes))
+        rest, last = list(channels), in_channels
+        expand = mix = None
+        if self.expand is not None:
+            expand = self.expand.at(last, rest[0], switch)
+            last = rest.pop(0)
+        if self.mix is not None:
+            mix = self.mix.at(last, rest[0], switch)
+            last = rest.pop(0)
+        return PooledHead(expand, mix, self.classifier.at(last, self.classes))

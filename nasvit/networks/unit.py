@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d, ElasticSwitchableBatchNorm2d
@@ -18,7 +18,8 @@ Norm = ElasticBatchNorm2d | ElasticSwitchableBatchNorm2d | ElasticUniversalBatch
 NormFactory = Callable[[Widths], Norm]
 
 
-class Switch(NamedTuple):
+@dataclass(frozen=True)
+class Switch:
     """Which subnet of a network is meant, as batch norms need to know.
 
     Args:

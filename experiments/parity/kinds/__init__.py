@@ -25,6 +25,12 @@ NAMES: tuple[str, ...] = (
     "alphanet_sandwich",
     "fbnetv3_table",
     "fbnetv3_forward",
+    "slimmable",
+    "slimmable_macs",
+    "autoslim",
+    "netaug",
+    "ghostnetv3",
+    "recipe",
 )
 
 

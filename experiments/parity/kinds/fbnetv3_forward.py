@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from experiments.parity.released import logits
-from experiments.parity.rows import Comparison, Row
+from experiments.parity.rows import Comparison, Row, attempt
 from experiments.parity.streams import alphanet_input, alphanet_tensor, state_dict
 from nasvit import importing
 
@@ -30,18 +30,23 @@ def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
     """Compare every network; the layouts beside the file say which tensors it has."""
     layouts = _layouts(path.parent)
     for case in content["cases"]:
-        origin, name = case["name"].lower().split("/")
-        source = name if origin == "mobile_vision" else f"{origin}_{name}"
-        weights = state_dict(layouts.get(case["name"]) or importing.released_layout(source), alphanet_tensor)
-        comparison = Comparison(case["name"], TOLERANCE)
-        if "weights_sha256" in case:
-            comparison.exact("weights", sha256(weights), case["weights_sha256"])
-        network = importing.import_tensors(source, weights).double()
-        if "n_params" in case:
-            comparison.exact("parameters", sum(p.numel() for p in network.parameters()), case["n_params"])
-        images = alphanet_input("golden", (BATCH, 3, case["resolution"], case["resolution"]))
-        comparison.summary("logits", logits(network, images), case["eval_logits"], first="first16_sample0")
-        yield comparison.row()
+        yield from attempt(case["name"], compare_network(case, layouts.get(case["name"], {})))
+
+
+def compare_network(case: dict[str, Any], layout: dict[str, tuple[int, ...]]) -> Iterator[Row]:
+    """Compare one network."""
+    origin, name = case["name"].lower().split("/")
+    source = name if origin == "mobile_vision" else f"{origin}_{name}"
+    weights = state_dict(layout or importing.released_layout(source), alphanet_tensor)
+    comparison = Comparison(case["name"], TOLERANCE)
+    if "weights_sha256" in case:
+        comparison.exact("weights", sha256(weights), case["weights_sha256"])
+    network = importing.import_tensors(source, weights).double()
+    if "n_params" in case:
+        comparison.exact("parameters", sum(p.numel() for p in network.parameters()), case["n_params"])
+    images = alphanet_input("golden", (BATCH, 3, case["resolution"], case["resolution"]))
+    comparison.summary("logits", logits(network, images), case["eval_logits"], first="first16_sample0")
+    yield comparison.row()
 
 
 def sha256(tensors: Mapping[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from experiments.parity.rows import Comparison, Row, differs, failed
+from nasvit.cost import count
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.networks.fbnetv3 import DESIGNS, fbnetv3
 
@@ -45,14 +46,12 @@ def build(origin: str, name: str) -> Network:
 
 def compare_network(case: str, entry: dict[str, Any], network: Network) -> Row:
     """Compare what a network costs."""
-    from nasvit.cost import count
-
     comparison = Comparison(case, TOLERANCE)
-    cost = count(network, entry["resolution"])
+    cost = count(network, 3, entry["resolution"], entry["resolution"])
     comparison.exact("MACs", cost.macs, entry["macs_conv_linear"])
     comparison.exact("parameters", cost.params, entry["params"])
     if "macs_at_224" in entry:
-        comparison.exact("MACs at 224", count(network, 224).macs, entry["macs_at_224"])
+        comparison.exact("MACs at 224", count(network, 3, 224, 224).macs, entry["macs_at_224"])
     norms = sum(p.numel() for m in network.modules() if isinstance(m, BatchNorm2d) for p in m.parameters())
     if "params_batchnorm" in entry:
         comparison.exact("parameters of batch norms", norms, entry["params_batchnorm"])

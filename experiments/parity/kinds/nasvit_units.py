@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.parity.released import Release, release
-from experiments.parity.rows import Comparison, Row
+from experiments.parity.rows import Comparison, Row, attempt
 from experiments.parity.streams import nasvit_input
 from nasvit.elastic import ElasticMBConv, ElasticTransformerBlock
 from nasvit.layers import BatchNorm2d, Head, ResidualBranch, Resize, TransformerBlock
@@ -26,18 +26,23 @@ def claims(path: Path, content: dict[str, Any]) -> bool:
     return isinstance(content.get("units"), list)
 
 
-@torch.no_grad()
 def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
     """Compare every unit."""
     given = release("nasvit", path.parent)
     for unit in content["units"]:
-        comparison = Comparison(unit["name"], TOLERANCE)
-        images = nasvit_input(unit["input"]["key"], unit["input"]["shape"])
-        if "prefix" in unit:
-            _compare_module(comparison, unit, given, images)
-        else:
-            _compare_resizes(comparison, unit, images)
-        yield comparison.row()
+        yield from attempt(unit["name"], compare_unit(unit, given))
+
+
+@torch.no_grad()
+def compare_unit(unit: dict[str, Any], given: Release) -> Iterator[Row]:
+    """Compare one unit."""
+    comparison = Comparison(unit["name"], TOLERANCE)
+    images = nasvit_input(unit["input"]["key"], unit["input"]["shape"])
+    if "prefix" in unit:
+        _compare_module(comparison, unit, given, images)
+    else:
+        _compare_resizes(comparison, unit, images)
+    yield comparison.row()
 
 
 def _compare_module(comparison: Comparison, unit: dict[str, Any], given: Release, images: Tensor) -> None:

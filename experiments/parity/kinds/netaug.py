@@ -169,7 +169,7 @@ class NetAugCase:
         plans = {"base": network.base, "aug": self.plan(expected["aug_active"])}
         for name, norm in (("base", "grad_l2_after_base"), ("aug", "grad_l2_total")):
             loss = F.cross_entropy(network.at(plans[name])(batch), labels, label_smoothing=0.1)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             comparison.values(f"{name}_loss", loss, expected[f"{name}_loss"])
             comparison.values(norm, network.gradients.norm(), expected[norm])
         compact.compare_picks(comparison, compact.gradients(self.family, network), expected["picks"])

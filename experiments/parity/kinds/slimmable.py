@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.parity import compact, streams
+from experiments.parity import compact
 from experiments.parity.counting import conv_linear_macs
 from experiments.parity.rows import Comparison, Row
 from nasvit.calibration import track_statistics
@@ -20,6 +20,9 @@ from nasvit.layers import BatchNorm2d, Network
 from nasvit.networks import Family as NetworkFamily
 from nasvit.networks import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
 from nasvit.slimmable.network import SlimmableNetwork, Width
+from nasvit.training.conflict import Sum
+from nasvit.training.distillation import SoftTargetCrossEntropy
+from nasvit.training.sandwich import sandwich_step
 
 MODULES = ("models.s_", "models.us_", "models.autoslim_")
 
@@ -55,7 +58,7 @@ def network_family(name: str, flags: dict[str, Any]) -> NetworkFamily:
         raise ValueError(f"width_compress={flags['width_compress']}; ShuffleNet v1 here has 4")
     if max(flags.get("width_mult_range", [1.0])) != 1.0:
         raise ValueError("a width range that does not end at 1: the release computes no such network")
-    families = {
+    families: dict[str, Callable[[], NetworkFamily]] = {
         "mobilenet_v1": mobilenet_v1,
         "mobilenet_v2": mobilenet_v2,
         "mnasnet": mnasnet,
@@ -109,7 +112,7 @@ class SlimmableCase:
 
     def width(self, width: Any) -> Width:
         """Return our width for one of the file: that of its list, or any other."""
-        return self.widths.get(width, width)
+        return self.widths[width] if width in self.widths else float(width)
 
     def compare_weights(self) -> Row:
         """Compare names, shapes, checksum and number of parameters."""
@@ -194,19 +197,19 @@ class SlimmableCase:
 
 
 def train(network: SlimmableNetwork, images: Tensor, labels: Tensor, widths: list[Width], name: str) -> list[Tensor]:
-    """Add the gradients of one step and return the losses: hard ones, or soft ones from the first width's scores."""
-    losses: list[Tensor] = []
-    teacher: Tensor | None = None
-    for width in widths:
-        scores = network.at(width)(images)
-        if teacher is None or not name.startswith("us_"):
-            teacher = scores.detach().softmax(1)
-            loss = F.cross_entropy(scores, labels)
-        else:
-            loss = F.cross_entropy(scores, teacher)
-        loss.backward()
-        losses.append(loss.detach())
-    return losses
+    """Add the gradients of one step, by the training step of our supernets, and return the losses.
+
+    All widths learn from the labels, or, in a universally slimmable network, all but the first from its scores.
+    """
+
+    def hard(scores: Tensor, _: Tensor) -> Tensor:
+        return F.cross_entropy(scores, labels)
+
+    distill = SoftTargetCrossEntropy() if name.startswith("us_") else hard
+    step = sandwich_step(
+        network, images, labels, subnets=widths, criterion=F.cross_entropy, distill=distill, conflict=Sum()
+    )
+    return [step.largest, *step.others]
 
 
 def optimizer(network: SlimmableNetwork, given: dict[str, Any]) -> torch.optim.Optimizer:

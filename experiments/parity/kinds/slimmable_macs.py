@@ -23,7 +23,7 @@ def claims(path: Path, content: dict[str, Any]) -> bool:
 def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
     """Compare every width exactly, and with the release's own table to its rounding (it cuts to millions)."""
     comparison = Comparison(f"MACs of {content['model']} at {len(content['rows'])} widths", 1e-12)
-    kind, _, name = content["model"].partition("_")
+    name = content["model"].partition("_")[2]
     widths = sorted(row[0] for row in content["rows"])
     with torch.device("meta"):
         network = SlimmableNetwork(network_family(name, {}), widths, 1000, norm="universal")

@@ -54,6 +54,17 @@ def test_the_smallest_nasvit_is_reproduced_in_three_modes_with_every_block_and_i
 
 
 @needs_shared
+def test_a_case_that_cannot_be_built_fails_and_does_not_hide_the_next_one(tmp_path: Path) -> None:
+    path = subset(tmp_path, "nasvit/cases_public.json", "cases", lambda c: c["name"] in ("p00_min", "p08_min_from224"))
+    content = json.loads(path.read_text())
+    content["cases"][0]["config"]["width"][1] = 17
+    path.write_text(json.dumps(content))
+    first, *rest = compare(path)
+    assert (first.case, first.status) == ("p00_min", "fail") and "17" in first.note
+    assert [row.case.split()[0] for row in rest] == ["p08_min_from224"] * 3
+
+
+@needs_shared
 def test_the_smallest_alphanet_is_reproduced_in_every_mode_with_its_cost(tmp_path: Path) -> None:
     rows = list(compare(subset(tmp_path, "alphanet/cases_public.json", "cases", lambda c: c["name"] == "min")))
     assert len(rows) == 6
@@ -69,12 +80,20 @@ def test_the_smallest_alphanet_is_reproduced_in_every_mode_with_its_cost(tmp_pat
         "nasvit/lr_schedule.json",
         "nasvit/sampling.json",
         "alphanet/loss_golden.json",
-        "fbnetv3/fbnetv3_table.json",
     ],
 )
-def test_losses_projection_schedule_sampling_and_costs_are_reproduced(file: str) -> None:
+def test_losses_projection_schedule_and_sampling_are_reproduced(file: str) -> None:
     rows = list(compare(GOLDEN / file))
     assert rows and "fail" not in statuses(rows).values(), [row for row in rows if row.status == "fail"]
+
+
+@needs_shared
+def test_costs_of_fbnetv3_are_reproduced_padding_included(tmp_path: Path) -> None:
+    kept = ("FBNetV3_A0", "FBNetV3_C")
+    path = subset(tmp_path, "fbnetv3/fbnetv3_table.json", "mobile_vision", lambda network: network["name"] in kept)
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "timm": content["timm"][:1]}))
+    assert_passed(list(compare(path)))
 
 
 @needs_shared

@@ -168,3 +168,19 @@ def test_a_file_without_tensors_is_named_as_such(tmp_path: Path) -> None:
         read_weights(save({"epoch": 3}, tmp_path / "release.pth"), {"w"})
     with pytest.raises(CheckpointError, match="there is no file"):
         read_weights(tmp_path / "absent.pth", {"w"})
+
+
+@FORMATS
+def test_a_damaged_file_is_read_or_refused_but_never_crashes_the_reader(tmp_path: Path, today: bool) -> None:
+    path = save({"model": {"w": torch.randn(4, 3), "b": torch.randn(3)}}, tmp_path / "weights.pth", today=today)
+    whole, generator = path.read_bytes(), np.random.default_rng(3)
+    for _ in range(100):
+        damaged = bytearray(whole)
+        for place in generator.integers(len(whole), size=3):
+            damaged[place] = generator.integers(256)
+        path.write_bytes(damaged[: generator.integers(1, 2 * len(whole))])
+        try:
+            for tensor in read_weights(path, {"w"}).tensors.values():
+                tensor.load()
+        except CheckpointError as error:
+            assert path.name in str(error) or "stored numbers" in str(error)

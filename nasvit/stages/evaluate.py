@@ -1,0 +1,58 @@
+"""Stage 5: what came out, on the test images."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nasvit.calibration import calibrate
+from nasvit.cost import count
+from nasvit.evaluation import evaluate as evaluate_network
+from nasvit.experiment import Workbench, write_json
+from nasvit.export import CARD, load_network
+from nasvit.provenance import provenance
+from nasvit.stages.subjects import Subject, subjects
+from nasvit.stages.train import load_supernet
+
+TRAINED = ("extracted", "finetuned", "scratch")
+
+
+def evaluate(bench: Workbench) -> list[dict[str, Any]]:
+    """Evaluate every subnet on the test images: in the supernet, extracted, fine-tuned, from scratch.
+
+    Writes ``results.json``.
+
+    Returns:
+        One row for each subnet: what it is, what it costs, its accuracies (0 to 1).
+
+    Raises:
+        FileNotFoundError: if a stage before is missing.
+    """
+    supernet, calibration = load_supernet(bench), bench.calibration()
+    test = bench.evaluation_loader(bench.test)
+    rows = []
+    for subject in subjects(bench):
+        subnet = calibrate(supernet.at(subject.architecture), calibration)
+        accuracies = {"supernet": evaluate_network(subnet, test.evaluation_batches()).accuracy}
+        for how in TRAINED:
+            if (subject.folder / how / CARD).exists():
+                network = load_network(subject.folder / how)
+                accuracies[how] = evaluate_network(network, test.evaluation_batches()).accuracy
+        rows.append(_row(bench, subject, accuracies))
+    results = {"test_images": len(bench.test), "data": bench.test.name, "rows": rows, **provenance(bench.experiment)}
+    write_json(bench.folder / "results.json", results)
+    return rows
+
+
+def _row(bench: Workbench, subject: Subject, accuracies: dict[str, float]) -> dict[str, Any]:
+    side = subject.architecture.resolution
+    cost = count(load_network(subject.folder / "extracted"), bench.space.image_channels, side, side)
+    return {
+        "name": subject.name,
+        "budget": subject.budget,
+        "architecture": json.loads(subject.architecture.to_json()),
+        "macs": cost.macs,
+        "params": cost.params,
+        "memory": cost.memory,
+        "accuracy": accuracies,
+    }

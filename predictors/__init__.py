@@ -1,0 +1,1 @@
+"""What a candidate will cost or score without training it. Importing this package does not import torch."""
