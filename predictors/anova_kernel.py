@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,12 @@ class Inputs:
     """What the kernel sees of n candidates.
 
     Args:
-        one_hot: ``(n, sum(cards))`` zeros and ones.
+        one_hot: ``(n, sum(cards))`` zeros and ones, in the precision the covariance is wanted in.
         proxies: ``(n, p)`` standardized proxy values; p may be 0.
     """
 
-    one_hot: Matrix
-    proxies: Matrix
+    one_hot: NDArray[Any]
+    proxies: NDArray[Any]
 
 
 @dataclass(frozen=True)

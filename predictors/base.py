@@ -81,7 +81,7 @@ class CodePredictor(ABC):
 
     @abstractmethod
     def left_out_error(self) -> float:
-        """Return the mean squared error on candidates left out, in units of the outcome's variance; about 1 is useless."""
+        """Return the mean squared error on candidates left out; 1 is what the mean of all outcomes would get."""
 
     @abstractmethod
     def _learn(self, codes: Codes, outcome: Matrix) -> None:

@@ -7,7 +7,7 @@ from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegr
 
 from predictors.arrays import Codes, Floats, Proxies
 from predictors.base import CodePredictor, Matrix, TargetKind
-from predictors.features import one_hot
+from predictors.features import one_hot64
 from search_spaces.genome import Genome
 
 MANY = 1000
@@ -43,7 +43,7 @@ class Boosting(CodePredictor):
 
     def _features(self, codes: Codes, free: Matrix) -> Matrix:
         ordinal = self.genome.ordinal
-        named = one_hot(self.genome.cards[~ordinal], codes[:, ~ordinal], np.float64)
+        named = one_hot64(self.genome.cards[~ordinal], codes[:, ~ordinal])
         return np.concatenate([codes[:, ordinal].astype(np.float64), named, free], axis=1)
 
     def _learn(self, codes: Codes, outcome: Matrix) -> None:

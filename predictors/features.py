@@ -19,6 +19,11 @@ def one_hot(cards: NDArray[np.int64], codes: Codes, dtype: type[np.floating] = n
     return result
 
 
+def one_hot64(cards: NDArray[np.int64], codes: Codes) -> NDArray[np.float64]:
+    """Return :func:`one_hot` in double precision, as closed forms want it."""
+    return np.asarray(one_hot(cards, codes, np.float64), dtype=np.float64)
+
+
 class Standardizer:
     """Proxy values with zero mean and unit variance over the codes they were fitted on.
 

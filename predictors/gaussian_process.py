@@ -8,7 +8,7 @@ from scipy import linalg, optimize
 
 from predictors.anova_kernel import AnovaKernel, Inputs
 from predictors.arrays import Codes, Floats, Proxies, as_codes
-from predictors.base import CodePredictor, Matrix, TargetKind
+from predictors.base import CodePredictor, Matrix, TargetKind, one_thread
 from predictors.features import one_hot
 from search_spaces.genome import Genome
 
@@ -126,15 +126,19 @@ class GaussianProcess(CodePredictor):
         They are in units of the transformed scores (only their order matters to who asks for them). Memory and time
         grow with n squared and cubed: meant for shortlists.
         """
-        rows = as_codes(codes)
-        if self._theta is None:
+        if self.target is None:
             raise RuntimeError("GaussianProcess has not been fitted; call fit(codes, scores) first")
-        inputs = self._inputs(rows, np.float64)
+        with one_thread():
+            drawn = self._draw(as_codes(codes), count, rng)
+        return drawn * self._scale + self._offset
+
+    def _draw(self, codes: Codes, count: int, rng: np.random.Generator) -> Matrix:
+        assert self._theta is not None
+        inputs = self._inputs(codes, np.float64)
         cross = self._kernel.matrix(self._theta[:-1], inputs, self._train) + 1.0
-        mean = cross @ self._weights
         explained = linalg.solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         covariance = self._kernel.matrix(self._theta[:-1], inputs, inputs) + 1.0 - explained.T @ explained
         covariance[np.diag_indices_from(covariance)] += 1e-5
         factor = linalg.cholesky(covariance, lower=True, check_finite=False)
-        drawn: Matrix = mean + (factor @ rng.standard_normal((len(rows), count))).T
-        return drawn * self._scale + self._offset
+        drawn: Matrix = cross @ self._weights + (factor @ rng.standard_normal((len(codes), count))).T
+        return drawn

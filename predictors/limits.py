@@ -125,7 +125,9 @@ def require_feasible(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> No
     have = ", ".join(f"{limit.metric} {_pretty(float(costs[limit.metric][closest]), limit.metric)}" for limit in limits)
     wanted = " and ".join(str(limit) for limit in limits)
     ends = "; ".join(f"{metric}: {_ends(costs[metric], metric)}" for metric in {limit.metric for limit in limits})
-    raise ValueError(f"no candidate meets {wanted}; the closest feasible value is {have} (known candidates span {ends})")
+    raise ValueError(
+        f"no candidate meets {wanted}; the closest feasible value is {have} (known candidates span {ends})"
+    )
 
 
 def _ends(values: Floats, metric: str) -> str:

@@ -63,14 +63,14 @@ class MLP(CodePredictor):
     def _learn(self, codes: Codes, outcome: Matrix) -> None:
         from predictors import mlp_training
 
-        inputs = self._inputs(codes, fit=True)
+        inputs = mlp_training.Inputs(*self._inputs(codes, fit=True))
         if self._encoder is None:
-            self._encoder = self._pretrained(mlp_training.Inputs(*inputs))
+            self._encoder = self._pretrained()
         fold = np.random.default_rng(self.seed).permutation(len(codes)) % max(self.members, 2)
         # With fewer candidates than members nothing is left out, and training takes all its steps.
         left_out = (fold[None] == np.arange(self.members)[:, None]) & (len(codes) > self.members > 1)
         trained = mlp_training.train(
-            mlp_training.Inputs(*inputs),
+            inputs,
             outcome.astype(np.float32),
             left_out,
             self._encoder,
@@ -90,9 +90,10 @@ class MLP(CodePredictor):
         free = self.proxies.fit(codes) if fit else self.proxies.apply(codes)
         architecture = one_hot(cards[~recipe], codes[:, ~recipe], np.float32)
         # Far outside of what was seen, a proxy must not carry the prediction away.
-        return architecture, one_hot(cards[recipe], codes[:, recipe], np.float32), np.clip(free, -4, 4).astype(np.float32)
+        free = np.clip(free, -4, 4)
+        return architecture, one_hot(cards[recipe], codes[:, recipe], np.float32), free.astype(np.float32)
 
-    def _pretrained(self, inputs: object) -> Weights:
+    def _pretrained(self) -> Weights:
         """Return encoder weights trained on the proxies of random architectures, or fresh ones without proxies."""
         from predictors import mlp_training
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,14 +113,11 @@ def train(
     wanted = torch.from_numpy(outcome).expand(len(left_out), -1)
     held = torch.from_numpy(left_out)
     kept = (~held).float()
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [value for name, value in weights.items() if name.startswith("encoder")], "lr": 0.0},
-            {"params": [value for name, value in weights.items() if not name.startswith("encoder")]},
-        ],
-        lr=learning_rate,
-        weight_decay=0.05,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": [value for name, value in weights.items() if name.startswith("encoder")], "lr": 0.0},
+        {"params": [value for name, value in weights.items() if not name.startswith("encoder")]},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, weight_decay=0.05)
     best, best_step, best_squares, snapshot = float("inf"), steps, 1.0, weights
     frozen = steps // 5
     for step in range(1, frozen + steps + 1):

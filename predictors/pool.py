@@ -36,7 +36,7 @@ def sobol(genome: Genome, count: int, rng: np.random.Generator) -> Codes:
     power = max(int(np.ceil(np.log2(max(count, 1)))), 0)
     points = qmc.Sobol(len(genome), scramble=True, rng=rng).random_base2(power)[:count]
     codes = np.minimum((points * genome.cards).astype(np.int64), genome.cards - 1).astype(np.uint8)
-    return genome.canonical(codes)
+    return np.asarray(genome.canonical(codes), dtype=np.uint8)
 
 
 def row_hashes(codes: Codes) -> NDArray[np.uint64]:
@@ -167,7 +167,7 @@ class Constraint:
         row, gene = np.arange(len(codes)), rng.integers(0, len(self.genome), len(codes))
         cards = self.genome.cards[gene]
         changed[row, gene] = (changed[row, gene] + rng.integers(1, cards)) % cards
-        return self.genome.canonical(changed)
+        return np.asarray(self.genome.canonical(changed), dtype=np.uint8)
 
     def _by_walking(self, seeds: Codes, count: int, rng: np.random.Generator) -> Codes:
         """Return candidates met on random walks inside the feasible set (uniform in the long run)."""

@@ -7,7 +7,7 @@ from scipy import linalg
 
 from predictors.arrays import Codes, Floats, Proxies
 from predictors.base import CodePredictor, Matrix, TargetKind
-from predictors.features import one_hot
+from predictors.features import one_hot64
 from search_spaces.genome import Genome
 
 PAIR_SHARES = (0.0, 0.2, 0.5, 0.8)
@@ -39,7 +39,7 @@ class Ridge(CodePredictor):
         self.pairs = pairs
 
     def _learn(self, codes: Codes, outcome: Matrix) -> None:
-        self._features = one_hot(self.genome.cards, codes, np.float64)
+        self._features = one_hot64(self.genome.cards, codes)
         self._free = self.proxies.fit(codes)
         singles, pairs = self._covariances(self._features, self._free)
         best = -np.inf
@@ -69,7 +69,7 @@ class Ridge(CodePredictor):
         return float((residual**2).mean())
 
     def _latent(self, codes: Codes) -> tuple[Floats, Floats]:
-        features, free = one_hot(self.genome.cards, codes, np.float64), self.proxies.apply(codes)
+        features, free = one_hot64(self.genome.cards, codes), self.proxies.apply(codes)
         singles, pairs = self._covariances(features, free)
         cross = ((1.0 - self._share) * singles + self._share * pairs + 1.0) @ self._vectors
         weights = 1.0 / (self._values + self._noise)

@@ -65,8 +65,8 @@ def print_rank_correlations(table: Table, trained: Sequence[int], splits: int) -
     print("trained   tau  top fifth    rmse  within 1 sd  2 sd   tau on unused runs (one real training of the network)")
     for record in records:
         print(
-            f"{record['trained']:7} {record['kendall_tau']:.3f}      {record['kendall_tau_top']:.3f} {record['rmse']:7.3f}"
-            f"         {record['within_one_deviation']:.2f}  {record['within_two_deviations']:.2f}"
+            f"{record['trained']:7} {record['kendall_tau']:.3f}      {record['kendall_tau_top']:.3f} "
+            f"{record['rmse']:7.3f}         {record['within_one_deviation']:.2f}  {record['within_two_deviations']:.2f}"
             f"   {record['kendall_tau_unused_runs']:.3f} ({record['one_training_tau']:.3f})",
             flush=True,
         )

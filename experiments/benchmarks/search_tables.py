@@ -10,8 +10,8 @@ rows of the file. Several budgets are one search read at several points.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,9 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_variable, "1")
 
 from experiments.benchmarks.baselines import BASELINES
 from experiments.benchmarks.rank_correlation import print_rank_correlations
@@ -78,7 +75,8 @@ def compare(
     table = read_table(path, cap)
     limit = "no cap" if cap is None else f"cap {table.cap:.6g} (quantile {cap})"
     print(f"\n{table.name}, {limit}: {int(table.allowed.sum())} networks, best {table.best:.4f}", flush=True)
-    print(f"{'method':10} {'n':>4}  {'regret best evaluated':32} {'regret recommended':32} unused runs  best  0.1%  rank")
+    regrets = f"{'regret best evaluated':32} {'regret recommended':32}"
+    print(f"{'method':10} {'n':>4}  {regrets} unused runs  best  0.1%  rank")
     records = []
     for method in methods:
         tasks = [(path, cap, method, tuple(sorted(budgets)), seed) for seed in range(seeds)]
@@ -127,10 +125,8 @@ def _run_baseline(
     table: Table, training: Training, method: str, budgets: tuple[int, ...], rng: np.random.Generator
 ) -> list[Reading]:
     begin = time.process_time()
-    try:
+    with contextlib.suppress(BudgetSpentError):
         BASELINES[method](table, training, rng)
-    except BudgetSpentError:
-        pass
     seconds = time.process_time() - begin
     readings = []
     for budget in budgets:

@@ -195,7 +195,7 @@ class Training:
         return np.array([self.train(int(network)) for network in self.table.find(codes)])
 
     def unused_score(self, network: int, budget: int) -> float:
-        """Return the mean of a network's runs that the first ``budget`` evaluations did not see; NaN if none is left."""
+        """Return the mean of a network's runs that the first ``budget`` evaluations did not see; NaN without any."""
         runs = self.table.runs[network].copy()
         if network in self.order[:budget]:
             runs[self.seen[network][0]] = np.nan

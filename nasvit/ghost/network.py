@@ -116,7 +116,8 @@ def ghostnet_v3(
             stages[-1].append(_block(setting, stride, channels, width, attention, options))
             channels = make_divisible(setting.out_channels * width, DIVISOR)
             number += 1
-    network = Network(None, stem, stages, _head(channels, make_divisible(SETTINGS[-1][-1].hidden * width, DIVISOR), classes))
+    wide = make_divisible(SETTINGS[-1][-1].hidden * width, DIVISOR)
+    network = Network(None, stem, stages, _head(channels, wide, classes))
     track_statistics(network)
     _initialize(network, seed)
     return network

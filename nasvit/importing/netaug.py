@@ -111,11 +111,12 @@ def _outside(networks: NetworkFamily, unit: str) -> str:
 _WIDTHS = {"mcunet": (1.0, 1.6, 2.2), "mbv3": (1.0, 2.0, 3.0)}
 
 
+_WIDTH = (1.0, 1.8, 2.6)
 _EXPAND = (1.0, 1.6, 2.2, 2.8)
 
 FAMILIES = (
     *(
-        family(f"netaug_{name}", f"NetAug {name} (Cai et al., 2022)", target(), _WIDTHS.get(name, (1.0, 1.8, 2.6)), _EXPAND)
+        family(f"netaug_{name}", f"NetAug {name} (Cai et al., 2022)", target(), _WIDTHS.get(name, _WIDTH), _EXPAND)
         for name, target in TARGETS.items()
     ),
     *(

@@ -155,6 +155,7 @@ def released_plan(networks: NetworkFamily, numbers: Sequence[int]) -> ChannelPla
         del rest[: 1 + 3 * count]
     expected = len(networks.decisions())
     chosen += rest[: expected - len(chosen)]
-    if len(chosen) != expected or len(numbers) not in (expected + len(stages), expected + len(stages) + 1):
-        raise ValueError(f"{networks.name}: the channel list has {len(numbers)} entries, not {expected + len(stages) + 1}")
+    listed = expected + len(stages)
+    if len(chosen) != expected or len(numbers) not in (listed, listed + 1):
+        raise ValueError(f"{networks.name}: the channel list has {len(numbers)} entries; legal: {listed + 1}")
     return ChannelPlan(tuple(chosen))

@@ -58,7 +58,7 @@ class Reparameterized(nn.Module):
         if self.scale is not None or self.identity is not None:
             _check_centred(conv)
         if self.scale is not None and (self.scale.conv.stride, self.scale.conv.groups) != (conv.stride, conv.groups):
-            raise ValueError(f"Reparameterized: the 1x1 branch {self.scale.conv} strides or groups otherwise than {conv}")
+            raise ValueError(f"Reparameterized: {self.scale.conv} strides or groups otherwise than {conv}")
         if self.identity is not None and (conv.stride != (1, 1) or conv.in_channels != conv.out_channels):
             raise ValueError(f"Reparameterized: {conv} changes size or channels, so the input cannot be added")
 
@@ -120,7 +120,7 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     if norm is None:
         return kernel, kernel.new_zeros(conv.out_channels) if bias is None else bias
     if not isinstance(norm, nn.BatchNorm2d):
-        raise TypeError(f"fuse: {type(norm).__name__} after a convolution cannot be folded into it; only BatchNorm2d can")
+        raise TypeError(f"fuse: {type(norm).__name__} cannot be folded into a convolution; only BatchNorm2d can")
     return _fold(kernel, bias, norm)
 
 

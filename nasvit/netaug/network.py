@@ -24,8 +24,8 @@ class AugmentedNetwork(PlannedNetwork):
     """A tiny network inside wider ones: it has their first channels, and trains with one of them a step.
 
     ``network.at(network.base)`` is the tiny network, ``network.at(network.sample(generator))`` an augmented one; both
-    are ordinary modules whose backward pass adds to the same gradients. Batch norms, statistics included, are shared, so
-    the tiny network's statistics are to be taken by :meth:`calibrate` before it evaluates.
+    are ordinary modules whose backward pass adds to the same gradients. Batch norms, statistics included, are shared,
+    so the tiny network's statistics are to be taken by :meth:`calibrate` before it evaluates.
 
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), https://arxiv.org/abs/2110.08890; released
     code.

@@ -23,9 +23,18 @@ def mobilenet_v1() -> Family:
 
 def mobilenet_v2() -> Family:
     """MobileNet v2: inverted residuals; the head keeps its 1280 channels at widths below 1."""
-    settings = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+    settings = (
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    )
     stages = tuple(
-        _repeat(Block("inverted", channels, stride, expand=expand), count) for expand, channels, count, stride in settings
+        _repeat(Block("inverted", channels, stride, expand=expand), count)
+        for expand, channels, count, stride in settings
     )
     head = Head(1280, fixed=True)
     return Family("mobilenet_v2", "Sandler et al. (2018), https://arxiv.org/abs/1801.04381", Stem(32), stages, head)
@@ -77,7 +86,8 @@ def resnet(depth: int = 50) -> Family:
 def shufflenet_v1(groups: int = 3) -> Family:
     """ShuffleNet v1 with 3 groups; width 1 has 240, 480 and 960 channels.
 
-    The max-pooling of the stem is not padded, and groups are convolutions of their own, as in the released slimmable one.
+    The max-pooling of the stem is not padded, and groups are convolutions of their own, as in the released slimmable
+    network.
 
     Args:
         groups: groups of the 1x1 convolutions.

@@ -19,7 +19,7 @@ def shares(channels: Widths, groups: int, what: str) -> Widths:
     """
     for each in channels:
         if each % groups:
-            raise ValueError(f"{what}: {each} channels cannot be shared by {groups} groups; legal: multiples of {groups}")
+            raise ValueError(f"{what}: {each} channels, {groups} groups; legal: multiples of {groups}")
     return tuple(each // groups for each in channels)
 
 

@@ -60,7 +60,8 @@ def slim_greedily(
         while True:
             group = _least_harm(channels, steps, error)
             if group is None:
-                raise ValueError(f"target {target} cannot be met: with {channels} channels the cost is {cost(channels)}")
+                least = cost(channels)
+                raise ValueError(f"target {target} cannot be met: with {channels} channels the cost is {least}")
             channels = _taken(channels, group, steps[group])
             chosen.append(group)
             if cost(channels) < target:

@@ -174,7 +174,8 @@ class NetAugCase:
             comparison.values(norm, network.gradients.norm(), expected[norm])
         compact.compare_picks(comparison, compact.gradients(self.family, network), expected["picks"])
         first = next(m for m in network.at(network.largest_plan).modules() if isinstance(m, BatchNorm2d))
-        assert first.running_mean is not None and first.running_var is not None
+        assert first.running_mean is not None
+        assert first.running_var is not None
         statistics = expected["first_bn_after"]
         comparison.values("running_mean", first.running_mean.norm(), statistics["running_mean_l2"])
         comparison.values("running_var", first.running_var.sum(), statistics["running_var_sum"])
@@ -189,7 +190,7 @@ def folded_parameters(network: Network) -> int:
 
 
 def compare_schedule(expected: dict[str, Any]) -> Row:
-    """Compare learning rates: warm-up from the rate of one process, then a cosine counted from the end of the warm-up."""
+    """Compare learning rates: warm-up from the rate of one process, then a cosine counted from its end."""
     comparison = Comparison("lr_schedule", compact.TOLERANCE)
     base, peak = expected["base_lr"], expected["base_lr"] * expected["world_size"]
     warmup = expected["warmup_epochs"] * expected["iters_per_epoch"]

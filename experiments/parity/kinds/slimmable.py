@@ -1,4 +1,4 @@
-"""Slimmable, universally slimmable and AutoSlim networks: logits, costs, training steps and calibration at every switch."""
+"""Slimmable, universally slimmable and AutoSlim networks at every switch: logits, costs, training, calibration."""
 
 from __future__ import annotations
 
@@ -176,7 +176,8 @@ class SlimmableCase:
     def _compare_statistics(self, comparison: Comparison, network: SlimmableNetwork, expected: dict[str, Any]) -> None:
         subnet = network.at(network.widths[expected["idx"]])
         norm = next(module for module in subnet.modules() if isinstance(module, BatchNorm2d))
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         comparison.values("running_mean", norm.running_mean.norm(), expected["running_mean_l2"])
         comparison.values("running_var", norm.running_var.sum(), expected["running_var_sum"])
         comparison.exact("batches", int(norm.num_batches_tracked or 0), expected["nbt"])

@@ -30,11 +30,10 @@ def images(count: int = 4, seed: int = 0) -> torch.Tensor:
 
 
 def augmented(seed: int = 0) -> AugmentedNetwork:
+    """An augmented network whose layers, statistics included, all do something."""
     network = AugmentedNetwork(SMALL, 5, seed=seed).double()
-    with torch.no_grad():
-        for number, buffer in enumerate(b for n, b in network.named_buffers() if "running" in n):
-            buffer.copy_(torch.linspace(0.5, 1.5, len(buffer)) + number % 3)
     assert isinstance(network, AugmentedNetwork)
+    network.calibrate([images(seed=9)], network.largest_plan)
     return network
 
 
@@ -82,7 +81,7 @@ def test_sorting_changes_the_widest_network_not_at_all_and_the_tiny_one_much() -
     before_widest, before_tiny = widest(images()), tiny(images())
     sort_channels(network)
     torch.testing.assert_close(widest(images()), before_widest, rtol=1e-9, atol=1e-9)
-    assert (tiny(images()) - before_tiny).abs().max() > 1e-3
+    assert (tiny(images()) - before_tiny).abs().max() > 1e-2 * before_tiny.abs().max()
 
 
 def test_sorting_moves_momentum_and_averages_along() -> None:

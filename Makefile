@@ -1,0 +1,23 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test
+
+# The whole job on handwritten digits, in a few minutes: makes .venv, installs, trains, searches, fine-tunes, prints a table.
+quickstart: .venv/installed
+	$(BIN)/nasvit run experiments/quickstart.yaml
+
+# Lint, types, tests; the test extra is installed first.
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -e .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install -e '.[test]'
+	touch $@

@@ -1,0 +1,130 @@
+"""The ``nasvit`` command: typed functions, one for each thing a user does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import Positional
+
+Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
+
+
+@dataclass(frozen=True)
+class _Where:
+    """Which experiment, and where its results go.
+
+    Args:
+        experiment: a YAML file such as experiments/quickstart.yaml.
+        output: folder of the results; runs/NAME if left out.
+    """
+
+    experiment: Experiment
+    output: Path | None = None
+
+
+def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+    """Run all stages of an experiment; run it again and it goes on where it was stopped."""
+    from nasvit import pipeline, report
+
+    bench = pipeline.open_workbench(where.experiment, where.output)
+    with _distributed():
+        rows = pipeline.run(bench)
+    report.show(bench, rows)
+
+
+def _stage(name: str, description: str) -> Callable[[Any], None]:
+    def stage(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+        from nasvit import pipeline, report
+
+        bench = pipeline.open_workbench(where.experiment, where.output)
+        if name == "train":
+            pipeline.check_budgets(bench)
+        with _distributed():
+            result = pipeline.STAGES[name](bench)
+        if name == "evaluate":
+            report.show(bench, result)
+        else:
+            print(f"{name}: done, see {bench.folder}")
+
+    stage.__doc__ = description
+    return stage
+
+
+def spaces() -> None:
+    """List the search spaces: how many subnets, and what the smallest and the largest cost."""
+    from nasvit import report
+
+    report.show_spaces()
+
+
+def profile(
+    network: Annotated[Positional[str], tyro.conf.arg(metavar="NAME|FOLDER")],
+    classes: int = 1000,
+) -> None:
+    """Show what a network costs, block by block: multiply-adds, parameters, peak activation memory.
+
+    Args:
+        network: a published network (alphanet_a0), SPACE:smallest, SPACE:largest, SPACE:ARCHITECTURE.json, or the
+            folder of a saved network.
+        classes: classes of the classifier, except for a saved network.
+    """
+    from nasvit import report
+
+    report.show_profile(network, classes)
+
+
+def import_(
+    source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")],
+    checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
+    out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT.safetensors")],
+) -> None:
+    """Turn a released checkpoint into ours, without executing anything in it.
+
+    Args:
+        source: the family the checkpoint belongs to, such as nasvit_release or alphanet.
+        checkpoint: the released file.
+        out: the file to write.
+    """
+    from nasvit.importing import import_checkpoint
+
+    print(import_checkpoint(source, checkpoint, out))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "train": _stage("train", "Train the supernet."),
+    "search": _stage("search", "Search the trained supernet under every budget."),
+    "extract": _stage("extract", "Extract the chosen subnets as plain networks."),
+    "finetune": _stage("finetune", "Train the extracted subnets on."),
+    "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
+    "spaces": spaces,
+    "profile": profile,
+    "import": import_,
+}
+
+
+def main() -> None:
+    """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            COMMANDS,
+            prog="nasvit",
+            description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune.",
+        )
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"nasvit: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:
+        print("\nnasvit: stopped; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def _distributed() -> Any:
+    from nasvit.distributed import process_group
+
+    return process_group()

@@ -1,0 +1,185 @@
+"""What people read at the end: tables of results, spaces and costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import search_spaces
+from nasvit.cost import Cost, count, count_on_meta
+from nasvit.cost_table import cost_table
+from nasvit.experiment import Workbench
+from nasvit.export import PROGRAM, load_network
+from nasvit.layers import Network
+from nasvit.supernet import build
+from search_spaces import Architecture
+
+HOW = {
+    "supernet": "in the supernet",
+    "extracted": "extracted",
+    "finetuned": "fine-tuned",
+    "scratch": "from scratch, same epochs",
+}
+
+
+def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the results of an experiment and how to use the networks; write them as ``results.md`` too."""
+    console, recipe = Console(width=None), bench.experiment.finetune
+    title = f"{bench.test.name}: accuracy on {len(bench.test)} test images (%)"
+    kinds = [kind for kind in HOW if any(kind in row["accuracy"] for row in rows)]
+    table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
+    for heading in ("budget", "multiply-adds", "parameters", "peak memory", *(HOW[kind] for kind in kinds)):
+        table.add_column(heading, justify="left" if heading == "budget" else "right")
+    for row in rows:
+        table.add_row(row["budget"] or f"({row['name']})", *_costs(row), *_accuracies(row, kinds))
+    console.print(table)
+    for row in rows:
+        if row["budget"]:
+            console.print(f"{row['budget']}: {describe(row['architecture'])}", soft_wrap=True)
+    console.print(
+        f"recipe of the fine-tuning: {recipe.optimizer}, learning rate {recipe.learning_rate:g}, weight decay "
+        f"{recipe.weight_decay:g}, {recipe.epochs} epochs, batches of {recipe.batch_size}",
+        soft_wrap=True,
+    )
+    _show_use(console, bench, rows)
+    (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
+
+
+def describe(architecture: dict[str, Any]) -> str:
+    """Return an architecture in one line."""
+    return ", ".join(f"{field} {value}" for field, value in architecture.items()).replace("None", "-")
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    return [_short(row["macs"]), _short(row["params"]), f"{row['memory'] / 1e3:,.0f} kB"]
+
+
+def _accuracies(row: dict[str, Any], kinds: Sequence[str]) -> list[str]:
+    return [f"{100 * row['accuracy'][kind]:.2f}" if kind in row["accuracy"] else "" for kind in kinds]
+
+
+def _short(value: float) -> str:
+    return f"{value / 1e6:.2f}M" if value >= 1e6 else f"{value / 1e3:.1f}K"
+
+
+def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
+    chosen = next(row for row in rows if row["budget"])
+    path = bench.folder / "subnets" / chosen["name"] / "finetuned" / PROGRAM
+    if not path.exists():
+        return
+    shape = f"{bench.space.image_channels}, {', '.join(map(str, bench.data.train.image_size or ('side', 'side')))}"
+    console.print(f"\nThe fine-tuned network is {path}. Use it with PyTorch alone:\n", soft_wrap=True)
+    console.print("    import torch")
+    console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)
+    console.print(f"    print(network(torch.rand(1, {shape})).argmax(1))  # pixels from 0 to 1")
+
+
+def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:
+    headings = ["subnet", "multiply-adds", "parameters", "peak memory", *(HOW[kind] for kind in kinds)]
+    lines = [f"{title}", "", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
+    lines += [
+        "| " + " | ".join([row["budget"] or row["name"], *_costs(row), *_accuracies(row, kinds)]) + " |" for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def show_spaces() -> None:
+    """Print the catalog of search spaces."""
+    table = Table(title="search spaces (costs for 1000 classes; micro spaces for 10)", title_justify="left")
+    for heading in ("space", "subnets", "resolutions", "smallest", "largest", "source"):
+        table.add_column(heading, justify="left" if heading in ("space", "source") else "right")
+    for name in search_spaces.names():
+        space = search_spaces.load(name)
+        classes = 10 if name.startswith("micro") else 1000
+        table_of = cost_table(space, classes)
+        ends = space.encode([space.smallest, space.largest])
+        smallest, largest = (
+            f"{_short(macs)} MACs, {_short(params)} params"
+            for macs, params in zip(table_of.macs(ends).tolist(), table_of.params(ends).tolist(), strict=True)
+        )
+        resolutions = ", ".join(map(str, space.resolution))
+        table.add_row(name, f"{space.size:,}", resolutions, smallest, largest, space.source)
+    Console().print(table)
+
+
+def show_profile(name: str, classes: int) -> None:
+    """Print what a network costs, block by block.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    network, channels, side = find_network(name, classes)
+    table = Table(title=f"{name} at {side}x{side}", title_justify="left")
+    for heading in ("block", "output", "multiply-adds", "parameters", "peak memory"):
+        table.add_column(heading, justify="left" if heading in ("block", "output") else "right")
+    for block, shape, cost in _blocks(network, channels, side):
+        table.add_row(block, shape, *_cost_cells(cost), end_section=block == "stem")
+    total = count(network, channels, side, side)
+    table.add_section()
+    table.add_row("whole network", f"{network.head.classifier.out_features} classes", *_cost_cells(total))
+    Console().print(table)
+    print(
+        "multiply-adds of convolutions, linear layers and matrix products for one image (papers of this field often "
+        "call them FLOPs);\npeak memory: activations alive at once, float32, batch size 1, weights not included"
+    )
+
+
+def _cost_cells(cost: Cost) -> list[str]:
+    return [f"{cost.macs:,}", f"{cost.params:,}", f"{cost.memory:,} B"]
+
+
+def _blocks(network: Network, channels: int, side: int) -> Iterator[tuple[str, str, Cost]]:
+    """Yield name, output shape and cost of every block, on the meta device."""
+    copied = network.to("meta").eval()
+    x = torch.empty(1, channels, side, side, device="meta")
+    named: list[tuple[str, nn.Module]] = [("stem", copied.stem)]
+    for number, stage in enumerate(copied.stages, start=1):
+        named += [(f"stage {number} {type(block).__name__}", block) for block in stage]  # type: ignore[arg-type]
+    for name, block in [*named, ("head", copied.head)]:
+        cost = count_on_meta(block, x)
+        with torch.no_grad():
+            x = block(x)
+        yield name, " x ".join(map(str, x.shape[1:])), cost
+
+
+def find_network(name: str, classes: int) -> tuple[Network, int, int]:
+    """Return a network by name with its image channels and resolution.
+
+    Args:
+        name: a published network, ``SPACE:smallest``, ``SPACE:largest``, ``SPACE:FILE.json`` or a saved folder.
+        classes: classes of the classifier, except for a saved network.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if (Path(name) / "architecture.json").exists():
+        network = load_network(Path(name))
+        card = json.loads((Path(name) / "card.json").read_text(encoding="utf-8"))
+        return network, card["image"]["channels"], Architecture.load(Path(name) / "architecture.json").resolution
+    if ":" in name:
+        space_name, _, which = name.partition(":")
+        space = search_spaces.load(space_name)
+        ends = {"smallest": space.smallest, "largest": space.largest}
+        architecture = ends[which] if which in ends else space.architecture(json.loads(Path(which).read_text()))
+        return build(space, architecture, classes), space.image_channels, architecture.resolution
+    return _published(name, classes)
+
+
+def _published(name: str, classes: int) -> tuple[Network, int, int]:
+    from nasvit.networks.fbnetv3 import fbnetv3
+    from search_spaces import published
+
+    entry = published.load(name)
+    if entry.network is not None:
+        assert entry.resolution is not None, "a plain network has a resolution"
+        return fbnetv3(entry.network, classes), 3, entry.resolution
+    assert entry.space is not None, "a subnet has a space"
+    space, architecture = search_spaces.load(entry.space), entry.architecture
+    return build(space, architecture, classes), space.image_channels, architecture.resolution
