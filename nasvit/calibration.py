@@ -45,11 +45,14 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
             seen += 1
             if not collectors:
                 break
-    finally:
+        if not seen:
+            raise ValueError("calibrate got no batches; give it at least one batch of training images")
+    except BaseException:
         for collector in collectors:
-            collector.finish(seen)
-    if not seen:
-        raise ValueError("calibrate got no batches; give it at least one batch of training images")
+            collector.give_up()
+        raise
+    for collector in collectors:
+        collector.finish(seen)
     return network
 
 
@@ -58,6 +61,8 @@ class _Collector:
 
     def __init__(self, norm: BatchNorm2d, unbiased: bool) -> None:
         self.norm, self.unbiased = norm, unbiased
+        self.before = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        self.tracked, self.momentum = norm.track_running_stats, norm.momentum
         norm.track_statistics(momentum=1.0)  # so that the stored values are those of the last batch
         norm.train()
         self.mean = torch.zeros_like(norm.running_mean)  # type: ignore[arg-type]
@@ -66,13 +71,23 @@ class _Collector:
 
     def collect(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         count = inputs[0].numel() / inputs[0].shape[1]
+        assert self.norm.running_mean is not None and self.norm.running_var is not None
         self.mean += self.norm.running_mean
         self.variance += self.norm.running_var * (1 if self.unbiased else (count - 1) / count)
 
     def finish(self, batches: int) -> None:
+        """Store the averages."""
+        self._stop()
+        self.norm.momentum = 0.1
+        self.norm.running_mean = self.mean / batches
+        self.norm.running_var = self.variance / batches
+
+    def give_up(self) -> None:
+        """Put back what was stored before: half an average must not pass for one."""
+        self._stop()
+        self.norm.running_mean, self.norm.running_var, self.norm.num_batches_tracked = self.before
+        self.norm.track_running_stats, self.norm.momentum = self.tracked, self.momentum
+
+    def _stop(self) -> None:
         self.hook.remove()
         self.norm.eval()
-        self.norm.momentum = 0.1
-        if batches:
-            self.norm.running_mean = self.mean / batches
-            self.norm.running_var = self.variance / batches

@@ -13,7 +13,8 @@ import yaml
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from nasvit.layers import Network, Normalize
+from nasvit.elastic import is_live
+from nasvit.layers import BatchNorm2d, Network, Normalize
 from nasvit.supernet import build
 from search_spaces import Architecture, Space, load
 
@@ -36,15 +37,28 @@ def save_network(
         folder: made if it does not exist.
         space: the space that the architecture belongs to.
         architecture: what the network is.
-        card: anything that JSON holds; ``classes`` (names) and ``resize`` are added.
+        card: anything that JSON holds; ``classes`` are their names (numbers if left out).
+
+    Raises:
+        ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
+    _check_complete(network)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
     content = yaml.safe_dump(_plain(asdict(space.restrict(architecture))), sort_keys=False)
     (folder / SPACE).write_text(content, encoding="utf-8")
     architecture.save(folder / ARCHITECTURE)
-    full_card = {**card, "resize": network.resize is not None}
-    (folder / CARD).write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
     save_model(network, str(folder / WEIGHTS))
+    classes = [str(number) for number in range(network.head.classifier.out_features)]  # type: ignore[union-attr]
+    full_card = {"classes": classes, **card, "resize": network.resize is not None}
+    (folder / CARD).write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
+
+
+def _check_complete(network: nn.Module) -> None:
+    if is_live(network):
+        raise ValueError("this subnet shares its weights with a supernet; save supernet.extract(architecture) instead")
+    if any(isinstance(module, BatchNorm2d) and module.running_mean is None for module in network.modules()):
+        raise ValueError("this network has no batch-norm statistics; call nasvit.calibrate(network, batches) first")
 
 
 def load_network(folder: Path) -> Network:

@@ -39,7 +39,7 @@ class FlatGradients:
             flat = self.rows.view(-1)
             view = flat.as_strided(parameter.shape, parameter.stride(), start * ROW)
             if parameter.grad is not None:
-                view.copy_(parameter.grad)
+                view.copy_(parameter.grad.detach())
             parameter.grad = view
             self.views.append(view)
             start += count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,30 +14,36 @@ from rich.table import Table
 from torch import nn
 
 import search_spaces
-from nasvit.cost import Cost, count, count_on_meta
+from nasvit.cost import Cost, count
 from nasvit.cost_table import cost_table
 from nasvit.experiment import Workbench
-from nasvit.export import PROGRAM, load_network
+from nasvit.export import ARCHITECTURE, PROGRAM, SPACE, load_network
 from nasvit.layers import Network
 from nasvit.supernet import build
 from search_spaces import Architecture
 
 HOW = {
-    "supernet": "in the supernet",
+    "supernet": "in supernet",
     "extracted": "extracted",
     "finetuned": "fine-tuned",
-    "scratch": "from scratch, same epochs",
+    "scratch": "from scratch",
 }
+
+
+def _console() -> Console:
+    """Return a console that does not squeeze tables where nobody said how wide the terminal is."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
 
 
 def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     """Print the results of an experiment and how to use the networks; write them as ``results.md`` too."""
-    console, recipe = Console(width=None), bench.experiment.finetune
+    console, recipe = _console(), bench.experiment.finetune
     title = f"{bench.test.name}: accuracy on {len(bench.test)} test images (%)"
     kinds = [kind for kind in HOW if any(kind in row["accuracy"] for row in rows)]
     table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
-    for heading in ("budget", "multiply-adds", "parameters", "peak memory", *(HOW[kind] for kind in kinds)):
-        table.add_column(heading, justify="left" if heading == "budget" else "right")
+    for heading in ("budget", "MACs", "parameters", "peak memory", *(HOW[kind] for kind in kinds)):
+        table.add_column(heading, justify="left" if heading == "budget" else "right", no_wrap=True)
     for row in rows:
         table.add_row(row["budget"] or f"({row['name']})", *_costs(row), *_accuracies(row, kinds))
     console.print(table)
@@ -48,6 +55,8 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         f"{recipe.weight_decay:g}, {recipe.epochs} epochs, batches of {recipe.batch_size}",
         soft_wrap=True,
     )
+    if "scratch" in kinds:
+        console.print("from scratch: the same networks for the same number of epochs, without a supernet")
     _show_use(console, bench, rows)
     (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
 
@@ -82,7 +91,7 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
 
 
 def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:
-    headings = ["subnet", "multiply-adds", "parameters", "peak memory", *(HOW[kind] for kind in kinds)]
+    headings = ["subnet", "MACs", "parameters", "peak memory", *(HOW[kind] for kind in kinds)]
     lines = [f"{title}", "", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
     lines += [
         "| " + " | ".join([row["budget"] or row["name"], *_costs(row), *_accuracies(row, kinds)]) + " |" for row in rows
@@ -92,21 +101,23 @@ def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str]) 
 
 def show_spaces() -> None:
     """Print the catalog of search spaces."""
-    table = Table(title="search spaces (costs for 1000 classes; micro spaces for 10)", title_justify="left")
-    for heading in ("space", "subnets", "resolutions", "smallest", "largest", "source"):
-        table.add_column(heading, justify="left" if heading in ("space", "source") else "right")
+    table = Table(
+        title="search spaces, smallest to largest subnet",
+        caption="for 1000 classes; micro spaces for 10. Sources are in the files.",
+        title_justify="left",
+    )
+    for heading in ("space", "subnets", "resolution", "multiply-adds", "parameters"):
+        table.add_column(heading, justify="left" if heading == "space" else "right", no_wrap=True)
     for name in search_spaces.names():
         space = search_spaces.load(name)
-        classes = 10 if name.startswith("micro") else 1000
-        table_of = cost_table(space, classes)
-        ends = space.encode([space.smallest, space.largest])
-        smallest, largest = (
-            f"{_short(macs)} MACs, {_short(params)} params"
-            for macs, params in zip(table_of.macs(ends).tolist(), table_of.params(ends).tolist(), strict=True)
+        costs = cost_table(space, 10 if name.startswith("micro") else 1000).costs(
+            space.encode([space.smallest, space.largest])
         )
-        resolutions = ", ".join(map(str, space.resolution))
-        table.add_row(name, f"{space.size:,}", resolutions, smallest, largest, space.source)
-    Console().print(table)
+        ranges = [" - ".join(map(_short, costs[metric].tolist())) for metric in ("macs", "params")]
+        resolution = " - ".join(map(str, sorted({min(space.resolution), max(space.resolution)})))
+        subnets = f"{space.size:,}" if space.size < 1e7 else f"{space.size:.2e}"
+        table.add_row(name, subnets, resolution, *ranges)
+    _console().print(table)
 
 
 def show_profile(name: str, classes: int) -> None:
@@ -124,7 +135,7 @@ def show_profile(name: str, classes: int) -> None:
     total = count(network, channels, side, side)
     table.add_section()
     table.add_row("whole network", f"{network.head.classifier.out_features} classes", *_cost_cells(total))
-    Console().print(table)
+    _console().print(table)
     print(
         "multiply-adds of convolutions, linear layers and matrix products for one image (papers of this field often "
         "call them FLOPs);\npeak memory: activations alive at once, float32, batch size 1, weights not included"
@@ -137,16 +148,20 @@ def _cost_cells(cost: Cost) -> list[str]:
 
 def _blocks(network: Network, channels: int, side: int) -> Iterator[tuple[str, str, Cost]]:
     """Yield name, output shape and cost of every block, on the meta device."""
-    copied = network.to("meta").eval()
+    copied = copy.deepcopy(network).to("meta").eval()
     x = torch.empty(1, channels, side, side, device="meta")
-    named: list[tuple[str, nn.Module]] = [("stem", copied.stem)]
-    for number, stage in enumerate(copied.stages, start=1):
-        named += [(f"stage {number} {type(block).__name__}", block) for block in stage]  # type: ignore[arg-type]
-    for name, block in [*named, ("head", copied.head)]:
-        cost = count_on_meta(block, x)
+    for (name, block), (_, on_meta) in zip(_named_blocks(network), _named_blocks(copied), strict=True):
+        cost = count(block, *x.shape[1:])
         with torch.no_grad():
-            x = block(x)
+            x = on_meta(x)
         yield name, " x ".join(map(str, x.shape[1:])), cost
+
+
+def _named_blocks(network: Network) -> list[tuple[str, nn.Module]]:
+    named: list[tuple[str, nn.Module]] = [("stem", network.stem)]
+    for number, stage in enumerate(network.stages, start=1):
+        named += [(f"stage {number} {type(block).__name__}", block) for block in stage]  # type: ignore[attr-defined]
+    return [*named, ("head", network.head)]
 
 
 def find_network(name: str, classes: int) -> tuple[Network, int, int]:
@@ -159,10 +174,10 @@ def find_network(name: str, classes: int) -> tuple[Network, int, int]:
     Raises:
         ValueError: if there is none of that name.
     """
-    if (Path(name) / "architecture.json").exists():
-        network = load_network(Path(name))
-        card = json.loads((Path(name) / "card.json").read_text(encoding="utf-8"))
-        return network, card["image"]["channels"], Architecture.load(Path(name) / "architecture.json").resolution
+    if (Path(name) / ARCHITECTURE).exists():
+        folder = Path(name)
+        channels = search_spaces.load(folder / SPACE).image_channels
+        return load_network(folder), channels, Architecture.load(folder / ARCHITECTURE).resolution
     if ":" in name:
         space_name, _, which = name.partition(":")
         space = search_spaces.load(space_name)

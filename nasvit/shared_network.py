@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from nasvit.elastic.base import Elastic
 from nasvit.gradients import FlatGradients
 
 N = TypeVar("N", bound=nn.Module)
+_BINDING = threading.Lock()
 
 
 class SharedNetwork(Elastic):
@@ -35,15 +37,24 @@ class SharedNetwork(Elastic):
         return self._gradients
 
     def bind(self) -> None:
-        """Lay the gradient buffer out, unless it is there; views made before are dropped."""
+        """Lay the gradient buffer out, unless it is there; views made before are dropped.
+
+        Raises:
+            RuntimeError: if it is there and a gradient is not its slice of it any more.
+        """
         if self._gradients is None:
-            self._bind()
+            with _BINDING:  # threads that use the network for the first time must not each make a buffer
+                if self._gradients is None:
+                    self._bind()
+        else:
+            self._gradients.check()
 
     def _bind(self) -> None:
-        self.forget()
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         if trained:
-            self._gradients = FlatGradients(trained)
+            self.forget()
+            with torch.inference_mode(False):  # a buffer made in inference mode could never be added to
+                self._gradients = FlatGradients(trained)
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Set all gradients to zero in place.
@@ -53,13 +64,29 @@ class SharedNetwork(Elastic):
         """
         if set_to_none:
             super().zero_grad(set_to_none)
-        if self._gradients is None or not self._gradients.intact():
-            self._bind()
-        self.gradients.zero_()
+        if self._gradients is not None and not self._gradients.intact():
+            self.forget()
+        self.bind()
+        if self._gradients is not None:
+            self._gradients.zero_()
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
-        """Let every step of ``optimizer`` first check that the gradients are still this network's."""
-        optimizer.register_step_pre_hook(lambda *_: self.gradients.check())
+        """Let every step of ``optimizer`` first check that the gradients are still this network's.
+
+        The step then raises ``RuntimeError`` where it would not train the network: gradients that were replaced, as
+        by ``optimizer.zero_grad()`` or ``backward(create_graph=True)``, and parameters that were, as by
+        ``load_state_dict(assign=True)``.
+        """
+        optimizer.register_step_pre_hook(lambda *_: self._check_step(optimizer))
+
+    def _check_step(self, optimizer: torch.optim.Optimizer) -> None:
+        trained = {id(parameter) for parameter in self.gradients.parameters}
+        if not any(id(parameter) in trained for group in optimizer.param_groups for parameter in group["params"]):
+            raise RuntimeError(
+                "the optimizer holds none of the network's parameters any more; make a new one after "
+                "load_state_dict(assign=True)"
+            )
+        self.check_views()
 
     def forget(self) -> None:
         """Drop the cached views and the gradient buffer; both are made again when they are needed."""

@@ -12,6 +12,7 @@ from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.mlp import ElasticMlp
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.elastic.transformer import ElasticTransformerBlock, SwitchableScale
+from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
 
 __all__ = [
     "Elastic",
@@ -30,6 +31,7 @@ __all__ = [
     "ElasticSwitchableBatchNorm2d",
     "ElasticTalkingHeads",
     "ElasticTransformerBlock",
+    "ElasticUniversalBatchNorm2d",
     "SharedParameter",
     "SwitchableScale",
     "is_live",

@@ -26,6 +26,7 @@ class SharedParameter(nn.Parameter):
     """
 
     source: nn.Parameter
+    index: tuple[int | slice, ...]
     source_gradient: Tensor | None
     gradient: Tensor | None
 
@@ -33,7 +34,7 @@ class SharedParameter(nn.Parameter):
     def of(cls, source: nn.Parameter, index: tuple[int | slice, ...]) -> SharedParameter:
         """Return the view ``source[index]``; basic indices only (integers and slices without a step)."""
         view = cls(source.detach()[index], requires_grad=source.requires_grad)
-        view.source = source
+        view.source, view.index = source, index
         view.source_gradient = view.gradient = None
         if source.requires_grad:
             _say_the_layout_warning_once()
@@ -94,6 +95,14 @@ class SharedParameter(nn.Parameter):
         return converted
 
     @property
+    def requires_grad(self) -> bool:  # type: ignore[override]
+        return torch.Tensor.requires_grad.__get__(self)  # type: ignore[attr-defined, no-any-return]
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self.requires_grad_(value)
+
+    @property
     def data(self) -> Tensor:  # type: ignore[override]
         return torch.Tensor.data.__get__(self)  # type: ignore[attr-defined, no-any-return]
 
@@ -139,6 +148,13 @@ class Elastic(nn.Module):
         """Return the view ``self.<name>[index]`` as a leaf parameter that shares memory and gradient."""
         return SharedParameter.of(self._parameters[name], index)  # type: ignore[arg-type]
 
+    def check_views(self) -> None:
+        """Raise if the gradient of a cached view was replaced (see :meth:`SharedParameter.check`)."""
+        for module in self.modules():
+            if isinstance(module, Elastic) and module._parameters:  # the views of the others are these
+                for template in module._templates.values():
+                    _check(template._parameters)
+
     def forget(self) -> None:
         """Drop the cached views of this layer and of those inside it."""
         for module in self.modules():
@@ -166,6 +182,12 @@ class Elastic(nn.Module):
         name = type(self).__name__
         raise TypeError(f"{name} only shares tensors and computes nothing; call {name}.at(...) and use what it returns")
 
+    def requires_grad_(self, requires_grad: bool = True) -> Elastic:
+        """Freeze or unfreeze all parameters; cached views are made anew."""
+        super().requires_grad_(requires_grad)
+        self.forget()
+        return self
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Elastic:
         super()._apply(fn, recurse)
         self.forget()
@@ -188,7 +210,8 @@ def shared(build: Callable[Concatenate[E, P], M]) -> Callable[Concatenate[E, P],
         key = (build.__name__, args, tuple(kwargs.items()))
         template = self._templates.get(key)
         if template is None:
-            template = self._templates[key] = build(self, *args, **kwargs)
+            with torch.inference_mode(False):  # views made in inference mode could never train
+                template = self._templates[key] = build(self, *args, **kwargs)
         return fresh_shell(template)  # type: ignore[return-value]
 
     return at
@@ -204,17 +227,20 @@ def fresh_shell(template: M) -> M:
     state = template.__dict__.copy()
     for name in _HOOKS:
         state[name] = OrderedDict()
-    parameters = template._parameters
-    for parameter in parameters.values():
-        if type(parameter) is SharedParameter:
-            parameter.check()
-    state["_parameters"] = parameters.copy()
+    _check(template._parameters)
+    state["_parameters"] = template._parameters.copy()
     state["_buffers"] = template._buffers.copy()
     state["_modules"] = {
         name: None if module is None else fresh_shell(module) for name, module in template._modules.items()
     }
     shell.__dict__ = state
     return shell
+
+
+def _check(parameters: Mapping[str, nn.Parameter | None]) -> None:
+    for parameter in parameters.values():
+        if type(parameter) is SharedParameter:
+            parameter.check()
 
 
 def check_size(layer: str, name: str, value: int, largest: int) -> None:

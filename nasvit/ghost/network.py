@@ -156,9 +156,7 @@ def _shortcut(in_channels: int, out_channels: int, side: int, stride: int) -> nn
     return layers
 
 
-def _ghost(
-    in_channels: int, out_channels: int, act: str | None, attention: bool, options: GhostOptions
-) -> GhostModule:
+def _ghost(in_channels: int, out_channels: int, act: str | None, attention: bool, options: GhostOptions) -> GhostModule:
     half = math.ceil(out_channels / 2)
     primary = Reparameterized(
         [_unit(nn.Conv2d(in_channels, half, 1, bias=False), None) for _ in range(options.branches)],

@@ -5,14 +5,19 @@ from nasvit.layers.attention import Attention, TalkingHeads
 from nasvit.layers.batch_norm import BatchNorm2d, sync_batch_norm
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.depthwise import DepthwiseConv2d
+from nasvit.layers.ghost import DecoupledAttention, GhostBlock, GhostModule
 from nasvit.layers.head import Head
 from nasvit.layers.layer_norm import JointLayerNorm
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.mlp import Mlp
 from nasvit.layers.network import Network, Resize
 from nasvit.layers.normalize import Normalize
+from nasvit.layers.pooled_head import PooledHead
 from nasvit.layers.position_bias import RelativePositionBias
+from nasvit.layers.reparameterized import Reparameterized
+from nasvit.layers.residual import ResidualBlock
 from nasvit.layers.shortcut import PoolShortcut
+from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, shuffle_channels
 from nasvit.layers.squeeze_excite import SqueezeExcite
 from nasvit.layers.transformer import ChannelScale, ResidualBranch, TransformerBlock
 
@@ -21,7 +26,11 @@ __all__ = [
     "BatchNorm2d",
     "ChannelScale",
     "ConvNorm",
+    "DecoupledAttention",
     "DepthwiseConv2d",
+    "GhostBlock",
+    "GhostModule",
+    "GroupedLayers",
     "Head",
     "JointLayerNorm",
     "MBConv",
@@ -29,12 +38,17 @@ __all__ = [
     "Network",
     "Normalize",
     "PoolShortcut",
+    "PooledHead",
     "RelativePositionBias",
+    "Reparameterized",
+    "ResidualBlock",
     "ResidualBranch",
     "Resize",
+    "ShuffleBlock",
     "SqueezeExcite",
     "TalkingHeads",
     "TransformerBlock",
     "activation",
+    "shuffle_channels",
     "sync_batch_norm",
 ]

@@ -9,6 +9,7 @@ from nasvit.netaug.targets import (
     mobilenet_v2_tiny,
     mobilenet_v3,
     proxylessnas,
+    target,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "mobilenet_v3",
     "proxylessnas",
     "sort_channels",
+    "target",
 ]

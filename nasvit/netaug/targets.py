@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from nasvit.networks.family import Block, Family, Head, Stem
@@ -75,7 +76,7 @@ def proxylessnas(width: float = 0.35) -> Family:
     head = Head(max(make_divisible(1280 * width, 8), 1280))
     source = "Cai et al. (2019), https://arxiv.org/abs/1812.00332"
     stem = Stem(make_divisible(32 * width, 8))
-    return Family("proxyless", source, stem, (first, *stages, last), head, resolution=160)
+    return Family("proxylessnas", source, stem, (first, *stages, last), head, resolution=160)
 
 
 def mobilenet_v3(width: float = 0.35) -> Family:
@@ -133,6 +134,30 @@ TARGETS: dict[str, Callable[[], Family]] = {
     "mcunet": mcunet,
     "mbv2": mobilenet_v2_small,
     "mbv3": mobilenet_v3,
-    "proxyless": proxylessnas,
+    "proxylessnas": proxylessnas,
 }
-"""Targets by the names of the released code."""
+"""Targets by the names of the released code, at their published widths."""
+
+_WITH_WIDTH: dict[str, Callable[[float], Family]] = {
+    "mbv2": mobilenet_v2_small,
+    "mbv3": mobilenet_v3,
+    "proxylessnas": proxylessnas,
+}
+
+
+def target(name: str) -> Family:
+    """Return the target that the released code calls ``name``, such as ``mcunet`` or ``mbv2-0.35``.
+
+    Args:
+        name: one of :data:`TARGETS`; of those made for many widths, a width may follow after a hyphen.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    kind, _, width = name.partition("-")
+    if kind in TARGETS and not width:
+        return TARGETS[kind]()
+    if kind in _WITH_WIDTH and re.fullmatch(r"\d+(\.\d+)?", width):
+        return _WITH_WIDTH[kind](float(width))
+    legal = [f"{each}[-WIDTH]" if each in _WITH_WIDTH else each for each in TARGETS]
+    raise ValueError(f"netaug target {name!r} is unknown; legal: {', '.join(legal)}")

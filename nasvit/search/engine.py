@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,12 +68,14 @@ class SearchEngine:
         predictor: fitted again in every round that learned something.
         rng: source of all randomness.
         settings: how it proposes.
+        design_seed: seed of the quasi-random start alone, so that many workers share one; None draws it from ``rng``.
     """
 
     constraint: Constraint
     predictor: Predictor
     rng: np.random.Generator
     settings: EngineSettings = field(default_factory=EngineSettings)
+    design_seed: int | None = None
 
     def __post_init__(self) -> None:
         self._codes = np.zeros((0, len(self.constraint.genome)), dtype=np.uint8)
@@ -146,18 +149,26 @@ class SearchEngine:
         missing = min(count, self.settings.start - len(self._known | self._pending))
         if missing <= 0:
             return self._codes[:0]
-        drawn = self.constraint.clean(sobol(self.constraint.genome, max(64, 8 * missing), self.rng))
-        if len(drawn) < missing:
-            drawn = distinct(np.concatenate([drawn, self._pool(max(64, missing))]))
-        return self._unseen(drawn)[:missing]
+        return self._unseen(self._design)[:missing]
 
-    def _pool(self, count: int) -> Codes:
+    @cached_property
+    def _design(self) -> Codes:
+        """The quasi-random start: feasible, distinct, and the same for the same seed."""
+        rng = self.rng if self.design_seed is None else np.random.default_rng(self.design_seed)
+        wanted = self.settings.start
+        drawn = self.constraint.clean(sobol(self.constraint.genome, max(64, 8 * wanted), rng))
+        if len(drawn) < wanted:
+            drawn = distinct(np.concatenate([drawn, self._pool(max(64, wanted), rng)]))
+        return drawn[:wanted]
+
+    def _pool(self, count: int, rng: np.random.Generator | None = None) -> Codes:
         """Return up to ``count`` feasible candidates from anywhere."""
+        source = self.rng if rng is None else rng
         if self._everything is None:
-            return self.constraint.sample(count, self.rng)
+            return self.constraint.sample(count, source)
         if len(self._everything) <= count:
             return self._everything
-        return self._everything[self.rng.choice(len(self._everything), count, replace=False)]
+        return self._everything[source.choice(len(self._everything), count, replace=False)]
 
     def _fitted(self) -> Predictor:
         if self._fitted_rows != len(self._codes):

@@ -54,9 +54,10 @@ class Journal:
         self.records: dict[str, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
-            whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-            self.records = {record["key"]: record for record in map(json.loads, whole)}
-            path.write_text("".join(whole), encoding="utf-8")
+            whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+            self.records = {record["key"]: record for record in map(json.loads, whole.splitlines())}
+            with path.open("r+", encoding="utf-8") as file:
+                file.truncate(len((whole + end).encode()))
 
     def record(self, architecture: Architecture) -> dict[str, Any]:
         """Return what is known of an architecture, measuring it if nothing is."""

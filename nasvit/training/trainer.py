@@ -114,7 +114,7 @@ class Trainer:
                 values = self._train_on(batch)
                 self.step += 1
                 self.seconds = time.monotonic() - started
-                noticed = self.collapse.update(self.step, values["loss"])
+                noticed = self.collapse.update(self.step, _joined(values["loss"]))
                 if noticed is not None:
                     self._roll_back(noticed.reason, metrics)
                     break
@@ -195,6 +195,16 @@ class Trainer:
             stacklevel=2,
         )
         metrics.append(self.step, {"event": "rollback", "collapsed_at": collapsed_at, "reason": reason})
+        self._save()  # a kill from here on must not forget that this way was tried
+
+
+def _joined(loss: float) -> float:
+    """The mean over all processes, so that all judge alike."""
+    if not torch.distributed.is_initialized():
+        return loss
+    joined = torch.tensor(loss, dtype=torch.float64)
+    torch.distributed.all_reduce(joined)
+    return float(joined) / torch.distributed.get_world_size()
 
 
 def _is_first_process() -> bool:

@@ -14,11 +14,12 @@ from experiments.parity.counting import conv_linear_macs
 from experiments.parity.rows import Comparison, Row
 from nasvit.importing import netaug as released
 from nasvit.layers import BatchNorm2d, Network
-from nasvit.netaug import TARGETS, AugmentedNetwork, sort_channels
+from nasvit.netaug import AugmentedNetwork, sort_channels, target
 from nasvit.networks import ChannelPlan
 from nasvit.training.schedule import LearningRate
 
 SINGLE_PRECISION = 1e-7  # values that the release computes from float32 targets
+ALIASES = {"proxyless": "proxylessnas"}
 MODES = {"random": (True, True), "min": (False, False), "min_w": (False, True), "min_e": (True, False)}
 
 
@@ -56,9 +57,7 @@ class NetAugCase:
 
     def __init__(self, content: dict[str, Any]) -> None:
         self.content, self.model, self.classes = content, content["model"], content["n_classes"]
-        if self.model not in TARGETS:
-            raise ValueError(f"model {self.model!r} is unknown; known: {', '.join(TARGETS)}")
-        self.target = TARGETS[self.model]()
+        self.target = target(ALIASES.get(self.model, self.model))
         widths, expands = content["aug_width_mult_list"], content["aug_expand_list"]
         self.family = released.family(f"netaug_{self.model}", f"NetAug {self.model}", self.target, widths, expands)
         self.base_family = released.base_family(f"tiny_{self.model}", f"exported {self.model}", self.target)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nasvit.netaug import TARGETS, AugmentedNetwork, sort_channels
+from nasvit.netaug import TARGETS, AugmentedNetwork, sort_channels, target
 from nasvit.networks import Block, Family, Head, Stem
 
 SMALL = Family(
@@ -123,6 +123,13 @@ def test_blocks_that_cannot_be_augmented_are_refused_in_words() -> None:
         AugmentedNetwork(residual, 5)
 
 
+def test_a_target_of_another_width_has_it_in_its_name() -> None:
+    assert target("mbv2-0.35") == target("mbv2")
+    assert target("mbv3-0.5").plan().channels > target("mbv3").plan().channels
+    with pytest.raises(ValueError, match=r"'mcunet-0.5' is unknown; legal: tinymbv2, mcunet, mbv2\[-WIDTH\]"):
+        target("mcunet-0.5")
+
+
 @pytest.mark.parametrize(
     ("name", "tiny", "all_of_it", "widths"),
     [
@@ -130,7 +137,7 @@ def test_blocks_that_cannot_be_augmented_are_refused_in_words() -> None:
         ("mcunet", 737408, 7267427, (1, 1.6, 2.2)),
         ("mbv2", 1677128, None, (1, 1.8, 2.6)),
         ("mbv3", 2109840, None, (1, 2, 3)),
-        ("proxyless", 1781344, None, (1, 1.8, 2.6)),
+        ("proxylessnas", 1781344, None, (1, 1.8, 2.6)),
     ],
 )
 def test_targets_have_the_published_parameters(

@@ -1,0 +1,198 @@
+"""Our training step beside a straightforward one, in one run.
+
+    python -m experiments.benchmarks.train_step --space micro32 --batch-size 64
+
+The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in float32,
+mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter tensors. Both
+steps train the same subnets on the same images, alternating; the medians of their times are compared. Peak memory is
+measured in a process of its own for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn import functional as F
+
+import search_spaces
+from nasvit.layers import TalkingHeads
+from nasvit.provenance import versions
+from nasvit.supernet import Supernet
+from nasvit.training.conflict import Project
+from nasvit.training.distillation import AdaptiveAlphaDivergence
+from nasvit.training.sandwich import Sandwich, sandwich_step
+from search_spaces import Architecture
+
+Step = Callable[[list[Architecture]], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    Args:
+        space: search space.
+        batch_size: images a step.
+        steps: timed steps of each kind.
+        threads: processor threads.
+        precision: of our step; the straightforward one runs in float32.
+        json: file for the result; none if left out.
+        only: measure the peak memory of one step alone (used internally).
+    """
+
+    space: str = "micro32"
+    batch_size: int = 64
+    steps: int = 8
+    threads: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    json: Path | None = None
+    only: Literal["ours", "plain"] | None = None
+
+
+class PermutedTalkingHeads(TalkingHeads):
+    """Head mixing as released: a linear layer on the permuted map."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.linear(maps.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
+
+
+class Bench:
+    """One supernet, one batch, and the two steps on them."""
+
+    def __init__(self, settings: Settings) -> None:
+        torch.manual_seed(0)
+        self.settings = settings
+        self.space = search_spaces.load(settings.space)
+        self.supernet = Supernet(self.space, 10)
+        side = max(self.space.resolution)
+        self.images = torch.randn(settings.batch_size, self.space.image_channels, side, side)
+        self.labels = torch.randint(10, (settings.batch_size,))
+        self.distill = AdaptiveAlphaDivergence()
+        self.optimizer = torch.optim.AdamW(self.supernet.parameters(), lr=1e-4, fused=True)
+        self.conflict = Project([name for name, _ in self.supernet.named_parameters()])
+
+    def ours(self, subnets: list[Architecture]) -> None:
+        """Run one step of nasvit."""
+        self.supernet.zero_grad()
+        sandwich_step(
+            self.supernet,
+            self.images.contiguous(memory_format=torch.channels_last),
+            self.labels,
+            subnets=subnets,
+            criterion=F.cross_entropy,
+            distill=self.distill,
+            conflict=self.conflict,
+            autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16"),
+        )
+        self.optimizer.step()
+
+    def plain(self, subnets: list[Architecture]) -> None:
+        """Run one step the straightforward way."""
+        parameters = dict(self.supernet.named_parameters())
+        largest, *others = subnets
+        logits = self._sliced(largest, parameters)(self.images)
+        of_largest = torch.autograd.grad(F.cross_entropy(logits, self.labels), [*parameters.values()], allow_unused=True)
+        sums: list[Tensor | None] = [None] * len(parameters)
+        for architecture in others:
+            loss = self.distill(self._sliced(architecture, parameters)(self.images), logits.detach())
+            found = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
+            sums = [old if new is None else new if old is None else old + new for old, new in zip(sums, found)]
+        self._project(list(parameters.values()), of_largest, sums)
+        self.optimizer.step()
+        for parameter, view in zip(parameters.values(), self.supernet.gradients.views):
+            parameter.grad = view  # what the supernet expects when it is asked for the next subnet
+
+    def _sliced(self, architecture: Architecture, parameters: dict[str, nn.Parameter]) -> Callable[[Tensor], Tensor]:
+        """The subnet as a function of the supernet's parameters, sliced through autograd."""
+        network = self.supernet.at(architecture)
+        for module in network.modules():
+            if isinstance(module, TalkingHeads):
+                module.__class__ = PermutedTalkingHeads
+        names = {id(parameter): parameters[name] for name, parameter in self.supernet.named_parameters()}
+        views = dict(network.named_parameters())
+        slices = {name: names[id(view.source)][view.index] for name, view in views.items()}  # type: ignore[attr-defined]
+        return lambda images: functional_call(network, slices, (images,))  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _project(parameters: list[nn.Parameter], largest: tuple[Tensor | None, ...], sums: list[Tensor | None]) -> None:
+        norm = torch.stack([grad.norm() for grad in sums if grad is not None]).norm()
+        scale = min(1.0, float(1.0 / (norm + 1e-6)))
+        for parameter, of_largest, of_others in zip(parameters, largest, sums):
+            if of_largest is None or of_others is None:
+                parameter.grad = of_largest
+                continue
+            clipped = of_others * scale
+            weight = (-(clipped * of_largest).sum() / ((clipped * clipped).sum() + 1e-6)).clamp(0, 2)
+            parameter.grad = (1 + weight) * clipped + of_largest
+
+
+def measure(settings: Settings) -> dict[str, float]:
+    """Return the median seconds of both steps, alternating over the same subnets."""
+    bench, other = Bench(settings), Bench(settings)
+    sampler, rng = Sandwich(bench.space), np.random.default_rng(0)
+    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    steps: dict[str, Step] = {"ours": bench.ours, "plain": other.plain}
+    for number in range(settings.steps + 2):
+        subnets = sampler(rng)
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step(subnets)
+            if number >= 2:  # the first steps build caches
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def peak(settings: Settings, which: str) -> float:
+    """Return the peak memory, in MB, that steps of one kind add, measured in a process of its own."""
+    arguments = ["--space", settings.space, "--batch-size", str(settings.batch_size), "--precision", settings.precision]
+    command = [sys.executable, "-m", "experiments.benchmarks.train_step", "--only", which, *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
+    return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
+
+
+def _peak_megabytes() -> float:
+    """This process's peak; ``getrusage`` would give that of the process that started it, if it was larger."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def main(settings: Settings) -> None:
+    """Measure and print."""
+    torch.set_num_threads(settings.threads)
+    if settings.only is not None:
+        bench = Bench(settings)
+        before = _peak_megabytes()
+        step: Step = getattr(bench, settings.only)
+        for _ in range(2):
+            step([bench.space.largest, bench.space.smallest, bench.space.largest])
+        print(_peak_megabytes() - before)
+        return
+    seconds = measure(settings)
+    ratio = seconds["plain"] / seconds["ours"]
+    memory = {which: round(peak(settings, which), 1) for which in ("ours", "plain")}
+    print(f"ours  {1e3 * seconds['ours']:8.1f} ms a step, {memory['ours']:7.1f} MB")
+    print(f"plain {1e3 * seconds['plain']:8.1f} ms a step, {memory['plain']:7.1f} MB")
+    print(f"plain / ours: {ratio:.2f} (median of {settings.steps} alternating steps)")
+    if settings.json is not None:
+        result = {"ratio": round(ratio, 3), "milliseconds": {k: round(1e3 * v, 1) for k, v in seconds.items()}}
+        config = {k: v for k, v in asdict(settings).items() if k not in ("json", "only")}
+        content = {**result, "peak_memory_mb": memory, "settings": config, "versions": versions()}
+        settings.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Settings))

@@ -1,0 +1,150 @@
+"""The search as a sampler of Optuna: its storage, its dashboard, its many workers; our proposals.
+
+This module imports Optuna; nothing else of the search does.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
+from predictors.accuracy import Predictor
+from predictors.arrays import Codes
+from predictors.pool import Constraint
+from search_spaces.genome import Gene, Genome
+
+
+def distributions(genome: Genome) -> dict[str, BaseDistribution]:
+    """Return the genes as Optuna's distributions: ``trial.suggest_categorical(name, choices)`` with these choices."""
+    return {gene.name: CategoricalDistribution(choices(gene)) for gene in genome.genes}
+
+
+def choices(gene: Gene) -> list[Any]:
+    """Return a gene's values as Optuna can store them; what it cannot store becomes text."""
+    return [value if isinstance(value, (bool, int, float, str, type(None))) else repr(value) for value in gene.values]
+
+
+def to_codes(genome: Genome, trials: list[FrozenTrial]) -> Codes:
+    """Return the candidates of trials, ``(n, d)``; every trial must have every gene."""
+    rows = np.zeros((len(trials), len(genome)), dtype=np.uint8)
+    for column, gene in enumerate(genome.genes):
+        index = {repr(choice): position for position, choice in enumerate(choices(gene))}
+        rows[:, column] = [index[repr(trial.params[gene.name])] for trial in trials]
+    return rows
+
+
+class EngineSampler(optuna.samplers.BaseSampler):
+    """Proposes what :class:`nasvit.search.engine.SearchEngine` would, from nothing but the study's trials.
+
+    It keeps no state: every proposal is computed from the finished trials, those running elsewhere, the seed and the
+    number of the trial. So a study can be killed and resumed at any moment, and one worker then proposes what it
+    would have proposed. A candidate that failed ``most_failures`` times is not proposed again; after fewer it is.
+
+    Args:
+        constraint: genome, limits and canonical form; the objective suggests one categorical for each gene.
+        make_predictor: makes an unfitted predictor.
+        seed: of everything random.
+        settings: how candidates are proposed.
+        most_failures: failed trials of a candidate after which it is given up.
+    """
+
+    def __init__(
+        self,
+        constraint: Constraint,
+        make_predictor: Callable[[], Predictor],
+        *,
+        seed: int = 0,
+        settings: EngineSettings | None = None,
+        most_failures: int = 2,
+    ) -> None:
+        self.constraint = constraint
+        self.make_predictor = make_predictor
+        self.seed = seed
+        self.settings = settings or EngineSettings()
+        self.most_failures = most_failures
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Return all genes, whatever earlier trials had."""
+        return distributions(self.constraint.genome)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return the values of the next candidate; a trial that brings its own values (a retried one) keeps them."""
+        if trial.params or "fixed_params" in trial.system_attrs:
+            return {}
+        engine = self.engine(study, trial)
+        row = engine.ask(1)
+        if not len(row):
+            study.stop()  # every feasible candidate is evaluated: this one is a repeat of the best
+            row = engine.recommend(1).codes
+        genes = zip(self.constraint.genome.genes, row[0].tolist(), strict=True)
+        return {gene.name: choices(gene)[index] for gene, index in genes}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Refuse a parameter that is no gene.
+
+        Raises:
+            ValueError: always; it names the parameter and the genes.
+        """
+        raise ValueError(
+            f"the objective asks for {param_name!r} with other choices than the search has; legal: the genes "
+            f"{', '.join(self.constraint.genome.names)} with the choices of nasvit.search.optuna_sampler.choices"
+        )
+
+    def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> SearchEngine:
+        """Return an engine that was told every finished trial, with those running elsewhere reserved."""
+        genome = self.constraint.genome
+        number = -1 if trial is None else trial.number
+        rng = np.random.default_rng([self.seed, number + 1])
+        engine = SearchEngine(self.constraint, self.make_predictor(), rng, self.settings, design_seed=self.seed)
+        whole = [other for other in study.get_trials(deepcopy=False) if set(genome.names) <= other.params.keys()]
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        done = [other for other in whole if other.state == TrialState.COMPLETE and other.value is not None]
+        if done:
+            engine.tell(to_codes(genome, done), [sign * float(other.value or 0.0) for other in done])
+        hopeless = self._hopeless(whole)
+        if len(hopeless):
+            engine.tell(hopeless, np.full(len(hopeless), np.nan))
+        waiting = (TrialState.RUNNING, TrialState.WAITING)
+        busy = [other for other in whole if other.state in waiting and other.number != number]
+        if busy:
+            engine.reserve(to_codes(genome, busy))
+        return engine
+
+    def _hopeless(self, trials: list[FrozenTrial]) -> Codes:
+        """Return the candidates that failed too often."""
+        genome = self.constraint.genome
+        failed = to_codes(genome, [trial for trial in trials if trial.state in (TrialState.FAIL, TrialState.PRUNED)])
+        counts = Counter(row.tobytes() for row in failed)
+        rows = [np.frombuffer(row, np.uint8) for row, count in counts.items() if count >= self.most_failures]
+        return np.stack(rows) if rows else np.zeros((0, len(genome)), dtype=np.uint8)
+
+    def recommend(self, study: optuna.Study, count: int = 1) -> Recommendation:
+        """Return the candidates of highest posterior mean (higher is better, also where the study minimizes)."""
+        return self.engine(study).recommend(count)
+
+
+def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.storages.RDBStorage:
+    """Return a storage in which the trial of a killed worker is noticed and evaluated again.
+
+    Args:
+        url: ``sqlite:///file.db``, ``postgresql://...`` or ``mysql://...``.
+        heartbeat: seconds between two signs of life of a worker; three missed ones count as death.
+        retries: times a lost trial is evaluated again.
+    """
+    return optuna.storages.RDBStorage(
+        url,
+        heartbeat_interval=heartbeat,
+        grace_period=3 * heartbeat,
+        failed_trial_callback=optuna.storages.RetryFailedTrialCallback(max_retry=retries),
+    )
