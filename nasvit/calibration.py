@@ -71,7 +71,8 @@ class _Collector:
 
     def collect(self, norm: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         count = inputs[0].numel() / inputs[0].shape[1]
-        assert self.norm.running_mean is not None and self.norm.running_var is not None
+        assert self.norm.running_mean is not None
+        assert self.norm.running_var is not None
         self.mean += self.norm.running_mean
         self.variance += self.norm.running_var * (1 if self.unbiased else (count - 1) / count)
 

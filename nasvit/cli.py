@@ -34,19 +34,21 @@ def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     bench = pipeline.open_workbench(where.experiment, where.output)
     with _distributed():
         rows = pipeline.run(bench)
-    report.show(bench, rows)
+    if rows:  # the first process has them
+        report.show(bench, rows)
 
 
 def _stage(name: str, description: str) -> Callable[[Any], None]:
     def stage(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
         from nasvit import pipeline, report
+        from nasvit.stages.search import check_budgets
 
         bench = pipeline.open_workbench(where.experiment, where.output)
         if name == "train":
-            pipeline.check_budgets(bench)
+            check_budgets(bench)
         with _distributed():
             result = pipeline.STAGES[name](bench)
-        if name == "evaluate":
+        if name == "evaluate" and result:
             report.show(bench, result)
         else:
             print(f"{name}: done, see {bench.folder}")

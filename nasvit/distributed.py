@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -20,3 +20,16 @@ def process_group() -> Iterator[None]:
         yield
     finally:
         torch.distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Return whether this process is the only one, or the one that writes files."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def once(work: Callable[[], object]) -> None:
+    """Let the first process do ``work`` while the others wait."""
+    if is_first_process():
+        work()
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

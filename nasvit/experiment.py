@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,16 @@ from typing import Any
 import torch
 
 from nasvit.config import Experiment
-from nasvit.data import NO_AUGMENTATION, Augmentation, ImageSet, Loader, Normalization, SearchData, hold_out, load_images
+from nasvit.data import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ImageSet,
+    Loader,
+    Normalization,
+    SearchData,
+    hold_out,
+    load_images,
+)
 from search_spaces import Space, load
 from search_spaces.recipe import Recipe
 
@@ -113,6 +123,11 @@ class Workbench:
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as readable JSON, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several processes may write the same
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
+
+
+def made_for(record: Path, asked: Any) -> bool:
+    """Return whether what ``record`` describes was made for what is asked for now; so it was if nothing is recorded."""
+    return not record.exists() or bool(json.loads(record.read_text(encoding="utf-8")) == asked)

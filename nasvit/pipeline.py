@@ -8,22 +8,35 @@ from pathlib import Path
 from typing import Any
 
 from nasvit.config import Experiment
+from nasvit.distributed import once
 from nasvit.experiment import Workbench, write_json
 from nasvit.provenance import plain_config
 from nasvit.stages.evaluate import evaluate
 from nasvit.stages.extract import extract
 from nasvit.stages.finetune import finetune
-from nasvit.stages.search import check_budgets, search
+from nasvit.stages.search import check_budgets, is_searched, search
 from nasvit.stages.train import train
 
 Stage = Callable[[Workbench], Any]
 
+
+def _alone(stage: Stage) -> Stage:
+    """Let the first process run a stage while the others wait; they get an empty result."""
+
+    def run_alone(bench: Workbench) -> Any:
+        results: list[Any] = []
+        once(lambda: results.append(stage(bench)))
+        return results[0] if results else []
+
+    return run_alone
+
+
 STAGES: dict[str, Stage] = {
     "train": train,
-    "search": search,
-    "extract": extract,
+    "search": _alone(search),
+    "extract": _alone(extract),
     "finetune": finetune,
-    "evaluate": evaluate,
+    "evaluate": _alone(evaluate),
 }
 
 
@@ -48,7 +61,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     """Run every stage that is not finished, in order; killed at any moment, it goes on when run again.
 
     Returns:
-        One row for each subnet, see :func:`nasvit.stages.evaluate.evaluate`.
+        One row for each subnet, see :func:`nasvit.stages.evaluate.evaluate`; in the first of several processes only.
 
     Raises:
         ValueError: for a budget that no subnet meets, before anything is trained.
@@ -56,22 +69,29 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     check_budgets(bench)
     if not (bench.folder / "supernet.pt").exists():
         train(bench)
-    if not (bench.folder / "search" / "choices.json").exists():
-        search(bench)
-    extract(bench)
+    once(lambda: is_searched(bench) or search(bench))
+    STAGES["extract"](bench)
     finetune(bench)
-    return evaluate(bench)
+    rows: list[dict[str, Any]] = STAGES["evaluate"](bench)
+    return rows
 
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "compare", "threads", "note")
+_FREE_SEARCH = ("budgets", "evaluations", "finalists")  # the rest decides what the measured accuracies mean
+
+
+def _decided(config: dict[str, Any]) -> dict[str, Any]:
+    search = {f"search.{key}": value for key, value in config["search"].items() if key not in _FREE_SEARCH}
+    return {key: value for key, value in config.items() if key not in _FREE} | search
 
 
 def _claim(path: Path, config: dict[str, Any]) -> None:
     """Write down which experiment a folder belongs to, or check that it is this one."""
     if path.exists():
         earlier = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in config if key not in _FREE and config[key] != earlier.get(key)]
+        now, before = _decided(config), _decided(earlier)
+        changed = [key for key in now if now[key] != before.get(key)]
         if changed:
             raise ValueError(
                 f"{path.parent} holds results of an experiment with another {', '.join(changed)}; "

@@ -91,11 +91,12 @@ class Supernet(SharedNetwork):
     def _build_transformer(self, stage: Stage, side: int) -> ElasticTransformerBlock:
         options = self.space.transformer
         assert options is not None, "a space with hybrid stages has transformer options"
+        by_width = options.scale == "width_depth"
         return ElasticTransformerBlock(
             max(stage.width),
             side,
             mlp_ratio=max(stage.mlp_ratio),
-            scales=(len(stage.width), len(stage.depth)) if options.scale == "width_depth" else (max(stage.depth) + 1, 8),
+            scales=(len(stage.width), len(stage.depth)) if by_width else (max(stage.depth) + 1, 8),
             act=self.space.activation,
             options=options,
         )

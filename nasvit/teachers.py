@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -18,11 +19,14 @@ def load_teacher(name: str, classes: int) -> nn.Module:
     Raises:
         ValueError: if it scores another number of classes, or the name is neither of the two.
     """
-    network = _load_timm(name, classes) if name.startswith("timm:") else _load_saved(name)
-    scored = network.num_classes if hasattr(network, "num_classes") else network.head.classifier.out_features
+    network: Any = _load_timm(name, classes) if name.startswith("timm:") else _load_saved(name)
+    scored: Any = network.num_classes if hasattr(network, "num_classes") else network.head.classifier.out_features
     if scored != classes:
-        raise ValueError(f"teacher {name!r} scores {scored} classes, the data has {classes}; choose one trained on them")
-    return network.eval().requires_grad_(False)
+        raise ValueError(
+            f"teacher {name!r} scores {scored} classes, the data has {classes}; choose one trained on them"
+        )
+    teacher: nn.Module = network.eval().requires_grad_(False)
+    return teacher
 
 
 def _load_timm(name: str, classes: int) -> nn.Module:
@@ -38,5 +42,7 @@ def _load_saved(name: str) -> nn.Module:
     from nasvit.export import load_network
 
     if not Path(name).is_dir():
-        raise ValueError(f"teacher {name!r} is no folder; legal: a folder with a saved network, or timm:MODEL[:CHECKPOINT]")
+        raise ValueError(
+            f"teacher {name!r} is no folder; legal: a folder with a saved network, or timm:MODEL[:CHECKPOINT]"
+        )
     return load_network(Path(name))

@@ -124,7 +124,7 @@ class Bench:
                 module.__class__ = PermutedTalkingHeads
         names = {id(parameter): parameters[name] for name, parameter in self.supernet.named_parameters()}
         views = dict(network.named_parameters())
-        slices = {name: names[id(view.source)][view.index] for name, view in views.items()}  # type: ignore[attr-defined]
+        slices = {name: names[id(view.source)][view.slices] for name, view in views.items()}  # type: ignore[attr-defined, index]
         return lambda images: functional_call(network, slices, (images,))  # type: ignore[no-any-return]
 
     @staticmethod

@@ -26,7 +26,7 @@ class SharedParameter(nn.Parameter):
     """
 
     source: nn.Parameter
-    index: tuple[int | slice, ...]
+    slices: tuple[int | slice, ...]
     source_gradient: Tensor | None
     gradient: Tensor | None
 
@@ -34,7 +34,7 @@ class SharedParameter(nn.Parameter):
     def of(cls, source: nn.Parameter, index: tuple[int | slice, ...]) -> SharedParameter:
         """Return the view ``source[index]``; basic indices only (integers and slices without a step)."""
         view = cls(source.detach()[index], requires_grad=source.requires_grad)
-        view.source, view.index = source, index
+        view.source, view.slices = source, index
         view.source_gradient = view.gradient = None
         if source.requires_grad:
             _say_the_layout_warning_once()
@@ -193,7 +193,9 @@ class Elastic(nn.Module):
         self.forget()
         return self
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Any, *rest: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, local_metadata: Any, *rest: Any
+    ) -> None:
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
         if local_metadata.get("assign_to_params_buffers", False):
             self.forget()

@@ -58,7 +58,9 @@ class ElasticMBConv(Elastic):
         def norm(channels: int) -> ElasticBatchNorm2d:
             return ElasticBatchNorm2d(channels, stored_statistics=stored_statistics)
 
-        self.expand = ElasticConvNorm(ElasticConv2d(in_channels, hidden), norm(hidden), act) if expand_ratio > 1 else None
+        self.expand = None
+        if expand_ratio > 1:
+            self.expand = ElasticConvNorm(ElasticConv2d(in_channels, hidden), norm(hidden), act)
         depthwise = ElasticDepthwiseConv2d(hidden, kernel_size, stride=stride)
         self.depthwise = ElasticConvNorm(depthwise, norm(hidden), act)
         self.squeeze_excite = (
@@ -84,10 +86,11 @@ class ElasticMBConv(Elastic):
         hidden = self.hidden_channels(in_channels, expand_ratio)
         if expand_ratio != 1 and self.expand is None:
             raise ValueError(f"ElasticMBConv: expand_ratio={expand_ratio}, but this block holds only 1")
+        gate = self.squeeze_excite
         return MBConv(
             None if expand_ratio == 1 or self.expand is None else self.expand.at(in_channels, hidden),
             self.depthwise.at(hidden, kernel_size=kernel_size),
-            None if self.squeeze_excite is None else self.squeeze_excite.at(hidden, self.options.squeeze_channels(hidden)),
+            None if gate is None else gate.at(hidden, self.options.squeeze_channels(hidden)),
             self.project.at(hidden, out_channels),
             self._shortcut_at(in_channels, out_channels),
         )

@@ -46,17 +46,20 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Normalize by the statistics of the joined batch of all processes (equal shards)."""
         from torch.distributed.nn.functional import all_reduce
 
-        moments = torch.stack([x.mean((0, 2, 3)), (x * x).mean((0, 2, 3))])
+        exact = x if x.dtype == torch.float64 else x.float()  # mixed precision would lose the variance
+        moments = torch.stack([exact.mean((0, 2, 3)), (exact * exact).mean((0, 2, 3))])
         mean, square = all_reduce(moments) / torch.distributed.get_world_size()
-        variance = square - mean * mean
+        variance = (square - mean * mean).clamp(min=0)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         if self.running_mean is not None and self.running_var is not None:
             count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
             self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
-        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return (exact * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean, momentum)

@@ -1,0 +1,1 @@
+"""Search under hard limits: engine, measuring of inherited weights, Pareto front."""

@@ -49,7 +49,7 @@ def save(bench: Workbench, subject: Subject, network: Network, folder: Path, ori
         "note": bench.experiment.note,
         **provenance(bench.experiment),
     }
-    save_network(network, folder, space=bench.space, architecture=subject.architecture, card=card)
+    folder.mkdir(parents=True, exist_ok=True)
     export_program(
         network,
         folder / PROGRAM,
@@ -57,3 +57,4 @@ def save(bench: Workbench, subject: Subject, network: Network, folder: Path, ori
         mean=normalization.mean,
         deviation=normalization.std,
     )
+    save_network(network, folder, space=bench.space, architecture=subject.architecture, card=card)  # its card is last

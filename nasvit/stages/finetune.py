@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from nasvit.calibration import track_statistics
+from nasvit.distributed import once
 from nasvit.evaluation import evaluate
-from nasvit.experiment import Workbench
+from nasvit.experiment import Workbench, made_for, write_json
 from nasvit.export import CARD, load_network
 from nasvit.layers import Network
 from nasvit.stages.extract import save
@@ -23,7 +29,8 @@ from search_spaces.recipe import Recipe
 def finetune(bench: Workbench) -> None:
     """Train every extracted subnet on into ``subnets/NAME/finetuned``; with ``compare.scratch`` also into ``scratch``.
 
-    Finished networks are left alone, an unfinished one goes on where it was stopped.
+    Finished networks are left alone, an unfinished one goes on where it was stopped; one that was trained for another
+    search result or by another recipe is trained anew.
 
     Raises:
         FileNotFoundError: if a subnet was not extracted yet.
@@ -39,7 +46,9 @@ def finetune(bench: Workbench) -> None:
 
 
 def _train_to(bench: Workbench, subject: Subject, how: str, recipe: Recipe) -> None:
-    folder = subject.folder / how
+    folder, training = subject.folder / how, subject.folder / f"{how}-training"
+    asked = {"architecture": json.loads(subject.architecture.to_json()), "recipe": recipe.to_json()}
+    once(lambda: _claim(training / "asked.json", asked, (folder, training)))
     if (folder / CARD).exists():
         return
     if how == "finetuned":
@@ -47,7 +56,15 @@ def _train_to(bench: Workbench, subject: Subject, how: str, recipe: Recipe) -> N
     else:
         network = build(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
     trained = train_network(bench, network, recipe, subject, how)
-    save(bench, subject, trained, folder, {"weights": how, "recipe": recipe.to_json()})
+    once(lambda: save(bench, subject, trained, folder, {"weights": how, "recipe": recipe.to_json()}))
+
+
+def _claim(record: Path, asked: dict[str, Any], folders: Sequence[Path]) -> None:
+    """Write down what is trained for, and remove what was trained for another search result or recipe."""
+    if not made_for(record, asked):
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    write_json(record, asked)
 
 
 def train_network(bench: Workbench, network: Network, recipe: Recipe, subject: Subject, how: str) -> Network:

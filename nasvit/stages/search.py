@@ -10,7 +10,8 @@ import numpy as np
 
 from nasvit.cost_table import cost_table
 from nasvit.data.loader import Batch
-from nasvit.experiment import Workbench, write_json
+from nasvit.experiment import Workbench, made_for, write_json
+from nasvit.provenance import plain_config
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.search.pareto import write_front
 from nasvit.search.run import search as run_search
@@ -101,7 +102,14 @@ def search(bench: Workbench) -> list[Choice]:
     chosen = [choice.architecture.key for choice in choices]
     write_front([*{**quick.records, **thorough.records}.values()], folder, chosen)
     write_json(folder / "choices.json", [_to_json(choice) for choice in choices])
+    write_json(folder / "asked.json", plain_config(bench.experiment)["search"])
     return choices
+
+
+def is_searched(bench: Workbench) -> bool:
+    """Return whether there is a search result, and one for the budgets and the effort that are asked for now."""
+    folder, asked = bench.folder / "search", plain_config(bench.experiment)["search"]
+    return (folder / "choices.json").exists() and made_for(folder / "asked.json", asked)
 
 
 def _choose(bench: Workbench, table: CostTable, quick: Journal, thorough: Journal) -> list[Choice]:

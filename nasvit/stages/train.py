@@ -10,6 +10,7 @@ from torch import nn
 
 from nasvit.calibration import calibrate
 from nasvit.config import TrainConfig
+from nasvit.distributed import once
 from nasvit.evaluation import evaluate
 from nasvit.experiment import Workbench
 from nasvit.supernet import Supernet
@@ -39,7 +40,7 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     supernet = trainer.trained
     assert isinstance(supernet, Supernet)
     if trainer.step == trainer.steps:
-        _save(supernet, bench.folder / "supernet.pt")
+        once(lambda: _save(supernet, bench.folder / "supernet.pt"))
     return supernet
 
 
@@ -97,9 +98,9 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
     subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
     validation = bench.evaluation_loader(bench.data.validation)
-    accuracies = {}
+    calibration, accuracies = bench.calibration(), {}
     for name, architecture in subnets.items():
-        network = calibrate(model.at(architecture), bench.calibration())
+        network = calibrate(model.at(architecture), calibration)
         accuracies[f"accuracy_{name}"] = round(evaluate(network, validation.evaluation_batches()).accuracy, 4)
     return accuracies
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from nasvit.gradients import FlatGradients, group_by_layer
 
 FAINT = 1e-12  # a gradient of a smaller norm is rounding noise, and its sign says nothing
-DEAD = ("key.bias", "mix_logits.bias")  # softmax is shift invariant: their true gradient is zero, what is there is noise
+# Softmax is shift invariant: the true gradient of these is zero, and what is there is rounding noise.
+DEAD = ("key.bias", "mix_logits.bias")
 
 
 @dataclass(frozen=True)

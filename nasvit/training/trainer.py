@@ -189,7 +189,8 @@ class Trainer:
         self._restore(good)
         self.rollbacks = rollbacks
         self.collapse.reset()
-        self.checkpoints.forget_after(good.step)
+        if _is_first_process():
+            self.checkpoints.forget_after(good.step)
         warnings.warn(
             f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
             stacklevel=2,

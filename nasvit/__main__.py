@@ -1,0 +1,5 @@
+"""``python -m nasvit`` is the ``nasvit`` command."""
+
+from nasvit.cli import main
+
+main()
