@@ -38,12 +38,30 @@ class DataConfig:
     workers: int = 0
 
 
+SUPERNET_RECIPE = Recipe(
+    optimizer="adamw",
+    learning_rate=1e-3,
+    epochs=100,
+    batch_size=128,
+    warmup_epochs=5,
+    clip_norm=1.0,
+    mixup=0.01,
+    cutmix=0.01,
+    randaugment=1,
+    random_erasing=0.01,
+    ema_decay=0.9998,
+)
+"""Weak augmentation and no other regularization, which suits supernets best (Gong et al., NASViT, 2022, section 4; the
+strengths are those of its released code). Learning rate, epochs and batch size are for data sets of some 10,000 images."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How the supernet is trained.
 
     Args:
-        recipe: optimizer, epochs, augmentation. ``clip_norm`` clips what the conflict policy says.
+        recipe: optimizer, epochs, augmentation; :data:`SUPERNET_RECIPE` if left out. ``clip_norm`` clips what the
+            conflict policy says.
         random_subnets: subnets drawn a step besides the largest and the smallest.
         distill: loss between the largest subnet and the others.
         conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
@@ -55,7 +73,7 @@ class TrainConfig:
         evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
     """
 
-    recipe: Recipe
+    recipe: Recipe = SUPERNET_RECIPE
     random_subnets: int = 2
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"
@@ -123,9 +141,9 @@ class Experiment:
     Args:
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         data: images.
-        train: supernet.
         search: limits and effort.
         finetune: recipe that a chosen subnet is trained on by.
+        train: supernet.
         seed: decides splits, weights, batches, subnets and search.
         output: folder that everything goes to; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
@@ -135,9 +153,9 @@ class Experiment:
 
     space: str
     data: DataConfig
-    train: TrainConfig
     search: SearchConfig
     finetune: Recipe
+    train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     output: Path | None = None
     threads: int = 0

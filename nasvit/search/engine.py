@@ -124,14 +124,14 @@ class SearchEngine:
         return proposed
 
     def recommend(self, count: int = 1) -> Recommendation:
-        """Return the ``count`` evaluated candidates of highest posterior mean (not of highest single score).
+        """Return the ``count`` evaluated feasible candidates of highest posterior mean (not of highest single score).
 
         Raises:
-            ValueError: if nothing was evaluated successfully.
+            ValueError: if no feasible candidate was evaluated successfully.
         """
-        rows = distinct(self._codes[np.isfinite(self._scores)])
+        rows = self.constraint.clean(self._codes[np.isfinite(self._scores)])
         if not len(rows):
-            raise ValueError("nothing to recommend: no evaluation has succeeded yet")
+            raise ValueError("nothing to recommend: no evaluation of a feasible candidate has succeeded yet")
         mean, spread = self._fitted().predict(rows)
         order = np.argsort(-mean, kind="stable")[:count]
         return Recommendation(rows[order], mean[order], spread[order])

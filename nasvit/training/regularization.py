@@ -5,8 +5,6 @@ from __future__ import annotations
 from timm.layers import DropPath
 from torch import nn
 
-from nasvit.layers import Head, MBConv, ResidualBranch
-
 
 def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: float = 0.0) -> None:
     """Let ``network`` drop features before the classifier and skip whole residual branches while it trains.
@@ -15,15 +13,17 @@ def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: floa
     al., Deep Networks with Stochastic Depth, 2016, https://arxiv.org/abs/1603.09382). Nothing is left of either in
     evaluation. Calling it again replaces what was set before; rates of 0 take it out.
 
+    Plain blocks that can be skipped have a slot ``drop_path``, plain heads a slot ``dropout``.
+
     Args:
         network: a plain network, live or extracted.
         dropout: probability of dropping a feature.
         drop_path_rate: probability of skipping the last branch.
     """
-    branches = [module for module in network.modules() if isinstance(module, (MBConv, ResidualBranch))]
+    branches = [module for module in network.modules() if hasattr(module, "drop_path")]
     for number, branch in enumerate(branches):
         rate = drop_path_rate * number / max(len(branches) - 1, 1)
         branch.drop_path = DropPath(rate) if rate else None
     for module in network.modules():
-        if isinstance(module, Head):
+        if hasattr(module, "dropout"):
             module.dropout = nn.Dropout(dropout) if dropout else None

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from predictors.limits import Limit, feasible, parse_limits, require_feasible, violation
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("macs<=300M", Limit("macs", high=300e6)),
+        ("200M <= macs <= 300M", Limit("macs", 200e6, 300e6)),
+        ("params>=2.5m", Limit("params", low=2.5e6)),
+        ("memory<=64MiB", Limit("memory", high=64 * 2**20)),
+        ("latency<=20ms", Limit("latency", high=20.0)),
+        ("latency<=0.02s", Limit("latency", high=20.0)),
+        ("macs<=1e8", Limit("macs", high=1e8)),
+    ],
+)
+def test_a_limit_reads_as_it_is_written(text: str, limit: Limit) -> None:
+    parsed = Limit.parse(text)
+    assert parsed.metric == limit.metric
+    assert (parsed.low, parsed.high) == pytest.approx((limit.low, limit.high))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("macs<300M", "cannot read the limit"),
+        ("flops<=300M", "unknown cost 'flops'.*legal: macs"),
+        ("macs<=300X", "unknown suffix 'X'"),
+        ("macs<=300ms", "belongs to latency"),
+        ("300M<=macs<=200M", "holds for no value"),
+    ],
+)
+def test_a_limit_that_means_nothing_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Limit.parse(text)
+
+
+@given(st.floats(1, 1e9), st.floats(1, 1e9), st.lists(st.floats(1, 1e9), min_size=1))
+def test_violation_is_zero_exactly_where_a_candidate_is_feasible(one: float, other: float, values: list[float]) -> None:
+    limit = Limit("macs", min(one, other), max(one, other))
+    costs = {"macs": np.array(values)}
+    inside = (costs["macs"] >= limit.low) & (costs["macs"] <= limit.high)
+    np.testing.assert_array_equal(feasible(costs, [limit]), inside)
+    np.testing.assert_array_equal(violation(costs, [limit]) == 0, inside)
+
+
+def test_an_infeasible_limit_is_refused_with_the_closest_feasible_value() -> None:
+    costs = {"macs": np.array([203e6, 500e6]), "params": np.array([4e6, 9e6])}
+    with pytest.raises(ValueError, match="no candidate meets macs<=100M; the closest feasible value is macs 203M"):
+        require_feasible(costs, parse_limits(["macs<=100M"]))
+    require_feasible(costs, parse_limits(["macs<=300M", "params<=4M"]))
+
+
+def test_a_limit_on_a_cost_nobody_knows_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs latency, but only macs is known"):
+        violation({"macs": np.ones(2)}, parse_limits(["latency<=5ms"]))
+
+
+def test_a_cost_that_could_not_be_measured_is_not_feasible() -> None:
+    assert not feasible({"latency": np.array([np.nan])}, parse_limits(["latency<=5ms"]))[0]
