@@ -51,8 +51,8 @@ SUPERNET_RECIPE = Recipe(
     random_erasing=0.01,
     ema_decay=0.9998,
 )
-"""Weak augmentation and no other regularization, which suits supernets best (Gong et al., NASViT, 2022, section 4; the
-strengths are those of its released code). Learning rate, epochs and batch size are for data sets of some 10,000 images."""
+"""Weak augmentation and no other regularization, which suits supernets best (Gong et al., NASViT, 2022; the strengths
+are those of its released code). Learning rate, epochs and batch size are for data sets of some 10,000 images."""
 
 
 @dataclass(frozen=True)

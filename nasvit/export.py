@@ -49,7 +49,8 @@ def save_network(
     (folder / SPACE).write_text(content, encoding="utf-8")
     architecture.save(folder / ARCHITECTURE)
     save_model(network, str(folder / WEIGHTS))
-    classes = [str(number) for number in range(network.head.classifier.out_features)]  # type: ignore[union-attr]
+    head: Any = network.head
+    classes = [str(number) for number in range(head.classifier.out_features)]
     full_card = {"classes": classes, **card, "resize": network.resize is not None}
     (folder / CARD).write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
 

@@ -134,7 +134,7 @@ def show_profile(name: str, classes: int) -> None:
         table.add_row(block, shape, *_cost_cells(cost), end_section=block == "stem")
     total = count(network, channels, side, side)
     table.add_section()
-    table.add_row("whole network", f"{network.head.classifier.out_features} classes", *_cost_cells(total))
+    table.add_row("whole network", "class scores", *_cost_cells(total))
     _console().print(table)
     print(
         "multiply-adds of convolutions, linear layers and matrix products for one image (papers of this field often "
@@ -147,21 +147,16 @@ def _cost_cells(cost: Cost) -> list[str]:
 
 
 def _blocks(network: Network, channels: int, side: int) -> Iterator[tuple[str, str, Cost]]:
-    """Yield name, output shape and cost of every block, on the meta device."""
-    copied = copy.deepcopy(network).to("meta").eval()
-    x = torch.empty(1, channels, side, side, device="meta")
-    for (name, block), (_, on_meta) in zip(_named_blocks(network), _named_blocks(copied), strict=True):
-        cost = count(block, *x.shape[1:])
-        with torch.no_grad():
-            x = on_meta(x)
-        yield name, " x ".join(map(str, x.shape[1:])), cost
-
-
-def _named_blocks(network: Network) -> list[tuple[str, nn.Module]]:
+    """Yield name, output shape and cost of every block."""
     named: list[tuple[str, nn.Module]] = [("stem", network.stem)]
     for number, stage in enumerate(network.stages, start=1):
-        named += [(f"stage {number} {type(block).__name__}", block) for block in stage]  # type: ignore[attr-defined]
-    return [*named, ("head", network.head)]
+        named += [(f"stage {number} {type(block).__name__}", block) for block in stage.children()]
+    x = torch.empty(1, channels, side, side, device="meta")
+    for name, block in [*named, ("head", network.head)]:
+        cost = count(block, *x.shape[1:])
+        with torch.no_grad():
+            x = copy.deepcopy(block).to("meta").eval()(x)
+        yield name, " x ".join(map(str, x.shape[1:])), cost
 
 
 def find_network(name: str, classes: int) -> tuple[Network, int, int]:

@@ -29,8 +29,8 @@ class Part:
     params: Integers
     memory: Integers
 
-    def index(self, columns: Sequence[NDArray[np.uint8]]) -> NDArray[np.intp] | int:
-        """Return the flat position in the tables of every row, given the columns of a population."""
+    def index(self, columns: NDArray[np.uint8]) -> NDArray[np.int32] | int:
+        """Return the flat position in the tables of every row, given a transposed population."""
         flat: NDArray[np.int32] | None = None
         for column, size in zip(self.columns, self.macs.shape, strict=True):
             if flat is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,7 @@ class Limit:
         high = f"<={_pretty(self.high, self.metric)}" if np.isfinite(self.high) else ""
         return f"{low}{self.metric}{high}"
 
-    def violation(self, values: Floats) -> NDArray[np.float64]:
+    def violation(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return how far outside the range each value is, relative to the end it breaks; 0 inside."""
         costs = np.asarray(values, dtype=np.float64)
         above = np.maximum(costs - self.high, 0.0) / max(abs(self.high), 1e-12)
@@ -85,7 +86,7 @@ def parse_limits(texts: Sequence[str]) -> tuple[Limit, ...]:
     return tuple(Limit.parse(text) for text in texts)
 
 
-def violation(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> NDArray[np.float64]:
+def violation(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit]) -> NDArray[np.float64]:
     """Return the summed violation of all limits, ``(n,)``; 0 where a candidate is feasible.
 
     Args:
@@ -103,12 +104,12 @@ def violation(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> NDArray[n
     return total
 
 
-def feasible(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> Mask:
+def feasible(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit]) -> Mask:
     """Return which candidates meet every limit, ``(n,)``. Arguments and errors as in :func:`violation`."""
     return np.asarray(violation(costs, limits) <= 0)
 
 
-def require_feasible(costs: Mapping[str, Floats], limits: Sequence[Limit]) -> None:
+def require_feasible(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit]) -> None:
     """Refuse limits that none of the given candidates meets, with the closest feasible values.
 
     Args:

@@ -2,10 +2,10 @@
 
     python -m experiments.benchmarks.train_step --space micro32 --batch-size 64
 
-The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in float32,
-mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter tensors. Both
-steps train the same subnets on the same images, alternating; the medians of their times are compared. Peak memory is
-measured in a process of its own for each.
+The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in
+float32, mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter
+tensors. Both steps train the same subnets on the same images, alternating; the medians of their times are compared. Peak
+memory is measured in a process of its own for each.
 """
 
 from __future__ import annotations
@@ -105,15 +105,16 @@ class Bench:
         parameters = dict(self.supernet.named_parameters())
         largest, *others = subnets
         logits = self._sliced(largest, parameters)(self.images)
-        of_largest = torch.autograd.grad(F.cross_entropy(logits, self.labels), [*parameters.values()], allow_unused=True)
+        weights = list(parameters.values())
+        of_largest = torch.autograd.grad(F.cross_entropy(logits, self.labels), weights, allow_unused=True)
         sums: list[Tensor | None] = [None] * len(parameters)
         for architecture in others:
             loss = self.distill(self._sliced(architecture, parameters)(self.images), logits.detach())
-            found = torch.autograd.grad(loss, [*parameters.values()], allow_unused=True)
+            found = torch.autograd.grad(loss, weights, allow_unused=True)
             sums = [old if new is None else new if old is None else old + new for old, new in zip(sums, found)]
-        self._project(list(parameters.values()), of_largest, sums)
+        self._project(weights, of_largest, sums)
         self.optimizer.step()
-        for parameter, view in zip(parameters.values(), self.supernet.gradients.views):
+        for parameter, view in zip(weights, self.supernet.gradients.views):
             parameter.grad = view  # what the supernet expects when it is asked for the next subnet
 
     def _sliced(self, architecture: Architecture, parameters: dict[str, nn.Parameter]) -> Callable[[Tensor], Tensor]:

@@ -216,7 +216,7 @@ def shared(build: Callable[Concatenate[E, P], M]) -> Callable[Concatenate[E, P],
                 template = self._templates[key] = build(self, *args, **kwargs)
         return fresh_shell(template)  # type: ignore[return-value]
 
-    return at
+    return at  # type: ignore[return-value]
 
 
 def fresh_shell(template: M) -> M:

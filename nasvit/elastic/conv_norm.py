@@ -40,6 +40,6 @@ class ElasticConvNorm(Elastic):
         Raises:
             ValueError: if the convolution holds no such size.
         """
-        conv = self.conv.at(*channels, kernel_size=kernel_size)
+        conv = self.conv.at(*channels, kernel_size=kernel_size)  # type: ignore[misc]
         norm = None if self.norm is None else self.norm.at(channels[-1])
         return ConvNorm(conv, norm, None if self.act is None else activation(self.act))

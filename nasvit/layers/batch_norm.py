@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +28,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def track_statistics(self, momentum: float | None = 0.1) -> None:
         """Store statistics from now on (mean 0, variance 1 until the first batch), as ``nn.BatchNorm2d`` does."""
-        like = {"device": self.weight.device, "dtype": self.weight.dtype}
+        like: dict[str, Any] = {"device": self.weight.device, "dtype": self.weight.dtype}
         self.momentum, self.track_running_stats = momentum, True
         self.running_mean = torch.zeros(self.num_features, **like)
         self.running_var = torch.ones(self.num_features, **like)

@@ -180,7 +180,9 @@ class SearchEngine:
     def _guided(self, count: int, already: Codes) -> Codes:
         """Return the most promising unseen candidates: part from anywhere, part around the best."""
         if np.isfinite(self._scores).sum() < 2:
-            return self._unseen(self._pool(count + len(self._known | self._pending)))[:count]
+            some = self._unseen(self._pool(self.settings.pool))
+            some = some[~np.isin(row_hashes(some), row_hashes(already))]
+            return some[self.rng.permutation(len(some))[:count]]
         predictor = self._fitted()
         pool, mean, spread = self._coarse(predictor)
         near = self._neighborhood(pool, mean)
@@ -194,6 +196,8 @@ class SearchEngine:
         unseen = ~np.isin(hashes, np.concatenate([taken, row_hashes(already)]))
         is_near = np.isin(hashes, row_hashes(near))
         pool = pool[unseen]
+        if not len(pool):
+            return pool
         return pool[self._choose(pool, mean[unseen], spread[unseen], is_near[unseen], count)]
 
     def _coarse(self, predictor: Predictor) -> tuple[Codes, Floats, Floats]:

@@ -5,6 +5,8 @@ This module imports Optuna; nothing else of the search does.
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -83,7 +85,9 @@ class EngineSampler(optuna.samplers.BaseSampler):
         engine = self.engine(study, trial)
         row = engine.ask(1)
         if not len(row):
-            study.stop()  # every feasible candidate is evaluated: this one is a repeat of the best
+            # Every feasible candidate is evaluated: this one repeats the best, and a running loop ends after it.
+            with contextlib.suppress(RuntimeError):
+                study.stop()
             row = engine.recommend(1).codes
         genes = zip(self.constraint.genome.genes, row[0].tolist(), strict=True)
         return {gene.name: choices(gene)[index] for gene, index in genes}
@@ -142,9 +146,11 @@ def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.s
         heartbeat: seconds between two signs of life of a worker; three missed ones count as death.
         retries: times a lost trial is evaluated again.
     """
-    return optuna.storages.RDBStorage(
-        url,
-        heartbeat_interval=heartbeat,
-        grace_period=3 * heartbeat,
-        failed_trial_callback=optuna.storages.RetryFailedTrialCallback(max_retry=retries),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, experimental since 2.9
+        return optuna.storages.RDBStorage(
+            url,
+            heartbeat_interval=heartbeat,
+            grace_period=3 * heartbeat,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
+        )

@@ -55,8 +55,8 @@ def _plot(table: pd.DataFrame, front: pd.DataFrame, chosen: pd.DataFrame, path: 
     axes.step(front["macs"] / 1e6, front["accuracy"] * 100, where="post", color="C0", label="Pareto front")
     axes.scatter(front["macs"] / 1e6, front["accuracy"] * 100, s=22, color="C0")
     if len(chosen):
-        spot = {"s": 90, "marker": "*", "color": "C3", "zorder": 3}
-        axes.scatter(chosen["macs"] / 1e6, chosen["accuracy"] * 100, label="chosen", **spot)
+        x, y = chosen["macs"] / 1e6, chosen["accuracy"] * 100
+        axes.scatter(x, y, s=90, marker="*", color="C3", label="chosen", zorder=3)
     axes.set(xlabel="multiply-adds (millions)", ylabel="validation accuracy in the supernet (%)")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")

@@ -55,7 +55,8 @@ def load_supernet(bench: Workbench) -> Supernet:
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
     supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return supernet.requires_grad_(False)
+    supernet.requires_grad_(False)
+    return supernet
 
 
 def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:

@@ -23,7 +23,7 @@ def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: floa
     branches = [module for module in network.modules() if hasattr(module, "drop_path")]
     for number, branch in enumerate(branches):
         rate = drop_path_rate * number / max(len(branches) - 1, 1)
-        branch.drop_path = DropPath(rate) if rate else None
+        setattr(branch, "drop_path", DropPath(rate) if rate else None)  # noqa: B010 - any module with the slot
     for module in network.modules():
         if hasattr(module, "dropout"):
-            module.dropout = nn.Dropout(dropout) if dropout else None
+            setattr(module, "dropout", nn.Dropout(dropout) if dropout else None)  # noqa: B010

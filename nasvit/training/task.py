@@ -27,7 +27,9 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 class Task(Protocol):
     """What the trainer needs to know of the thing it trains."""
 
-    model: nn.Module
+    @property
+    def model(self) -> nn.Module:
+        """The weights that are trained."""
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""

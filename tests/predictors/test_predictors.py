@@ -40,7 +40,9 @@ def data() -> tuple[Codes, np.ndarray]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_predictor_ranks_candidates_it_never_saw(name: str, data: tuple[Codes, np.ndarray]) -> None:
-    mean, spread = make_predictor(name, GENOME, proxies).fit(*data).predict(GENOME.sample(300, np.random.default_rng(2)))
+    mean, spread = (
+        make_predictor(name, GENOME, proxies).fit(*data).predict(GENOME.sample(300, np.random.default_rng(2)))
+    )
     held = GENOME.sample(300, np.random.default_rng(2))
     assert kendall_tau(mean, truth(held)) > 0.5
     assert mean.shape == spread.shape == (300,)
@@ -78,7 +80,9 @@ def test_repeated_candidates_with_different_scores_are_averaged_not_refused(
 ) -> None:
     codes, scores = data
     twice = np.concatenate([codes, codes])
-    mean, _ = make_predictor(name, GENOME, proxies).fit(twice, np.concatenate([scores + 0.5, scores - 0.5])).predict(codes)
+    mean, _ = (
+        make_predictor(name, GENOME, proxies).fit(twice, np.concatenate([scores + 0.5, scores - 0.5])).predict(codes)
+    )
     assert kendall_tau(mean, scores) > 0.6
 
 

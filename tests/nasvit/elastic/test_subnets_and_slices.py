@@ -22,9 +22,12 @@ LARGE = ("alphanet", "attentive_nas", "nasvit", "nasvit_release")
 
 @cache
 def small_images(name: str) -> Space:
-    """A space of the catalog; the large ones for small images, which changes no weight but the position tables."""
+    """A space of the catalog; of the large ones, small images and the first two depths of every stage."""
     space = search_spaces.load(name)
-    return replace(space, resolution=(64, 96)) if name in LARGE else space
+    if name not in LARGE:
+        return space
+    stages = tuple(replace(stage, depth=stage.depth[:2]) for stage in space.stages)
+    return replace(space, resolution=(32, 64), stages=stages)
 
 
 @cache

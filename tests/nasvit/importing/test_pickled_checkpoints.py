@@ -183,4 +183,4 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes_the_reader(tmp_path
             for tensor in read_weights(path, {"w"}).tensors.values():
                 tensor.load()
         except CheckpointError as error:
-            assert path.name in str(error) or "stored numbers" in str(error)
+            assert path.name in str(error) or "stored numbers" in str(error)  # noqa: PT017 - most damage is harmless
