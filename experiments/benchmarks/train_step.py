@@ -4,8 +4,8 @@
 
 The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in
 float32, mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter
-tensors. Both steps train the same subnets on the same images, alternating; the medians of their times are compared. Peak
-memory is measured in a process of its own for each.
+tensors. Both steps train the same subnets on the same images, alternating, and the medians of their times are compared.
+Peak memory is measured in a process of its own for each.
 """
 
 from __future__ import annotations
