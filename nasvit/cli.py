@@ -88,7 +88,7 @@ def import_(
     """Turn a released checkpoint into ours, without executing anything in it.
 
     Args:
-        source: the family the checkpoint belongs to, such as nasvit_release or alphanet.
+        source: the family the checkpoint belongs to, such as nasvit or alphanet.
         checkpoint: the released file.
         out: the file to write.
     """

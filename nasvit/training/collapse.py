@@ -56,7 +56,11 @@ class CollapseDetector:
         """Whether the last losses show no sign of trouble, so that a checkpoint of now is worth going back to."""
         if not self._has_learned or not self._losses:
             return True
-        return median(self._losses) < self._learned_share * self._chance_loss
+        # The last loss too: the median notices a collapse only after half a window of steps.
+        return (
+            median(self._losses) < self._learned_share * self._chance_loss
+            and self._losses[-1] < self._collapsed_share * self._chance_loss
+        )
 
     def update(self, step: int, loss: float) -> Collapse | None:
         """Take in the loss of a step.

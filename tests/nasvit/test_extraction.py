@@ -34,9 +34,9 @@ def drawn(name: str, seed: int) -> tuple[Space, Supernet, Architecture]:
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("name", ["micro8", "micro32", "micro128"])
+@pytest.mark.parametrize("name", ["micro8", "micro32"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_an_extracted_network_computes_the_same_in_float32_bit_for_bit(
     name: str, layout: torch.memory_format, seed: int
@@ -48,7 +48,7 @@ def test_an_extracted_network_computes_the_same_in_float32_bit_for_bit(
     assert torch.equal(live(x), supernet.extract(architecture, [x, -x])(x))
 
 
-@settings(max_examples=4)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_an_extracted_network_learns_the_same_gradients(seed: int) -> None:
     space, supernet, architecture = drawn("micro8", seed)

@@ -1,0 +1,231 @@
+"""A whole experiment, end to end: run, killed, run again, changed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nasvit import pipeline
+from nasvit.cost import count
+from nasvit.experiment import Workbench
+from nasvit.export import load_network
+from nasvit.pipeline import open_workbench, run
+from nasvit.search.evaluate import InheritedWeights, Journal
+from nasvit.stages import extract as extract_stage
+from nasvit.stages.search import load_choices, search
+from nasvit.stages.subjects import subjects
+from nasvit.stages.train import load_supernet, train
+from tests.nasvit.stages.tiny import write_experiment
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, list[dict[str, Any]]]:
+    """A finished experiment; tests copy its folder before they change anything."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    bench = open_workbench(write_experiment(folder), folder / "out")
+    return bench, run(bench)
+
+
+@pytest.fixture
+def copied(done: tuple[Workbench, Any], tmp_path: Path) -> Path:
+    shutil.copytree(done[0].folder, tmp_path / "out")
+    return tmp_path
+
+
+def test_every_budget_gets_a_subnet_that_keeps_it(done: tuple[Workbench, list[dict[str, Any]]]) -> None:
+    _, rows = done
+    assert [row["name"] for row in rows] == ["macs-300K", "300K-macs-600K_params-60K", "random-0"]
+    assert rows[0]["macs"] <= 300_000
+    assert 300_000 <= rows[1]["macs"] <= 600_000
+    assert rows[1]["params"] <= 60_000
+    for row in rows:
+        assert set(row["accuracy"]) == {"supernet", "extracted", "finetuned", "scratch"}
+        assert row["accuracy"]["supernet"] == row["accuracy"]["extracted"]
+
+
+def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]]]) -> None:
+    bench, rows = done
+    results = json.loads((bench.folder / "results.json").read_text())
+    assert results["rows"] == rows
+    assert results["seed"] == 0
+    assert results["config"]["space"] == "micro8"
+    assert results["versions"]["torch"] == torch.__version__
+    assert results["data"] == "digits"
+
+
+def test_saved_networks_and_programs_compute_the_same(done: tuple[Workbench, list[dict[str, Any]]]) -> None:
+    bench, _ = done
+    pixels = torch.rand(3, 1, 8, 8)
+    normal = bench.normalization
+    for subject in subjects(bench):
+        for how in ("extracted", "finetuned", "scratch"):
+            network = load_network(subject.folder / how)
+            program = torch.export.load(subject.folder / how / "program.pt2").module()
+            scores = network((pixels - torch.tensor(normal.mean)) / torch.tensor(normal.std))
+            torch.testing.assert_close(program(pixels), scores, rtol=1e-4, atol=1e-5)
+            assert count(network, 1, 8, 8).macs > 0
+
+
+def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
+    done: tuple[Workbench, list[dict[str, Any]]], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("done already")
+
+    for name in ("train", "search"):
+        monkeypatch.setattr(pipeline, name, refused)
+    monkeypatch.setattr("nasvit.stages.finetune.train_network", refused)
+    assert run(open_workbench(write_experiment(copied), copied / "out")) == done[1]
+
+
+def test_a_killed_search_goes_on_to_the_same_choices(
+    done: tuple[Workbench, Any], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied / "out" / "search"
+    wanted = (folder / "choices.json").read_text()
+    lines = (folder / "evaluations.jsonl").read_text().splitlines(keepends=True)
+    shutil.rmtree(folder)
+    calls = 0
+    measure = InheritedWeights.__call__
+
+    def killed(self: InheritedWeights, architecture: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+        return measure(self, architecture)
+
+    monkeypatch.setattr(InheritedWeights, "__call__", killed)
+    bench = open_workbench(write_experiment(copied), copied / "out")
+    with pytest.raises(KeyboardInterrupt):
+        search(bench)
+    with (folder / "evaluations.jsonl").open("a") as file:
+        file.write('{"key": "cut o')  # what a kill in the middle of a line leaves
+    search(bench)
+    assert (folder / "choices.json").read_text() == wanted
+    assert (folder / "evaluations.jsonl").read_text().splitlines(keepends=True) == lines
+
+
+def test_the_journal_measures_no_architecture_twice(done: tuple[Workbench, Any], tmp_path: Path) -> None:
+    space, measured = done[0].space, []
+
+    def measure(architecture: Any) -> dict[str, Any]:
+        measured.append(architecture)
+        return {"accuracy": 0.1 + 0.2}
+
+    population = space.genome.sample(5, np.random.default_rng(0))
+    first = Journal(tmp_path / "journal.jsonl", space, measure).accuracies(population)
+    again = Journal(tmp_path / "journal.jsonl", space, measure).accuracies(population[::-1].copy())
+    assert first.tolist() == again.tolist() == [0.1 + 0.2] * 5
+    assert len(measured) == 5
+
+
+def test_a_killed_training_of_the_supernet_goes_on_to_the_same_weights(done: tuple[Workbench, Any], tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    train(open_workbench(path, tmp_path / "out"), until=5)
+    assert not (tmp_path / "out" / "supernet.pt").exists()
+    train(open_workbench(path, tmp_path / "out"))
+    wanted = load_supernet(done[0]).state_dict()
+    resumed = load_supernet(open_workbench(path, tmp_path / "out")).state_dict()
+    assert all(torch.equal(tensor, wanted[name]) for name, tensor in resumed.items())
+
+
+def test_a_network_that_was_half_saved_is_trained_and_saved_again(
+    done: tuple[Workbench, list[dict[str, Any]]], copied: Path
+) -> None:
+    subject = copied / "out" / "subnets" / "macs-300K"
+    (subject / "finetuned" / "card.json").unlink()
+    (subject / "finetuned" / "network.safetensors").unlink()
+    assert run(open_workbench(write_experiment(copied), copied / "out")) == done[1]
+
+
+def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
+    done: tuple[Workbench, list[dict[str, Any]]], copied: Path
+) -> None:
+    old = (copied / "out" / "subnets" / "macs-300K" / "finetuned" / "card.json").read_text()
+    path = write_experiment(
+        copied,
+        budgets="  budgets: [macs<=300K]",
+        finetune="finetune: {optimizer: adamw, learning_rate: 2e-3, epochs: 1, batch_size: 64}",
+        compare="compare: {}",
+    )
+    rows = run(open_workbench(path, copied / "out"))
+    assert [row["name"] for row in rows] == ["macs-300K"]
+    new = json.loads((copied / "out" / "subnets" / "macs-300K" / "finetuned" / "card.json").read_text())
+    assert json.loads(new["recipe"])["learning_rate"] == 2e-3
+    assert json.loads(json.loads(old)["recipe"])["learning_rate"] == 1e-3
+    assert new["architecture"] == rows[0]["architecture"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"random_subnets": "  random_subnets: 2"}, "another train"),
+        ({"space": "space: micro8\nseed: 1"}, "another seed"),
+        ({"images": "  images: 50"}, r"another search\.images"),
+    ],
+)
+def test_a_folder_that_another_experiment_began_is_refused(copied: Path, change: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=rf"holds results of an experiment with {words}; give another output folder"):
+        open_workbench(write_experiment(copied, **change), copied / "out")
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("macs<=10K", r"no candidate meets macs<=10K; the closest feasible value is macs \d"),
+        ("macs<=300K and params<=1K", r"no candidate meets macs<=300K and params<=1K; the closest .* params \d"),
+        ("5M<=macs<=6M", r"no candidate meets 5M<=macs<=6M; the closest feasible value is macs \d"),
+        ("latency<=2ms", r"needs latency, but only macs, params, memory is known"),
+    ],
+)
+def test_a_budget_that_no_subnet_meets_is_refused_before_anything_is_trained(
+    tmp_path: Path, budget: str, words: str
+) -> None:
+    bench = open_workbench(write_experiment(tmp_path, budgets=f"  budgets: ['{budget}']"), tmp_path / "out")
+    with pytest.raises(ValueError, match=words):
+        run(bench)
+    assert not (tmp_path / "out" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"evaluations": "  evaluation: 14"}, r"tiny\.yaml:11: search\.evaluation.*legal.*evaluations"),
+        ({"budgets": "  budgets: [flops<=3M]"}, r"tiny\.yaml:10: search\.budgets\[0\].*flops"),
+        ({"space": ""}, r"tiny\.yaml.*space"),
+        ({"finalists": "  finalists: two"}, r"tiny\.yaml:12: search\.finalists"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named_with_its_line(tmp_path: Path, change: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        open_workbench(write_experiment(tmp_path, **change), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("stage", ["search", "extract", "finetune", "evaluate"])
+def test_a_stage_whose_stage_before_is_missing_says_so(tmp_path: Path, stage: str) -> None:
+    bench = open_workbench(write_experiment(tmp_path), tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="run the (train|search) stage first"):
+        pipeline.STAGES[stage](bench)
+
+
+def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrate = extract_stage.calibrate
+    monkeypatch.setattr(extract_stage, "calibrate", lambda network, batches: calibrate(network, batches, unbiased=False))
+    with pytest.raises(RuntimeError, match="subnet macs-300K changed when it was extracted"):
+        extract_stage.extract(open_workbench(write_experiment(copied), copied / "out"))
+
+
+def test_choices_come_back_from_their_file(done: tuple[Workbench, Any]) -> None:
+    choices = load_choices(done[0])
+    assert [choice.budget for choice in choices] == ["macs<=300K", "300K<=macs<=600K and params<=60K"]
+    assert all(done[0].space.encode([choice.architecture]).shape == (1, len(done[0].space.genome)) for choice in choices)

@@ -1,0 +1,123 @@
+"""Short trainings on handwritten digits, for tests and for the processes that tests start.
+
+Run as a program it trains, and writes the weights: ``short.py KIND FOLDER [dtype]``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import search_spaces
+from nasvit.data import Loader, Normalization, load_images
+from nasvit.distributed import process_group
+from nasvit.supernet import Supernet, build
+from nasvit.training.conflict import Project, Sum
+from nasvit.training.distillation import AdaptiveAlphaDivergence
+from nasvit.training.sandwich import Sandwich
+from nasvit.training.task import Autocast, NetworkTask, SupernetTask, Task, Values
+from nasvit.training.trainer import Trainer
+from search_spaces.recipe import Recipe
+from tests.nasvit.filled import filled
+
+SPACE = search_spaces.load("micro8")
+RECIPE = Recipe(
+    optimizer="adamw",
+    learning_rate=4e-3,
+    epochs=2,
+    batch_size=32,
+    clip_norm=1.0,
+    weight_decay=0.02,
+    dropout=0.2,
+    drop_path_rate=0.3,
+    ema_decay=0.9,
+)
+STEPS = 8
+BARE = Recipe(optimizer="sgd", learning_rate=0.05, epochs=1, batch_size=32, clip_norm=1.0)
+
+
+def digits(count: int = 128) -> Any:
+    return load_images("digits", "train", channels=1).subset(np.arange(count))
+
+
+class Doubled(Loader):
+    """Serves float64."""
+
+    def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
+        pixels, targets = super().batch(epoch, index)
+        return pixels.double(), targets
+
+
+def loader_of(recipe: Recipe, kind: type[Loader] = Loader) -> Loader:
+    several = torch.distributed.is_initialized()
+    images = digits()
+    return kind(
+        images,
+        batch_size=recipe.batch_size,
+        normalization=Normalization.of(images),
+        rank=torch.distributed.get_rank() if several else 0,
+        world=torch.distributed.get_world_size() if several else 1,
+    )
+
+
+def task_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Task:
+    if kind == "network":
+        return NetworkTask(build(SPACE, SPACE.largest, 10).to(dtype), recipe)
+    supernet = filled(Supernet(SPACE, 10)).to(dtype)
+    names = [name for name, _ in supernet.named_parameters()]
+    conflict = Project(names) if kind == "project" else Sum(recipe.clip_norm or None)
+    return SupernetTask(supernet, Sandwich(SPACE, random=1), AdaptiveAlphaDivergence(), conflict, recipe)
+
+
+def trainer_of(task: Task, folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
+    return Trainer(task, loader_of(recipe), recipe, folder, seed=3, classes=10, name="a test", **settings)
+
+
+class KilledAt:
+    """A task whose process is killed, without a word, in the middle of a step."""
+
+    def __init__(self, task: Task, call: int) -> None:
+        self.task, self.model, self.left = task, task.model, call
+
+    def zero_grad(self) -> None:
+        self.task.zero_grad()
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        self.task.guard(optimizer)
+
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+        self.left -= 1
+        if self.left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.task.add_gradients(images, targets, rng, autocast)
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def _killed(kind: str, folder: Path) -> None:
+    trainer_of(KilledAt(task_of(kind, RECIPE), 6), folder, checkpoint_seconds=0).run()
+
+
+def _joined(kind: str, folder: Path) -> None:
+    with process_group():
+        task = task_of(kind, BARE, torch.float64)
+        trainer = Trainer(task, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, classes=10, name="a test")
+        trainer.run()
+        torch.save(state_of(task.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
+
+
+if __name__ == "__main__":
+    program: Callable[[str, Path], None] = {"killed": _killed, "joined": _joined}[sys.argv[1]]
+    torch.set_num_threads(1)
+    for each in sys.argv[3:]:
+        program(each, Path(sys.argv[2]) / each)

@@ -1,0 +1,85 @@
+"""One step of the sandwich rule: which subnets, which gradients."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import search_spaces
+from nasvit.supernet import Supernet
+from nasvit.training.conflict import Sum
+from nasvit.training.distillation import KLDivergence
+from nasvit.training.sandwich import Sandwich, sandwich_step
+from tests.nasvit.filled import filled, images
+
+SPACE = search_spaces.load("micro8")
+X, LABELS = images(SPACE, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+SUBNETS = [SPACE.largest, SPACE.smallest, SPACE.sample(np.random.default_rng(0))]
+
+
+def test_the_sandwich_is_the_largest_then_the_smallest_then_random_ones() -> None:
+    drawn = Sandwich(SPACE, random=3)(np.random.default_rng(1))
+    assert drawn[:2] == [SPACE.largest, SPACE.smallest]
+    assert len(drawn) == 5
+    assert drawn == Sandwich(SPACE, random=3)(np.random.default_rng(1))
+    assert drawn != Sandwich(SPACE, random=3)(np.random.default_rng(2))
+    assert Sandwich(SPACE, random=0, smallest=False)(np.random.default_rng(0)) == [SPACE.largest]
+
+
+def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> None:
+    supernet = filled(Supernet(SPACE, 3).double())
+    expected = copy.deepcopy(supernet)
+    step = sandwich_step(
+        supernet, X, LABELS, subnets=SUBNETS, criterion=F.cross_entropy, distill=KLDivergence(), conflict=Sum()
+    )
+    logits = expected.at(SUBNETS[0])(X)
+    loss = F.cross_entropy(logits, LABELS)
+    loss.backward()
+    others = [KLDivergence()(expected.at(subnet)(X), logits.detach()) for subnet in SUBNETS[1:]]
+    for other in others:
+        other.backward()
+    assert torch.equal(supernet.gradients.rows, expected.gradients.rows)
+    assert step.largest.item() == loss.item()
+    assert [each.item() for each in step.others] == [other.item() for other in others]
+    assert step.conflict is None
+    assert step.finite
+
+
+def test_a_step_prepares_every_subnet_and_says_which_is_the_largest() -> None:
+    supernet, seen = filled(Supernet(SPACE, 3).double()), []
+
+    def prepare(network: nn.Module, is_largest: bool) -> None:
+        assert network.training
+        seen.append(is_largest)
+
+    sandwich_step(
+        supernet.eval(),
+        X,
+        LABELS,
+        subnets=SUBNETS,
+        criterion=F.cross_entropy,
+        distill=KLDivergence(),
+        conflict=Sum(),
+        prepare=prepare,
+    )
+    assert seen == [True, False, False]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_reported(bad: float) -> None:
+    supernet = filled(Supernet(SPACE, 3).double())
+    step = sandwich_step(
+        supernet,
+        X,
+        LABELS,
+        subnets=SUBNETS,
+        criterion=F.cross_entropy,
+        distill=lambda student, teacher: student.sum() * 0 + bad,
+        conflict=Sum(),
+    )
+    assert not step.finite

@@ -1,0 +1,195 @@
+"""The training loop: killed and resumed it is as if nothing had been; a collapse is rolled back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nasvit.training.checkpoint import Checkpoints
+from nasvit.training.metrics import read_metrics
+from nasvit.training.regularization import regularize
+from nasvit.training.task import Autocast, NetworkTask, Values
+from nasvit.training.trainer import Trainer
+from tests.nasvit.training.short import BARE, RECIPE, SPACE, STEPS, loader_of, state_of, task_of, trainer_of
+
+ROOT = Path(__file__).resolve().parents[3]
+KINDS = ["network", "project"]
+
+
+def trained(kind: str, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
+    """A whole training, stopped at these steps; every part starts from nothing but the folder."""
+    for stop in stops:
+        trainer_of(task_of(kind, RECIPE), folder).run(until=stop)
+    trainer = trainer_of(task_of(kind, RECIPE), folder, evaluate=guess, evaluate_every=1)
+    trainer.run()
+    return trainer
+
+
+def guess(model: nn.Module) -> Values:
+    """An evaluation that draws random numbers and depends on the weights."""
+    return {"guess": float(torch.rand(()) * 0) + sum(float(p.detach().sum()) for p in model.parameters())}
+
+
+def assert_same(one: Trainer, other: Trainer) -> None:
+    for mine, wanted in ((one.task.model, other.task.model), (one.trained, other.trained)):
+        state = state_of(wanted)
+        assert all(torch.equal(tensor, state[name]) for name, tensor in state_of(mine).items())
+    assert metrics(one) == metrics(other)
+
+
+def metrics(trainer: Trainer) -> list[dict[str, object]]:
+    return read_metrics(trainer.folder / "metrics.jsonl", wall_clock=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(kind: str, tmp_path: Path) -> None:
+    whole = trained(kind, tmp_path / "whole")
+    resumed = trained(kind, tmp_path / "resumed", stops=(3, 4, 7))
+    # Evaluations were asked for in the last part only, which began after the first epoch.
+    records = [record for record in metrics(whole) if record["step"] != 4 or "epoch" not in record]
+    assert metrics(resumed) == records
+    assert whole.step == STEPS
+    for name in ("task", "trained"):
+        mine, wanted = getattr(resumed, name), getattr(whole, name)
+        mine, wanted = (mine.model, wanted.model) if name == "task" else (mine, wanted)
+        assert all(torch.equal(a, b) for a, b in zip(state_of(mine).values(), state_of(wanted).values(), strict=True))
+
+
+def test_a_run_that_was_killed_in_a_step_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    program = [sys.executable, "-m", "tests.nasvit.training.short", "killed", str(tmp_path)]
+    for kind in KINDS:
+        done = subprocess.run([*program, kind], check=False, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == -9, done.stderr
+        # The last record was written after the last checkpoint that is still there, as it is in most kills.
+        checkpoints = Checkpoints(tmp_path / kind / "checkpoints")
+        last = checkpoints.load_last()
+        assert last is not None
+        assert last.step == 6
+        last.path.unlink()
+        resumed, whole = trainer_of(task_of(kind, RECIPE), tmp_path / kind), trainer_of(task_of(kind, RECIPE), tmp_path / "w" / kind)
+        for trainer in (resumed, whole):
+            trainer.run()
+        assert_same(resumed, whole)
+
+
+def test_a_finished_run_that_is_run_again_changes_nothing(tmp_path: Path) -> None:
+    first = trained("network", tmp_path)
+    before, records = state_of(first.trained), metrics(first)
+    again = trained("network", tmp_path)
+    assert metrics(again) == records
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state_of(again.trained).items())
+
+
+class Collapsing:
+    """A task whose weights turn to nonsense, and its loss to that of guessing, until it is rolled back.
+
+    Args:
+        healthy: steps before every collapse, one number for each.
+        loss: what nonsense costs.
+    """
+
+    def __init__(self, *healthy: int, loss: float = 2.4) -> None:
+        self.task = NetworkTask(task_of("network", BARE).model, BARE)
+        self.model, self.healthy, self.loss = self.task.model, list(healthy), loss
+
+    def zero_grad(self) -> None:
+        self.task.zero_grad()
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        self.task.guard(optimizer)
+
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+        self.task.add_gradients(images, targets, rng, autocast)
+        weight = self.model.head.classifier.weight
+        if self.healthy and weight.abs().max() < 100:
+            self.healthy[0] -= 1
+            if self.healthy[0] < 0:
+                self.healthy.pop(0)
+                torch.nn.init.constant_(weight, 1e3)
+        return {"loss": 0.5 if weight.abs().max() < 100 else self.loss}
+
+
+LONG = replace(BARE, epochs=15)  # 60 steps
+
+
+def collapsing(task: Collapsing, folder: Path) -> Trainer:
+    return Trainer(
+        task, loader_of(LONG), LONG, folder, seed=0, classes=10, checkpoint_seconds=0, name="a test"
+    )
+
+
+def test_a_jump_of_the_loss_to_chance_level_is_rolled_back_to_the_last_good_checkpoint(tmp_path: Path) -> None:
+    task = Collapsing(30)
+    trainer = collapsing(task, tmp_path)
+    with pytest.warns(UserWarning, match=r"back at chance level .*; back to step 30, learning rate halved"):
+        trainer.run()
+    records = read_metrics(tmp_path / "metrics.jsonl")
+    at = next(place for place, record in enumerate(records) if record.get("event") == "rollback")
+    assert records[at]["step"] == 30
+    assert records[at]["collapsed_at"] == 41  # half a window after it
+    assert records[at + 1]["step"] == 31
+    assert records[at + 1]["learning_rate"] == pytest.approx(records[30]["learning_rate"] / 2)
+    assert trainer.step == 60
+    assert float(task.model.head.classifier.weight.detach().abs().max()) < 10
+    last = trainer.checkpoints.load_last()
+    assert last is not None
+    assert last.state["rollbacks"] == 1
+
+
+def test_a_run_that_was_stopped_after_a_rollback_remembers_it(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="training collapsed"):
+        collapsing(Collapsing(30), tmp_path).run(until=45)
+    again = collapsing(Collapsing(), tmp_path)
+    again.run()
+    assert again.rollbacks == 1
+    events = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record.get("event") == "rollback"]
+    assert len(events) == 1
+
+
+def test_a_loss_that_is_no_number_is_rolled_back_at_once(tmp_path: Path) -> None:
+    trainer = collapsing(Collapsing(10, loss=float("nan")), tmp_path)
+    with pytest.warns(UserWarning, match="collapsed at step 11: the loss of the largest subnet is nan .*back to step 10"):
+        trainer.run()
+    assert trainer.step == 60
+
+
+def test_training_that_collapses_again_and_again_ends_with_advice(tmp_path: Path) -> None:
+    trainer = collapsing(Collapsing(25, 5, 5, 5), tmp_path)
+    with (
+        pytest.warns(UserWarning, match="training collapsed"),
+        pytest.raises(RuntimeError, match=r"after 3 rollbacks; lower the learning rate .* or lengthen the warm-up"),
+    ):
+        trainer.run()
+
+
+def test_a_batch_larger_than_the_images_is_refused_in_words(tmp_path: Path) -> None:
+    recipe = replace(BARE, batch_size=129)
+    with pytest.raises(ValueError, match="batch_size 129 is more than the 128 training images"):
+        trainer_of(task_of("network", recipe), tmp_path, recipe)
+
+
+def test_bfloat16_trains_a_supernet_too(tmp_path: Path) -> None:
+    trainer = trainer_of(task_of("project", BARE), tmp_path, BARE, precision="bfloat16")
+    trainer.run()
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.task.model.parameters())
+    assert {parameter.dtype for parameter in trainer.task.model.parameters()} == {torch.float32}
+
+
+def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replaces_it() -> None:
+    network = task_of("network", BARE).model
+    regularize(network, dropout=0.3, drop_path_rate=0.4)
+    rates = [module.drop_path.drop_prob for module in network.modules() if getattr(module, "drop_path", None)]
+    assert rates == sorted(rates)
+    assert rates[-1] == pytest.approx(0.4)
+    assert network.head.dropout.p == 0.3
+    regularize(network)
+    assert network.head.dropout is None
+    assert not any(getattr(module, "drop_path", None) for module in network.modules())
+    assert SPACE.largest.depth == (2, 2, 3)
