@@ -102,7 +102,7 @@ class Bench:
 
     def plain(self, subnets: list[Architecture]) -> None:
         """Run one step the straightforward way."""
-        parameters = dict(self.supernet.named_parameters())
+        parameters, buffer = dict(self.supernet.named_parameters()), self.supernet.gradients.views
         largest, *others = subnets
         logits = self._sliced(largest, parameters)(self.images)
         weights = list(parameters.values())
@@ -114,7 +114,7 @@ class Bench:
             sums = [old if new is None else new if old is None else old + new for old, new in zip(sums, found)]
         self._project(weights, of_largest, sums)
         self.optimizer.step()
-        for parameter, view in zip(weights, self.supernet.gradients.views):
+        for parameter, view in zip(weights, buffer):
             parameter.grad = view  # what the supernet expects when it is asked for the next subnet
 
     def _sliced(self, architecture: Architecture, parameters: dict[str, nn.Parameter]) -> Callable[[Tensor], Tensor]:

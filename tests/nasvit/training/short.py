@@ -109,15 +109,15 @@ def _killed(kind: str, folder: Path) -> None:
 
 
 def _joined(kind: str, folder: Path) -> None:
-    with process_group():
-        task = task_of(kind, BARE, torch.float64)
-        trainer = Trainer(task, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, classes=10, name="a test")
-        trainer.run()
-        torch.save(state_of(task.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
+    task = task_of(kind, BARE, torch.float64)
+    trainer = Trainer(task, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, classes=10, name="a test")
+    trainer.run()
+    torch.save(state_of(task.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
 
 
 if __name__ == "__main__":
     program: Callable[[str, Path], None] = {"killed": _killed, "joined": _joined}[sys.argv[1]]
     torch.set_num_threads(1)
-    for each in sys.argv[3:]:
-        program(each, Path(sys.argv[2]) / each)
+    with process_group():
+        for each in sys.argv[3:]:
+            program(each, Path(sys.argv[2]) / each)
