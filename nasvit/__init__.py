@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nasvit.calibration import calibrate, track_statistics
     from nasvit.config import Experiment
     from nasvit.cost import Cost, count
-    from nasvit.cost_table import cost_table
+    from nasvit.cost_tables import cost_table
     from nasvit.evaluation import Score, evaluate
     from nasvit.experiment import Workbench
     from nasvit.export import export_program, load_network, save_network
@@ -32,7 +32,7 @@ _PLACES = {
     "Experiment": "config",
     "Cost": "cost",
     "count": "cost",
-    "cost_table": "cost_table",
+    "cost_table": "cost_tables",
     "Score": "evaluation",
     "evaluate": "evaluation",
     "Workbench": "experiment",

@@ -15,7 +15,7 @@ from torch import nn
 
 import search_spaces
 from nasvit.cost import Cost, count
-from nasvit.cost_table import cost_table
+from nasvit.cost_tables import cost_table
 from nasvit.experiment import Workbench
 from nasvit.export import ARCHITECTURE, PROGRAM, SPACE, load_network
 from nasvit.layers import Network

@@ -44,7 +44,7 @@ class Part:
 class CostTable:
     """Costs of every subnet of a space as array look-ups: sums over parts, and a maximum for memory.
 
-    The tables are counted on the plain blocks themselves (:func:`nasvit.cost.cost_table`), so they are exact.
+    The tables are counted on the plain blocks themselves (:func:`nasvit.cost_table`), so they are exact.
 
     Args:
         parts: the parts in order.

@@ -46,11 +46,9 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def _forward_synced(self, x: Tensor) -> Tensor:
         """Normalize by the statistics of the joined batch of all processes (equal shards)."""
-        from torch.distributed.nn.functional import all_reduce
-
         exact = x if x.dtype == torch.float64 else x.float()  # mixed precision would lose the variance
         moments = torch.stack([exact.mean((0, 2, 3)), (exact * exact).mean((0, 2, 3))])
-        mean, square = all_reduce(moments) / torch.distributed.get_world_size()
+        mean, square = _SumOverProcesses.apply(moments) / torch.distributed.get_world_size()
         variance = (square - mean * mean).clamp(min=0)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         if self.running_mean is not None and self.running_var is not None:
@@ -69,6 +67,22 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of a tensor over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
 
 
 def sync_batch_norm(network: nn.Module, synced: bool = True) -> None:

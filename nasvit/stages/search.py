@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.cost_table import cost_table
+from nasvit.cost_tables import cost_table
 from nasvit.data.loader import Batch
 from nasvit.experiment import Workbench, made_for, write_json
 from nasvit.provenance import plain_config

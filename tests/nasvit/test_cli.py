@@ -10,7 +10,7 @@ import pytest
 
 import search_spaces
 from nasvit import cli, report
-from nasvit.cost_table import cost_table
+from nasvit.cost_tables import cost_table
 from nasvit.report import _blocks, find_network
 from tests.nasvit.stages.tiny import write_experiment
 

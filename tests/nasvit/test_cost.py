@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import search_spaces
 from nasvit.cost import Cost, count
-from nasvit.cost_table import cost_table
+from nasvit.cost_tables import cost_table
 from nasvit.layers import Network
 from nasvit.supernet import Supernet, build
 from search_spaces import Space

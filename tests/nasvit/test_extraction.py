@@ -93,6 +93,7 @@ def test_stored_statistics_are_extracted_as_copies() -> None:
     supernet, x = filled(Supernet(space, 3, stored_statistics=True)), images(space)
     supernet.at(space.largest).train()(x)
     network = supernet.extract(space.smallest)
+    assert all(b.untyped_storage().nbytes() == b.numel() * b.element_size() for b in network.buffers())
     live = supernet.at(space.smallest).eval()
     assert torch.equal(live(x), network.eval()(x))
     supernet.at(space.largest).train()(3 * x)

@@ -1,6 +1,7 @@
 """Short trainings on handwritten digits, for tests and for the processes that tests start.
 
-Run as a program it trains, and writes the weights: ``short.py KIND FOLDER [dtype]``.
+Run as a program, ``short.py killed|joined FOLDER KIND...``, it is killed in the middle of every training, or trains and
+writes the weights.
 """
 
 from __future__ import annotations

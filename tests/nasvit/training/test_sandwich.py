@@ -70,6 +70,20 @@ def test_a_step_prepares_every_subnet_and_says_which_is_the_largest() -> None:
     assert seen == [True, False, False]
 
 
+def test_no_gradient_flows_to_the_largest_subnet_through_the_teaching() -> None:
+    supernet = filled(Supernet(SPACE, 3).double())
+    sandwich_step(
+        supernet,
+        X,
+        LABELS,
+        subnets=SUBNETS[:2],
+        criterion=lambda logits, _: logits.sum() * 0,
+        distill=lambda student, teacher: student.sum() * 0 + teacher.square().sum() * int(teacher.requires_grad),
+        conflict=Sum(),
+    )
+    assert not supernet.gradients.rows.any()
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_reported(bad: float) -> None:
     supernet = filled(Supernet(SPACE, 3).double())
