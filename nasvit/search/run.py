@@ -113,8 +113,8 @@ def search(
             rare. One of ``feasible`` and ``violation`` is enough.
         canonical: codes -> codes with one form per network, so that none is paid for twice.
         proxies: free features (log MACs, log parameters, ...) for the predictor.
-        predictor: default :class:`predictors.gaussian_process.GaussianProcess`, which proposes as well as the ensemble
-            in a fraction of its time.
+        predictor: default :class:`predictors.gaussian_process.GaussianProcess`; an ensemble costs several
+            times its time, and which of the two proposes better was not measured.
         anchors: candidates known to be feasible.
         known: codes and scores evaluated before: a resumed or continued search.
         settings: batch sizes and how candidates are proposed.
