@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -92,13 +92,6 @@ class SharedNetwork(Elastic):
         """Drop the cached views and the gradient buffer; both are made again when they are needed."""
         super().forget()
         self._gradients = None
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load tensors as ``nn.Module.load_state_dict`` does; live subnets made before ``assign=True`` are cut off."""
-        result = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        if assign:
-            self.forget()
-        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_gradients": None}

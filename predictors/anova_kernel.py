@@ -61,8 +61,6 @@ class AnovaKernel:
         proxies: number of proxy columns.
     """
 
-    PARTS = ("additive", "pairwise", "product", "proxy", "linear")
-
     def __init__(self, cards: NDArray[np.int64], ordinal: NDArray[np.bool_], proxies: int) -> None:
         self.cards = np.asarray(cards, dtype=np.int64)
         self.ordinal = np.asarray(ordinal, dtype=bool)

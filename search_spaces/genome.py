@@ -175,10 +175,7 @@ class Genome:
 
     def one_hot(self, population: Population) -> NDArray[np.float32]:
         """One column for every value of every gene, 1 where it is chosen; shape (candidates, sum of cards)."""
-        encoded = np.zeros((len(population), int(self.cards.sum())), dtype=np.float32)
-        offsets = np.cumsum(self.cards) - self.cards
-        np.put_along_axis(encoded, population + offsets, np.float32(1), axis=1)
-        return encoded
+        return one_hot(self.cards, population)
 
     def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
         """A copy in which every gene has changed, with probability ``rate``, to a different value.
@@ -245,3 +242,21 @@ class Genome:
         for column, parent, counts in self._conditions:
             population[:, column] *= counts[population[:, parent]]
         return population
+
+
+def one_hot(
+    cards: NDArray[np.int64], population: Population, dtype: type[np.floating[Any]] = np.float32
+) -> NDArray[Any]:
+    """One column for every value of every gene, 1 where it is chosen.
+
+    Args:
+        cards: number of values of each gene, shape (genes,).
+        population: shape (candidates, genes).
+        dtype: of the result.
+
+    Returns:
+        Shape (candidates, sum of cards).
+    """
+    encoded = np.zeros((len(population), int(cards.sum())), dtype=dtype)
+    np.put_along_axis(encoded, population + (np.cumsum(cards) - cards), 1, axis=1)
+    return encoded

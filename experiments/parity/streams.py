@@ -56,12 +56,6 @@ def compact_input(tag: str, shape: Shape) -> Tensor:
     return tensor((4 * uniform(name, math.prod(shape)) - 2).reshape(tuple(shape))).double()
 
 
-def compact_labels(tag: str, count: int, classes: int) -> Tensor:
-    """Labels of the compact models' cases, int64."""
-    drawn = np.floor(uniform(f"label:{tag}:{count}:{classes}", count) * classes)
-    return torch.from_numpy(drawn.astype(np.int64))
-
-
 def nasvit_tensor(name: str, shape: Shape) -> Tensor:
     """A tensor of the released NASViT supernet, from its state-dict name and shape."""
     last = name.rpartition(".")[2]

@@ -11,8 +11,6 @@ from torch import nn
 from nasvit.elastic.base import Elastic, check_size, shared
 from nasvit.layers.batch_norm import BatchNorm2d
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
 
 class Statistics(nn.Module):
     """Stored statistics of one batch norm of one subnet.

@@ -14,11 +14,11 @@ from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.depthwise import DepthwiseConv2d
 from nasvit.layers.ghost import DecoupledAttention, GhostBlock, GhostModule
+from nasvit.layers.head import Head
 from nasvit.layers.network import Network
-from nasvit.layers.pooled_head import PooledHead
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.layers.squeeze_excite import SqueezeExcite
-from nasvit.networks.plan import make_divisible
+from search_spaces import make_divisible
 
 DIVISOR = 4
 HEAD_CHANNELS = 1280
@@ -123,10 +123,10 @@ def ghostnet_v3(
     return network
 
 
-def _head(channels: int, wide: int, classes: int) -> PooledHead:
+def _head(channels: int, wide: int, classes: int) -> Head:
     expand = _unit(nn.Conv2d(channels, wide, 1, bias=False), "relu")
     mix = ConvNorm(nn.Conv2d(wide, HEAD_CHANNELS, 1), None, activation("relu"))
-    return PooledHead(expand, mix, nn.Linear(HEAD_CHANNELS, classes))
+    return Head(expand, mix, nn.Linear(HEAD_CHANNELS, classes))
 
 
 def _block(

@@ -12,7 +12,6 @@ from nasvit.layers.mbconv import MBConv
 from nasvit.layers.mlp import Mlp
 from nasvit.layers.network import Network, Resize
 from nasvit.layers.normalize import Normalize
-from nasvit.layers.pooled_head import PooledHead
 from nasvit.layers.position_bias import RelativePositionBias
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.layers.residual import ResidualBlock
@@ -38,7 +37,6 @@ __all__ = [
     "Network",
     "Normalize",
     "PoolShortcut",
-    "PooledHead",
     "RelativePositionBias",
     "Reparameterized",
     "ResidualBlock",

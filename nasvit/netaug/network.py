@@ -13,9 +13,10 @@ from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
 from nasvit.networks.family import Block, Family
 from nasvit.networks.network import PlannedNetwork
-from nasvit.networks.plan import ChannelPlan, make_divisible
+from nasvit.networks.plan import ChannelPlan
 from nasvit.networks.unit import Switch, shared_norm
 from nasvit.shared_network import independent
+from search_spaces import make_divisible
 
 RATIO_MARGIN = 1e-10  # keeps a ratio that is rounded down in floating point from losing a channel
 

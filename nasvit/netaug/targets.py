@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from nasvit.networks.family import Block, Family, Head, Stem
-from nasvit.networks.plan import make_divisible
+from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"
 MOBILENET_V2 = "Sandler et al. (2018), https://arxiv.org/abs/1801.04381"

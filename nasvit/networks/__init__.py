@@ -3,7 +3,7 @@
 from nasvit.networks.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
 from nasvit.networks.family import Block, Family, Head, Stem
 from nasvit.networks.network import PlannedNetwork
-from nasvit.networks.plan import ChannelPlan, make_divisible
+from nasvit.networks.plan import ChannelPlan
 from nasvit.networks.unit import Switch, shared_norm, switchable_norm, universal_norm
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "PlannedNetwork",
     "Stem",
     "Switch",
-    "make_divisible",
     "mnasnet",
     "mobilenet_v1",
     "mobilenet_v2",

@@ -11,8 +11,8 @@ from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.residual import ResidualBlock
 from nasvit.networks.family import Block
-from nasvit.networks.plan import make_divisible
 from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
+from search_spaces import make_divisible
 
 SMALLEST_SQUEEZE = 16
 

@@ -7,7 +7,7 @@ from torch import nn
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.elastic.linear import ElasticLinear
-from nasvit.layers.pooled_head import PooledHead
+from nasvit.layers.head import Head as PlainHead
 from nasvit.networks.family import Head, Stem
 from nasvit.networks.shuffle import ElasticGroupedLayers
 from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, full
@@ -77,7 +77,7 @@ class ElasticPooledHead(Elastic):
         self.classifier = ElasticLinear(max(in_widths), classes)
 
     @shared
-    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> PooledHead:
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> PlainHead:
         """Return the plain head of one subnet.
 
         Raises:
@@ -91,4 +91,4 @@ class ElasticPooledHead(Elastic):
         if self.mix is not None:
             mix = self.mix.at(last, rest[0], switch)
             last = rest.pop(0)
-        return PooledHead(expand, mix, self.classifier.at(last, self.classes))
+        return PlainHead(expand, mix, self.classifier.at(last, self.classes))

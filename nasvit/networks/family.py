@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from nasvit.networks.plan import ChannelPlan, make_divisible
+from nasvit.networks.plan import ChannelPlan
+from search_spaces import make_divisible
 
 BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle"]
 T = TypeVar("T")

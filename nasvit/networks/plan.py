@@ -48,12 +48,3 @@ class ChannelPlan:
             return cls(tuple(json.loads(text)["channels"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise ValueError(f'channel plan: {text[:60]!r} is not of the form {{"channels":[...]}}') from error
-
-
-def make_divisible(value: float, divisor: int) -> int:
-    """Round to the nearest multiple of ``divisor``, but never down by more than a tenth.
-
-    Source: Howard et al., MobileNets (2017), released code.
-    """
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded

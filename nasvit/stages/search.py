@@ -18,6 +18,7 @@ from nasvit.search.run import search as run_search
 from nasvit.stages.train import load_supernet
 from predictors.cost import CostTable
 from predictors.limits import Limit, require_feasible, violation
+from predictors.pool import Constraint
 from search_spaces import Architecture, Space
 
 
@@ -63,8 +64,6 @@ def check_budgets(bench: Workbench) -> None:
 
 
 def _require_reachable(space: Space, table: CostTable, limits: tuple[Limit, ...], costs: dict[str, Any]) -> None:
-    from predictors.pool import Constraint
-
     constraint = Constraint(space.genome, violation=lambda codes: violation(table.costs(codes), limits))
     try:
         constraint.sample(1, np.random.default_rng(0))

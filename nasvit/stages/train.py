@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +13,7 @@ from nasvit.evaluation import evaluate
 from nasvit.experiment import Workbench
 from nasvit.supernet import Supernet
 from nasvit.teachers import load_teacher
+from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.distillation import AdaptiveAlphaDivergence, KLDivergence
 from nasvit.training.sandwich import Sandwich
@@ -40,7 +39,7 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     supernet = trainer.trained
     assert isinstance(supernet, Supernet)
     if trainer.step == trainer.steps:
-        once(lambda: _save(supernet, bench.folder / "supernet.pt"))
+        once(lambda: write_whole(bench.folder / "supernet.pt", supernet.state_dict()))
     return supernet
 
 
@@ -104,9 +103,3 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
         network = calibrate(model.at(architecture), calibration)
         accuracies[f"accuracy_{name}"] = round(evaluate(network, validation.evaluation_batches()).accuracy, 4)
     return accuracies
-
-
-def _save(supernet: Supernet, path: Path) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(supernet.state_dict(), temporary)
-    temporary.replace(path)

@@ -70,7 +70,7 @@ class Checkpoints:
         """
         _check_plain(state, "state")
         path = self._folder / f"step-{step:09d}.pt"
-        _write(path, {"step": step, "state": state})
+        write_whole(path, {"step": step, "state": state})
         if good:
             _put_in_place(path, self._folder / _GOOD)
         for old in self._files()[: -self._keep]:
@@ -161,7 +161,8 @@ def _as_list(value: Any) -> Any:
     raise TypeError(f"cannot write a random state with {type(value).__name__} in it")
 
 
-def _write(path: Path, content: State) -> None:
+def write_whole(path: Path, content: State) -> None:
+    """Write tensors and plain values to a file, whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         torch.save(content, file)

@@ -9,19 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-
-class DistillationLoss(Protocol):
-    """What a training step asks of a distillation loss."""
-
-    def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """Mean loss over the batch, of logits (B, classes) each."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from nasvit.data.loader import Batch, Loader
+from nasvit.distributed import is_first_process
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
 from nasvit.training.collapse import CollapseDetector
 from nasvit.training.ema import MovingAverage
@@ -147,15 +148,15 @@ class Trainer:
 
     def _evaluate(self, epoch: int, metrics: Metrics) -> None:
         due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
-        if self.evaluate is not None and due and _is_first_process():
+        if self.evaluate is not None and due and is_first_process():
             metrics.append(self.step, {"epoch": epoch, **self.evaluate(self.trained)})
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
-        name = "metrics.jsonl" if _is_first_process() else f"metrics-{torch.distributed.get_rank()}.jsonl"
+        name = "metrics.jsonl" if is_first_process() else f"metrics-{torch.distributed.get_rank()}.jsonl"
         return Metrics(self.folder / name, resume_step=None if last is None else last.step)
 
     def _save(self) -> None:
-        if not _is_first_process():
+        if not is_first_process():
             return
         state = {
             "model": self.task.model.state_dict(),
@@ -189,7 +190,7 @@ class Trainer:
         self._restore(good)
         self.rollbacks = rollbacks
         self.collapse.reset()
-        if _is_first_process():
+        if is_first_process():
             self.checkpoints.forget_after(good.step)
         warnings.warn(
             f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
@@ -206,7 +207,3 @@ def _joined(loss: float) -> float:
     joined = torch.tensor(loss, dtype=torch.float64)
     torch.distributed.all_reduce(joined)
     return float(joined) / torch.distributed.get_world_size()
-
-
-def _is_first_process() -> bool:
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0

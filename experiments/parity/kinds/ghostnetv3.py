@@ -55,7 +55,6 @@ class GhostCase:
         self.content, self.classes = content, content["n_classes"]
         width = width_of(content["source"])
         self.family = released.family("ghostnetv3", content["source"], width)
-        self.fused_family = released.family("ghostnetv3", content["source"], width, fused=True)
         self.layout = compact.read_layout(content["layout"])
         self.fused_layout = compact.read_layout(content["layout_deploy"])
         self.tensors = compact.weights(content, self.layout)

@@ -89,6 +89,8 @@ class _Pooled(nn.Module):
 
     def __init__(self, head: Head) -> None:
         super().__init__()
+        assert head.expand is not None, "this family's head widens before pooling"
+        assert head.mix is not None, "this family's head mixes after pooling"
         self.expand, self.mix = head.expand, head.mix
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasvit.importing.slimmable import released_plan
-from nasvit.networks import ChannelPlan, make_divisible, mobilenet_v2, resnet
+from nasvit.networks import ChannelPlan, mobilenet_v2, resnet
+from search_spaces import make_divisible
 
 
 @given(st.lists(st.integers(1, 4096), max_size=60))
