@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional
 
+from nasvit.training.collapse import TrainingCollapsedError
+
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
 
 
@@ -45,7 +47,7 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
 
         bench = pipeline.open_workbench(where.experiment, where.output)
         if name == "train":
-            check_budgets(bench)
+            print("\n".join(check_budgets(bench)))
         with _distributed():
             result = pipeline.STAGES[name](bench)
         if name == "evaluate" and result:
@@ -55,6 +57,20 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
 
     stage.__doc__ = description
     return stage
+
+
+def search_worker(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+    """Help with the search of an experiment, beside `nasvit search` and other workers, until it is complete.
+
+    Workers share a database: the study in the folder of the results, or search.storage of the experiment. On another
+    machine, give a copy of that folder (with supernet.pt) and a storage that both reach. A worker may be killed at any
+    moment; what it was evaluating is evaluated again.
+    """
+    from nasvit import pipeline
+    from nasvit.stages.search import work
+
+    work(pipeline.open_workbench(where.experiment, where.output))
+    print("search: all evaluations are complete")
 
 
 def spaces() -> None:
@@ -101,6 +117,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "train": _stage("train", "Train the supernet."),
     "search": _stage("search", "Search the trained supernet under every budget."),
+    "search-worker": search_worker,
     "extract": _stage("extract", "Extract the chosen subnets as plain networks."),
     "finetune": _stage("finetune", "Train the extracted subnets on."),
     "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
@@ -115,15 +132,22 @@ def main() -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(
             COMMANDS,
+            args=_joined(sys.argv[1:]),
             prog="nasvit",
             description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune.",
         )
-    except (ValueError, FileNotFoundError, ImportError) as error:
+    except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
         print(f"nasvit: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         print("\nnasvit: stopped; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _joined(words: list[str]) -> list[str]:
+    """Read a command of two words, such as ``search worker``, as the one that its name is."""
+    command = "-".join(words[:2])
+    return [command, *words[2:]] if command in COMMANDS else words
 
 
 def _distributed() -> Any:

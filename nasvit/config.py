@@ -84,23 +84,67 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class FrontConfig:
+    """A Pareto front: one budget at each of several values of a cost, evenly spaced in its logarithm.
+
+    Args:
+        cost: ``macs``, ``params``, ``memory`` or ``latency``.
+        points: budgets between the smallest and the largest subnet.
+    """
+
+    cost: Literal["macs", "params", "memory", "latency"] = "macs"
+    points: int = 5
+
+    def __post_init__(self) -> None:
+        if self.points < 1:
+            raise FieldError(["points"], f"{self.points} is illegal; legal: whole numbers from 1")
+
+
+@dataclass(frozen=True)
 class SearchConfig:
-    """How subnets are searched.
+    """How architectures, recipes, or both together are searched.
 
     Args:
         budgets: one search result for each; a budget is one or more limits joined by ``and``, such as
             ``macs<=6M and params<=300K``.
-        evaluations: subnets measured for real, over all budgets.
-        finalists: of each budget, how many of the most promising are measured again, on all validation images.
+        front: more budgets, along a Pareto front.
+        recipes: recipe space to search, a name of the catalog or the path of a YAML file; None: the recipe is that of
+            ``finetune``.
+        architecture: ``smallest``, ``largest`` or the path of an architecture's JSON file: only the recipe is
+            searched; None: the architecture is searched.
+        evaluate: what a candidate is judged by: ``inherited``, the accuracy with the supernet's weights (says nothing
+            of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
+            random weights by its recipe, without any supernet.
+        evaluations: candidates evaluated, over all budgets.
+        finalists: of each budget, how many of the most promising, evaluated or only predicted, are measured again: on
+            all validation images, and trained to the end on all training images where candidates are trained.
         images: validation images that an evaluation looks at; 0 means all.
+        train_images: training images that an evaluation trains on; 0 means all.
+        early_stop: stop the trainings of all but the first candidates where the accuracies of these had at least this
+            rank correlation (Kendall's tau) with their final ones; 0: never.
+        predictor: what proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
+        latency: a file that ``nasvit latency build`` wrote; budgets may then limit ``latency``.
+        storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
+            folder of the results.
+        seed: of the proposals; None: the experiment's.
         calibration_batches: batches of training images that batch-norm statistics are taken from.
         calibration_batch_size: images in each.
     """
 
-    budgets: tuple[str, ...]
+    budgets: tuple[str, ...] = ()
+    front: FrontConfig | None = None
+    recipes: str | None = None
+    architecture: str | None = None
+    evaluate: Literal["inherited", "finetune", "scratch"] = "inherited"
     evaluations: int = 100
     finalists: int = 5
     images: int = 0
+    train_images: int = 0
+    early_stop: float = 0.0
+    predictor: str = "gaussian_process"
+    latency: str | None = None
+    storage: str | None = None
+    seed: int | None = None
     calibration_batches: int = 4
     calibration_batch_size: int = 256
 
@@ -110,11 +154,29 @@ class SearchConfig:
                 self.limits(budget)
             except ValueError as error:
                 raise FieldError(["budgets", number], str(error)) from error
+        if self.recipes is not None and self.evaluate == "inherited":
+            raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
+        if self.architecture is not None and self.recipes is None:
+            raise FieldError(["architecture"], "leaves nothing to search without recipes; give recipes too")
+        if self.architecture is not None and (self.budgets or self.front):
+            raise FieldError(["architecture"], "is fixed, so there is nothing to limit; leave budgets and front out")
+        if self.architecture is None and not self.budgets and self.front is None:
+            raise FieldError(["budgets"], "are missing; give at least one such as macs<=5M, or a front")
+        if not 0 <= self.early_stop <= 1:
+            raise FieldError(["early_stop"], f"{self.early_stop} is no rank correlation; legal: 0 to 1")
+        for name in ("evaluations", "finalists"):
+            if getattr(self, name) < 1:
+                raise FieldError([name], f"{getattr(self, name)} is illegal; legal: whole numbers from 1")
+
+    @property
+    def uses_supernet(self) -> bool:
+        """Whether candidates get weights of a supernet, so that one must be trained."""
+        return self.evaluate != "scratch"
 
     @staticmethod
     def limits(budget: str) -> tuple[Limit, ...]:
-        """Return the limits of a budget."""
-        return parse_limits(budget.split(" and "))
+        """Return the limits of a budget; the empty budget has none."""
+        return parse_limits(budget.split(" and ")) if budget else ()
 
 
 @dataclass(frozen=True)

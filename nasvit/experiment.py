@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from nasvit.config import Experiment
+from nasvit.cost_tables import cost_table
 from nasvit.data import (
     NO_AUGMENTATION,
     Augmentation,
@@ -21,8 +22,13 @@ from nasvit.data import (
     hold_out,
     load_images,
 )
-from search_spaces import Space, load
+from nasvit.search.candidates import Candidate, Candidates, Costs
+from predictors.arrays import Codes
+from predictors.cost import CostTable
+from predictors.limits import Limit
+from search_spaces import Architecture, Space, load
 from search_spaces.recipe import Recipe
+from search_spaces.recipe_space import load_recipes
 
 
 class Workbench:
@@ -74,11 +80,34 @@ class Workbench:
         """Mean and deviation of the training images."""
         return Normalization.of(self.data.train)
 
-    def training_loader(self, recipe: Recipe) -> Loader:
-        """Return what serves training batches, augmented as ``recipe`` says."""
+    @cached_property
+    def candidates(self) -> Candidates:
+        """What the search decides: architectures, recipes, or both.
+
+        Raises:
+            ValueError: if nothing is left to decide, or a name or file in the search section is wrong.
+        """
+        config = self.experiment.search
+        recipes = None if config.recipes is None else load_recipes(config.recipes)
+        return Candidates(self.space, self._architecture_costs, recipes, self._fixed_architecture)
+
+    @cached_property
+    def budgets(self) -> tuple[str, ...]:
+        """The budgets to search under, those along the front among them; one empty one without any limit."""
+        config = self.experiment.search
+        return (*config.budgets, *self._front()) or ("",)
+
+    def costs(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what one candidate costs, metric by metric."""
+        found = self._architecture_costs(self.space.encode([candidate.architecture]))
+        return {metric: values[0].item() for metric, values in found.items()}
+
+    def training_loader(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
+        """Return what serves training batches, augmented as ``recipe`` says; of all training images if left out."""
         config = self.experiment.data
         augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
-        return self._loader(self.data.train, recipe.batch_size, augmentation, seed=self.experiment.seed)
+        train = self.data.train if images is None else images
+        return self._loader(train, recipe.batch_size, augmentation, seed=self.experiment.seed)
 
     def calibration(self) -> tuple[torch.Tensor, ...]:
         """Return the training images that batch-norm statistics are taken from."""
@@ -90,6 +119,37 @@ class Workbench:
     def evaluation_loader(self, images: ImageSet, batch_size: int = 500) -> Loader:
         """Return what serves ``images`` once, as they are."""
         return self._loader(images, min(batch_size, len(images)))
+
+    @cached_property
+    def _cost_table(self) -> CostTable:
+        return cost_table(self.space, len(self.classes))
+
+    def _architecture_costs(self, codes: Codes) -> Costs:
+        return dict(self._cost_table.costs(codes))
+
+    @cached_property
+    def _fixed_architecture(self) -> Architecture | None:
+        name = self.experiment.search.architecture
+        ends = {None: None, "smallest": self.space.smallest, "largest": self.space.largest}
+        if name in ends:
+            return ends[name]
+        if not Path(str(name)).exists():
+            raise ValueError(f"search.architecture: there is no file {name!r}; legal: smallest, largest, a JSON file")
+        return self.space.architecture(json.loads(Path(str(name)).read_text(encoding="utf-8")))
+
+    def _front(self) -> list[str]:
+        """Return budgets at evenly spaced logarithms of a cost, the last one at that of the largest subnet."""
+        front = self.experiment.search.front
+        if front is None:
+            return []
+        costs = self.candidates.costs(self.candidates.smallest_and_largest)
+        if front.cost not in costs:
+            raise ValueError(f"search.front.cost: {front.cost} is not known; known: {', '.join(costs)}")
+        least, most = costs[front.cost].tolist()
+        return [
+            str(Limit(front.cost, high=float(f"{least * (most / least) ** (number / front.points):.3g}")))
+            for number in range(1, front.points + 1)
+        ]
 
     def _loader(
         self, images: ImageSet, batch_size: int, augmentation: Augmentation = NO_AUGMENTATION, seed: int = 0

@@ -66,11 +66,14 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     Raises:
         ValueError: for a budget that no subnet meets, before anything is trained.
     """
-    check_budgets(bench)
-    if not (bench.folder / "supernet.pt").exists():
+    feasibility = check_budgets(bench)
+    once(lambda: print("\n".join(feasibility)))
+    inherits = bench.experiment.search.uses_supernet
+    if inherits and not (bench.folder / "supernet.pt").exists():
         train(bench)
     once(lambda: is_searched(bench) or search(bench))
-    STAGES["extract"](bench)
+    if inherits:
+        STAGES["extract"](bench)
     finetune(bench)
     rows: list[dict[str, Any]] = STAGES["evaluate"](bench)
     return rows
@@ -78,12 +81,10 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "compare", "threads", "note")
-_FREE_SEARCH = ("budgets", "evaluations", "finalists")  # the rest decides what the measured accuracies mean
 
 
 def _decided(config: dict[str, Any]) -> dict[str, Any]:
-    search = {f"search.{key}": value for key, value in config["search"].items() if key not in _FREE_SEARCH}
-    return {key: value for key, value in config.items() if key not in _FREE} | search
+    return {key: value for key, value in config.items() if key not in _FREE}
 
 
 def _claim(path: Path, config: dict[str, Any]) -> None:

@@ -47,18 +47,19 @@ def spearman(predicted: ArrayLike, measured: ArrayLike) -> float:
     return float(stats.spearmanr(first, second).statistic)
 
 
-def quality(mean: ArrayLike, spread: ArrayLike, measured: ArrayLike, noise: float = 0.0) -> Quality:
+def quality(mean: ArrayLike, spread: ArrayLike, measured: ArrayLike, noise: ArrayLike = 0.0) -> Quality:
     """Compare predictions with measurements.
 
     Args:
         mean: predicted scores ``(n,)``.
         spread: their standard deviations ``(n,)``.
         measured: scores ``(n,)``.
-        noise: standard deviation of a measurement around the expected score, added to ``spread`` for calibration.
+        noise: standard deviation of a measurement around the expected score, one number or ``(n,)``, added to
+            ``spread`` for calibration.
     """
     predicted, truth = np.asarray(mean, dtype=np.float64), np.asarray(measured, dtype=np.float64)
     error = np.abs(predicted - truth)
-    deviation = np.sqrt(np.asarray(spread, dtype=np.float64) ** 2 + noise**2)
+    deviation = np.sqrt(np.asarray(spread, dtype=np.float64) ** 2 + np.square(noise))
     top = truth >= np.quantile(truth, 0.8)
     return Quality(
         kendall_tau(predicted, truth),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nasvit.search.genetic import evolve
-from predictors.accuracy import Drawing, Predictor
+from predictors.accuracy import Believing, Drawing, Predictor
 from predictors.arrays import Codes, Floats, as_codes
 from predictors.pool import Constraint, distinct, row_hashes, sobol
 
@@ -188,7 +188,7 @@ class SearchEngine:
         near = self._neighborhood(pool, mean)
         extra = near[~np.isin(row_hashes(near), row_hashes(pool))]
         if len(extra):
-            added = predictor.predict(extra)
+            added = _believe(predictor, extra)
             pool = np.concatenate([pool, extra])
             mean, spread = np.concatenate([mean, added[0]]), np.concatenate([spread, added[1]])
         hashes = row_hashes(pool)
@@ -203,7 +203,7 @@ class SearchEngine:
     def _coarse(self, predictor: Predictor) -> tuple[Codes, Floats, Floats]:
         """Return candidates from anywhere with mean and spread; too large a space is sampled and evolved."""
         pool = self._pool(self.settings.pool)
-        mean, spread = predictor.predict(pool)
+        mean, spread = _believe(predictor, pool)
         if self._everything is not None and len(pool) == len(self._everything):
             return pool, mean, spread
         best = pool[np.argsort(-mean)[:48]]
@@ -212,7 +212,7 @@ class SearchEngine:
         evolved = evolve(
             self.constraint,
             parents,
-            lambda codes: predictor.predict(codes)[0],
+            lambda codes: _believe(predictor, codes)[0],
             self.rng,
             population=256,
             children=512,
@@ -222,7 +222,7 @@ class SearchEngine:
         evolved = evolved[~np.isin(row_hashes(evolved), row_hashes(pool))]
         if not len(evolved):
             return pool, mean, spread
-        more = predictor.predict(evolved)
+        more = _believe(predictor, evolved)
         joined = np.concatenate([pool, evolved])
         return joined, np.concatenate([mean, more[0]]), np.concatenate([spread, more[1]])
 
@@ -270,6 +270,11 @@ class SearchEngine:
         else:
             drawn = mean[short] + spread[short] * np.abs(self.rng.standard_normal((3 * count, 1)))
         return np.asarray(short[drawn.argmax(axis=1)])
+
+
+def _believe(predictor: Predictor, codes: Codes) -> tuple[Floats, Floats]:
+    """Return mean and spread where optimism is meant: on the scale the predictor learned on, if it tells that."""
+    return predictor.believe(codes) if isinstance(predictor, Believing) else predictor.predict(codes)
 
 
 def _extend(chosen: list[int], queue: NDArray[np.int64], until: int) -> None:

@@ -1,4 +1,4 @@
-"""What a subnet scores with the weights it inherits from the supernet, and a journal that remembers it."""
+"""What a subnet scores with the weights it inherits from the supernet, and a journal that remembers scores."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from nasvit.calibration import calibrate
 from nasvit.data.loader import Batch
 from nasvit.evaluation import Score, evaluate
+from nasvit.search.candidates import Candidate
 from nasvit.supernet import Supernet
-from search_spaces import Architecture, Space
+from search_spaces import Architecture
 
 
 class InheritedWeights:
@@ -38,19 +38,15 @@ class InheritedWeights:
 
 
 class Journal:
-    """Remembers scores by architecture in a file, one JSON object a line, so that none is measured twice.
-
-    A search that was killed is simply run again: what is in the journal costs nothing, and because the search itself
-    is deterministic it takes the same turns as before.
+    """Remembers records by candidate in a file, one JSON object a line, so that none is measured twice.
 
     Args:
         path: the file; lines of an earlier run are kept, a last line that a kill cut off is dropped.
-        space: gives the architectures of a population.
-        measure: scores an architecture that is not in the journal; its numbers must fit JSON.
+        measure: scores a candidate that is not in the journal; its numbers must fit JSON.
     """
 
-    def __init__(self, path: Path, space: Space, measure: Callable[[Architecture], dict[str, Any]]) -> None:
-        self.path, self.space, self.measure = path, space, measure
+    def __init__(self, path: Path, measure: Callable[[Candidate], dict[str, Any]]) -> None:
+        self.path, self.measure = path, measure
         self.records: dict[str, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
@@ -59,16 +55,11 @@ class Journal:
             with path.open("r+", encoding="utf-8") as file:
                 file.truncate(len((whole + end).encode()))
 
-    def record(self, architecture: Architecture) -> dict[str, Any]:
-        """Return what is known of an architecture, measuring it if nothing is."""
-        key = architecture.key
-        if key not in self.records:
-            record = {"key": key, "architecture": json.loads(architecture.to_json()), **self.measure(architecture)}
+    def record(self, candidate: Candidate) -> dict[str, Any]:
+        """Return what is known of a candidate, measuring it if nothing is."""
+        if candidate.key not in self.records:
+            record = {"key": candidate.key, **candidate.to_json(), **self.measure(candidate)}
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
-            self.records[key] = record
-        return self.records[key]
-
-    def accuracies(self, population: np.ndarray) -> np.ndarray:
-        """Return the accuracy of every row of a population, shape ``(n,)``."""
-        return np.array([self.record(architecture)["accuracy"] for architecture in self.space.decode(population)])
+            self.records[candidate.key] = record
+        return self.records[candidate.key]

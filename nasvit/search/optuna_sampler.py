@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,21 +33,32 @@ def choices(gene: Gene) -> list[Any]:
     return [value if isinstance(value, (bool, int, float, str, type(None))) else repr(value) for value in gene.values]
 
 
-def to_codes(genome: Genome, trials: list[FrozenTrial]) -> Codes:
-    """Return the candidates of trials, ``(n, d)``; every trial must have every gene."""
+def to_params(genome: Genome, row: Codes) -> dict[str, Any]:
+    """Return one candidate, ``(d,)``, as the parameters of a trial."""
+    return {gene.name: choices(gene)[index] for gene, index in zip(genome.genes, row.tolist(), strict=True)}
+
+
+def to_codes(genome: Genome, trials: Sequence[FrozenTrial]) -> Codes:
+    """Return the candidates of trials, ``(n, d)``; every trial must have every gene, chosen or enqueued."""
     rows = np.zeros((len(trials), len(genome)), dtype=np.uint8)
     for column, gene in enumerate(genome.genes):
         index = {repr(choice): position for position, choice in enumerate(choices(gene))}
-        rows[:, column] = [index[repr(trial.params[gene.name])] for trial in trials]
+        rows[:, column] = [index[repr(params_of(trial)[gene.name])] for trial in trials]
     return rows
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what a trial tries, also while it waits to be started."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 class EngineSampler(optuna.samplers.BaseSampler):
     """Proposes what :class:`nasvit.search.engine.SearchEngine` would, from nothing but the study's trials.
 
-    It keeps no state: every proposal is computed from the finished trials, those running elsewhere, the seed and the
-    number of the trial. So a study can be killed and resumed at any moment, and one worker then proposes what it
-    would have proposed. A candidate that failed ``most_failures`` times is not proposed again; after fewer it is.
+    It keeps no state: a proposal follows from the finished trials, those under way elsewhere and the seed alone, not
+    from trial numbers. So a study can be killed and resumed at any moment, and one worker then proposes what it would
+    have proposed. A candidate that failed ``most_failures`` times is given up; a trial with the user attribute
+    ``lost``, whose worker was killed, is no failure.
 
     Args:
         constraint: genome, limits and canonical form; the objective suggests one categorical for each gene.
@@ -83,14 +94,13 @@ class EngineSampler(optuna.samplers.BaseSampler):
         if trial.params or "fixed_params" in trial.system_attrs:
             return {}
         engine = self.engine(study, trial)
-        row = engine.ask(1)
-        if not len(row):
+        rows = engine.ask(1 + self._unseen(study, trial))
+        if not len(rows):
             # Every feasible candidate is evaluated: this one repeats the best, and a running loop ends after it.
             with contextlib.suppress(RuntimeError):
                 study.stop()
-            row = engine.recommend(1).codes
-        genes = zip(self.constraint.genome.genes, row[0].tolist(), strict=True)
-        return {gene.name: choices(gene)[index] for gene, index in genes}
+            rows = engine.recommend(1).codes
+        return to_params(self.constraint.genome, rows[-1])
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -106,30 +116,38 @@ class EngineSampler(optuna.samplers.BaseSampler):
         )
 
     def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> SearchEngine:
-        """Return an engine that was told every finished trial, with those running elsewhere reserved."""
+        """Return an engine that was told every finished trial, with those under way elsewhere reserved."""
         genome = self.constraint.genome
-        number = -1 if trial is None else trial.number
-        rng = np.random.default_rng([self.seed, number + 1])
-        engine = SearchEngine(self.constraint, self.make_predictor(), rng, self.settings, design_seed=self.seed)
-        whole = [other for other in study.get_trials(deepcopy=False) if set(genome.names) <= other.params.keys()]
-        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        whole = [other for other in study.get_trials(deepcopy=False) if set(genome.names) <= params_of(other).keys()]
         done = [other for other in whole if other.state == TrialState.COMPLETE and other.value is not None]
-        if done:
-            engine.tell(to_codes(genome, done), [sign * float(other.value or 0.0) for other in done])
+        waiting = (TrialState.RUNNING, TrialState.WAITING)
+        busy = [other for other in whole if other.state in waiting and (trial is None or other.number != trial.number)]
         hopeless = self._hopeless(whole)
+        rng = np.random.default_rng([self.seed, len(done), len(hopeless), len(busy)])
+        engine = SearchEngine(self.constraint, self.make_predictor(), rng, self.settings, design_seed=self.seed)
+        if done:
+            engine.tell(to_codes(genome, done), self.scores(study, done))
         if len(hopeless):
             engine.tell(hopeless, np.full(len(hopeless), np.nan))
-        waiting = (TrialState.RUNNING, TrialState.WAITING)
-        busy = [other for other in whole if other.state in waiting and other.number != number]
         if busy:
             engine.reserve(to_codes(genome, busy))
         return engine
 
-    def _hopeless(self, trials: list[FrozenTrial]) -> Codes:
+    def scores(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[float]:
+        """Return what the predictor learns of finished trials; higher is better."""
+        sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
+        return [sign * float(trial.value or 0.0) for trial in trials]
+
+    def _unseen(self, study: optuna.Study, trial: FrozenTrial) -> int:
+        """Return how many trials that began before have not said yet what they try: they would choose the same."""
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return sum(other.number < trial.number and not params_of(other) for other in running)
+
+    def _hopeless(self, trials: Sequence[FrozenTrial]) -> Codes:
         """Return the candidates that failed too often."""
-        genome = self.constraint.genome
-        failed = to_codes(genome, [trial for trial in trials if trial.state in (TrialState.FAIL, TrialState.PRUNED)])
-        counts = Counter(row.tobytes() for row in failed)
+        genome, ended = self.constraint.genome, (TrialState.FAIL, TrialState.PRUNED)
+        failed = [trial for trial in trials if trial.state in ended and not trial.user_attrs.get("lost")]
+        counts = Counter(row.tobytes() for row in to_codes(genome, failed))
         rows = [np.frombuffer(row, np.uint8) for row, count in counts.items() if count >= self.most_failures]
         return np.stack(rows) if rows else np.zeros((0, len(genome)), dtype=np.uint8)
 

@@ -78,11 +78,31 @@ class SearchResult:
         constraint = self.constraint
         if feasible is not None or violation is not None:
             constraint = Constraint(constraint.genome, feasible, violation, constraint.canonical, constraint.anchors)
-        pool = distinct(np.concatenate([constraint.sample(4096, rng), constraint.clean(self.codes)]))
-        mean, _ = self.predictor.predict(pool)
-        parents = pool[np.argsort(-mean, kind="stable")[:64]]
-        found = evolve(constraint, parents, lambda codes: self.predictor.predict(codes)[0], rng, population=256)[:count]
-        return Recommendation(found, *self.predictor.predict(found))
+        return imagine(self.predictor, constraint, self.codes, count, rng)
+
+
+def imagine(
+    predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
+) -> Recommendation:
+    """Return the best predicted candidates, evaluated or not: the fine stage, an adaptive genetic search.
+
+    It starts from the best of what was evaluated and of a quasi-random pool, keeps the limits by repair, asks the
+    predictor alone, and stops when it finds nothing better. One predictor so serves any number of limits.
+
+    Source: FBNetV3 (Dai et al., 2021), section 3.3, https://arxiv.org/abs/2006.02049
+
+    Args:
+        predictor: fitted.
+        constraint: the limits.
+        evaluated: candidates that were evaluated, also under other limits, ``(n, d)``.
+        count: candidates wanted.
+        rng: source of randomness.
+    """
+    pool = distinct(np.concatenate([constraint.sample(4096, rng), constraint.clean(evaluated)]))
+    mean, _ = predictor.predict(pool)
+    parents = pool[np.argsort(-mean, kind="stable")[:64]]
+    found = evolve(constraint, parents, lambda codes: predictor.predict(codes)[0], rng, population=256)[:count]
+    return Recommendation(found, *predictor.predict(found))
 
 
 def search(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from nasvit.calibration import calibrate
-from nasvit.cost import count
 from nasvit.evaluation import evaluate as evaluate_network
 from nasvit.experiment import Workbench, write_json
 from nasvit.export import CARD, load_network
 from nasvit.provenance import provenance
+from nasvit.search.candidates import Candidate
 from nasvit.stages.subjects import Subject, subjects
 from nasvit.stages.train import load_supernet
 
@@ -28,12 +27,15 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: if a stage before is missing.
     """
-    supernet, calibration = load_supernet(bench), bench.calibration()
+    inherits = bench.experiment.search.uses_supernet
+    supernet, calibration = load_supernet(bench) if inherits else None, bench.calibration()
     test = bench.evaluation_loader(bench.test)
     rows = []
     for subject in subjects(bench):
-        subnet = calibrate(supernet.at(subject.architecture), calibration)
-        accuracies = {"supernet": evaluate_network(subnet, test.evaluation_batches()).accuracy}
+        accuracies = {}
+        if supernet is not None:
+            subnet = calibrate(supernet.at(subject.architecture), calibration)
+            accuracies["supernet"] = evaluate_network(subnet, test.evaluation_batches()).accuracy
         for how in TRAINED:
             if (subject.folder / how / CARD).exists():
                 network = load_network(subject.folder / how)
@@ -45,14 +47,8 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
 
 
 def _row(bench: Workbench, subject: Subject, accuracies: dict[str, float]) -> dict[str, Any]:
-    side = subject.architecture.resolution
-    cost = count(load_network(subject.folder / "extracted"), bench.space.image_channels, side, side)
-    return {
-        "name": subject.name,
-        "budget": subject.budget,
-        "architecture": json.loads(subject.architecture.to_json()),
-        "macs": cost.macs,
-        "params": cost.params,
-        "memory": cost.memory,
+    found = Candidate(subject.architecture, subject.recipe)
+    return {"name": subject.name, "budget": subject.budget, **found.to_json()} | {
+        **bench.costs(found),
         "accuracy": accuracies,
     }

@@ -1,177 +1,229 @@
-"""Stage 2: find the best subnet under each budget."""
+"""Stage 2: find the best architecture, recipe, or both, under each budget."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nasvit.cost_tables import cost_table
-from nasvit.data.loader import Batch
 from nasvit.experiment import Workbench, made_for, write_json
 from nasvit.provenance import plain_config
-from nasvit.search.evaluate import InheritedWeights, Journal
+from nasvit.search.candidates import Candidate, Costs
+from nasvit.search.evaluate import Journal
 from nasvit.search.pareto import write_front
-from nasvit.search.run import search as run_search
-from nasvit.stages.train import load_supernet
-from predictors.cost import CostTable
-from predictors.limits import Limit, require_feasible, violation
-from predictors.pool import Constraint
-from search_spaces import Architecture, Space
+from nasvit.search.run import imagine
+from nasvit.search.study import Plan, Study
+from nasvit.stages.trials import make_trials
+from predictors.accuracy import Predictor
+from predictors.arrays import Codes
+from predictors.ensemble import make_predictor
+from predictors.limits import Limit, feasible, require_feasible
+from predictors.pool import Constraint, distinct
+from predictors.report import format_report, predictor_report
+from search_spaces import Architecture
+from search_spaces.recipe import Recipe
+
+_POOL = 4096  # random candidates from which the feasible share is estimated
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The subnet chosen for one budget.
+    """What was chosen for one budget.
 
     Args:
         name: folder-safe name of the budget.
         budget: the limits as the user wrote them.
         architecture: the subnet.
-        accuracy: on all validation images, with the supernet's weights, 0 to 1.
-        macs: multiply-adds of one image.
-        params: parameters.
-        memory: most bytes of activations alive at once, float32, batch size 1.
+        recipe: found with it; None where no recipes were searched.
+        accuracy: on all validation images, 0 to 1.
+        costs: metric -> value, such as ``macs`` of one image.
     """
 
     name: str
     budget: str
     architecture: Architecture
+    recipe: Recipe | None
     accuracy: float
-    macs: int
-    params: int
-    memory: int
+    costs: dict[str, float]
 
 
-def check_budgets(bench: Workbench) -> None:
-    """Refuse budgets that no subnet meets, before anything is trained.
+def check_budgets(bench: Workbench) -> list[str]:
+    """Refuse what cannot be searched, before anything is trained.
+
+    Returns:
+        A line for every budget: which share of random candidates meets it.
 
     Raises:
-        ValueError: naming the budget and the closest feasible values.
+        ValueError: naming the budget that no subnet meets and the closest feasible values, or another mistake.
     """
-    space, table = bench.space, cost_table(bench.space, len(bench.classes))
-    ends = space.encode([space.smallest, space.largest])
-    pool = np.concatenate([ends, space.genome.sample(4096, np.random.default_rng(0))])
-    costs: dict[str, Any] = dict(table.costs(pool))
-    for budget in bench.experiment.search.budgets:
+    candidates, rng = bench.candidates, np.random.default_rng(0)
+    _predictor_factory(bench)()
+    pool = candidates.genome.sample(_POOL, rng)
+    costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
+    lines = []
+    for budget in filter(None, bench.budgets):
         limits = bench.experiment.search.limits(budget)
-        if all(np.isneginf(limit.low) for limit in limits):
-            require_feasible({name: values[:1] for name, values in costs.items()}, limits)  # the smallest decides
-        else:
-            _require_reachable(space, table, limits, costs)
+        share = float(feasible(costs, limits)[2:].mean())
+        if not share:
+            _require_reachable(candidates.constraint(limits), costs, limits)
+        lines.append(f"{budget}: {f'{share:.1%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
+    return lines
 
 
-def _require_reachable(space: Space, table: CostTable, limits: tuple[Limit, ...], costs: dict[str, Any]) -> None:
-    constraint = Constraint(space.genome, violation=lambda codes: violation(table.costs(codes), limits))
+def _require_reachable(constraint: Constraint, costs: Costs, limits: Sequence[Limit]) -> None:
     try:
         constraint.sample(1, np.random.default_rng(0))
     except ValueError:
-        require_feasible(costs, limits)
+        require_feasible(costs, limits)  # says more
         raise
 
 
 def search(bench: Workbench) -> list[Choice]:
-    """Search the trained supernet under every budget; run again, it goes on where it was stopped.
+    """Search under every budget; run again, it goes on where it was stopped.
 
-    Writes ``search/evaluations.jsonl``, ``search/choices.json``, ``search/pareto.csv`` and ``search/pareto.png``.
+    Writes into ``search/``: ``evaluations.jsonl``, ``choices.json``, ``predictor.json``, ``pareto.csv`` and
+    ``pareto.png``, and the study, unless ``storage`` says another place.
 
     Returns:
-        The chosen subnet of every budget.
+        What was chosen for every budget.
 
     Raises:
         ValueError: for a budget that no subnet meets.
-        FileNotFoundError: if no supernet was trained yet.
+        FileNotFoundError: if a supernet is needed and none was trained yet.
     """
     check_budgets(bench)
-    config, space, folder = bench.experiment.search, bench.space, bench.folder / "search"
-    supernet, table = load_supernet(bench), cost_table(bench.space, len(bench.classes))
-    calibration = bench.calibration()
-    validation = list(bench.evaluation_loader(bench.data.validation).evaluation_batches())
-    some = _first_images(validation, config.images)
-
-    def journal(name: str, batches: list[Batch]) -> Journal:
-        measured = InheritedWeights(supernet, calibration, lambda: batches)
-        return Journal(folder / name, space, lambda architecture: _measure(measured, table, space, architecture))
-
-    quick = journal("evaluations.jsonl", some)
-    thorough = quick if some is validation else journal("finalists.jsonl", validation)
-    choices = _choose(bench, table, quick, thorough)
-    chosen = [choice.architecture.key for choice in choices]
-    write_front([*{**quick.records, **thorough.records}.values()], folder, chosen)
+    trials = make_trials(bench)
+    study = _open_study(bench, trials.quick)
+    study.run()
+    folder = bench.folder / "search"
+    finalists = Journal(folder / f"finalists-{_study_name(bench)}.jsonl", trials.thorough)
+    choices = _choose(bench, study, finalists)
+    _report(bench, study)
+    records = {**{record["key"]: record for record in study.records}, **finalists.records}
+    _write_lines(folder / "evaluations.jsonl", study.records)
+    write_front([*records.values()], folder, [Candidate(each.architecture, each.recipe).key for each in choices])
     write_json(folder / "choices.json", [_to_json(choice) for choice in choices])
-    write_json(folder / "asked.json", plain_config(bench.experiment)["search"])
+    write_json(folder / "asked.json", _asked(bench))
     return choices
+
+
+def work(bench: Workbench) -> None:
+    """Join the search of an experiment as one more worker, until its evaluations are complete.
+
+    Raises:
+        ValueError: for a budget that no subnet meets.
+        FileNotFoundError: if a supernet is needed and the folder of the results has none.
+    """
+    check_budgets(bench)
+    _open_study(bench, make_trials(bench).quick).run()
 
 
 def is_searched(bench: Workbench) -> bool:
-    """Return whether there is a search result, and one for the budgets and the effort that are asked for now."""
-    folder, asked = bench.folder / "search", plain_config(bench.experiment)["search"]
-    return (folder / "choices.json").exists() and made_for(folder / "asked.json", asked)
+    """Return whether there is a search result, and one for what is asked for now."""
+    folder = bench.folder / "search"
+    return (folder / "choices.json").exists() and made_for(folder / "asked.json", _asked(bench))
 
 
-def _choose(bench: Workbench, table: CostTable, quick: Journal, thorough: Journal) -> list[Choice]:
-    """Search each budget in turn; what was learned under one serves the next."""
-    config, space = bench.experiment.search, bench.space
-    known: tuple[Any, Any] = (np.zeros((0, len(space.genome)), np.uint8), np.zeros(0))
+def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:
+    config = bench.experiment.search
+    plan = Plan(
+        bench.candidates,
+        [config.limits(budget) for budget in bench.budgets],
+        config.evaluations,
+        _predictor_factory(bench),
+        _seed(bench),
+        config.early_stop,
+    )
+    (bench.folder / "search").mkdir(parents=True, exist_ok=True)
+    url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"
+    return Study(plan, evaluate, url, f"nasvit-{_study_name(bench)}")
+
+
+def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
+    candidates, name = bench.candidates, bench.experiment.search.predictor
+    proxies = candidates.proxies if candidates.architecture is None else None  # a constant tells nothing
+    return lambda: make_predictor(name, candidates.genome, proxies)
+
+
+def _choose(bench: Workbench, study: Study, finalists: Journal) -> list[Choice]:
+    """Let one predictor, fitted on everything, name the finalists of every budget; the best measured one wins."""
+    codes, scores = study.told()
+    predictor = study.plan.make_predictor().fit(codes, scores)
     choices = []
-    for number, budget in enumerate(config.budgets):
-        limits = config.limits(budget)
-
-        def outside(codes: Any, limits: tuple[Limit, ...] = limits) -> Any:
-            return violation(table.costs(codes), limits)
-
-        result = run_search(
-            space.genome,
-            quick.accuracies,
-            budget=config.evaluations * (number + 1) // len(config.budgets),
-            rng=np.random.default_rng([bench.experiment.seed, number]),
-            violation=outside,
-            proxies=lambda codes: np.log(np.stack([table.macs(codes), table.params(codes)], axis=1)),
-            known=known,
-        )
-        known = (result.codes, result.scores)
-        allowed = result.codes[outside(result.codes) <= 0]
-        promising = allowed[np.argsort(-result.predictor.predict(allowed)[0], kind="stable")[: config.finalists]]
-        records = [thorough.record(architecture) for architecture in space.decode(promising)]
-        choices.append(_choice(space, budget, max(records, key=lambda record: record["accuracy"])))
+    for number, (budget, constraint) in enumerate(zip(bench.budgets, study.constraints, strict=True)):
+        rng = np.random.default_rng([_seed(bench), number])
+        rows = _promising(predictor, constraint, codes, bench.experiment.search.finalists, rng)
+        candidates = study.plan.candidates.decode(rows)
+        best = max(candidates, key=lambda candidate: finalists.record(candidate)["accuracy"])
+        accuracy = finalists.record(best)["accuracy"]
+        choices.append(Choice(safe_name(budget), budget, best.architecture, best.recipe, accuracy, bench.costs(best)))
     return choices
 
 
-def _choice(space: Space, budget: str, record: dict[str, Any]) -> Choice:
-    architecture = space.architecture(record["architecture"])
-    costs = {name: record[name] for name in ("accuracy", "macs", "params", "memory")}
-    return Choice(safe_name(budget), budget, architecture, **costs)
+def _promising(
+    predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
+) -> Codes:
+    """Return the candidates of highest predicted mean, evaluated or imagined."""
+    imagined = imagine(predictor, constraint, evaluated, count, rng).codes
+    rows = distinct(np.concatenate([constraint.clean(evaluated), imagined]))
+    return rows[np.argsort(-predictor.predict(rows)[0], kind="stable")[:count]]
 
 
-def _measure(
-    measured: InheritedWeights, table: CostTable, space: Space, architecture: Architecture
-) -> dict[str, float | int]:
-    score = measured(architecture)
-    costs = {name: int(values[0]) for name, values in table.costs(space.encode([architecture])).items()}
-    return {"accuracy": score.accuracy, "class_accuracy": score.class_accuracy, "images": score.images, **costs}
+def _report(bench: Workbench, study: Study) -> None:
+    """Print and keep how well the predictor ranks what it has not seen."""
+    report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(_seed(bench)))
+    write_json(bench.folder / "search" / "predictor.json", report)
+    print(format_report(report))
 
 
-def _first_images(batches: list[Batch], images: int) -> list[Batch]:
-    """The first ``images`` validation images; 0 means all."""
-    if not images or images >= sum(len(labels) for _, labels in batches):
-        return batches
-    some: list[Batch] = []
-    for pixels, labels in batches:
-        left = images - sum(len(seen) for _, seen in some)
-        if left > 0:
-            some.append((pixels[:left], labels[:left]))
-    return some
+def _seed(bench: Workbench) -> int:
+    seed = bench.experiment.search.seed
+    return bench.experiment.seed if seed is None else seed
+
+
+_DECIDES = ("recipes", "architecture", "evaluate", "images", "train_images", "early_stop", "seed")
+_CALIBRATION = ("calibration_batches", "calibration_batch_size")
+
+
+def _study_name(bench: Workbench) -> str:
+    """Return a name that is another one wherever scores would mean something else."""
+    config = plain_config(bench.experiment)
+    asked = config["search"]
+    decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
+    decides |= {name: config[name] for name in ("space", "data", "seed")}
+    decides["genes"] = [(gene.name, [str(value) for value in gene.values]) for gene in bench.candidates.genome.genes]
+    if bench.experiment.search.uses_supernet:
+        decides |= {"train": config["train"], **{name: asked[name] for name in _CALIBRATION}}
+    if asked["evaluate"] != "inherited":
+        decides["finetune"] = config["finetune"]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _asked(bench: Workbench) -> dict[str, Any]:
+    """What a search result was made for."""
+    return {"study": _study_name(bench), "search": plain_config(bench.experiment)["search"]}
 
 
 def safe_name(budget: str) -> str:
     """Return a budget as a name for folders: ``macs<=2.5M and params<=1M`` becomes ``macs-2.5M_params-1M``."""
-    return budget.replace(" and ", "_").replace("<=", "-").replace(">=", "+").replace("==", "=").replace(" ", "")
+    name = budget.replace(" and ", "_").replace("<=", "-").replace(">=", "+").replace("==", "=").replace(" ", "")
+    return name or "best"
 
 
 def _to_json(choice: Choice) -> dict[str, Any]:
-    return {**asdict(choice), "architecture": json.loads(choice.architecture.to_json())}
+    candidate = Candidate(choice.architecture, choice.recipe).to_json()
+    return {"name": choice.name, "budget": choice.budget, **candidate, "accuracy": choice.accuracy} | {
+        "costs": choice.costs
+    }
+
+
+def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
 
 
 def load_choices(bench: Workbench) -> list[Choice]:
@@ -183,7 +235,10 @@ def load_choices(bench: Workbench) -> list[Choice]:
     path = bench.folder / "search" / "choices.json"
     if not path.exists():
         raise FileNotFoundError(f"there are no search results in {bench.folder}; run the search stage first")
-    return [
-        Choice(**{**entry, "architecture": bench.space.architecture(entry["architecture"])})
-        for entry in json.loads(path.read_text(encoding="utf-8"))
-    ]
+    return [_from_json(bench, entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _from_json(bench: Workbench, entry: dict[str, Any]) -> Choice:
+    recipe = Recipe(**entry["recipe"]) if "recipe" in entry else None
+    architecture = bench.space.architecture(entry["architecture"])
+    return Choice(entry["name"], entry["budget"], architecture, recipe, entry["accuracy"], entry["costs"])

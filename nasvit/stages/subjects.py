@@ -10,6 +10,7 @@ import numpy as np
 from nasvit.experiment import Workbench
 from nasvit.stages.search import load_choices
 from search_spaces import Architecture
+from search_spaces.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class Subject:
         name: of its folder.
         budget: the limits it was chosen under; empty for a comparison.
         architecture: what it is.
+        recipe: what it is trained by: found with it, or the experiment's.
         folder: where its networks go.
     """
 
     name: str
     budget: str
     architecture: Architecture
+    recipe: Recipe
     folder: Path
 
 
@@ -35,10 +38,12 @@ def subjects(bench: Workbench) -> list[Subject]:
     Raises:
         FileNotFoundError: if nothing was searched yet.
     """
-    compare, space = bench.experiment.compare, bench.space
-    found = [(choice.name, choice.budget, choice.architecture) for choice in load_choices(bench)]
+    compare, space, recipe = bench.experiment.compare, bench.space, bench.experiment.finetune
+    found = [
+        (choice.name, choice.budget, choice.architecture, choice.recipe or recipe) for choice in load_choices(bench)
+    ]
     if compare.ends:
-        found += [("smallest", "", space.smallest), ("largest", "", space.largest)]
+        found += [("smallest", "", space.smallest, recipe), ("largest", "", space.largest, recipe)]
     rng = np.random.default_rng([bench.experiment.seed, 1])
-    found += [(f"random-{number}", "", space.sample(rng)) for number in range(compare.random)]
+    found += [(f"random-{number}", "", space.sample(rng), recipe) for number in range(compare.random)]
     return [Subject(*each, bench.folder / "subnets" / each[0]) for each in found]

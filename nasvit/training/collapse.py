@@ -8,6 +8,10 @@ from statistics import median
 from typing import Any
 
 
+class TrainingCollapsedError(RuntimeError):
+    """A training fell apart again and again; the message says how to train more gently."""
+
+
 @dataclass(frozen=True)
 class Collapse:
     """What was noticed.

@@ -17,10 +17,10 @@ from torch import nn
 from nasvit.data.loader import Batch, Loader
 from nasvit.distributed import is_first_process
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
-from nasvit.training.collapse import CollapseDetector
+from nasvit.training.collapse import CollapseDetector, TrainingCollapsedError
 from nasvit.training.ema import MovingAverage
 from nasvit.training.metrics import Metrics
-from nasvit.training.optimizers import build_optimizer, set_learning_rate
+from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
 from nasvit.training.progress import Progress
 from nasvit.training.schedule import LearningRate
 from nasvit.training.task import Task, Values
@@ -47,6 +47,12 @@ class Trainer:
         evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
             ``evaluate_every`` epochs; its numbers are logged.
         evaluate_every: epochs; 0 evaluates never.
+        score: makes one number of an evaluation, such as :func:`nasvit.training.selection.mean_accuracy`; it is
+            logged, and the weights that scored highest are kept (:meth:`load_best`).
+        decays: which parameters weight decay acts on.
+        learning_rate: the rate of every step; the recipe's cosine, counted from step 0, if left out.
+        before_step: called with this trainer before every step; what it does must follow from step, seed and state
+            alone.
         checkpoint_seconds: seconds between two checkpoints.
         name: what the progress bar says.
     """
@@ -63,6 +69,10 @@ class Trainer:
         precision: Precision = "float32",
         evaluate: Callable[[nn.Module], Values] | None = None,
         evaluate_every: int = 0,
+        score: Callable[[Values], float] | None = None,
+        decays: DecayRule = is_decayed,
+        learning_rate: LearningRate | None = None,
+        before_step: Callable[[Trainer], None] | None = None,
         checkpoint_seconds: float = 120.0,
         name: str = "training",
     ) -> None:
@@ -70,13 +80,14 @@ class Trainer:
             raise ValueError(f"batch_size {loader.batch_size} is more than the {len(loader.images)} training images")
         self.task, self.loader, self.recipe, self.folder = task, loader, recipe, folder
         self.seed, self.precision, self.name = seed, precision, name
-        self.evaluate, self.evaluate_every = evaluate, evaluate_every
+        self.evaluate, self.evaluate_every, self.score = evaluate, evaluate_every, score
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
-        self.learning_rate = LearningRate(
+        self.learning_rate = learning_rate or LearningRate(
             self.steps, recipe.learning_rate, warmup_steps=recipe.warmup_epochs * len(loader)
         )
-        self.optimizer = build_optimizer(task.model.named_parameters(), recipe)
+        self.before_step = before_step
+        self.optimizer = build_optimizer(task.model.named_parameters(), recipe, decays)
         task.guard(self.optimizer)
         self.average = MovingAverage(task.model, recipe.ema_decay) if recipe.ema_decay else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
@@ -95,7 +106,7 @@ class Trainer:
             The model to use, see :attr:`trained`.
 
         Raises:
-            RuntimeError: if training collapses again and again.
+            TrainingCollapsedError: if training collapses again and again.
         """
         last = self.checkpoints.load_last()
         if last is not None:
@@ -105,6 +116,21 @@ class Trainer:
         stop = self.steps if until is None else min(until, self.steps)
         with self._metrics(last) as metrics, Progress(self.name, self.steps, done=self.step) as progress:
             self._loop(stop, metrics, progress)
+        return self.trained
+
+    def load_best(self) -> nn.Module:
+        """Put the weights that scored highest into the model to use, after training is over.
+
+        Returns:
+            That model, see :attr:`trained`.
+
+        Raises:
+            ValueError: if no evaluation was scored.
+        """
+        best = self.checkpoints.load_best()
+        if best is None:
+            raise ValueError("no evaluation was scored; give the trainer evaluate, evaluate_every and score")
+        self.trained.load_state_dict(best.state["model"])
         return self.trained
 
     def _loop(self, stop: int, metrics: Metrics, progress: Progress) -> None:
@@ -132,6 +158,8 @@ class Trainer:
     def _train_on(self, batch: Batch) -> Values:
         rate = self.learning_rate(self.step) * 0.5**self.rollbacks
         set_learning_rate(self.optimizer, rate)
+        if self.before_step is not None:
+            self.before_step(self)
         rng = np.random.default_rng([self.seed, self.rollbacks, self.step])
         torch.manual_seed(int(rng.integers(2**63)))
         self.task.zero_grad()
@@ -148,8 +176,13 @@ class Trainer:
 
     def _evaluate(self, epoch: int, metrics: Metrics) -> None:
         due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
-        if self.evaluate is not None and due and is_first_process():
-            metrics.append(self.step, {"epoch": epoch, **self.evaluate(self.trained)})
+        if self.evaluate is None or not due or not is_first_process():
+            return
+        values = self.evaluate(self.trained)
+        if self.score is not None:
+            values = {**values, "score": self.score(values)}
+            self.checkpoints.save_best(self.step, {"model": self.trained.state_dict()}, values["score"])
+        metrics.append(self.step, {"epoch": epoch, **values})
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
         name = "metrics.jsonl" if is_first_process() else f"metrics-{torch.distributed.get_rank()}.jsonl"
@@ -183,7 +216,7 @@ class Trainer:
         good = self.checkpoints.load_good()
         if good is None or rollbacks > MOST_ROLLBACKS:
             found = "there is no good checkpoint to go back to" if good is None else f"after {MOST_ROLLBACKS} rollbacks"
-            raise RuntimeError(
+            raise TrainingCollapsedError(
                 f"training collapsed at step {collapsed_at} ({reason}), {found}; lower the learning rate "
                 f"({self.recipe.learning_rate:g}) or lengthen the warm-up ({self.recipe.warmup_epochs} epochs)"
             )
