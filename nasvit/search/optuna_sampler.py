@@ -6,6 +6,7 @@ This module imports Optuna; nothing else of the search does.
 from __future__ import annotations
 
 import contextlib
+import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -21,6 +23,8 @@ from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.pool import Constraint
 from search_spaces.genome import Gene, Genome
+
+CREATE_ATTEMPTS = 20
 
 
 def distributions(genome: Genome) -> dict[str, BaseDistribution]:
@@ -164,11 +168,32 @@ def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.s
         heartbeat: seconds between two signs of life of a worker; three missed ones count as death.
         retries: times a lost trial is evaluated again.
     """
+    for attempt in range(CREATE_ATTEMPTS):
+        try:
+            return _connect(url, heartbeat, retries)
+        except sqlalchemy.exc.SQLAlchemyError:  # another worker is making the tables at this moment
+            if attempt == CREATE_ATTEMPTS - 1:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("unreachable")
+
+
+def _connect(url: str, heartbeat: int, retries: int) -> optuna.storages.RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, experimental since 2.9
-        return optuna.storages.RDBStorage(
+        storage = optuna.storages.RDBStorage(
             url,
             heartbeat_interval=heartbeat,
             grace_period=3 * heartbeat,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
         )
+    if storage.engine.dialect.name == "sqlite":
+        sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
+        storage.engine.dispose()  # connections made before were not set up
+    return storage
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    """Let SQLite write to a log first: workers wait less for each other, and a killed one still loses nothing."""
+    for setting in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=NORMAL"):
+        connection.execute(f"PRAGMA {setting}")

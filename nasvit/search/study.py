@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasvit.search.candidates import Candidate, Candidates
 from nasvit.search.early_stop import accuracy_at, stopping_share
-from nasvit.search.optuna_sampler import EngineSampler, choices, open_storage, to_codes, to_params
+from nasvit.search.engine import SearchEngine
+from nasvit.search.optuna_sampler import EngineSampler, choices, open_storage, params_of, to_codes, to_params
 from nasvit.training.progress import Progress
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
@@ -71,7 +72,7 @@ class Study:
     def __init__(self, plan: Plan, evaluate: Evaluate, url: str, name: str) -> None:
         self.plan, self.evaluate = plan, evaluate
         self.constraints = plan.constraints()
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
             storage=open_storage(url),
             study_name=name,
@@ -120,18 +121,21 @@ class Study:
         assert isinstance(sampler, EngineSampler)
         engine = sampler.engine(self.study)
         rows = engine.ask(1)
-        row = rows[0] if len(rows) else engine.recommend(1).codes[0]
-        self.study.enqueue_trial(to_params(self.plan.candidates.genome, row), user_attrs={"owner": _owner()})
+        row = rows[0] if len(rows) else engine.recommend(1).codes[0]  # a repeat, where all are evaluated
+        told = {"owner": _owner(), "repeat": not len(rows)}
+        self.study.enqueue_trial(to_params(self.plan.candidates.genome, row), user_attrs=told)
 
     def _objective(self, trial: optuna.Trial) -> float:
+        if "owner" not in trial.user_attrs:
+            raise optuna.TrialPruned  # another worker took the trial that this one had proposed
         trial.set_user_attr("owner", _owner())
         genes = self.plan.candidates.genome.genes
         row = [choices(gene).index(trial.suggest_categorical(gene.name, choices(gene))) for gene in genes]
         candidate = self.plan.candidates.decode(np.array([row], dtype=np.uint8))[0]
-        if self._is_evaluated_elsewhere(trial, candidate):
-            trial.set_user_attr("lost", True)
-            raise optuna.TrialPruned
         record = self._known(candidate)
+        if self._is_under_way(trial, candidate) or (record is not None and not trial.user_attrs.get("repeat")):
+            trial.set_user_attr("lost", True)
+            raise optuna.TrialPruned  # two workers proposed it at the same moment, and the other was first
         if record is None:
             try:
                 record = {"key": candidate.key, **candidate.to_json(), **self.evaluate(candidate, self._share())}
@@ -144,11 +148,11 @@ class Study:
     def _known(self, candidate: Candidate) -> Record | None:
         return next((record for record in self.records if record["key"] == candidate.key), None)
 
-    def _is_evaluated_elsewhere(self, trial: optuna.Trial, candidate: Candidate) -> bool:
-        """Whether an earlier trial under way is the same candidate: two workers proposed it at the same moment."""
+    def _is_under_way(self, trial: optuna.Trial, candidate: Candidate) -> bool:
+        """Whether an earlier trial that runs now is the same candidate."""
         genome = self.plan.candidates.genome
         earlier = [other for other in self._trials(TrialState.RUNNING) if other.number < trial.number]
-        whole = [other for other in earlier if set(genome.names) <= other.params.keys()]
+        whole = [other for other in earlier if set(genome.names) <= params_of(other).keys()]
         return candidate.key in {other.key for other in self.plan.candidates.decode(to_codes(genome, whole))}
 
     def _share(self) -> float:
@@ -186,7 +190,11 @@ class _PlanSampler(EngineSampler):
         super().__init__(constraints[0], plan.make_predictor, seed=plan.seed)
         self._plan, self._constraints = plan, constraints
 
-    def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> Any:
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
+        """Return nothing: trials bring their candidates."""
+        return {}
+
+    def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> SearchEngine:
         states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
         begun = len(study.get_trials(deepcopy=False, states=states))
         turn = begun * len(self._constraints) // max(self._plan.evaluations, 1)

@@ -9,14 +9,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nasvit.calibration import track_statistics
 from nasvit.distributed import once
 from nasvit.experiment import Workbench, made_for, write_json
 from nasvit.export import CARD, load_network
+from nasvit.layers import Network
+from nasvit.search.candidates import Candidate
 from nasvit.stages.extract import save
 from nasvit.stages.subjects import Subject, subjects
 from nasvit.stages.train_network import train_network
+from nasvit.stages.trials import finalist_weights
 from nasvit.supernet import build
 from search_spaces.recipe import Recipe
+
+_KINDS = {"inherited": None, "finetune": "finetuned", "scratch": "scratch"}  # what the search has trained already
 
 
 def finetune(bench: Workbench) -> None:
@@ -55,8 +63,20 @@ def _train_to(bench: Workbench, subject: Subject, how: str, recipe: Recipe) -> N
         network = load_network(subject.folder / "extracted")
     else:
         network = build(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
-    trained = train_network(bench, network, recipe, training, f"{subject.name} {how}")
+    trained = _finalist(bench, subject, how, network, recipe)
+    if trained is None:
+        trained = train_network(bench, network, recipe, training, f"{subject.name} {how}")
     once(lambda: save(bench, subject, trained, folder, {"weights": how, "recipe": recipe.to_json()}))
+
+
+def _finalist(bench: Workbench, subject: Subject, how: str, network: Network, recipe: Recipe) -> Network | None:
+    """Return the network with the weights that the search trained already, in just this way, if it did."""
+    weights = finalist_weights(bench, Candidate(subject.architecture, recipe))
+    if how != _KINDS[bench.experiment.search.evaluate] or not weights.exists():
+        return None
+    track_statistics(network)
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network.eval()
 
 
 def _claim(record: Path, asked: dict[str, Any], folders: Sequence[Path]) -> None:

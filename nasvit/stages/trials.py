@@ -20,6 +20,7 @@ from nasvit.search.study import Record
 from nasvit.stages.train import load_supernet
 from nasvit.stages.train_network import network_trainer
 from nasvit.supernet import Supernet, build
+from nasvit.training.checkpoint import write_whole
 from nasvit.training.collapse import TrainingCollapsedError
 
 _SOME_IMAGES = 5  # second part of a random key: which training images
@@ -77,7 +78,8 @@ class InheritedTrials:
 class TrainedTrials:
     """Measures candidates after training them by their recipe, from the supernet's weights or from random ones.
 
-    A training that collapses is scored as guessing, so that the search learns to avoid its like.
+    A training that collapses is scored as guessing, so that the search learns to avoid its like. A finalist is trained
+    exactly as the fine-tuning stage would train it, and kept for that stage, see :func:`finalist_weights`.
 
     Args:
         bench: the experiment.
@@ -105,8 +107,10 @@ class TrainedTrials:
         )
         epochs = epochs_of(recipe.epochs, share)
         try:
-            trainer.run(until=epochs * len(trainer.loader))
+            trained = trainer.run(until=epochs * len(trainer.loader))
             found = _last_epochs(folder / "metrics.jsonl")
+            if how == "whole":
+                write_whole(finalist_weights(self.bench, candidate), trained.state_dict())
         except TrainingCollapsedError as error:
             chance = 1 / len(self.bench.classes)
             found = {"accuracy": chance, "class_accuracy": chance, "curve": [chance] * epochs, "collapsed": str(error)}
@@ -120,6 +124,14 @@ class TrainedTrials:
             )
         network = self._supernet.extract(candidate.architecture, self._calibration)
         return network.requires_grad_(True)
+
+
+def finalist_weights(bench: Workbench, candidate: Candidate) -> Path:
+    """Return the file of the weights of a candidate that was trained to the end as a finalist; it may not exist."""
+    recipe = candidate.recipe or bench.experiment.finetune
+    folder = bench.folder / "search" / "finalists"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{candidate.architecture.key}-{recipe.key}-{bench.experiment.search.evaluate}.pt"
 
 
 def _last_epochs(metrics: Path) -> Record:

@@ -1,0 +1,210 @@
+"""Recipes searched with architectures, alone, and the ways of evaluating."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from nasvit.experiment import Workbench
+from nasvit.export import load_network
+from nasvit.pipeline import open_workbench, run
+from nasvit.stages import extract as extract_stage
+from nasvit.stages import trials
+from nasvit.stages.finetune import finetune
+from nasvit.stages.search import check_budgets, load_choices, search, work
+from nasvit.stages.subjects import subjects
+from nasvit.training.collapse import TrainingCollapsedError
+from tests.nasvit.stages.tiny import write_experiment
+
+RECIPES = """\
+name: tiny_recipes
+source: this test
+fields:
+  optimizer: [sgd, adamw]
+  learning_rate: {values: [1e-3, 4e-3], when: {optimizer: adamw}, otherwise: [0.02, 0.1]}
+  epochs: [1, 2]
+  batch_size: 64
+  mixup: [0, 0.2]
+  ema_decay: [0, 0.9]
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_programs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extract_stage, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        yield
+
+
+def write(folder: Path, search_section: str, **replaced: str) -> Path:
+    """Write the tiny experiment with another search section and without comparisons."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipes.yaml").write_text(RECIPES)
+    path = write_experiment(folder, compare="", **replaced)
+    head, _, rest = path.read_text().partition("search:\n")
+    finetune_line = rest[rest.index("finetune:") :]
+    lines = "\n".join(f"  {line}" for line in search_section.replace("RECIPES", str(folder / "recipes.yaml")).split("\n"))
+    path.write_text(f"{head}search:\n{lines}\n  calibration_batches: 1\n  calibration_batch_size: 64\n{finetune_line}")
+    return path
+
+
+JOINT = """\
+budgets: [macs<=300K]
+recipes: RECIPES
+evaluate: finetune
+evaluations: 12
+finalists: 1
+images: 100
+train_images: 128"""
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("joint")
+    bench = open_workbench(write(folder, JOINT), folder / "out")
+    return bench, run(bench)
+
+
+def lines(bench: Workbench) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (bench.folder / "search" / "evaluations.jsonl").read_text().splitlines()]
+
+
+def test_architecture_and_recipe_are_found_together_and_used(joint: tuple[Workbench, list[dict[str, Any]]]) -> None:
+    bench, rows = joint
+    choice = load_choices(bench)[0]
+    assert choice.costs["macs"] <= 300_000
+    assert choice.recipe is not None
+    assert subjects(bench)[0].recipe == choice.recipe
+    card = json.loads((subjects(bench)[0].folder / "finetuned" / "card.json").read_text())
+    assert card["recipe"] == choice.recipe.to_json()
+    assert set(rows[0]["accuracy"]) == {"supernet", "extracted", "finetuned"}
+
+
+def test_every_evaluation_says_what_was_trained_and_how_it_went(joint: tuple[Workbench, Any]) -> None:
+    records = lines(joint[0])
+    assert len(records) == 12
+    assert all(len(record["curve"]) == record["recipe"]["epochs"] for record in records)
+    assert all(record["accuracy"] == record["curve"][-1] for record in records)
+    assert len({record["recipe"]["optimizer"] for record in records}) == 2
+    assert len({record["accuracy"] for record in records}) > 2
+    report = json.loads((joint[0].folder / "search" / "predictor.json").read_text())
+    assert report["distinct"] == 12
+
+
+def test_a_finalist_is_what_the_fine_tuning_stage_would_have_trained(
+    joint: tuple[Workbench, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = joint[0]
+    reused = load_network(subjects(bench)[0].folder / "finetuned").state_dict()
+    again = Workbench(bench.experiment, bench.folder)
+    (subjects(bench)[0].folder / "finetuned").rename(tmp_path / "kept")
+    monkeypatch.setattr("nasvit.stages.finetune._finalist", lambda *_: None)
+    finetune(again)
+    trained = load_network(subjects(bench)[0].folder / "finetuned").state_dict()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in reused.items())
+
+
+def test_a_worker_that_comes_when_all_is_evaluated_has_nothing_to_do(
+    joint: tuple[Workbench, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("done already")
+
+    monkeypatch.setattr(trials.TrainedTrials, "quick", refused)
+    work(Workbench(joint[0].experiment, joint[0].folder))
+
+
+def test_more_budgets_are_served_from_what_is_known(
+    joint: tuple[Workbench, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise AssertionError("nothing new needs to be evaluated")
+
+    bench = joint[0]
+    path = write(bench.folder.parent / "more", JOINT.replace("[macs<=300K]", "[macs<=250K, 300K<=macs<=500K]"))
+    monkeypatch.setattr(trials.TrainedTrials, "quick", refused)
+    path.with_name("recipes.yaml").replace(bench.folder.parent / "recipes.yaml")
+    path.write_text(path.read_text().replace(str(path.parent), str(bench.folder.parent)))
+    choices = search(open_workbench(path, bench.folder))
+    assert choices[0].costs["macs"] <= 250_000
+    assert 300_000 <= choices[1].costs["macs"] <= 500_000
+
+
+def test_a_recipe_alone_is_searched_from_scratch_without_a_supernet(tmp_path: Path) -> None:
+    section = JOINT.replace("budgets: [macs<=300K]\n", "architecture: smallest\n").replace("finetune", "scratch")
+    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+    rows = run(bench)
+    assert not (bench.folder / "supernet.pt").exists()
+    assert set(rows[0]["accuracy"]) == {"scratch"}
+    assert {tuple(record["architecture"]["width"]) for record in lines(bench)} == {bench.space.smallest.width}
+    assert rows[0]["name"] == "best"
+
+
+def test_a_front_is_a_ladder_of_budgets(tmp_path: Path) -> None:
+    section = "front: {cost: macs, points: 3}\nevaluations: 12"
+    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+    ends = bench.candidates.costs(bench.candidates.smallest_and_largest)["macs"]
+    caps = [bench.experiment.search.limits(budget)[0].high for budget in bench.budgets]
+    steps = [cap / before for cap, before in zip(caps, [ends[0], *caps])]
+    assert caps[-1] == pytest.approx(ends[1], rel=0.01)
+    assert max(steps) == pytest.approx(min(steps), rel=0.02)
+
+
+def test_feasible_shares_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    section = "budgets: [macs<=10G, macs<=85K]\nevaluations: 12"
+    told = check_budgets(open_workbench(write(tmp_path, section), tmp_path / "out"))
+    assert told[0] == "macs<=10G: 100.0% of random subnets meet it"
+    assert told[1] == "macs<=85K: less than 1 in 4096 of random subnets meet it"
+
+
+def test_a_training_that_collapses_scores_as_guessing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = JOINT.replace("budgets: [macs<=300K]\n", "architecture: smallest\n").replace("finetune", "scratch")
+    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+
+    def collapse(*_: object, **__: object) -> None:
+        raise TrainingCollapsedError("lower the learning rate")
+
+    monkeypatch.setattr("nasvit.training.trainer.Trainer.run", collapse)
+    candidate = bench.candidates.decode(bench.candidates.genome.sample(1, np.random.default_rng(0)))[0]
+    record = trials.make_trials(bench).quick(candidate, 1.0)
+    assert record["accuracy"] == 0.1
+    assert record["collapsed"] == "lower the learning rate"
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("budgets: [macs<=1M]\nrecipes: finetune_small", r"search\.evaluate: .*say nothing of recipes; legal here: finetune"),
+        ("architecture: smallest", r"search\.architecture: leaves nothing to search without recipes"),
+        ("architecture: smallest\nrecipes: finetune_small\nevaluate: scratch\nbudgets: [macs<=1M]", "nothing to limit"),
+        ("evaluations: 20", r"search\.budgets: are missing; give at least one such as macs<=5M, or a front"),
+        ("budgets: [macs<=1M]\nearly_stop: 2", r"search\.early_stop: 2\.0 is no rank correlation"),
+        ("budgets: [macs<=1M]\nevaluations: 0", r"search\.evaluations: 0 is illegal"),
+        ("front: {points: 0}", r"search\.front\.points: 0 is illegal"),
+    ],
+)
+def test_a_search_that_makes_no_sense_is_refused_with_its_line(tmp_path: Path, section: str, words: str) -> None:
+    with pytest.raises(ValueError, match=rf"tiny\.yaml:\d+: .*{words}"):
+        open_workbench(write(tmp_path, section), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("budgets: [macs<=1M]\npredictor: oracle", "unknown predictor 'oracle'; legal: ensemble"),
+        ("budgets: [macs<=1M]\nrecipes: nowhere\nevaluate: finetune", "no recipe space is called 'nowhere'"),
+        ("architecture: nowhere.json\nrecipes: finetune_small\nevaluate: scratch", "there is no file 'nowhere.json'"),
+        ("front: {cost: latency}", "front.cost: latency is not known; known: macs, params, memory"),
+    ],
+)
+def test_a_wrong_name_is_refused_before_anything_is_trained(tmp_path: Path, section: str, words: str) -> None:
+    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+    with pytest.raises(ValueError, match=words):
+        run(bench)
+    assert not (tmp_path / "out" / "train").exists()
