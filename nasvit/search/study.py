@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -176,8 +177,9 @@ class Study:
         for trial in self._trials(TrialState.RUNNING):
             owner = trial.user_attrs.get("owner")
             if owner is not None and _is_dead(owner):
-                self.study._storage.set_trial_user_attr(trial._trial_id, "lost", True)
-                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+                    self.study._storage.set_trial_user_attr(trial._trial_id, "lost", True)
+                    self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states)

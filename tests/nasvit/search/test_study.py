@@ -108,6 +108,21 @@ def test_a_worker_that_was_killed_loses_one_evaluation_and_the_search_goes_on_as
     assert len(begun) == COUNT + 1
 
 
+def test_a_dead_workers_trial_is_released_even_if_another_worker_does_it_at_the_same_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = make(tmp_path)
+    study._propose()
+    trial = study.study.ask()
+    monkeypatch.setattr(study_module, "_is_dead", lambda _: True)
+    running = study._trials(optuna.trial.TrialState.RUNNING)
+    monkeypatch.setattr(study, "_trials", lambda *_: running)  # what a worker saw a moment ago
+    study._release_lost()
+    study._release_lost()
+    assert study.study.trials[trial.number].state == optuna.trial.TrialState.FAIL
+    assert study.study.trials[trial.number].user_attrs["lost"]
+
+
 def test_workers_share_the_evaluations_and_none_is_done_twice(tmp_path: Path) -> None:
     workers = [start_worker(tmp_path, seconds=0.05) for _ in range(2)]
     for worker in workers:

@@ -1,0 +1,91 @@
+"""Runtimes in this process: they run what they are given, and say what is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import search_spaces
+from nasvit.latency import exporting
+from nasvit.latency.measure import NoisePolicy
+from nasvit.latency.runtimes import Timed, make_measure, onnx_loader, this_device
+from nasvit.latency.subjects import Subject, block_subjects, network_subject
+
+QUICK = NoisePolicy(warm_up=1, repeats=2, least_ms=0)
+
+
+class Watched(nn.Module):
+    """Notes how it is run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[Any, ...]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen.append((tuple(x.shape), torch.is_inference_mode_enabled(), torch.get_num_threads()))
+        return x
+
+
+def test_torch_runs_without_gradients_on_as_many_threads_as_asked_for_and_puts_them_back(tmp_path: Path) -> None:
+    before, watched = torch.get_num_threads(), Watched()
+    subject = Subject("watched", (2, 3, 4, 4), lambda: watched)
+    timing = make_measure("torch", command=None, threads=2, folder=tmp_path, policy=QUICK, yardstick=subject)(subject)
+    assert set(watched.seen) == {((2, 3, 4, 4), True, 2)}
+    assert torch.get_num_threads() == before
+    assert timing.milliseconds > 0
+    assert timing.yardstick is not None
+
+
+def test_one_thread_is_timed_by_its_own_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor, wall = iter(range(0, 10**9, 1_000_000)), iter(range(0, 10**12, 1_000_000_000))
+    monkeypatch.setattr("time.thread_time_ns", lambda: next(processor))
+    monkeypatch.setattr("time.perf_counter_ns", lambda: next(wall))
+    subject = Subject("nothing", (1,), nn.Identity)
+    times = [Timed(lambda _: lambda: None, subject, QUICK, threads)(subject) for threads in (1, 2)]
+    assert [timing.milliseconds for timing in times] == [1.0, 1000.0]
+
+
+def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(exporting, "import_module", missing)
+    message = r"--runtime onnxruntime needs onnxruntime, which is not installed: pip install 'nasvit\[export\]'"
+    with pytest.raises(ImportError, match=message):
+        onnx_loader(tmp_path, 1)
+
+
+def test_a_file_that_was_exported_in_part_is_exported_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    subject = Subject("block 1-2", (1, 1, 4, 4), lambda: nn.Conv2d(1, 2, 1))
+    with monkeypatch.context() as patch:
+        patch.setitem(exporting._EXPORTERS, "torch", broken)
+        with pytest.raises(KeyboardInterrupt):
+            exporting.exported(subject, tmp_path, "torch")
+    path = exporting.exported(subject, tmp_path, "torch")
+    assert path == tmp_path / "block-1-2.pt2"
+    torch.export.load(path)
+
+
+def test_onnx_runtime_computes_what_the_plain_blocks_compute(tmp_path: Path) -> None:
+    for package in exporting.PACKAGES["onnxruntime"]:
+        pytest.importorskip(package)
+    space = search_spaces.load("micro8")
+    blocks = block_subjects(space, 10, 2)
+    for subject in (blocks[0], blocks[20], blocks[45], blocks[-1], network_subject(space, space.smallest, 10, 2)):
+        computed = onnx_loader(tmp_path, threads=1)(subject)()
+        expected = subject.make()(exporting.example(subject.shape)).detach().numpy()
+        assert abs(computed[0] - expected).max() < 1e-4  # type: ignore[index]
+    assert all(import_module("onnx").load(path).graph.input for path in tmp_path.glob("*.onnx"))
+
+
+def test_this_device_has_a_name() -> None:
+    assert this_device().strip()

@@ -1,0 +1,79 @@
+"""Every field of a recipe changes the training it says it changes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nasvit.data import Augmentation, Loader, Normalization
+from nasvit.supernet import build
+from nasvit.training.task import NetworkTask
+from nasvit.training.trainer import Trainer
+from search_spaces.recipe import OPTIMIZERS, Recipe
+from tests.nasvit.training.short import SPACE, digits
+
+BASE = Recipe(optimizer="adamw", learning_rate=1e-3, epochs=2, batch_size=32)
+CHANGES: dict[str, Any] = {
+    "optimizer": "sgd",
+    "learning_rate": 2e-3,
+    "epochs": 3,
+    "batch_size": 64,
+    "warmup_epochs": 1,
+    "weight_decay": 0.5,
+    "clip_norm": 0.01,
+    "label_smoothing": 0.2,
+    "mixup": 0.5,
+    "cutmix": 0.5,
+    "randaugment": 6,
+    "random_erasing": 1.0,
+    "dropout": 0.5,
+    "drop_path_rate": 0.5,
+    "ema_decay": 0.5,
+}
+
+
+def trained(recipe: Recipe) -> dict[str, Tensor]:
+    images = digits(64)
+    loader = Loader(
+        images,
+        batch_size=recipe.batch_size,
+        normalization=Normalization.of(images),
+        augmentation=Augmentation.from_recipe(recipe, crop="none", mirror=False),
+    )
+    with TemporaryDirectory() as folder:
+        task = NetworkTask(build(SPACE, SPACE.largest, 10), recipe)
+        model = Trainer(task, loader, recipe, Path(folder), seed=3, classes=10, name="a test").run()
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
+
+@cache
+def base() -> dict[str, Tensor]:
+    return trained(BASE)
+
+
+def test_the_same_recipe_gives_the_same_weights() -> None:
+    again = trained(BASE)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in base().items())
+
+
+def test_every_field_is_looked_at() -> None:
+    assert set(CHANGES) == {field.name for field in fields(Recipe)}
+
+
+@pytest.mark.parametrize("field", CHANGES)
+def test_a_changed_field_trains_other_weights(field: str) -> None:
+    changed = trained(replace(BASE, **{field: CHANGES[field]}))
+    assert any(not torch.equal(tensor, changed[name]) for name, tensor in base().items())
+
+
+def test_every_optimizer_trains_other_weights() -> None:
+    found = [trained(replace(BASE, optimizer=optimizer)) for optimizer in OPTIMIZERS]
+    name = next(iter(found[0]))
+    assert all(not torch.equal(a[name], b[name]) for i, a in enumerate(found) for b in found[:i])
