@@ -113,6 +113,21 @@ def import_(
     print(import_checkpoint(source, checkpoint, out))
 
 
+def latency_build() -> None:
+    """Measure the blocks of a space on your device, for budgets such as latency<=5ms."""
+
+
+def latency_use() -> None:
+    """Print the latencies that a measured table predicts for subnets of its space."""
+
+
+def _latency_commands() -> dict[str, Callable[..., None]]:
+    """The real commands, whose arguments take long to import; until then their names and first lines do."""
+    from nasvit.latency import commands
+
+    return {"latency-build": commands.latency_build, "latency-use": commands.latency_use}
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "run": run,
     "train": _stage("train", "Train the supernet."),
@@ -123,16 +138,19 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
     "spaces": spaces,
     "profile": profile,
+    "latency-build": latency_build,
+    "latency-use": latency_use,
     "import": import_,
 }
 
 
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
+    words = _joined(sys.argv[1:])
     try:
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS,
-            args=_joined(sys.argv[1:]),
+            COMMANDS | (_latency_commands() if words[:1] in (["latency-build"], ["latency-use"]) else {}),
+            args=words,
             prog="nasvit",
             description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune.",
         )

@@ -25,6 +25,7 @@ from nasvit.data import (
 from nasvit.search.candidates import Candidate, Candidates, Costs
 from predictors.arrays import Codes
 from predictors.cost import CostTable
+from predictors.latency import LatencyTable, load_table
 from predictors.limits import Limit
 from search_spaces import Architecture, Space, load
 from search_spaces.recipe import Recipe
@@ -124,8 +125,14 @@ class Workbench:
     def _cost_table(self) -> CostTable:
         return cost_table(self.space, len(self.classes))
 
+    @cached_property
+    def _latency_table(self) -> LatencyTable | None:
+        path = self.experiment.search.latency
+        return None if path is None else load_table(Path(path), self.space)
+
     def _architecture_costs(self, codes: Codes) -> Costs:
-        return dict(self._cost_table.costs(codes))
+        table, costs = self._latency_table, dict(self._cost_table.costs(codes))
+        return costs if table is None else costs | {"latency": table.latency(codes)}
 
     @cached_property
     def _fixed_architecture(self) -> Architecture | None:

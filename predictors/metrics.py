@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -99,6 +100,8 @@ def learning_curve(
             train, held = order[:size], order[size:]
             predicted = make().fit(rows[train], values[train]).predict(rows[held])
             found.append(list(asdict(quality(*predicted, values[held])).values()))
-        means: NDArray[np.float64] = np.nanmean(np.array(found), axis=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # what no split could tell stays NaN
+            means: NDArray[np.float64] = np.nanmean(np.array(found), axis=0)
         curve[size] = dict(zip(Quality.__dataclass_fields__, means.tolist(), strict=True))
     return curve

@@ -167,10 +167,18 @@ def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.s
         url: ``sqlite:///file.db``, ``postgresql://...`` or ``mysql://...``.
         heartbeat: seconds between two signs of life of a worker; three missed ones count as death.
         retries: times a lost trial is evaluated again.
+
+    Raises:
+        ImportError: if the driver of the database is not installed.
     """
     for attempt in range(CREATE_ATTEMPTS):
         try:
             return _connect(url, heartbeat, retries)
+        except ImportError as error:
+            raise ImportError(
+                f"the storage {sqlalchemy.make_url(url).render_as_string()} needs the driver of its database, for "
+                "example: pip install 'psycopg[binary]' (postgresql://), pip install mysqlclient (mysql://)"
+            ) from error
         except sqlalchemy.exc.SQLAlchemyError:  # another worker is making the tables at this moment
             if attempt == CREATE_ATTEMPTS - 1:
                 raise

@@ -1,0 +1,87 @@
+"""Measure a space on a device: its blocks, and a few whole networks that correct and check the sum of blocks."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from nasvit.experiment import write_json
+from nasvit.latency.correction import fit_correction, prediction_error
+from nasvit.latency.measure import Measurement, measure_all
+from nasvit.latency.plan import Build
+from nasvit.latency.subjects import Subject, network_name
+from predictors.latency import FORMAT, LatencyTable, load_table
+
+
+def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda subject: None) -> LatencyTable:
+    """Measure what is not measured yet, fit scale and offset, and write the table with the error it was found to have.
+
+    Run again after a kill, it goes on after the last measurement.
+
+    Args:
+        build: what to measure and where to write.
+        on_measured: called after every measurement.
+
+    Returns:
+        The table that was written.
+
+    Raises:
+        ValueError: if a command fails, a journal was begun under other conditions, or the measurements make no sense.
+    """
+    policy = build.settings.policy
+    measured = measure_all([*build.blocks, *build.networks], build.measure, policy, build.journal(), on_measured)
+    write_json(build.out, _record(build, measured))
+    build.discard_exported()
+    return load_table(build.out, build.space)
+
+
+def _record(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
+    blocks = {subject.name: asdict(measured[subject.name]) for subject in build.blocks}
+    return {
+        "latency_table": FORMAT,
+        **build.conditions,
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "policy": asdict(build.settings.policy),
+        "noise": _noise(list(measured.values())),
+        **_checked(build, measured),
+        "blocks": blocks,
+    }
+
+
+def _noise(measured: Sequence[Measurement]) -> dict[str, float]:
+    return {
+        "median_spread": float(np.median([one.spread for one in measured])),
+        "noisy": sum(one.noisy for one in measured),
+        "measured": len(measured),
+    }
+
+
+def _checked(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
+    """Fit on the networks of even number (smallest, then every second random one) and the largest; test on the rest."""
+    sums = LatencyTable(
+        build.space, {subject.name: measured[subject.name].milliseconds for subject in build.blocks}
+    ).total(build.space.encode(build.architectures))
+    whole = np.array([measured[network_name(architecture)].milliseconds for architecture in build.architectures])
+    held_out = np.arange(len(whole)) % 2 == 1
+    held_out[:2] = False  # the ends of the space: a line is safer between its points than beyond them
+    scale, offset = fit_correction(sums[~held_out], whole[~held_out])
+    predicted = scale * sums + offset
+    networks = [
+        {
+            "architecture": architecture.key,
+            "held_out": bool(held),
+            "predicted": float(guess),
+            **asdict(measured[network_name(architecture)]),
+        }
+        for architecture, held, guess in zip(build.architectures, held_out, predicted, strict=True)
+    ]
+    return {
+        "correction": {"scale": scale, "offset": offset, "fitted_on": int((~held_out).sum())},
+        "error": asdict(prediction_error(predicted[held_out], whole[held_out])),
+        "error_of_plain_sum": asdict(prediction_error(sums[held_out], whole[held_out])),
+        "networks": networks,
+    }

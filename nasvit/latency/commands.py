@@ -1,0 +1,134 @@
+"""``nasvit latency build`` and ``nasvit latency use``: typed functions that the command line calls."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import OmitArgPrefixes, Positional
+
+import search_spaces
+from nasvit.latency.build import build_table
+from nasvit.latency.estimate import estimate_seconds, first_measurements
+from nasvit.latency.plan import Build, BuildSettings
+from nasvit.report import describe
+from nasvit.training.progress import Progress
+from predictors.latency import LatencyTable, load_table
+from search_spaces import Architecture, Space
+
+SpaceName = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE")]
+
+
+def _console() -> Console:
+    """Return a console that is wide enough for the tables, also where nobody said how wide it is."""
+    return Console(width=max(120, Console().width))
+
+
+def latency_build(
+    space: SpaceName,
+    out: Path,
+    settings: OmitArgPrefixes[BuildSettings] = BuildSettings(),  # noqa: B008 - frozen
+    dry_run: bool = False,
+) -> None:
+    """Measure the blocks of a space on a device, and how well their sum predicts whole networks; again, it goes on.
+
+    Args:
+        space: a name that nasvit spaces lists, or a file SPACE.yaml.
+        out: the table to write, such as pi5.json; every measurement is kept beside it at once, so nothing is lost.
+        settings: what is measured and how.
+        dry_run: only say how much there is to measure and about how long it will take.
+    """
+    build, console = Build(search_spaces.load(space), settings, out), _console()
+    _announce(build, console)
+    if dry_run:
+        build.discard_exported()
+        return
+    total = first_measurements(build, done=False) + first_measurements(build, done=True)
+    with Progress(f"measuring {build.space.name}", total, done=first_measurements(build, done=True)) as progress:
+        table = build_table(build, lambda subject: progress.advance(note=subject.name))
+    show_quality(table, console)
+    console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
+
+
+def _announce(build: Build, console: Console) -> None:
+    left, policy = first_measurements(build, done=False), build.settings.policy
+    time_left = datetime.timedelta(seconds=round(estimate_seconds(build)))
+    console.print(
+        f"{build.space.name} on {build.conditions['device']}: {len(build.blocks)} unique blocks and "
+        f"{len(build.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
+        f"about {time_left} (on a busy machine more: up to {policy.again} more rounds)",
+        soft_wrap=True,
+    )
+
+
+def show_quality(table: LatencyTable, console: Console) -> None:
+    """Print how well the table predicts networks that it was not fitted on, and how noisy the measurements were."""
+    record, rows = table.record, Table(title="error on networks that nothing was fitted on", title_justify="left")
+    for heading in ("prediction", "networks", "median error", "largest error", "bias", "Kendall tau"):
+        rows.add_column(heading, justify="left" if heading == "prediction" else "right", no_wrap=True)
+    corrected = f"{table.scale:.3f} x sum {table.offset:+.3g} ms"
+    for name, field in ((corrected, "error"), ("plain sum of blocks", "error_of_plain_sum")):
+        error = record[field]
+        shares = [f"{100 * error[key]:.1f} %" for key in ("median_relative_error", "largest_relative_error", "bias")]
+        rows.add_row(name, str(error["networks"]), *shares, f"{error['kendall_tau']:.3f}")
+    console.print(rows)
+    noise, fitted = record["noise"], record["correction"]["fitted_on"]
+    console.print(
+        f"scale and offset were fitted on {fitted} other networks; between rounds measurements differ by "
+        f"{100 * noise['median_spread']:.1f} % (median), {noise['noisy']} of {noise['measured']} by more than "
+        f"{100 * record['policy']['tolerance']:.0f} %",
+        soft_wrap=True,
+    )
+
+
+def latency_use(
+    table: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE.json")],
+    space: SpaceName,
+    architecture: Path | None = None,
+    sample: int = 0,
+) -> None:
+    """Print the latencies that a table predicts for subnets of its space.
+
+    Args:
+        table: what nasvit latency build wrote.
+        space: a name that nasvit spaces lists, or a file SPACE.yaml; the one that was measured.
+        architecture: a file ARCHITECTURE.json to predict, besides the smallest and the largest subnet.
+        sample: so many random subnets besides.
+    """
+    loaded_space, console = search_spaces.load(space), _console()
+    loaded = load_table(table, loaded_space)
+    console.print(describe_device(loaded), soft_wrap=True)
+    subnets = _subnets(loaded_space, architecture, sample)
+    rows = Table(title_justify="left")
+    for heading in ("subnet", "latency", "architecture"):
+        rows.add_column(heading, justify="right" if heading == "latency" else "left")
+    predicted = loaded.latency(loaded_space.encode(list(subnets.values())))
+    for (name, subnet), milliseconds in zip(subnets.items(), predicted, strict=True):
+        rows.add_row(name, f"{milliseconds:.4g} ms", describe(subnet))
+    console.print(rows)
+
+
+def _subnets(space: Space, path: Path | None, sample: int) -> dict[str, Architecture]:
+    """The subnets to predict, by the names to print."""
+    subnets = {"smallest": space.smallest, "largest": space.largest}
+    if path is not None:
+        subnets[path.name] = Architecture.load(path)
+    drawn = space.decode(space.genome.sample(sample, np.random.default_rng(0)))
+    return subnets | {f"random-{number}": subnet for number, subnet in enumerate(drawn)}
+
+
+def describe_device(table: LatencyTable) -> str:
+    """Return in one line what a table was measured on, and how far off it is."""
+    record, error = table.record, table.record["error"]
+    versions: dict[str, Any] = record["versions"]
+    ran = f"{record['runtime']} {versions[record['runtime']]}" + (" by command" if record["command"] else "")
+    return (
+        f"{record['device']}: {ran}, {record['threads']} threads, batch size {record['batch_size']}, measured "
+        f"{record['date']}; on {error['networks']} held-out networks the median error was "
+        f"{100 * error['median_relative_error']:.1f} % and Kendall's tau {error['kendall_tau']:.3f}"
+    )

@@ -1,0 +1,73 @@
+"""Blocks and networks as files that other programs run: ``torch.export`` programs or ONNX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.export import export_program
+from nasvit.latency.subjects import Subject
+
+RuntimeName: TypeAlias = Literal["torch", "onnxruntime"]
+
+PACKAGES: dict[str, tuple[str, ...]] = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
+"""What each runtime needs to be installed; the first one runs, the others export."""
+
+
+def exported(subject: Subject, folder: Path, runtime: RuntimeName) -> Path:
+    """Return the exported file of a subject, and make it if it is not there: whole or not at all."""
+    suffix = ".pt2" if runtime == "torch" else ".onnx"
+    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", subject.name) + suffix)
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"unfinished{suffix}")
+        _EXPORTERS[runtime](subject.make(), subject.shape, temporary)
+        temporary.replace(path)
+    return path
+
+
+def _export_program(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    export_program(module, path, shape=shape[1:])
+
+
+def _export_onnx(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write one file with its weights inside, for this batch size alone, as devices compile it best."""
+    torch.onnx.export(module, (example(shape),), path, dynamo=True, external_data=False, verbose=False)
+
+
+_EXPORTERS: dict[str, Callable[[nn.Module, tuple[int, ...], Path], None]] = {
+    "torch": _export_program,
+    "onnxruntime": _export_onnx,
+}
+
+
+def example(shape: tuple[int, ...]) -> Tensor:
+    """Return an input of one shape, the same at every call."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def require(runtime: RuntimeName) -> None:
+    """Refuse a runtime whose packages are not installed.
+
+    Raises:
+        ImportError: naming them and how to install them.
+    """
+    for package in PACKAGES[runtime]:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise ImportError(
+                f"--runtime {runtime} needs {package}, which is not installed: pip install 'nasvit[export]' "
+                "(in a clone: pip install -e '.[export]')"
+            ) from error
+
+
+def runtime_versions(runtime: RuntimeName) -> dict[str, str]:
+    """Return the versions of what runs and exports."""
+    return {package: metadata.version(package) for package in PACKAGES[runtime]}

@@ -1,0 +1,175 @@
+"""How often something is timed, what counts of it, and when it is called noisy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from nasvit.latency.journal import Journal, Timing
+from nasvit.latency.subjects import Subject
+
+Clock = Callable[[], int]
+"""Returns nanoseconds that only grow."""
+
+UNDISTURBED = 0.1
+"""The quantile of all timings of the yardstick that is taken for its time on the undisturbed machine."""
+
+
+@dataclass(frozen=True)
+class NoisePolicy:
+    """Compare with a yardstick, measure in rounds, take the median, measure again what is not steady.
+
+    A block is timed in turns with a yardstick, which is one fixed block of the space; what counts is the ratio of their
+    times, times the milliseconds of the yardstick on the undisturbed machine. So what slows both down (a busy
+    neighbor, heat) cancels. With one thread, time is that thread's processor time, so waiting for a turn does not
+    count; with more it is time on the wall. A round measures everything once in a new random order, and the median
+    over rounds counts. A command of the user's has no yardstick: its milliseconds count as they are.
+
+    Args:
+        rounds: measurements of everything.
+        warm_up: runs before the timed ones, each time.
+        repeats: timed runs of a measurement, at least.
+        least_ms: milliseconds that the timed runs of a measurement take together, at least.
+        tolerance: interquartile range over median of the rounds that is still steady.
+        again: more rounds, at most, for what is not; what still is not is marked as noisy.
+
+    Raises:
+        ValueError: if a number is too small to measure anything.
+    """
+
+    rounds: int = 5
+    warm_up: int = 3
+    repeats: int = 10
+    least_ms: float = 30.0
+    tolerance: float = 0.1
+    again: int = 4
+
+    def __post_init__(self) -> None:
+        for field, least in (("rounds", 1), ("repeats", 1), ("warm_up", 0), ("again", 0), ("tolerance", 0)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} is {getattr(self, field)}; legal: from {least} up")
+
+
+class Measure(Protocol):
+    """Measures one subject once."""
+
+    def __call__(self, subject: Subject) -> Timing:
+        """Return what one call takes, and what one call of the yardstick took meanwhile."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What the rounds say of one subject.
+
+    Args:
+        milliseconds: median over the rounds.
+        spread: interquartile range over that median.
+        rounds: how often it was measured.
+        noisy: whether it differs more between rounds than the policy tolerates.
+    """
+
+    milliseconds: float
+    spread: float
+    rounds: int
+    noisy: bool
+
+
+def in_turns(
+    run: Callable[[], object],
+    yardstick: Callable[[], object],
+    policy: NoisePolicy,
+    clock: Clock = time.perf_counter_ns,
+) -> Timing:
+    """Time two things in turns, so that both get the same share of good and bad moments.
+
+    Args:
+        run: what is measured.
+        yardstick: what it is compared with; whichever of the two has run for less time so far runs next.
+        policy: how often.
+        clock: nanoseconds.
+    """
+    runs = (run, yardstick)
+    for _ in range(policy.warm_up):
+        run()
+        yardstick()
+    taken, times = [0, 0], [0, 0]
+    while min(times) < policy.repeats or min(taken) < policy.least_ms * 1e6:
+        which = int(taken[1] < taken[0])
+        start = clock()
+        runs[which]()
+        taken[which] += clock() - start
+        times[which] += 1
+    return Timing(taken[0] / times[0] / 1e6, taken[1] / times[1] / 1e6)
+
+
+def yardstick_milliseconds(journal: Journal) -> float | None:
+    """Return the time of the yardstick on the undisturbed machine, or None where there is no yardstick."""
+    timings = [timing.yardstick for timing in journal.timings() if timing.yardstick is not None]
+    return float(np.quantile(timings, UNDISTURBED)) if timings else None
+
+
+def summarize(rounds: Sequence[Timing], yardstick: float | None, tolerance: float) -> Measurement:
+    """Return what several rounds say of one subject.
+
+    Args:
+        rounds: its timings.
+        yardstick: milliseconds of the yardstick on the undisturbed machine.
+        tolerance: the spread up to which it is steady.
+    """
+    values = [_undisturbed(timing, yardstick) for timing in rounds]
+    low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
+    spread = float((high - low) / median)
+    return Measurement(float(median), spread, len(values), spread > tolerance)
+
+
+def _undisturbed(timing: Timing, yardstick: float | None) -> float:
+    if timing.yardstick is None or yardstick is None:
+        return timing.milliseconds
+    return timing.milliseconds / timing.yardstick * yardstick
+
+
+def measure_all(
+    subjects: Sequence[Subject],
+    measure: Measure,
+    policy: NoisePolicy,
+    journal: Journal,
+    on_measured: Callable[[Subject], None] = lambda subject: None,
+) -> dict[str, Measurement]:
+    """Measure every subject in interleaved rounds, and the noisy ones again; what the journal holds is not repeated.
+
+    Args:
+        subjects: what to measure.
+        measure: measures one of them once.
+        policy: how often.
+        journal: remembers every measurement as soon as it is made.
+        on_measured: called after every measurement that was not in the journal.
+
+    Returns:
+        The measurement of every subject by its name.
+    """
+    left = list(subjects)
+    for number in range(policy.rounds + policy.again):
+        if number >= policy.rounds:
+            measured = _summaries(left, journal, policy, before=number)
+            left = [subject for subject in left if measured[subject.name].noisy]
+        for position in np.random.default_rng(number).permutation(len(left)):
+            subject = left[position]
+            if not journal.has(subject.name, number):
+                journal.add(subject.name, number, measure(subject))
+                on_measured(subject)
+    return _summaries(subjects, journal, policy)
+
+
+def _summaries(
+    subjects: Sequence[Subject], journal: Journal, policy: NoisePolicy, before: int | None = None
+) -> dict[str, Measurement]:
+    """What the rounds (those ``before`` one of them) say of every subject."""
+    yardstick = yardstick_milliseconds(journal)
+    return {
+        subject.name: summarize(journal.rounds(subject.name)[:before], yardstick, policy.tolerance)
+        for subject in subjects
+    }

@@ -1,0 +1,138 @@
+"""What is to be measured, on what, how, and where the results go."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nasvit.latency.correction import FEWEST
+from nasvit.latency.exporting import RuntimeName, runtime_versions
+from nasvit.latency.journal import Journal
+from nasvit.latency.measure import Measure, NoisePolicy
+from nasvit.latency.runtimes import make_measure, this_device
+from nasvit.latency.subjects import Subject, block_subjects, choose_networks, network_subject
+from nasvit.provenance import versions
+from predictors.blocks import fingerprint
+from search_spaces import Architecture, Space
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What is measured, on what, and how.
+
+    Args:
+        runtime: what runs the networks: torch or onnxruntime (needs the export extra).
+        threads: that one operation may use; where a command measures, only a note.
+        batch_size: images of one call.
+        classes: classes of the classifier.
+        command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
+            of the file (.pt2 for torch, .onnx for onnxruntime) and {shape} the shape of its input, such as 1x3x32x32;
+            the last line it prints must be the milliseconds of one call.
+        device: name of the device, for the record; this machine's processor if left out, or the command.
+        networks: whole networks measured; scale and offset are fitted on half of them, the error is that of the others.
+        seed: decides which networks.
+        policy: how often everything is measured, and what counts.
+
+    Raises:
+        ValueError: if a number is too small.
+    """
+
+    runtime: RuntimeName = "torch"
+    threads: int = 1
+    batch_size: int = 1
+    classes: int = 1000
+    command: str | None = None
+    device: str | None = None
+    networks: int = 40
+    seed: int = 0
+    policy: NoisePolicy = field(default_factory=NoisePolicy)
+
+    def __post_init__(self) -> None:
+        for name, least in (("threads", 1), ("batch_size", 1), ("classes", 1), ("networks", 2 * FEWEST)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; legal: from {least} up")
+
+
+@dataclass(frozen=True)
+class Build:
+    """Everything that :func:`build_table` measures, where it is kept, and what measures it.
+
+    Args:
+        space: the space.
+        settings: how it is measured.
+        out: the table to write; the journal and the exported files lie beside it.
+        injected: measures one subject; None: what the settings say.
+    """
+
+    space: Space
+    settings: BuildSettings
+    out: Path
+    injected: Measure | None = None
+
+    @cached_property
+    def blocks(self) -> list[Subject]:
+        """Every unique block."""
+        return block_subjects(self.space, self.settings.classes, self.settings.batch_size)
+
+    @cached_property
+    def architectures(self) -> list[Architecture]:
+        """The whole networks: smallest, largest, and random ones."""
+        return choose_networks(self.space, self.settings.networks, self.settings.seed)
+
+    @cached_property
+    def networks(self) -> list[Subject]:
+        """The whole networks as subjects."""
+        sizes = (self.settings.classes, self.settings.batch_size)
+        return [network_subject(self.space, architecture, *sizes) for architecture in self.architectures]
+
+    @property
+    def yardstick(self) -> Subject:
+        """The block that everything is compared with: one from the middle of the network."""
+        return self.blocks[len(self.blocks) // 2]
+
+    @property
+    def folder(self) -> Path:
+        """Where exported files lie until the table is written."""
+        return self.out.with_suffix(".exported")
+
+    @cached_property
+    def measure(self) -> Measure:
+        """What measures one subject."""
+        if self.injected is not None:
+            return self.injected
+        settings = self.settings
+        return make_measure(
+            settings.runtime,
+            command=settings.command,
+            threads=settings.threads,
+            folder=self.folder,
+            policy=settings.policy,
+            yardstick=self.yardstick,
+        )
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        """Everything that one measurement depends on; the table says it, and a journal is continued only under it."""
+        settings = self.settings
+        return {
+            "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
+            "device": settings.device or settings.command or this_device(),
+            **{name: getattr(settings, name) for name in ("runtime", "command", "threads", "batch_size", "classes")},
+            **{name: getattr(settings.policy, name) for name in ("warm_up", "repeats", "least_ms")},
+            "versions": versions() | runtime_versions(settings.runtime),
+        }
+
+    def journal(self) -> Journal:
+        """Open the file that remembers measurements.
+
+        Raises:
+            ValueError: if it was begun under other conditions.
+        """
+        return Journal(self.out.with_suffix(".journal.jsonl"), self.conditions)
+
+    def discard_exported(self) -> None:
+        """Remove the exported files."""
+        shutil.rmtree(self.folder, ignore_errors=True)

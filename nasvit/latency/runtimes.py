@@ -1,0 +1,120 @@
+"""What runs the blocks in this process: PyTorch or ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+
+from nasvit.latency.command import CommandRuntime
+from nasvit.latency.exporting import RuntimeName, example, exported, require
+from nasvit.latency.journal import Timing
+from nasvit.latency.measure import Measure, NoisePolicy, in_turns
+from nasvit.latency.subjects import Subject
+
+Load: TypeAlias = Callable[[Subject], Callable[[], object]]
+"""Makes a subject ready and returns what runs it once."""
+
+
+class Timed:
+    """Times what runs in this process, in turns with a yardstick.
+
+    Args:
+        load: makes a subject ready.
+        yardstick: what everything is compared with.
+        policy: how often.
+        threads: that one operation may use; one thread is timed by its processor time, more by the wall's.
+    """
+
+    def __init__(self, load: Load, yardstick: Subject, policy: NoisePolicy, threads: int = 1) -> None:
+        self.load, self.policy, self.threads = load, policy, threads
+        self.yardstick = load(yardstick)
+
+    def __call__(self, subject: Subject) -> Timing:
+        """Return what one call takes."""
+        run = self.load(subject)
+        clock = time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
+        with _torch_threads(self.threads), torch.inference_mode():
+            return in_turns(run, self.yardstick, self.policy, clock)
+
+
+def load_torch(subject: Subject) -> Callable[[], object]:
+    """Run a plain module as it is, on a channels-last map."""
+    module, x = subject.make(), example(subject.shape).contiguous(memory_format=torch.channels_last)
+    return lambda: module(x)
+
+
+def onnx_loader(folder: Path, threads: int) -> Load:
+    """Return what runs exported files with ONNX Runtime on this processor.
+
+    Args:
+        folder: where the exported files are kept.
+        threads: that one operation may use.
+
+    Raises:
+        ImportError: if the ``export`` extra is not installed.
+    """
+    require("onnxruntime")
+    onnxruntime = import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+
+    def load(subject: Subject) -> Callable[[], object]:
+        path = exported(subject, folder, "onnxruntime")
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        feed = {session.get_inputs()[0].name: example(subject.shape).numpy()}
+        return lambda: session.run(None, feed)
+
+    return load
+
+
+def make_measure(
+    runtime: RuntimeName,
+    *,
+    command: str | None,
+    threads: int,
+    folder: Path,
+    policy: NoisePolicy,
+    yardstick: Subject,
+) -> Measure:
+    """Return what measures subjects.
+
+    Args:
+        runtime: "torch" or "onnxruntime".
+        command: measures exported files instead; see :class:`CommandRuntime`.
+        threads: that one operation may use; a command's are its own affair.
+        folder: where exported files are kept.
+        policy: how often.
+        yardstick: what everything is compared with, except by a command.
+
+    Raises:
+        ImportError: if something it needs is not installed.
+    """
+    if command is not None:
+        return CommandRuntime(command, folder, runtime)
+    return Timed(load_torch if runtime == "torch" else onnx_loader(folder, threads), yardstick, policy, threads)
+
+
+@contextlib.contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def this_device() -> str:
+    """Return the name of this machine's processor."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
