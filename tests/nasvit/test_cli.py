@@ -57,6 +57,19 @@ def test_spaces_lists_every_space(
     assert "36,864" in printed
 
 
+def test_commands_of_two_words_are_understood(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        nasvit(monkeypatch, "latency", "build", "--help")
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("--runtime", "--command", "--out"))
+    with pytest.raises(SystemExit):
+        nasvit(monkeypatch, "search", "worker", "nowhere.yaml")
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -25,7 +25,9 @@ def command(tmp_path: Path, script: str, arguments: str = "{model} {shape}") -> 
 
 
 def test_the_command_gets_the_exported_file_and_its_last_line_counts(tmp_path: Path) -> None:
-    script = "import pathlib, sys\nprint(sys.argv[1])\npathlib.Path(sys.argv[1]).stat()\nprint('warm')\nprint('12.5 ')\n\n"
+    script = (
+        "import pathlib, sys\nprint(sys.argv[1])\npathlib.Path(sys.argv[1]).stat()\nprint('warm')\nprint('12.5 ')\n\n"
+    )
     measure = command(tmp_path, script)
     assert measure(LINEAR) == Timing(12.5, None)
     program = torch.export.load(tmp_path / "exported" / "conv-3-4-side-5.pt2").module()
@@ -56,7 +58,9 @@ def test_a_file_is_exported_once(tmp_path: Path) -> None:
 def test_a_command_that_fails_or_prints_no_number_is_named_with_its_output(
     tmp_path: Path, script: str, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"(?s)the command .*my measure\.py.*{message}.*run nasvit latency build again"):
+    with pytest.raises(
+        ValueError, match=rf"(?s)the command .*my measure\.py.*{message}.*run nasvit latency build again"
+    ):
         command(tmp_path, script)(LINEAR)
 
 

@@ -14,7 +14,7 @@ from nasvit.latency import Build, BuildSettings, NoisePolicy, build_table
 from nasvit.latency.commands import latency_build, latency_use
 from tests.nasvit.latency.fake import FakeDevice
 
-COMMANDS = {"latency build": latency_build, "latency use": latency_use}
+COMMANDS = {"latency-build": latency_build, "latency-use": latency_use}
 
 
 def nasvit(*words: str) -> None:
@@ -32,7 +32,7 @@ def table(tmp_path: Path) -> Path:
 def test_use_prints_the_device_and_the_latency_of_subnets(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = search_spaces.load("micro8")
     space.largest.save(table.parent / "mine.json")
-    nasvit("latency", "use", str(table), "micro8", "--architecture", str(table.parent / "mine.json"), "--sample", "3")
+    nasvit("latency-use", str(table), "micro8", "--architecture", str(table.parent / "mine.json"), "--sample", "3")
     printed = capsys.readouterr().out
     device = FakeDevice(space)
     assert f"{device.known['network ' + space.smallest.key]:.4g} ms" in printed
@@ -43,20 +43,20 @@ def test_use_prints_the_device_and_the_latency_of_subnets(table: Path, capsys: p
 
 def test_use_refuses_a_table_of_another_space(table: Path) -> None:
     with pytest.raises(ValueError, match="measured for space 'micro8' .* not for 'micro32'"):
-        nasvit("latency", "use", str(table), "micro32")
+        nasvit("latency-use", str(table), "micro32")
 
 
 def test_use_refuses_an_architecture_that_the_space_does_not_hold(table: Path) -> None:
     search_spaces.load("micro32").smallest.save(table.parent / "other.json")
     with pytest.raises(ValueError, match="space 'micro8' holds"):
-        nasvit("latency", "use", str(table), "micro8", "--architecture", str(table.parent / "other.json"))
+        nasvit("latency-use", str(table), "micro8", "--architecture", str(table.parent / "other.json"))
 
 
 def build_words(tmp_path: Path, *more: str) -> list[str]:
     script = tmp_path / "measure.py"
     script.write_text("import os, sys\nprint(1 + os.stat(sys.argv[1]).st_size / 1e5)\n", encoding="utf-8")
     command = f"{shlex.quote(sys.executable)} {script} {{model}}"
-    return ["latency", "build", "micro8", "--out", str(tmp_path / "out" / "table.json"), "--command", command, *more]
+    return ["latency-build", "micro8", "--out", str(tmp_path / "out" / "table.json"), "--command", command, *more]
 
 
 def test_a_dry_run_says_how_much_there_is_and_leaves_nothing(
@@ -77,5 +77,5 @@ def test_build_measures_by_command_and_prints_the_error(
     printed = capsys.readouterr().out
     assert "1.500 x sum +0.25 ms" in printed
     assert "scale and offset were fitted on 5 other networks" in printed
-    nasvit("latency", "use", str(tmp_path / "out" / "table.json"), "micro8")
+    nasvit("latency-use", str(tmp_path / "out" / "table.json"), "micro8")
     assert "by command" in capsys.readouterr().out

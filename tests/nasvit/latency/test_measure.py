@@ -41,7 +41,7 @@ def subject(name: str) -> Subject:
 
 def test_the_shorter_of_two_runs_oftener_so_that_both_get_the_same_time() -> None:
     machine = Machine()
-    policy = NoisePolicy(warm_up=2, repeats=3, least_ms=100)
+    policy = NoisePolicy(warm_up=2, repeats=3, least_ms=100, turn_ms=0)
     timing = in_turns(machine.work("short", 1), machine.work("long", 10), policy, machine.clock)
     assert timing == Timing(1.0, 10.0)
     counted = Counter(machine.ran)
@@ -49,9 +49,16 @@ def test_the_shorter_of_two_runs_oftener_so_that_both_get_the_same_time() -> Non
     assert 2 + 100 <= counted["short"] <= 2 + 110
 
 
+def test_a_turn_is_long_enough_for_warm_caches() -> None:
+    machine = Machine()
+    policy = NoisePolicy(warm_up=0, repeats=2, least_ms=9, turn_ms=2.5)
+    in_turns(machine.work("a", 1), machine.work("b", 1), policy, machine.clock)
+    assert "".join(machine.ran) == "aaabbbaaabbbaaabbb"
+
+
 def test_warm_up_runs_do_not_count() -> None:
     machine = Machine()
-    policy = NoisePolicy(warm_up=4, repeats=5, least_ms=0)
+    policy = NoisePolicy(warm_up=4, repeats=5, least_ms=0, turn_ms=0)
     first = machine.work("first", 1)
 
     def run() -> None:
@@ -91,7 +98,9 @@ def test_what_is_not_steady_is_measured_again_and_marked_if_it_stays_so(tmp_path
         return Timing(jump[which.name], 1.0)
 
     policy = NoisePolicy(rounds=4, again=3, tolerance=0.3)
-    measured = measure_all([subject(name) for name in ("steady", "settles", "wild")], measure, policy, journal(tmp_path))
+    measured = measure_all(
+        [subject(name) for name in ("steady", "settles", "wild")], measure, policy, journal(tmp_path)
+    )
     assert counted == {"steady": 4, "settles": 7, "wild": 7}
     assert {name: one.noisy for name, one in measured.items()} == {"steady": False, "settles": True, "wild": True}
     assert measured["settles"].milliseconds == 1.0
