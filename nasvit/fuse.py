@@ -26,10 +26,13 @@ def fuse(network: M, *, batch_norms: bool = False) -> M:
         batch_norms: also fold every other batch norm into its convolution, where they stand in a ``ConvNorm``.
 
     Raises:
-        ValueError: if the network shares its weights with a supernet, or a batch norm stores no statistics.
+        ValueError: if the network shares its weights with a supernet or is in training mode, or a batch norm stores no
+            statistics.
     """
     if is_live(network):
         raise ValueError("fuse: this is a live subnet, whose weights are its supernet's; extract it first")
+    if network.training:
+        raise ValueError("fuse: in training mode batch norms use the batch, not what is stored; call eval() first")
     return _fused(copy.deepcopy(network), batch_norms)
 
 

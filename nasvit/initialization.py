@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from nasvit.elastic.transformer import ElasticTransformerBlock
 
 
 @torch.no_grad()
-def initialize(network: nn.Module, seed: int) -> None:
+def initialize(network: nn.Module, seed: int, *, fan: Literal["out", "in"] = "out") -> None:
     """Give the elastic layers of ``network`` their first values.
 
     Convolutions: normal, variance ``2 / fan_out`` (He et al., 2015). Linear layers and position tables: truncated
@@ -27,13 +28,12 @@ def initialize(network: nn.Module, seed: int) -> None:
     Args:
         network: a supernet or any elastic layer.
         seed: any integer.
+        fan: "in" draws convolutions uniformly within ``1 / sqrt(fan_in)``, PyTorch's own rule, which the released
+            NetAug needs: the fan-out of its widest network is many times that of the tiny one.
     """
     for name, module in network.named_modules():
-        if isinstance(module, ElasticConv2d):
-            fan_out = module.out_channels * module.kernel_size**2
-            _normal(module.weight, (2 / fan_out) ** 0.5, seed, f"{name}.weight")
-        elif isinstance(module, ElasticDepthwiseConv2d):
-            _normal(module.weight, (2 / module.kernel_size**2) ** 0.5, seed, f"{name}.weight")
+        if isinstance(module, (ElasticConv2d, ElasticDepthwiseConv2d)):
+            _convolution(module, seed, f"{name}.weight", fan)
         elif isinstance(module, ElasticLinear):
             _normal(module.weight, 0.02, seed, f"{name}.weight", cut=2)
         elif isinstance(module, ElasticRelativePositionBias):
@@ -49,9 +49,26 @@ def initialize(network: nn.Module, seed: int) -> None:
             nn.init.constant_(module.mlp_scale.weight, module.options.scale_init)
 
 
+def _convolution(conv: ElasticConv2d | ElasticDepthwiseConv2d, seed: int, name: str, fan: str) -> None:
+    fan_out, fan_in = (conv.weight.shape[axis] * conv.kernel_size**2 for axis in (0, 1))
+    if fan == "in":
+        _uniform(conv.weight, fan_in**-0.5, seed, name)
+    else:  # one filter a channel: each has its own output
+        fan_out = conv.kernel_size**2 if isinstance(conv, ElasticDepthwiseConv2d) else fan_out
+        _normal(conv.weight, (2 / fan_out) ** 0.5, seed, name)
+
+
+def _uniform(tensor: Tensor, bound: float, seed: int, name: str) -> None:
+    if not tensor.is_meta:
+        tensor.copy_((torch.rand(tensor.shape, generator=_generator(seed, name)) * 2 - 1) * bound)
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 0x9E3779B1 + zlib.crc32(name.encode()) & 0x7FFFFFFFFFFFFFFF)
+
+
 def _normal(tensor: Tensor, deviation: float, seed: int, name: str, cut: float | None = None) -> None:
     if tensor.is_meta:
         return
-    generator = torch.Generator().manual_seed(seed * 0x9E3779B1 + zlib.crc32(name.encode()) & 0x7FFFFFFFFFFFFFFF)
-    values = torch.randn(tensor.shape, generator=generator)
+    values = torch.randn(tensor.shape, generator=_generator(seed, name))
     tensor.copy_((values if cut is None else values.clamp(-cut, cut)) * deviation)

@@ -10,6 +10,7 @@ from nasvit.calibration import track_statistics
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.elastic.conv_norm import ElasticConvNorm
+from nasvit.elastic.ghost import ElasticGhostBlock
 from nasvit.elastic.head import ElasticHead
 from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.transformer import ElasticTransformerBlock
@@ -70,6 +71,8 @@ class Supernet(SharedNetwork):
         for number in range(max(stage.depth)):
             if stage.hybrid and number > 0:
                 blocks.append(self._build_transformer(stage, side))
+            elif stage.block == "ghost":
+                blocks.append(self._build_ghost(stage, in_channels, number == 0))
             else:
                 blocks.append(self._build_mbconv(stage, in_channels, stage.stride if number == 0 else 1))
             in_channels = max(stage.width)
@@ -83,6 +86,20 @@ class Supernet(SharedNetwork):
             expand_ratio=max(stage.expand_ratio),
             stride=stride,
             squeeze_excite=stage.squeeze_excite,
+            act=self.space.activation,
+            options=self.space.mbconv,
+            stored_statistics=self._stored,
+        )
+
+    def _build_ghost(self, stage: Stage, in_channels: int, is_first: bool) -> ElasticGhostBlock:
+        return ElasticGhostBlock(
+            in_channels,
+            max(stage.width),
+            kernel_size=max(stage.kernel_size),
+            expand_ratio=max(stage.expand_ratio),
+            stride=stage.stride if is_first else 1,
+            squeeze_excite=stage.squeeze_excite,
+            keeps=not is_first,
             act=self.space.activation,
             options=self.space.mbconv,
             stored_statistics=self._stored,

@@ -39,10 +39,12 @@ def _load_timm(name: str, classes: int) -> nn.Module:
 
 
 def _load_saved(name: str) -> nn.Module:
+    from nasvit.deployed import is_deployed, load_deployed
     from nasvit.export import load_network
 
-    if not Path(name).is_dir():
+    folder = Path(name)
+    if not folder.is_dir():
         raise ValueError(
             f"teacher {name!r} is no folder; legal: a folder with a saved network, or timm:MODEL[:CHECKPOINT]"
         )
-    return load_network(Path(name))
+    return load_deployed(folder) if is_deployed(folder) else load_network(folder)

@@ -23,6 +23,19 @@ class Predictor(Protocol):
 
 
 @runtime_checkable
+class Believing(Protocol):
+    """A predictor that also tells its belief on the scale it learned on, where errors are symmetric.
+
+    On the scale of a bounded score they are not: a candidate thought bad, but not surely, would look as if it could
+    exceed the bound.
+    """
+
+    def believe(self, codes: ArrayLike) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation ``(n,)`` of the transformed score; higher is better."""
+        ...
+
+
+@runtime_checkable
 class Drawing(Protocol):
     """A predictor from whose belief whole functions can be drawn, which is what exploration wants."""
 

@@ -71,13 +71,23 @@ class CodePredictor(ABC):
             RuntimeError: before the first fit.
             ValueError: if codes are not of the genome.
         """
+        mean, spread = self.believe(codes)
+        assert self.target is not None
+        return self.target.restore(mean * self._scale + self._offset, spread * self._scale)
+
+    def believe(self, codes: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the same on the scale that was learned (transformed and standardized), where errors are symmetric.
+
+        Raises:
+            RuntimeError: before the first fit.
+            ValueError: if codes are not of the genome.
+        """
         if self.target is None:
             raise RuntimeError(f"{type(self).__name__} has not been fitted; call fit(codes, scores) first")
         rows = as_codes(codes)
         self.genome.check(rows)
         with one_thread():
-            mean, spread = self._latent(rows)
-        return self.target.restore(mean * self._scale + self._offset, spread * self._scale)
+            return self._latent(rows)
 
     @abstractmethod
     def left_out_error(self) -> float:

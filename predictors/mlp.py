@@ -26,7 +26,8 @@ class MLP(CodePredictor):
         proxies: free features; they pretrain the encoder. None: the encoder starts fresh.
         target: "auto" chooses a monotone transform of the scores; "identity" leaves them.
         members: networks averaged.
-        width: neurons of each hidden layer.
+        width: neurons of each of the encoder's two layers.
+        head_width: neurons of the head's one hidden layer; None: ``width``.
         steps: upper bound of full-training steps; the head alone takes a fifth of them first.
         learning_rate: of Adam.
         pretraining: random architectures whose proxies the encoder learns.
@@ -44,6 +45,7 @@ class MLP(CodePredictor):
         target: TargetKind = "auto",
         members: int = 8,
         width: int = 64,
+        head_width: int | None = None,
         steps: int = 200,
         learning_rate: float = 0.005,
         pretraining: int = 2000,
@@ -52,6 +54,7 @@ class MLP(CodePredictor):
         super().__init__(genome, proxies, target=target)
         self.members = members
         self.width = width
+        self.head_width = head_width or width
         self.steps = steps
         self.learning_rate = learning_rate
         self.pretraining = pretraining
@@ -76,6 +79,7 @@ class MLP(CodePredictor):
             self._encoder,
             steps=self.steps,
             learning_rate=self.learning_rate,
+            head_width=self.head_width,
             seed=self.seed,
         )
         self._model, self.chosen_steps, self._error = trained.weights, trained.steps, trained.left_out_error

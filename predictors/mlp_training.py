@@ -48,8 +48,9 @@ def _layer(members: int, wide: int, out: int, generator: torch.Generator) -> tup
 
 
 def _encode(weights: dict[str, Tensor], architecture: Tensor) -> Tensor:
-    hidden = functional.silu(architecture @ weights["encoder1"] + weights["encoder1_bias"])
-    return functional.silu(hidden @ weights["encoder2"] + weights["encoder2_bias"])
+    inputs = architecture.expand(len(weights["encoder1"]), -1, -1)
+    hidden = functional.silu(torch.baddbmm(weights["encoder1_bias"], inputs, weights["encoder1"]))
+    return functional.silu(torch.baddbmm(weights["encoder2_bias"], hidden, weights["encoder2"]))
 
 
 def _head(weights: dict[str, Tensor], encoded: Tensor, extra: Tensor) -> Tensor:
@@ -93,6 +94,7 @@ def train(
     *,
     steps: int,
     learning_rate: float,
+    head_width: int,
     seed: int,
     every: int = 20,
 ) -> Trained:
@@ -105,10 +107,11 @@ def train(
         encoder: pretrained weights.
         steps: full-training steps.
         learning_rate: of Adam.
+        head_width: neurons of the head's hidden layer.
         seed: of the head's first weights.
         every: steps between two looks at what was left out.
     """
-    weights = _with_head(encoder, inputs.extra().shape[1], seed)
+    weights = _with_head(encoder, inputs.extra().shape[1], head_width, seed)
     architecture, extra = torch.from_numpy(inputs.architecture), torch.from_numpy(inputs.extra())
     wanted = torch.from_numpy(outcome).expand(len(left_out), -1)
     held = torch.from_numpy(left_out)
@@ -140,13 +143,13 @@ def _mean_square(errors: Tensor, held: Tensor) -> float:
     return float((errors.detach() ** 2 * held).sum() / held.sum())
 
 
-def _with_head(encoder: Weights, extra: int, seed: int) -> dict[str, Tensor]:
+def _with_head(encoder: Weights, extra: int, head_width: int, seed: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed + 1)
     weights = {name: torch.from_numpy(value.copy()) for name, value in encoder.items()}
     members, _, width = weights["encoder2"].shape
-    weights["head1"], weights["head1_bias"] = _layer(members, width, width, generator)
-    weights["extra"], _ = _layer(members, extra, width, generator)
-    weights["head2"], weights["head2_bias"] = _layer(members, width, 1, generator)
+    weights["head1"], weights["head1_bias"] = _layer(members, width, head_width, generator)
+    weights["extra"], _ = _layer(members, extra, head_width, generator)
+    weights["head2"], weights["head2_bias"] = _layer(members, head_width, 1, generator)
     return {name: value.requires_grad_() for name, value in weights.items()}
 
 

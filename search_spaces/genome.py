@@ -15,8 +15,8 @@ from search_spaces.values import MOST_VALUES
 Population = NDArray[np.uint8]
 """Shape (candidates, genes), dtype uint8: entry [i, j] is an index into ``genome.genes[j].values``."""
 
-_TABLE_ROWS = 4096  # a sampling table of this many rows stays in the processor's nearest cache
-_CHUNK = 8192  # rows drawn at once, for the same reason
+_JOINT = 4096  # the most combinations of genes drawn as one number: at most one draw in sixteen is out of range
+_CHUNK = 65_536  # rows drawn at once, enough that the time is spent in loops, few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -129,18 +129,23 @@ class Genome:
     def sample(self, n: int, rng: np.random.Generator) -> Population:
         """``n`` random candidates; every gene is drawn uniformly and independently, without any bias.
 
-        Neighbouring genes are drawn together as one number and looked up, which is several times as fast as
-        drawing gene by gene.
+        Neighbouring genes are drawn together as one number, which is several times as fast as drawing gene by gene.
+        The matrix is stored column by column (Fortran order), as whatever looks at one gene of all candidates wants it.
         """
-        if not self.genes:
-            return np.empty((n, 0), dtype=np.uint8)
-        tables = self._sampling_tables
-        rows = np.empty(n, dtype=[(str(part), table.dtype) for part, table in enumerate(tables)])
+        columns = np.empty((len(self), n), dtype=np.uint8)
         for start in range(0, n, _CHUNK):
-            chunk = rows[start : start + _CHUNK]
-            for part, table in enumerate(tables):
-                chunk[str(part)] = table[rng.integers(0, len(table), len(chunk))]
-        return self._canonical_in_place(rows.view(np.uint8).reshape(n, len(self)))
+            self._draw(columns[:, start : start + _CHUNK], rng)
+        return self._canonical_in_place(columns.T)
+
+    def _draw(self, columns: NDArray[np.uint8], rng: np.random.Generator) -> None:
+        """Fill ``columns``, shape (genes, candidates): the digits of random numbers, one number for several genes."""
+        for first, stop in self._drawn_together:
+            cards = self.cards[first:stop].astype(np.uint16)
+            number = _multiples(int(cards.prod(dtype=np.int64)), columns.shape[1], rng)
+            for column, card in zip(columns[first:stop], cards, strict=True):
+                rest = number // card
+                number -= rest * card
+                column[:], number = number, rest
 
     def canonical(self, population: Population) -> Population:
         """A copy in which every gene that does not count is 0, so that equal candidates are equal rows."""
@@ -164,9 +169,8 @@ class Genome:
                 f"a population is a uint8 matrix of shape (candidates, {len(self)}); "
                 f"this one is {population.dtype} of shape {population.shape}"
             )
-        wrong = np.argwhere(population >= self.cards)
-        if len(wrong):
-            row, column = wrong[0]
+        if (population.max(axis=0, initial=0) >= self.cards).any():
+            row, column = np.argwhere(population >= self.cards)[0]
             gene = self.genes[column]
             raise ValueError(
                 f"row {row}: gene {gene.name!r} has index {population[row, column]}; "
@@ -214,19 +218,16 @@ class Genome:
         return self._canonical_in_place(near)
 
     @cached_property
-    def _sampling_tables(self) -> list[NDArray[np.void]]:
-        """All value combinations of the first few genes, of the next few, and so on; an entry is their bytes."""
-        tables, first = [], 0
+    def _drawn_together(self) -> list[tuple[int, int]]:
+        """First column and end of every run of neighbouring genes that one random number decides."""
+        runs, first = [], 0
         while first < len(self):
             stop = first + 1
-            while stop < len(self) and math.prod(self.cards[first : stop + 1].tolist()) <= _TABLE_ROWS:
+            while stop < len(self) and math.prod(self.cards[first : stop + 1].tolist()) <= _JOINT:
                 stop += 1
-            cards = self.cards[first:stop].tolist()
-            combinations = np.unravel_index(np.arange(math.prod(cards)), cards)
-            table = np.stack(combinations, axis=1).astype(np.uint8, order="C")
-            tables.append(table.view(f"V{stop - first}")[:, 0])
+            runs.append((first, stop))
             first = stop
-        return tables
+        return runs
 
     @cached_property
     def _conditions(self) -> list[tuple[int, int, NDArray[np.bool_]]]:
@@ -244,6 +245,18 @@ class Genome:
         return population
 
 
+def _multiples(size: int, count: int, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """``count`` random numbers, uniform below the largest multiple of ``size`` that 16 bits hold."""
+    drawn = rng.integers(0, 2**64, -(-count // 4), dtype=np.uint64).view(np.uint16)[:count]
+    end = 65_536 // size * size
+    beyond = np.flatnonzero(drawn >= end) if end < 65_536 else np.empty(0, np.intp)
+    while len(beyond):
+        again = rng.integers(0, 65_536, len(beyond), dtype=np.uint16)
+        drawn[beyond] = again
+        beyond = beyond[again >= end]
+    return drawn
+
+
 def one_hot(
     cards: NDArray[np.int64], population: Population, dtype: type[np.floating[Any]] = np.float32
 ) -> NDArray[Any]:
@@ -257,6 +270,8 @@ def one_hot(
     Returns:
         Shape (candidates, sum of cards).
     """
-    encoded = np.zeros((len(population), int(cards.sum())), dtype=dtype)
-    np.put_along_axis(encoded, population + (np.cumsum(cards) - cards), 1, axis=1)
+    width = int(cards.sum())
+    encoded = np.zeros((len(population), width), dtype=dtype)
+    rows = np.arange(0, encoded.size, width)[:, None] if width else np.zeros((len(population), 1), np.int64)
+    encoded.reshape(-1)[rows + (np.cumsum(cards) - cards) + population] = 1
     return encoded

@@ -40,13 +40,13 @@ class Stage:
     Args:
         name: for messages and gene names, for example ``"mb4"``.
         block: "mbconv": every block is an MBConv. "hybrid": the first is an MBConv, the others are transformer
-            blocks.
+            blocks. "ghost": every block is a Ghost block.
         width: choices of output channels.
         depth: choices of the number of blocks.
-        kernel_size: choices of the depthwise kernel's side, for every MBConv of the stage.
-        expand_ratio: choices of hidden over input channels, for every MBConv of the stage.
+        kernel_size: choices of the depthwise kernels' side, for every MBConv or Ghost block of the stage.
+        expand_ratio: choices of hidden over input channels, likewise.
         stride: stride of the first block, 1 or 2.
-        squeeze_excite: whether the MBConv blocks have squeeze-and-excite.
+        squeeze_excite: whether these blocks have squeeze-and-excite.
         mlp_ratio: choices of the transformer blocks' MLP ratio; empty unless hybrid.
         windows: choices of the transformer blocks' attention windows per side, 1 = global attention; empty
             unless hybrid.
@@ -56,7 +56,7 @@ class Stage:
     """
 
     name: str
-    block: Literal["mbconv", "hybrid"]
+    block: Literal["mbconv", "hybrid", "ghost"]
     width: tuple[int, ...]
     depth: tuple[int, ...]
     kernel_size: tuple[int, ...]

@@ -26,7 +26,7 @@ from experiments.benchmarks.rank_correlation import print_rank_correlations
 from experiments.benchmarks.tables import BudgetSpentError, Table, Training, read_table
 from nasvit.search.engine import SearchEngine
 from nasvit.search.run import SearchSettings, drive
-from predictors.gaussian_process import GaussianProcess
+from predictors.ensemble import KINDS, make_predictor
 
 METHODS = ("nasvit", *BASELINES)
 
@@ -59,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     correlations: list[dict[str, Any]] = []
     for path in options.tables:
         for cap in options.cost_quantile or [None]:
-            records += compare(path, cap, options.methods, options.budget, options.seeds, options.jobs)
+            records += compare(
+                path, cap, options.methods, options.budget, options.seeds, options.jobs, options.predictor
+            )
             if options.json:
                 _write(options.json, records)
         if options.splits:
@@ -69,7 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(
-    path: Path, cap: float | None, methods: Sequence[str], budgets: Sequence[int], seeds: int, jobs: int
+    path: Path,
+    cap: float | None,
+    methods: Sequence[str],
+    budgets: Sequence[int],
+    seeds: int,
+    jobs: int,
+    predictor: str,
 ) -> list[dict[str, Any]]:
     """Run every method ``seeds`` times on one table, print what came out, and return one record per budget."""
     table = read_table(path, cap)
@@ -79,7 +87,7 @@ def compare(
     print(f"{'method':10} {'n':>4}  {regrets} unused runs  best  0.1%  rank")
     records = []
     for method in methods:
-        tasks = [(path, cap, method, tuple(sorted(budgets)), seed) for seed in range(seeds)]
+        tasks = [(path, cap, method, tuple(sorted(budgets)), seed, predictor) for seed in range(seeds)]
         if jobs == 1:
             runs = [run_seed(*task) for task in tasks]
         else:
@@ -95,8 +103,10 @@ def compare(
 _TABLES: dict[tuple[Path, float | None], Table] = {}
 
 
-def run_seed(path: Path, cap: float | None, method: str, budgets: tuple[int, ...], seed: int) -> list[Reading]:
-    """Run one method once and read it at every budget."""
+def run_seed(
+    path: Path, cap: float | None, method: str, budgets: tuple[int, ...], seed: int, predictor: str
+) -> list[Reading]:
+    """Run one method once and read it at every budget; ``predictor`` is the name of the one our search asks."""
     if (path, cap) not in _TABLES:
         _TABLES.clear()
         _TABLES[path, cap] = read_table(path, cap)
@@ -105,14 +115,17 @@ def run_seed(path: Path, cap: float | None, method: str, budgets: tuple[int, ...
     training = Training(table, min(budgets[-1], int(table.allowed.sum())), np.random.default_rng([seed, 1]))
     rng = np.random.default_rng([seed, 0])
     if method == "nasvit":
-        return _run_nasvit(table, training, budgets, rng)
+        return _run_nasvit(table, training, budgets, rng, predictor)
     return _run_baseline(table, training, method, budgets, rng)
 
 
-def _run_nasvit(table: Table, training: Training, budgets: tuple[int, ...], rng: np.random.Generator) -> list[Reading]:
+def _run_nasvit(
+    table: Table, training: Training, budgets: tuple[int, ...], rng: np.random.Generator, predictor: str
+) -> list[Reading]:
     settings = SearchSettings()
     begin = time.process_time()
-    engine = SearchEngine(table.constraint, GaussianProcess(table.genome, table.proxies), rng, settings.engine)
+    model = make_predictor(predictor, table.genome, table.proxies)
+    engine = SearchEngine(table.constraint, model, rng, settings.engine)
     readings = []
     for budget in budgets:
         drive(engine, training.train_codes, min(budget, training.budget), settings)
@@ -200,6 +213,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=50, help="searches of each method")
     parser.add_argument("--cost-quantile", nargs="+", type=float, help="caps on the first cost; without it, no cap")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--predictor", choices=("ensemble", *KINDS), default="gaussian_process", help="of our search")
     parser.add_argument("--json", type=Path, help="write the records of the searches here")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--splits", type=int, default=5, help="splits for the predictor's rank correlation; 0 skips it")

@@ -5,6 +5,7 @@ from nasvit.elastic.base import Elastic, SharedParameter, is_live
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d, ElasticSwitchableBatchNorm2d
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
 from nasvit.elastic.conv_norm import ElasticConvNorm
+from nasvit.elastic.ghost import ElasticGhostBlock, ElasticGhostModule
 from nasvit.elastic.head import ElasticHead
 from nasvit.elastic.layer_norm import ElasticLayerNorm
 from nasvit.elastic.linear import ElasticLinear
@@ -21,6 +22,8 @@ __all__ = [
     "ElasticConv2d",
     "ElasticConvNorm",
     "ElasticDepthwiseConv2d",
+    "ElasticGhostBlock",
+    "ElasticGhostModule",
     "ElasticHead",
     "ElasticLayerNorm",
     "ElasticLinear",

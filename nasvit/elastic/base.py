@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
@@ -29,12 +30,13 @@ class SharedParameter(nn.Parameter):
     slices: tuple[int | slice, ...]
     source_gradient: Tensor | None
     gradient: Tensor | None
+    watched: bool
 
     @classmethod
     def of(cls, source: nn.Parameter, index: tuple[int | slice, ...]) -> SharedParameter:
         """Return the view ``source[index]``; basic indices only (integers and slices without a step)."""
         view = cls(source.detach()[index], requires_grad=source.requires_grad)
-        view.source, view.slices = source, index
+        view.source, view.slices, view.watched = source, index, False
         view.source_gradient = view.gradient = None
         if source.requires_grad:
             _say_the_layout_warning_once()
@@ -59,6 +61,23 @@ class SharedParameter(nn.Parameter):
                 "would not reach the supernet any more; use supernet.zero_grad() instead of optimizer.zero_grad() "
                 "(or optimizer.zero_grad(set_to_none=False)), and backward() without create_graph=True"
             )
+
+    def watch(self, owner: Elastic) -> None:
+        """Let every backward pass from now on check that ``owner`` still holds what this is a view of."""
+        if self.requires_grad and not self.watched:
+            self.watched, held = True, weakref.ref(owner)
+            self.register_post_accumulate_grad_hook(lambda _: self._check_tie(held()))
+
+    def _check_tie(self, owner: Elastic | None) -> None:
+        if owner is None:
+            return  # the supernet is gone, and nobody can be misled
+        held = any(parameter is self.source for parameter in owner._parameters.values())
+        if not held or self.untyped_storage().data_ptr() != self.source.untyped_storage().data_ptr():
+            raise RuntimeError(
+                "this subnet was cut off from its supernet, whose tensors were replaced since (by to(...) or "
+                "load_state_dict(assign=True)); take it anew: supernet.at(...)"
+            )
+        self.check()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Parameter:
         if id(self) not in memo:
@@ -156,9 +175,13 @@ class Elastic(nn.Module):
                     _check(template._parameters)
 
     def forget(self) -> None:
-        """Drop the cached views of this layer and of those inside it."""
+        """Drop the cached views of this layer and of those inside it; subnets that somebody still has are watched."""
         for module in self.modules():
             if isinstance(module, Elastic):
+                for template in module._templates.values() if module._parameters else ():
+                    for parameter in template._parameters.values():
+                        if type(parameter) is SharedParameter:
+                            parameter.watch(module)
                 module._templates.clear()
 
     def zero_grad(self, set_to_none: bool = False) -> None:

@@ -59,7 +59,7 @@ def family(source: str, title: str, width: float, *, fused: bool = False) -> Fam
 
     def build(classes: int) -> nn.Module:
         network = ghostnet_v3(width, classes)
-        return fuse(network) if fused else network
+        return fuse(network.eval()) if fused else network
 
     return Family(source, title, build, entries, classifier="classifier")
 

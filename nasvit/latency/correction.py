@@ -48,7 +48,7 @@ def fit_correction(sums: ArrayLike, measured: ArrayLike) -> tuple[float, float]:
     if scale <= 0:
         raise ValueError(
             f"the measured networks do not take longer where their blocks do (fitted scale {scale:.3g}): the machine "
-            "is too busy or the networks too alike; measure with more --policy.rounds or more --networks"
+            "is too busy or the networks too alike; measure with more --rounds or more --networks"
         )
     return float(scale), float(offset)
 

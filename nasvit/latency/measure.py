@@ -34,6 +34,7 @@ class NoisePolicy:
         warm_up: runs before the timed ones, each time.
         repeats: timed runs of a measurement, at least.
         least_ms: milliseconds that the timed runs of a measurement take together, at least.
+        turn_ms: milliseconds of a turn, at least: shorter ones would measure how cold the caches are after the change.
         tolerance: interquartile range over median of the rounds that is still steady.
         again: more rounds, at most, for what is not; what still is not is marked as noisy.
 
@@ -45,12 +46,13 @@ class NoisePolicy:
     warm_up: int = 3
     repeats: int = 10
     least_ms: float = 30.0
+    turn_ms: float = 3.0
     tolerance: float = 0.1
     again: int = 4
 
     def __post_init__(self) -> None:
-        for field, least in (("rounds", 1), ("repeats", 1), ("warm_up", 0), ("again", 0), ("tolerance", 0)):
-            if getattr(self, field) < least:
+        for field in ("rounds", "repeats", "warm_up", "least_ms", "turn_ms", "tolerance", "again"):
+            if getattr(self, field) < (least := int(field in ("rounds", "repeats"))):
                 raise ValueError(f"{field} is {getattr(self, field)}; legal: from {least} up")
 
 
@@ -88,7 +90,7 @@ def in_turns(
 
     Args:
         run: what is measured.
-        yardstick: what it is compared with; whichever of the two has run for less time so far runs next.
+        yardstick: what it is compared with; whichever of the two has run for less time so far has the next turn.
         policy: how often.
         clock: nanoseconds.
     """
@@ -99,10 +101,12 @@ def in_turns(
     taken, times = [0, 0], [0, 0]
     while min(times) < policy.repeats or min(taken) < policy.least_ms * 1e6:
         which = int(taken[1] < taken[0])
-        start = clock()
-        runs[which]()
-        taken[which] += clock() - start
-        times[which] += 1
+        until = taken[which] + policy.turn_ms * 1e6
+        while taken[which] <= until:
+            start = clock()
+            runs[which]()
+            taken[which] += clock() - start
+            times[which] += 1
     return Timing(taken[0] / times[0] / 1e6, taken[1] / times[1] / 1e6)
 
 

@@ -121,7 +121,7 @@ class Build:
             "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
             "device": settings.device or settings.command or this_device(),
             **{name: getattr(settings, name) for name in ("runtime", "command", "threads", "batch_size", "classes")},
-            **{name: getattr(settings.policy, name) for name in ("warm_up", "repeats", "least_ms")},
+            **{name: getattr(settings.policy, name) for name in ("warm_up", "repeats", "least_ms", "turn_ms")},
             "versions": versions() | runtime_versions(settings.runtime),
         }
 

@@ -16,7 +16,7 @@ from nasvit.layers.position_bias import RelativePositionBias
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.layers.residual import ResidualBlock
 from nasvit.layers.shortcut import PoolShortcut
-from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, shuffle_channels
+from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock, shuffle_channels
 from nasvit.layers.squeeze_excite import SqueezeExcite
 from nasvit.layers.transformer import ChannelScale, ResidualBranch, TransformerBlock
 
@@ -43,6 +43,7 @@ __all__ = [
     "ResidualBranch",
     "Resize",
     "ShuffleBlock",
+    "SplitShuffleBlock",
     "SqueezeExcite",
     "TalkingHeads",
     "TransformerBlock",

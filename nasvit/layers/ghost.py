@@ -45,23 +45,33 @@ class GhostModule(nn.Module):
         cheap: depthwise convolution of these, with what follows it.
         out_channels: channels out; one of an odd number's halves is cut.
         attention: weights of the result from the module's input, or None.
+        interleaved: a cheap channel follows the one that it is made of, instead of all cheap ones following all others.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height, width)``
     """
 
     def __init__(
-        self, primary: nn.Module, cheap: nn.Module, out_channels: int, attention: nn.Module | None = None
+        self,
+        primary: nn.Module,
+        cheap: nn.Module,
+        out_channels: int,
+        attention: nn.Module | None = None,
+        *,
+        interleaved: bool = False,
     ) -> None:
         super().__init__()
         self.primary = primary
         self.cheap = cheap
         self.out_channels = out_channels
         self.attention = attention
+        self.interleaved = interleaved
 
     def forward(self, x: Tensor) -> Tensor:
         primary = self.primary(x)
-        result = torch.cat([primary, self.cheap(primary)], 1)[:, : self.out_channels]
+        halves = [primary, self.cheap(primary)]
+        joined = torch.stack(halves, 2).flatten(1, 2) if self.interleaved else torch.cat(halves, 1)
+        result = joined[:, : self.out_channels]
         return result if self.attention is None else result * self.attention(x)
 
 

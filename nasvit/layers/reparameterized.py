@@ -82,8 +82,11 @@ class Reparameterized(nn.Module):
         """Return the one convolution that computes, up to rounding, what this computes in evaluation.
 
         Raises:
-            ValueError: if a batch norm stores no statistics, and so has no values of its own in evaluation.
+            ValueError: if a batch norm stores no statistics, and so has no values of its own in evaluation, or this
+                trains, so that batch norms use the batch.
         """
+        if self.training:
+            raise ValueError("fuse: in training mode batch norms use the batch, not what is stored; call eval() first")
         conv = self._conv()
         parts = [folded(branch.conv, branch.norm) for branch in self._conv_branches()]
         if self.scale is not None:
@@ -99,13 +102,14 @@ class Reparameterized(nn.Module):
             conv.padding,  # type: ignore[arg-type]
             conv.dilation,  # type: ignore[arg-type]
             conv.groups,
+            padding_mode=conv.padding_mode,
             device=conv.weight.device,
             dtype=conv.weight.dtype,
         )
         assert fused.bias is not None
         fused.weight.copy_(torch.stack([kernel for kernel, _ in parts]).sum(0))
         fused.bias.copy_(torch.stack([bias for _, bias in parts]).sum(0))
-        return ConvNorm(fused, None, self.act).train(self.training)
+        return ConvNorm(fused, None, self.act).eval()
 
 
 def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
@@ -127,9 +131,12 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
 def _fold(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("fuse: a batch norm stores no statistics; calibrate the network first (nasvit.calibrate)")
-    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.eps).sqrt()
+    scale = (norm.running_var.double() + norm.eps).rsqrt()
+    shift = torch.zeros_like(scale)
+    if norm.affine:
+        scale, shift = scale * norm.weight.detach().double(), norm.bias.detach().double()
     mean = norm.running_mean.double() if bias is None else norm.running_mean.double() - bias
-    return kernel * scale[:, None, None, None], norm.bias.detach().double() - mean * scale
+    return kernel * scale[:, None, None, None], shift - mean * scale
 
 
 def _padded(kernel: Tensor, conv: nn.Conv2d) -> Tensor:

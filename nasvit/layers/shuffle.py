@@ -1,4 +1,4 @@
-"""Grouped convolutions made of separate ones, and the blocks of ShuffleNet."""
+"""Grouped convolutions made of separate ones, and the blocks of ShuffleNet v1 and v2."""
 
 from __future__ import annotations
 
@@ -76,3 +76,31 @@ class ShuffleBlock(nn.Module):
         if self.pool is None:
             return torch.relu(hidden + x)
         return torch.cat([torch.relu(hidden), self.pool(x)], 1)
+
+
+class SplitShuffleBlock(nn.Module):
+    """Half of the channels pass, the other half goes through layers; then the halves are interleaved.
+
+    Where the block changes size or channels, all channels go through both branches.
+
+    Source: Ma et al., ShuffleNet V2 (2018), section 3.2, https://arxiv.org/abs/1807.11164
+
+    Args:
+        shortcut: layers of the first half, or None where it passes.
+        body: layers of the second half, in order.
+
+    Shape:
+        ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``
+    """
+
+    def __init__(self, shortcut: Sequence[nn.Module] | None, body: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.shortcut = None if shortcut is None else nn.Sequential(*shortcut)
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut is None:
+            first, second = x.chunk(2, 1)
+        else:
+            first, second = self.shortcut(x), x
+        return shuffle_channels(torch.cat([first, self.body(second)], 1), 2)

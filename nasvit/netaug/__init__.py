@@ -1,7 +1,10 @@
 """NetAug: tiny networks trained inside wider ones."""
 
+from nasvit.netaug.augment import Augmented, augment
+from nasvit.netaug.factors import augmentation_factors
 from nasvit.netaug.network import AugmentedNetwork
 from nasvit.netaug.sorting import sort_channels
+from nasvit.netaug.supernet import AugmentedSupernet
 from nasvit.netaug.targets import (
     TARGETS,
     mcunet,
@@ -14,7 +17,11 @@ from nasvit.netaug.targets import (
 
 __all__ = [
     "TARGETS",
+    "Augmented",
     "AugmentedNetwork",
+    "AugmentedSupernet",
+    "augment",
+    "augmentation_factors",
     "mcunet",
     "mobilenet_v2_small",
     "mobilenet_v2_tiny",

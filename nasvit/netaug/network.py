@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from nasvit.calibration import calibrate
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d
+from nasvit.initialization import initialize
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
-from nasvit.networks.family import Block, Family
+from nasvit.netaug.factors import checked_factors
+from nasvit.networks.family import Family
 from nasvit.networks.network import PlannedNetwork
 from nasvit.networks.plan import ChannelPlan
 from nasvit.networks.unit import Switch, shared_norm
 from nasvit.shared_network import independent
 from search_spaces import make_divisible
 
+AUGMENTED_KINDS = ("inverted", "basic", "bottleneck")
 RATIO_MARGIN = 1e-10  # keeps a ratio that is rounded down in floating point from losing a channel
 
 
@@ -28,6 +31,8 @@ class AugmentedNetwork(PlannedNetwork):
     are ordinary modules whose backward pass adds to the same gradients. Batch norms, statistics included, are shared,
     so the tiny network's statistics are to be taken by :meth:`calibrate` before it evaluates.
 
+    Weights start as PyTorch starts them (:func:`nasvit.initialization.initialize`, fan "in"), as in the release.
+
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), https://arxiv.org/abs/2110.08890; released
     code.
 
@@ -35,13 +40,16 @@ class AugmentedNetwork(PlannedNetwork):
         family: the tiny network, which is the family at width 1.
         classes: number of classes.
         width: factors on the channels of the stem, of every block that may change them, and of the head.
-        expand: factors on the expand ratio of every block.
+        expand: factors on the expand ratio of every block (in ResNets: on the hidden channels over those in).
         seed: decides the initial weights.
         image_channels: channels of the images.
 
     Raises:
-        ValueError: if factors are missing or the least is not 1, or the family has blocks other than inverted ones.
+        ValueError: if factors are missing or the least is not 1, or the family has grouped blocks.
     """
+
+    base: ChannelPlan
+    """The channels of the tiny network."""
 
     def __init__(
         self,
@@ -53,13 +61,13 @@ class AugmentedNetwork(PlannedNetwork):
         seed: int = 0,
         image_channels: int = 3,
     ) -> None:
-        for name, factors in (("width", width), ("expand", expand)):
-            if not factors or min(factors) != 1:
-                raise ValueError(f"{name}={list(factors)}; augmentation factors start at 1, which is the tiny network")
+        width, expand = checked_factors("width", width), checked_factors("expand", expand)
         for block in family.blocks():
-            if block.kind != "inverted":
-                raise ValueError(f"{family.name} has {block.kind} blocks; only inverted residuals can be augmented")
-        self.width, self.expand = tuple(width), tuple(expand)
+            if block.kind not in AUGMENTED_KINDS:
+                raise ValueError(
+                    f"{family.name} has {block.kind} blocks, whose groups tie channels together; legal are families "
+                    f"of {', '.join(AUGMENTED_KINDS)} blocks"
+                )
         base = family.plan()
         super().__init__(
             family,
@@ -70,7 +78,8 @@ class AugmentedNetwork(PlannedNetwork):
             seed=seed,
             image_channels=image_channels,
         )
-        self.base = base
+        self.width, self.expand, self.base = width, expand, base
+        initialize(self, seed, fan="in")
 
     def at(self, plan: ChannelPlan) -> Network:
         """Return the network of a plan as a plain network that shares this one's weights.
@@ -108,19 +117,21 @@ class AugmentedNetwork(PlannedNetwork):
         base = self.family.split(self.base.channels)
         channels, base_channels = _widened(base.stem, draw(self.width, widths)), base.stem
         chosen = [channels]
-        for block, own in self._blocks():
-            out = channels if block.shortcut else _widened(own[-1], draw(self.width, widths))
-            if block.widens:
-                ratio = expand_ratio(own[0], base_channels, draw(self.expand, expands))
+        for keeps, own in self._blocks():
+            out = channels if keeps else _widened(own[-1], draw(self.width, widths))
+            for hidden in own[:-1]:
+                ratio = expand_ratio(hidden, base_channels, draw(self.expand, expands))
                 chosen.append(make_divisible(ratio * channels, 1))
             chosen.append(out)
             channels, base_channels = out, own[-1]
         return ChannelPlan((*chosen, *(_widened(each, draw(self.width, widths)) for each in base.head)))
 
-    def _blocks(self) -> Iterable[tuple[Block, tuple[int, ...]]]:
+    def _blocks(self) -> Iterator[tuple[bool, tuple[int, ...]]]:
+        """For every block: whether it keeps its channels in, and the tiny network's hidden and outgoing channels."""
         base = self.family.split(self.base.channels)
-        for blocks, stage in zip(self.family.stages, base.stages, strict=True):
-            yield from zip(blocks, stage, strict=True)
+        for stage, chosen in zip(self.stages, base.stages, strict=True):
+            for block, own in zip(stage, chosen, strict=True):  # type: ignore[call-overload]
+                yield block.keeps, own
 
     def calibrate(self, batches: Iterable[Tensor], plan: ChannelPlan | None = None) -> None:
         """Take new batch-norm statistics for the tiny network, or that of a plan, and store them.
@@ -155,10 +166,10 @@ def _widened(channels: int, factor: float) -> int:
 def _largest(family: Family, base: ChannelPlan, width: float, expand: float) -> ChannelPlan:
     parts = family.split(base.channels)
     chosen, channels = [_widened(parts.stem, width)], parts.stem
-    for blocks, stage in zip(family.stages, parts.stages, strict=True):
-        for block, own in zip(blocks, stage, strict=True):
-            if block.widens:
-                chosen.append(make_divisible(_widened(channels, width) * expand_ratio(own[0], channels, expand), 1))
+    for stage in parts.stages:
+        for own in stage:
+            wide = _widened(channels, width)
+            chosen += [make_divisible(wide * expand_ratio(hidden, channels, expand), 1) for hidden in own[:-1]]
             channels = own[-1]
             chosen.append(_widened(channels, width))
     return ChannelPlan((*chosen, *(_widened(each, width) for each in parts.head)))

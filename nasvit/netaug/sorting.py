@@ -7,20 +7,21 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.networks.blocks import ElasticInvertedResidual
-from nasvit.networks.network import PlannedNetwork
+from nasvit.shared_network import SharedNetwork
 
 
 @torch.no_grad()
 def sort_channels(
-    network: PlannedNetwork,
+    network: SharedNetwork,
     optimizers: Iterable[torch.optim.Optimizer] = (),
-    copies: Iterable[PlannedNetwork] = (),
+    copies: Iterable[SharedNetwork] = (),
 ) -> None:
     """Sort the hidden channels of every inverted block by the L1 norm of the narrowing weights they feed.
 
     The widest network computes the same as before; narrower ones change. Sorting is in place: live subnets stay live,
-    and gradients, every optimizer's moments and averaged copies move along.
+    and gradients, every optimizer's moments and averaged copies move along. Blocks of other kinds stay as they are.
 
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), released code, which leaves the momentum
     where it was.
@@ -32,11 +33,11 @@ def sort_channels(
     """
     mover = _Mover(network, tuple(optimizers), tuple(copies))
     for name, block in network.named_modules():
-        if isinstance(block, ElasticInvertedResidual) and block.expand is not None:
+        if isinstance(block, ElasticInvertedResidual | ElasticMBConv) and block.expand is not None:
             _sort_block(mover, name, block)
 
 
-def _sort_block(mover: _Mover, name: str, block: ElasticInvertedResidual) -> None:
+def _sort_block(mover: _Mover, name: str, block: ElasticInvertedResidual | ElasticMBConv) -> None:
     order = _order(block.project.conv.weight)
     mover.move(f"{name}.project.conv.weight", 1, order)
     for unit in ("depthwise", "expand"):
@@ -64,9 +65,9 @@ class _Mover:
 
     def __init__(
         self,
-        network: PlannedNetwork,
+        network: SharedNetwork,
         optimizers: tuple[torch.optim.Optimizer, ...],
-        copies: tuple[PlannedNetwork, ...],
+        copies: tuple[SharedNetwork, ...],
     ) -> None:
         self.networks = [dict([*each.named_parameters(), *each.named_buffers()]) for each in (network, *copies)]
         self.optimizers = optimizers

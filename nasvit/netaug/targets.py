@@ -9,6 +9,7 @@ from nasvit.networks.family import Block, Family, Head, Stem
 from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"
+SMALL_IMAGES = "@32"
 MOBILENET_V2 = "Sandler et al. (2018), https://arxiv.org/abs/1801.04381"
 
 
@@ -149,15 +150,18 @@ def target(name: str) -> Family:
     """Return the target that the released code calls ``name``, such as ``mcunet`` or ``mbv2-0.35``.
 
     Args:
-        name: one of :data:`TARGETS`; of those made for many widths, a width may follow after a hyphen.
+        name: one of :data:`TARGETS`; of those made for many widths, a width may follow after a hyphen. With ``@32`` at
+            the end it is the form for 32x32 images.
 
     Raises:
         ValueError: if there is none of that name.
     """
+    if name.endswith(SMALL_IMAGES):
+        return target(name.removesuffix(SMALL_IMAGES)).for_small_images()
     kind, _, width = name.partition("-")
     if kind in TARGETS and not width:
         return TARGETS[kind]()
     if kind in _WITH_WIDTH and re.fullmatch(r"\d+(\.\d+)?", width):
         return _WITH_WIDTH[kind](float(width))
     legal = [f"{each}[-WIDTH]" if each in _WITH_WIDTH else each for each in TARGETS]
-    raise ValueError(f"netaug target {name!r} is unknown; legal: {', '.join(legal)}")
+    raise ValueError(f"netaug target {name!r} is unknown; legal: {', '.join(legal)}, each also with {SMALL_IMAGES}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 
 from torch import nn
 
@@ -32,6 +33,10 @@ class ElasticBlock(Elastic):
         self.block = block
         same = block.stride == 1 and in_widths == widths[-1]
         self.keeps = same if block.shortcut is None else block.shortcut
+
+    def fixed(self) -> Block:
+        """Return the block with what the widths decided written down."""
+        return replace(self.block, shortcut=self.keeps)
 
     @abstractmethod
     def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> nn.Module:
@@ -80,10 +85,17 @@ class ElasticInvertedResidual(ElasticBlock):
 
     def _build_squeeze_excite(self, least: int, most: int) -> None:
         """Squeeze every width in the proportion of the narrowest, which is that of MobileNetV3."""
-        self.reduction = least / max(make_divisible(least / 4, 8), SMALLEST_SQUEEZE) + 1e-10
-        squeezed = max(round(most / self.reduction), SMALLEST_SQUEEZE)
-        self.reduction = most / squeezed
+        if self.block.reduction is not None:
+            self.reduction = self.block.reduction
+            squeezed = self.squeezed_channels(most)
+        else:
+            self.reduction = least / max(make_divisible(least / 4, 8), SMALLEST_SQUEEZE) + 1e-10
+            squeezed = max(round(most / self.reduction), SMALLEST_SQUEEZE)
+            self.reduction = most / squeezed
         self.squeeze_excite = ElasticSqueezeExcite(most, squeezed)
+
+    def fixed(self) -> Block:
+        return replace(super().fixed(), reduction=self.reduction if self.squeeze_excite is not None else None)
 
     def squeezed_channels(self, hidden: int) -> int:
         """Return the squeezed channels for so many hidden ones."""

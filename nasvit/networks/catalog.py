@@ -1,4 +1,4 @@
-"""Families of convolutional networks whose width is chosen: MobileNet v1 and v2, MNasNet, ResNet, ShuffleNet v1."""
+"""Families of convolutional networks whose width is chosen: MobileNet, MNasNet, ResNet, ShuffleNet."""
 
 from __future__ import annotations
 
@@ -100,3 +100,34 @@ def shufflenet_v1(groups: int = 3) -> Family:
     stem = Stem(24, act="relu", pool=3, pool_padding=0, groups=groups)
     source = "Zhang et al. (2018), https://arxiv.org/abs/1707.01083"
     return Family("shufflenet_v1", source, stem, tuple(stages), divisor=0)
+
+
+SHUFFLENET_V2_WIDTHS = (0.5, 1.0, 1.5, 2.0)
+"""The published widths of ShuffleNet v2."""
+
+_SHUFFLENET_V2_CHANNELS = (
+    (24, 24, 24, 24),
+    (48, 116, 176, 244),
+    (96, 232, 352, 488),
+    (192, 464, 704, 976),
+    (1024, 1024, 1024, 2048),
+)
+
+
+def shufflenet_v2() -> Family:
+    """ShuffleNet v2 at widths from 0.5 to 2; the published channels of 0.5, 1, 1.5 and 2 are no multiples."""
+    stages = [
+        _repeat(Block("split_shuffle", row[1], 2, act="relu"), count)
+        for row, count in zip(_SHUFFLENET_V2_CHANNELS[1:4], (4, 8, 4), strict=True)
+    ]
+    return Family(
+        "shufflenet_v2",
+        "Ma et al. (2018), https://arxiv.org/abs/1807.11164",
+        Stem(24, act="relu", pool=3),
+        tuple(stages),
+        Head(1024, act="relu"),
+        divisor=2,
+        published=tuple(
+            (row[1], tuple(zip(SHUFFLENET_V2_WIDTHS, row, strict=True))) for row in _SHUFFLENET_V2_CHANNELS
+        ),
+    )

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
+import numpy as np
+
 from nasvit.networks.plan import ChannelPlan
 from search_spaces import make_divisible
 
-BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle"]
+BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle", "split_shuffle"]
 T = TypeVar("T")
-HIDDEN_LAYERS: dict[BlockKind, int] = {"inverted": 1, "bottleneck": 2, "basic": 1, "shuffle": 1}
+HIDDEN_LAYERS: dict[BlockKind, int] = {"inverted": 1, "bottleneck": 2, "basic": 1, "shuffle": 1, "split_shuffle": 1}
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Block:
     Args:
         kind: "inverted": widen, convolve each channel, narrow (MobileNetV2; at ``expand=1`` nothing is widened).
             "bottleneck", "basic": the two blocks of ResNet. "shuffle": the grouped block of ShuffleNet v1.
+            "split_shuffle": the block of ShuffleNet v2, of which half of the channels pass.
         out_channels: channels out at width 1.
         stride: stride, in pixels.
         kernel_size: side of the middle kernel, in pixels.
@@ -29,6 +32,7 @@ class Block:
         act: name of the activation.
         out_act: name of the activation after the last layer of an inverted block, or None.
         squeeze_excite: whether an inverted block has a gate on its hidden channels.
+        reduction: hidden channels over squeezed ones in that gate; None: that of MobileNetV3 at the narrowest width.
         groups: groups of a shuffle block.
         split_input: whether each group of a shuffle block's first layer gets its share of the input or all of it.
         shortcut: whether the block adds its input; None: if it keeps size and, at every width, channels.
@@ -43,6 +47,7 @@ class Block:
     act: str = "relu6"
     out_act: str | None = None
     squeeze_excite: bool = False
+    reduction: float | None = None
     groups: int = 1
     split_input: bool = True
     shortcut: bool | None = None
@@ -124,6 +129,8 @@ class Family:
         head: last layers.
         divisor: channels at other widths are rounded to multiples of it (:func:`make_divisible`); 0: rounded down.
         resolution: side of the images it was made for, in pixels.
+        published: channels that follow no rule: for channels at width 1 those at some widths, ``(width, channels)`` in
+            ascending order; at widths between they are interpolated, and others are refused.
     """
 
     name: str
@@ -133,6 +140,7 @@ class Family:
     head: Head = Head()
     divisor: int = 8
     resolution: int = 224
+    published: tuple[tuple[int, tuple[tuple[float, int], ...]], ...] = ()
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks in order."""
@@ -163,8 +171,20 @@ class Family:
         return Parts(stem, stages, tuple(rest))
 
     def scaled(self, channels: float, width: float) -> int:
-        """Return ``channels`` times ``width``, rounded as this family rounds."""
+        """Return ``channels`` times ``width``, rounded as this family rounds, or what was published for that width.
+
+        Raises:
+            ValueError: if the width is outside the published ones.
+        """
+        for listed, points in self.published:
+            if listed == channels:
+                return self._interpolated(points, width)
         return make_divisible(channels * width, self.divisor) if self.divisor else int(channels * width)
+
+    def _interpolated(self, points: Sequence[tuple[float, int]], width: float) -> int:
+        if not points[0][0] <= width <= points[-1][0]:
+            raise ValueError(f"{self.name}: width={width}; legal: {points[0][0]} to {points[-1][0]}")
+        return make_divisible(float(np.interp(width, *zip(*points, strict=True))), self.divisor)
 
     def plan(self, width: float = 1.0) -> ChannelPlan:
         """Return the channels of every layer at one width.
@@ -194,6 +214,8 @@ class Family:
             return []
         if block.kind in ("bottleneck", "shuffle"):
             return [out_channels // 4] * HIDDEN_LAYERS[block.kind]
+        if block.kind == "split_shuffle":
+            return [out_channels // 2]
         if block.kind == "basic":
             return [out_channels]
         if block.hidden is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -12,7 +13,7 @@ from nasvit.networks.blocks import ElasticBlock, ElasticInvertedResidual, Elasti
 from nasvit.networks.ends import ElasticPooledHead, ElasticStem
 from nasvit.networks.family import BlockKind, Family
 from nasvit.networks.plan import ChannelPlan
-from nasvit.networks.shuffle import ElasticShuffleBlock
+from nasvit.networks.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
 from nasvit.networks.unit import NormFactory, Switch
 from nasvit.shared_network import SharedNetwork
 
@@ -21,6 +22,7 @@ BLOCKS: dict[BlockKind, type[ElasticBlock]] = {
     "bottleneck": ElasticResidual,
     "basic": ElasticResidual,
     "shuffle": ElasticShuffleBlock,
+    "split_shuffle": ElasticSplitShuffleBlock,
 }
 
 
@@ -96,6 +98,14 @@ class PlannedNetwork(SharedNetwork):
                 channels = decided[-1]
         stem, head = self.stem.at(parts.stem, switch), self.head.at(channels, parts.head, switch)
         return Network(None, stem, stages, head).train(self.training)
+
+    def fixed_family(self) -> Family:
+        """Return the family with what followed from the switches written down, so that fewer switches change nothing.
+
+        Which blocks add their input, and how far gates squeeze, is decided by all switches together.
+        """
+        stages = [[block.fixed() for block in blocks] for blocks in self.stages]  # type: ignore[union-attr]
+        return replace(self.family, stages=tuple(map(tuple, stages)))
 
     def extra_repr(self) -> str:
         return f"family={self.family.name}, classes={self.classes}"

@@ -1,11 +1,11 @@
-"""Elastic ShuffleNet block and grouped layers."""
+"""Elastic ShuffleNet blocks and grouped layers."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
-from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock
+from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock
 from nasvit.networks.blocks import ElasticBlock
 from nasvit.networks.family import Block
 from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
@@ -97,3 +97,41 @@ class ElasticShuffleBlock(ElasticBlock):
             groups=self.block.groups,
             pooled=not self.keeps,
         )
+
+
+class ElasticSplitShuffleBlock(ElasticBlock):
+    """ShuffleNet v2 blocks of many channels; see :class:`nasvit.layers.SplitShuffleBlock`.
+
+    The branches are layers of their own, so that each keeps its own first channels. Which channels a branch reads
+    follows from the channels of the subnet: halves are taken, and interleaved, of what that subnet has.
+
+    Arguments as in :class:`ElasticBlock`.
+    """
+
+    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+        super().__init__(block, in_widths, widths, norm)
+        hidden, half = widths[0], shares(widths[1], 2, "channel split")
+        depth = {"kernel_size": block.kernel_size, "stride": block.stride}
+        self.shortcut: nn.ModuleList | None = None
+        if not self.keeps:
+            self.shortcut = nn.ModuleList(
+                [depthwise(in_widths, norm, None, **depth), full(in_widths, half, norm, block.act)]
+            )
+        self.squeeze = full(half if self.keeps else in_widths, hidden, norm, block.act)
+        self.depthwise = depthwise(hidden, norm, None, **depth)
+        self.expand = full(hidden, half, norm, block.act)
+
+    @shared
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> SplitShuffleBlock:
+        self.check_shortcut(in_channels, channels[-1])
+        hidden, (half,) = channels[0], shares((channels[1],), 2, "channel split")
+        shortcut = None
+        if self.shortcut is not None:
+            first, second = self.shortcut
+            shortcut = [first.at(in_channels, in_channels, switch), second.at(in_channels, half, switch)]
+        body = [
+            self.squeeze.at(half if self.keeps else in_channels, hidden, switch),
+            self.depthwise.at(hidden, hidden, switch),
+            self.expand.at(hidden, half, switch),
+        ]
+        return SplitShuffleBlock(shortcut, body)

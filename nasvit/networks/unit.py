@@ -24,7 +24,7 @@ class Switch:
 
     Args:
         index: its place among the network's switches, or None if it is none of them.
-        key: the key of its channel plan.
+        key: what its own statistics are kept under, if universal batch norms hold such; the key of its channel plan.
     """
 
     index: int | None

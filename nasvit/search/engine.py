@@ -22,10 +22,8 @@ class EngineSettings:
         start: quasi-random candidates before the predictor is asked.
         pool: candidates scored in every round, and the largest space that is enumerated for it.
         enumerable: spaces up to this many code rows are held whole.
-        greedy_share: share of a batch with the highest predicted mean.
-        near_share: share of a batch with the highest optimistic mean around the best. The rest is drawn from the
-            predictor's belief (Thompson sampling).
-        explore: standard deviations added to the mean for an optimistic mean.
+        greedy_share: share of a batch with the highest predicted mean. The rest is where functions drawn from the
+            predictor's belief are highest (Thompson sampling): noisy scores leave many candidates that may be the best.
         shortlist: candidates among which functions are drawn.
         centers_predicted: best predicted candidates whose neighborhoods are searched.
         centers_observed: likewise, best evaluated candidates (by posterior mean).
@@ -34,9 +32,7 @@ class EngineSettings:
     start: int = 10
     pool: int = 8192
     enumerable: int = 300_000
-    greedy_share: float = 0.4
-    near_share: float = 0.2
-    explore: float = 1.0
+    greedy_share: float = 0.3
     shortlist: int = 512
     centers_predicted: int = 5
     centers_observed: int = 3
@@ -178,7 +174,7 @@ class SearchEngine:
         return self.predictor
 
     def _guided(self, count: int, already: Codes) -> Codes:
-        """Return the most promising unseen candidates: part from anywhere, part around the best."""
+        """Return the most promising unseen candidates, from anywhere and from around the best."""
         if np.isfinite(self._scores).sum() < 2:
             some = self._unseen(self._pool(self.settings.pool))
             some = some[~np.isin(row_hashes(some), row_hashes(already))]
@@ -186,19 +182,17 @@ class SearchEngine:
         predictor = self._fitted()
         pool, mean, spread = self._coarse(predictor)
         near = self._neighborhood(pool, mean)
-        extra = near[~np.isin(row_hashes(near), row_hashes(pool))]
-        if len(extra):
-            added = _believe(predictor, extra)
-            pool = np.concatenate([pool, extra])
+        near = near[~np.isin(row_hashes(near), row_hashes(pool))]
+        if len(near):
+            added = _believe(predictor, near)
+            pool = np.concatenate([pool, near])
             mean, spread = np.concatenate([mean, added[0]]), np.concatenate([spread, added[1]])
-        hashes = row_hashes(pool)
         taken = np.fromiter(self._known | self._pending, dtype=np.uint64)
-        unseen = ~np.isin(hashes, np.concatenate([taken, row_hashes(already)]))
-        is_near = np.isin(hashes, row_hashes(near))
+        unseen = ~np.isin(row_hashes(pool), np.concatenate([taken, row_hashes(already)]))
         pool = pool[unseen]
         if not len(pool):
             return pool
-        return pool[self._choose(pool, mean[unseen], spread[unseen], is_near[unseen], count)]
+        return pool[self._choose(pool, mean[unseen], spread[unseen], count)]
 
     def _coarse(self, predictor: Predictor) -> tuple[Codes, Floats, Floats]:
         """Return candidates from anywhere with mean and spread; too large a space is sampled and evolved."""
@@ -238,21 +232,15 @@ class SearchEngine:
         near = [self.constraint.genome.neighbours(row) for row in centers]
         return self.constraint.clean(np.concatenate(near))
 
-    def _choose(
-        self, pool: Codes, mean: Floats, spread: Floats, is_near: NDArray[np.bool_], count: int
-    ) -> NDArray[np.int64]:
-        """Return indices into ``pool``: best means, then best optimistic neighbors, then posterior draws, all distinct.
+    def _choose(self, pool: Codes, mean: Floats, spread: Floats, count: int) -> NDArray[np.int64]:
+        """Return indices into ``pool``: best means, then posterior draws, all distinct.
 
-        A count of one takes turns between the three, at random, in the same shares.
+        A count of one takes turns between the two, at random, in the same shares.
         """
-        shares = np.array([self.settings.greedy_share, self.settings.near_share])
-        ends = np.floor(np.cumsum(shares) * count + self.rng.random()).astype(int)
+        greedy = int(np.floor(self.settings.greedy_share * count + self.rng.random()))
         by_mean = np.argsort(-mean, kind="stable")
-        by_optimism = np.argsort(-(mean + self.settings.explore * spread), kind="stable")
-        near = by_optimism[is_near[by_optimism]]
         chosen: list[int] = []
-        for queue, end in ((by_mean, ends[0]), (near, ends[1])):
-            _extend(chosen, queue, min(end, count))
+        _extend(chosen, by_mean, min(greedy, count))
         if len(chosen) < count:
             _extend(chosen, self._explore(pool, mean, spread, by_mean, count), count)
         _extend(chosen, by_mean, count)

@@ -17,6 +17,7 @@ from nasvit.networks.network import PlannedNetwork
 from nasvit.networks.plan import ChannelPlan
 from nasvit.networks.unit import NormFactory, Switch, shared_norm, switchable_norm, universal_norm
 from nasvit.shared_network import independent
+from nasvit.slimmable.features import PaddedFeatures
 
 NormKind = Literal["switchable", "universal", "shared"]
 Width = float | ChannelPlan
@@ -80,7 +81,9 @@ class SlimmableNetwork(PlannedNetwork):
             seed=seed,
             image_channels=image_channels,
         )
-        self.widths, self.plans, self.norm = tuple(widths), tuple(plans), norm
+        self.widths, self.plans, self.norm, self.head_norm = tuple(widths), tuple(plans), norm, head_norm
+        # In a tuple, so that it is no second child: all of them have statistics of the same subnets.
+        self._universal = tuple(m for m in self.modules() if isinstance(m, ElasticUniversalBatchNorm2d))[:1]
 
     def plan(self, width: Width) -> ChannelPlan:
         """Return the channels of every layer at a width.
@@ -114,9 +117,11 @@ class SlimmableNetwork(PlannedNetwork):
             ValueError: if this network cannot run at that width.
         """
         plan = self.plan(width)
+        # Without statistics of their own all subnets are alike, and share the views that layers keep of each size.
+        key = plan.key if any(plan.key in norm.statistics for norm in self._universal) else ""
         if width in self.widths:
-            return Switch(self.widths.index(width), plan.key)
-        return Switch(self.plans.index(plan) if plan in self.plans else None, plan.key)
+            return Switch(self.widths.index(width), key)
+        return Switch(self.plans.index(plan) if plan in self.plans else None, key)
 
     def at(self, width: Width) -> Network:
         """Return the subnet of a width as a plain network that shares this one's weights.
@@ -132,6 +137,22 @@ class SlimmableNetwork(PlannedNetwork):
             RuntimeError: if a gradient was replaced, as by ``optimizer.zero_grad()``.
         """
         return self.network_at(self.plan(width), self.switch(width))
+
+    def features_at(self, width: Width) -> PaddedFeatures:
+        """Return the subnet of a width as a backbone whose maps have the channels of the largest network.
+
+        Args:
+            width: a multiplier or a channel plan.
+
+        Raises:
+            ValueError: if this network cannot run at that width.
+        """
+        return PaddedFeatures(self.at(width), self.feature_channels)
+
+    @property
+    def feature_channels(self) -> tuple[int, ...]:
+        """Channels of the map after every stage in the largest network."""
+        return tuple(stage[-1][-1] for stage in self.family.split(self.largest_plan.channels).stages)
 
     def extract(self, width: Width, calibration: Iterable[Tensor] | None = None) -> Network:
         """Return an independent plain network that computes what the subnet of a width computes.
@@ -184,7 +205,7 @@ class SlimmableNetwork(PlannedNetwork):
         """
         own = dict(self.named_modules())
         for width in self.widths if widths is None else widths:
-            key = self.switch(width).key
+            key = self.plan(width).key
             for name, module in self.at(width).named_modules():
                 if not isinstance(module, BatchNorm2d):
                     continue

@@ -19,7 +19,7 @@ import torch
 
 State = dict[str, Any]
 
-_GOOD = "good.pt"
+_GOOD, _BEST = "good.pt", "best.pt"
 _PLAIN = (str, int, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
 _UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError)
 
@@ -40,7 +40,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own: the last ones, and the last that was good.
+    """The checkpoints of one run, in a folder of their own: the last ones, the last good one, and the best.
 
     Args:
         folder: made if it does not exist.
@@ -76,6 +76,31 @@ class Checkpoints:
         for old in self._files()[: -self._keep]:
             old.unlink()
         return path
+
+    def save_best(self, step: int, state: State, score: float) -> None:
+        """Keep ``state`` as the best if it scores higher than the best so far; the earlier of equals stays.
+
+        The best is kept apart from the last ones, score included, so that a run that goes on from an earlier
+        checkpoint comes to the same best.
+
+        Args:
+            step: optimizer steps done.
+            state: as in :meth:`save`.
+            score: what decides, the higher the better.
+        """
+        best = self.load_best()
+        if best is None or score > best.state["score"]:
+            _check_plain(state, "state")
+            write_whole(self._folder / _BEST, {"step": step, "state": {**state, "score": score}})
+
+    def load_best(self) -> Checkpoint | None:
+        """Read the best checkpoint; None if there is none.
+
+        Raises:
+            ValueError: if it cannot be read.
+        """
+        best = self._folder / _BEST
+        return self._load_first([best] if best.exists() else [])
 
     def load_last(self) -> Checkpoint | None:
         """Read the newest checkpoint that can be read, warning of every newer one that cannot; None if there is none.

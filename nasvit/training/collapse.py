@@ -71,14 +71,14 @@ class CollapseDetector:
 
         Args:
             step: optimizer steps done.
-            loss: of the largest subnet, a cross entropy.
+            loss: of the largest subnet, a cross entropy; not a number if that of any subnet is none.
 
         Returns:
             What was noticed; None if all is well. After a collapse, load the state of the checkpoint gone back to, or
             ``reset``.
         """
         if not math.isfinite(loss):
-            return Collapse(step, f"the loss of the largest subnet is {loss} at step {step}")
+            return Collapse(step, f"a loss is {loss} at step {step}")
         self._losses = [*self._losses, loss][-self._window :]
         if len(self._losses) < self._window:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -15,6 +15,9 @@ NO_DECAY_WORDS = ("bias", "norm", "scale", "relative_position")
 
 MOMENTUM = 0.9
 """Of SGD and RMSprop."""
+
+DecayRule = Callable[[str, nn.Parameter], bool]
+"""Says of a parameter, by its dotted name and itself, whether weight decay acts on it."""
 
 _LEGAL = ("sgd", "rmsprop_tf", "adamw", "lamb")
 
@@ -30,8 +33,27 @@ class OptimizerRecipe(Protocol):
     def weight_decay(self) -> float: ...
 
 
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay acts on a parameter: on weights of convolutions and linear layers, not vectors and tables.
+
+    Args:
+        name: the dotted name of the parameter.
+        parameter: the parameter.
+    """
+    last_parts = ".".join(name.split(".")[-2:])
+    return parameter.ndim > 1 and not any(word in last_parts for word in NO_DECAY_WORDS)
+
+
+def is_decayed_unless_depthwise(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay acts on a parameter: as :func:`is_decayed`, but not on depthwise convolutions.
+
+    Slimmable networks are trained so (Yu et al., 2019, released code). Arguments as in :func:`is_decayed`.
+    """
+    return is_decayed(name, parameter) and not (parameter.ndim == 4 and parameter.shape[1] == 1)
+
+
 def build_optimizer(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: OptimizerRecipe
+    named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: OptimizerRecipe, decays: DecayRule = is_decayed
 ) -> torch.optim.Optimizer:
     """Build the optimizer of a recipe.
 
@@ -40,11 +62,12 @@ def build_optimizer(
     Args:
         named_parameters: as from ``module.named_parameters()``.
         recipe: names the optimizer: SGD with Nesterov momentum, RMSprop as in TensorFlow, AdamW or LAMB.
+        decays: which parameters weight decay acts on.
 
     Raises:
         ValueError: if the recipe names an unknown optimizer, or there are no parameters.
     """
-    groups = parameter_groups(named_parameters, recipe.weight_decay)
+    groups = parameter_groups(named_parameters, recipe.weight_decay, decays)
     rate = recipe.learning_rate
     # torch's fused updates: measured two to four times as fast as its loops over tensors, on a CPU too.
     if recipe.optimizer == "sgd":
@@ -59,12 +82,15 @@ def build_optimizer(
     raise ValueError(f"optimizer {recipe.optimizer!r}: legal are {', '.join(_LEGAL)}")
 
 
-def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float, decays: DecayRule = is_decayed
+) -> list[dict[str, Any]]:
     """Group parameters into decayed and not decayed ones.
 
     Args:
         named_parameters: as from ``module.named_parameters()``; those that need no gradient are left out.
         weight_decay: of the first group; the second has 0.
+        decays: which parameters belong to the first group.
 
     Raises:
         ValueError: if there is no parameter to train.
@@ -72,21 +98,10 @@ def parameter_groups(named_parameters: Iterable[tuple[str, nn.Parameter]], weigh
     trained = [(name, parameter) for name, parameter in named_parameters if parameter.requires_grad]
     if not trained:
         raise ValueError("there is no parameter that needs a gradient, so nothing to optimize")
-    decayed = [parameter for name, parameter in trained if is_decayed(name, parameter)]
-    others = [parameter for name, parameter in trained if not is_decayed(name, parameter)]
+    decayed = [parameter for name, parameter in trained if decays(name, parameter)]
+    others = [parameter for name, parameter in trained if not decays(name, parameter)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
-
-
-def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter: on weights of convolutions and linear layers, not vectors and tables.
-
-    Args:
-        name: the dotted name of the parameter.
-        parameter: the parameter.
-    """
-    last_parts = ".".join(name.split(".")[-2:])
-    return parameter.ndim > 1 and not any(word in last_parts for word in NO_DECAY_WORDS)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -77,26 +77,28 @@ def sandwich_step(
     *,
     subnets: Sequence[Any],
     criterion: Callable[[Tensor, Tensor], Tensor],
-    distill: Callable[[Tensor, Tensor], Tensor],
+    distill: Callable[[Tensor, Tensor], Tensor] | None,
     conflict: ConflictPolicy,
     prepare: Callable[[nn.Module, bool], None] | None = None,
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> StepLosses:
     """Add the gradients of one step to ``supernet``; the caller owns the optimizer.
 
-    The first subnet (the largest) learns from the targets, every other one from its logits.
+    The first subnet (the largest) learns from the targets, every other one from its logits, or, without distillation,
+    from the targets as well (as the switches of a slimmable network do).
 
     Source: Yu et al., BigNAS (2020), section 3.2, https://arxiv.org/abs/2003.11142; Wang et al., AlphaNet (2021),
-    https://arxiv.org/abs/2102.07954
+    https://arxiv.org/abs/2102.07954; Yu et al., Slimmable Neural Networks (2019), algorithm 1,
+    https://arxiv.org/abs/1812.08928
 
     Args:
         supernet: gradients are expected to be zero.
         images: shape ``(batch, channels, height, width)``.
-        targets: what ``criterion`` compares the largest subnet's logits with: labels ``(batch,)`` or probabilities
-            ``(batch, classes)``, for example an external teacher's.
+        targets: what ``criterion`` compares logits with: labels ``(batch,)`` or probabilities ``(batch, classes)``,
+            for example an external teacher's.
         subnets: which subnets take part, the largest first.
-        criterion: loss of the largest subnet, from logits and targets.
-        distill: loss of the others, from their logits and the largest subnet's (detached).
+        criterion: loss of the largest subnet, from logits and targets; without ``distill`` that of all.
+        distill: loss of the others, from their logits and the largest subnet's (detached), or None.
         conflict: what to do where the gradients disagree.
         prepare: called with every subnet before it runs, and whether it is the largest (dropout and the like).
         autocast: gives the context that forward passes run in.
@@ -120,7 +122,8 @@ def sandwich_step(
         if prepare is not None:
             prepare(network, False)
         with autocast():
-            other_loss = distill(network(images), soft_targets)
+            scores = network(images)
+            other_loss = criterion(scores, targets) if distill is None else distill(scores, soft_targets)
         other_loss.backward()  # type: ignore[no-untyped-call]
         losses.append(other_loss.detach())
     return StepLosses(loss.detach(), losses, conflict.combine(supernet.gradients))

@@ -15,7 +15,8 @@ class LearningRate:
     """Linear warm-up, then a decay; call it with the number of the step the learning rate is for, from 0.
 
     The decay is counted from step 0, not from the end of the warm-up, as in the released NASViT and AlphaNet: at the
-    end of the warm-up the rate moves from the warm-up line onto the decay curve, a small jump.
+    end of the warm-up the rate moves from the warm-up line onto the decay curve, a small jump. With
+    ``decay_after_warmup`` it is counted from the end of the warm-up, as in the released NetAug, and there is no jump.
 
     Args:
         steps: steps of the whole training. Later steps get the rate of the end.
@@ -24,8 +25,9 @@ class LearningRate:
         warmup_start: rate of step 0 if there is a warm-up.
         minimum: rate at the end, for ``cosine`` and ``linear``; a floor for ``step``.
         shape: ``cosine``, ``linear``, ``step`` (multiplied by ``factor`` at every milestone) or ``constant``.
-        milestones: shares of ``steps``, for ``step``.
+        milestones: shares of the steps that the decay is counted over, for ``step``.
         factor: for ``step``.
+        decay_after_warmup: count the decay from the end of the warm-up.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -41,6 +43,7 @@ class LearningRate:
     shape: Shape = "cosine"
     milestones: tuple[float, ...] = (0.3, 0.6, 0.9)
     factor: float = 0.1
+    decay_after_warmup: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
@@ -61,14 +64,15 @@ class LearningRate:
             raise ValueError(f"step {step}: steps are counted from 0")
         if step < self.warmup_steps:
             return self.warmup_start + step * ((self.base - self.warmup_start) / self.warmup_steps)
-        return self._decayed(min(step, self.steps))
+        skipped = self.warmup_steps if self.decay_after_warmup else 0
+        return self._decayed(min(step, self.steps) - skipped, max(self.steps - skipped, 1))
 
-    def _decayed(self, step: int) -> float:
+    def _decayed(self, step: int, steps: int) -> float:
         if self.shape == "cosine":
-            return self.minimum + 0.5 * (self.base - self.minimum) * (1 + math.cos(math.pi * step / self.steps))
+            return self.minimum + 0.5 * (self.base - self.minimum) * (1 + math.cos(math.pi * step / steps))
         if self.shape == "linear":
-            return self.minimum + (self.base - self.minimum) * (1 - step / self.steps)
+            return self.minimum + (self.base - self.minimum) * (1 - step / steps)
         if self.shape == "step":
-            passed = sum(step >= share * self.steps for share in self.milestones)
+            passed = sum(step >= share * steps for share in self.milestones)
             return max(self.minimum, self.base * self.factor**passed)
         return self.base

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from nasvit.gradients import FlatGradients
 from nasvit.layers import sync_batch_norm
 from nasvit.shared_network import SharedNetwork
 from nasvit.training.conflict import ConflictPolicy
+from nasvit.training.objective import Objective
 from nasvit.training.regularization import regularize
 from nasvit.training.sandwich import sandwich_step
 from search_spaces.recipe import Recipe
@@ -48,7 +50,8 @@ class SupernetTask:
     Args:
         model: the supernet.
         sampler: draws the subnets of a step, the largest first.
-        distill: loss of the other subnets, from their logits and the largest subnet's.
+        distill: loss of the other subnets, from their logits and the largest subnet's; None: all learn from the
+            targets, as the switches of a slimmable network do.
         conflict: what to do where gradients disagree.
         recipe: label smoothing, dropout and stochastic depth of the largest subnet.
         teacher: an external teacher; the largest subnet then learns its probabilities instead of the targets.
@@ -56,7 +59,7 @@ class SupernetTask:
 
     model: SharedNetwork
     sampler: Callable[[np.random.Generator], Sequence[Any]]
-    distill: Callable[[Tensor, Tensor], Tensor]
+    distill: Callable[[Tensor, Tensor], Tensor] | None
     conflict: ConflictPolicy
     recipe: Recipe
     teacher: nn.Module | None = None
@@ -70,7 +73,7 @@ class SupernetTask:
         self.model.guard(optimizer)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
-        """Add the gradients of one sandwich step."""
+        """Add the gradients of one sandwich step; ``loss`` is the largest subnet's, not a number if any subnet's is."""
         if self.teacher is not None:
             with torch.no_grad(), autocast():
                 targets = self.teacher(images).float().softmax(1)
@@ -85,7 +88,7 @@ class SupernetTask:
             prepare=self._prepare,
             autocast=autocast,
         )
-        values = {"loss": float(losses.largest)}
+        values = {"loss": float(losses.largest) if losses.finite else math.nan}
         if losses.others:
             values["loss_smallest"] = float(losses.others[0])
         if losses.conflict is not None:
@@ -109,11 +112,13 @@ class NetworkTask:
     Args:
         model: the network; its batch norms keep statistics from now on.
         recipe: label smoothing, dropout, stochastic depth, clipping.
+        objective: what it learns from; the labels, smoothed as the recipe says, if left out.
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, recipe: Recipe, objective: Objective | None = None) -> None:
         self.model = model
         self.recipe = recipe
+        self.objective = Objective(recipe.label_smoothing) if objective is None else objective
         regularize(model, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate)
         if torch.distributed.is_initialized():
             sync_batch_norm(model)
@@ -130,9 +135,10 @@ class NetworkTask:
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
         """Add the gradients of one batch."""
         self.model.train()
+        loss_of = self.objective.of_batch(images, targets, autocast)
         with autocast():
             logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.recipe.label_smoothing)
+        loss = loss_of(logits)
         loss.backward()  # type: ignore[no-untyped-call]
         self.gradients.all_reduce()
         if self.recipe.clip_norm:

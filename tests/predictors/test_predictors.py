@@ -75,6 +75,19 @@ def test_the_mean_does_not_depend_on_how_candidates_are_batched(name: str, data:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_belief_orders_candidates_as_the_scores_do_and_is_not_squeezed_by_their_bound(
+    name: str, data: tuple[Codes, np.ndarray]
+) -> None:
+    model = make_predictor(name, GENOME, proxies).fit(*data)
+    held = GENOME.sample(200, np.random.default_rng(5))
+    believed, spread = model.believe(held)
+    assert kendall_tau(believed, model.predict(held)[0]) > 0.999
+    best, worst = believed > np.quantile(believed, 0.9), believed < np.quantile(believed, 0.1)
+    in_scores = model.predict(held)[1]
+    assert spread[worst].mean() / spread[best].mean() < in_scores[worst].mean() / in_scores[best].mean()
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_repeated_candidates_with_different_scores_are_averaged_not_refused(
     name: str, data: tuple[Codes, np.ndarray]
 ) -> None:
@@ -111,6 +124,13 @@ def test_what_cannot_be_learned_from_is_refused_in_words(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_predictor(name, GENOME).fit(*change(*data))
+
+
+def test_an_ensemble_may_hold_every_kind() -> None:
+    codes = GENOME.sample(40, np.random.default_rng(0))
+    model = Ensemble(GENOME, proxies, kinds=tuple(KINDS)).fit(codes, truth(codes))
+    assert model.weights.sum() == pytest.approx(1)
+    assert kendall_tau(model.predict(codes)[0], truth(codes)) > 0.7
 
 
 def test_an_unknown_predictor_is_refused_with_the_legal_ones() -> None:

@@ -51,6 +51,12 @@ def test_genes_that_are_drawn_together_are_independent() -> None:
     assert counts.max() < 5_400
 
 
+def test_a_sample_is_stored_column_by_column_and_may_be_longer_than_what_is_drawn_at_once() -> None:
+    population = GENOME.sample(70_000, rng())
+    assert population.T.flags.c_contiguous
+    assert [len(np.unique(column)) for column in population[65_536:].T] == [3, 2, 3, 2]
+
+
 def test_a_genome_without_genes_has_one_candidate() -> None:
     empty = Genome(())
     assert empty.size == 1

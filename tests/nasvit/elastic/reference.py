@@ -168,6 +168,43 @@ def transformer(
     return tokens.permute(0, 3, 1, 2)
 
 
+def ghost_module(w: Weights, x: Tensor, out: int, side: int, act: str | None) -> Tensor:
+    """Channel 2i is the i-th of the 1x1 convolution, channel 2i + 1 is made of it alone."""
+    primary = conv_norm(below(w, "primary"), x, (out + 1) // 2, 1, act)
+    inner = below(w, "cheap")
+    cheap = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), primary, side, 1))
+    halves = (primary, cheap if act is None else ACTIVATIONS[act](cheap))
+    return torch.stack([halves[channel % 2][:, channel // 2] for channel in range(out)], 1)
+
+
+def ghost_block(
+    w: Weights,
+    x: Tensor,
+    out: int,
+    side: int,
+    expand: float,
+    stride: int,
+    act: str,
+    options: MBConvOptions,
+    gated: bool,
+) -> Tensor:
+    channels = x.shape[1]
+    wide = channels if expand == 1 else options.hidden_channels(channels, expand)
+    hidden = ghost_module(below(w, "widen"), x, wide, side, act)
+    if stride > 1:
+        inner = below(w, "depthwise")
+        hidden = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), hidden, side, stride))
+    if gated:
+        squeezed = options.squeeze_channels(wide)
+        hidden = squeeze_excite(below(w, "squeeze_excite"), hidden, squeezed, options.squeeze_excite_activation)
+    hidden = ghost_module(below(w, "narrow"), hidden, out, side, None)
+    if stride == 1 and channels == out:
+        return x + hidden
+    inner = below(w, "shortcut.0")
+    x = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), x, side, stride))
+    return conv_norm(below(w, "shortcut.1"), x, out, 1, None) + hidden
+
+
 def network(w: Weights, space: Space, architecture: Architecture, x: Tensor) -> Tensor:
     """Class scores of one subnet."""
     side = architecture.resolution
@@ -200,5 +237,6 @@ def _stage(w: Weights, x: Tensor, space: Space, stage: Stage, number: int, archi
             x = transformer(own, x, ratio, windows, scale, space.activation, space.transformer)
         else:
             stride, gated = 1 if block else stage.stride, stage.squeeze_excite
-            x = mbconv(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv, gated)
+            compute = ghost_block if stage.block == "ghost" else mbconv
+            x = compute(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv, gated)
     return x

@@ -62,7 +62,7 @@ def build_words(tmp_path: Path, *more: str) -> list[str]:
 def test_a_dry_run_says_how_much_there_is_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    nasvit(*build_words(tmp_path, "--networks", "6", "--policy.rounds", "1", "--dry-run"))
+    nasvit(*build_words(tmp_path, "--networks", "6", "--rounds", "1", "--dry-run"))
     printed = capsys.readouterr().out
     assert "60 unique blocks and 6 whole networks in 1 rounds; 66 measurements are left" in printed
     assert not (tmp_path / "out").exists()
@@ -73,7 +73,7 @@ def test_build_measures_by_command_and_prints_the_error(
 ) -> None:
     device = FakeDevice(search_spaces.load("micro8"))
     monkeypatch.setattr("nasvit.latency.command.CommandRuntime.__call__", lambda self, subject: device(subject))
-    nasvit(*build_words(tmp_path, "--networks", "8", "--policy.rounds", "1"))
+    nasvit(*build_words(tmp_path, "--networks", "8", "--rounds", "1"))
     printed = capsys.readouterr().out
     assert "1.500 x sum +0.25 ms" in printed
     assert "scale and offset were fitted on 5 other networks" in printed

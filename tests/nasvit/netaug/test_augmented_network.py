@@ -117,12 +117,6 @@ def test_factors_that_do_not_start_at_the_tiny_network_are_refused_in_words() ->
         AugmentedNetwork(SMALL, 5, width=(1.5, 2))
 
 
-def test_blocks_that_cannot_be_augmented_are_refused_in_words() -> None:
-    residual = Family("residual", "a test", Stem(8), ((Block("basic", 8),),))
-    with pytest.raises(ValueError, match="residual has basic blocks"):
-        AugmentedNetwork(residual, 5)
-
-
 def test_a_target_of_another_width_has_it_in_its_name() -> None:
     assert target("mbv2-0.35") == target("mbv2")
     assert target("mbv3-0.5").plan().channels > target("mbv3").plan().channels

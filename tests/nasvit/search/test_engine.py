@@ -134,6 +134,28 @@ def test_evolution_never_leaves_the_limits_and_does_not_lose_its_best() -> None:
     assert (np.diff(score(found)) <= 0).all()
 
 
+class Bounded:
+    """Believes, on the scale it learned on, in the middle; in scores, a delta-method spread makes the worst look best."""
+
+    def fit(self, codes: object, scores: object) -> Bounded:
+        return self
+
+    def believe(self, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+        levels = codes.astype(float)
+        return -((levels - 1.0) ** 2).sum(1), np.full(len(codes), 0.01)
+
+    def predict(self, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+        mean, spread = self.believe(codes)
+        return 100 - np.exp(-mean), np.exp(-mean) * 10
+
+
+def test_a_candidate_surely_bad_is_not_explored_because_its_score_has_far_to_rise() -> None:
+    asked = SearchEngine(Constraint(SMALL), Bounded(), np.random.default_rng(0))
+    asked.tell(SMALL.sample(10, np.random.default_rng(1)), np.arange(10.0))
+    distance = ((asked.ask(20).astype(float) - 1.0) ** 2).sum(1)
+    assert distance.max() <= 4  # the worst of the space is at 20
+
+
 def test_scores_that_do_not_match_the_codes_are_refused() -> None:
     with pytest.raises(ValueError, match="one per candidate"):
         engine(Constraint(SMALL)).tell(SMALL.sample(3, np.random.default_rng(0)), [1.0])

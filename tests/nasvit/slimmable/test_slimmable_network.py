@@ -11,7 +11,15 @@ from torch.nn import functional as F
 
 from nasvit.layers import BatchNorm2d
 from nasvit.networks import Block, ChannelPlan, Family, Head, Stem
-from nasvit.slimmable import SlimmableNetwork, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
+from nasvit.slimmable import (
+    SlimmableNetwork,
+    mnasnet,
+    mobilenet_v1,
+    mobilenet_v2,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+)
 from nasvit.training.conflict import Sum
 from nasvit.training.distillation import SoftTargetCrossEntropy
 from nasvit.training.sandwich import sandwich_step
@@ -38,7 +46,15 @@ SHUFFLE = Family(
     ((Block("shuffle", 48, 2, act="relu", groups=3, split_input=False), Block("shuffle", 48, act="relu", groups=3)),),
     divisor=0,
 )
-FAMILIES = [INVERTED, BOTTLENECK, BASIC, SHUFFLE]
+SPLIT_SHUFFLE = Family(
+    "split_shuffle",
+    "a test",
+    Stem(24, act="relu", pool=3),
+    ((Block("split_shuffle", 48, 2, act="relu"), Block("split_shuffle", 48, act="relu")),),
+    Head(32, act="relu"),
+    divisor=2,
+)
+FAMILIES = [INVERTED, BOTTLENECK, BASIC, SHUFFLE, SPLIT_SHUFFLE]
 
 
 def images(count: int = 4, seed: int = 0) -> torch.Tensor:
@@ -238,13 +254,55 @@ def test_published_widths_have_the_published_parameters(family: Family, paramete
         assert sum(p.numel() for p in network.at(width).parameters()) == expected
 
 
-@pytest.mark.parametrize("family", [mobilenet_v1(), mobilenet_v2(), mnasnet(), resnet(18), resnet(50), shufflenet_v1()])
+@pytest.mark.parametrize(
+    "family",
+    [mobilenet_v1(), mobilenet_v2(), mnasnet(), resnet(18), resnet(50), shufflenet_v1(), shufflenet_v2()],
+    ids=lambda family: family.name,
+)
 def test_the_form_for_small_images_keeps_maps_that_are_not_too_small(family: Family) -> None:
-    widths = (1.0, 2.0) if family.name == "shufflenet_v1" else (0.5, 1.0)
+    widths = (1.0, 2.0) if family.name.startswith("shufflenet") else (0.5, 1.0)
     network = SlimmableNetwork(family.for_small_images(), widths, 10).train()
     with torch.no_grad():
         maps = network.at(widths[0]).forward_features(torch.randn(2, 3, 32, 32))
     assert maps[-1].shape[-1] == 4
+
+
+def test_subnets_without_statistics_share_the_views_of_each_size() -> None:
+    network = slimmable(INVERTED, "universal")
+    first, second = (network.at(width).stem.conv.norm.weight for width in (0.99, 1.0))  # both of 16 channels
+    assert first is second
+
+
+def test_naive_shared_batch_norm_fails_where_switchable_batch_norm_does_not() -> None:
+    accuracies = {norm: _trained_accuracy(norm) for norm in ("shared", "switchable")}
+    assert accuracies["shared"]["batch statistics"] > 0.9
+    assert accuracies["shared"]["stored statistics"] < 0.6
+    assert accuracies["switchable"]["stored statistics"] > 0.9
+
+
+def _trained_accuracy(norm: str) -> dict[str, float]:
+    """Train two switches to tell apart images of two patterns; return how well the narrow one then does."""
+    network = SlimmableNetwork(BASIC, (0.25, 1.0), 2, norm=norm)  # type: ignore[arg-type]
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    noise = torch.Generator().manual_seed(0)
+    labels = torch.arange(64) % 2
+    for _ in range(30):
+        network.zero_grad()
+        for width in network.widths:
+            F.cross_entropy(network.at(width).train()(_stripes(labels, noise)), labels).backward()
+        optimizer.step()
+    x, subnet = _stripes(labels, noise), network.extract(0.25)
+    stored = subnet.eval()(x).argmax(1) == labels
+    of_batch = subnet.train()(x).argmax(1) == labels
+    return {"stored statistics": float(stored.float().mean()), "batch statistics": float(of_batch.float().mean())}
+
+
+def _stripes(labels: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+    """Noise with stripes across for one class, down for the other."""
+    x = torch.randn(len(labels), 3, 12, 12, generator=noise)
+    x[labels == 0, :, ::2, :] += 1.0
+    x[labels == 1, :, :, ::2] += 1.0
+    return x
 
 
 def test_a_subnet_is_made_of_plain_layers_only() -> None:

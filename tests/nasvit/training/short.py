@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import search_spaces
 from nasvit.data import Loader, Normalization, load_images
 from nasvit.distributed import process_group
+from nasvit.slimmable import AllSwitches, SlimmableNetwork
 from nasvit.supernet import Supernet, build
 from nasvit.training.conflict import Project, Sum
 from nasvit.training.distillation import AdaptiveAlphaDivergence
@@ -28,6 +29,7 @@ from nasvit.training.task import Autocast, NetworkTask, SupernetTask, Task, Valu
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 from tests.nasvit.filled import filled
+from tests.nasvit.slimmable.tiny import FAMILY
 
 SPACE = search_spaces.load("micro8")
 RECIPE = Recipe(
@@ -72,6 +74,9 @@ def loader_of(recipe: Recipe, kind: type[Loader] = Loader) -> Loader:
 def task_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Task:
     if kind == "network":
         return NetworkTask(build(SPACE, SPACE.largest, 10).to(dtype), recipe)
+    if kind == "switches":
+        network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, image_channels=1).to(dtype)
+        return SupernetTask(network, AllSwitches(network), None, Sum(recipe.clip_norm or None), recipe)
     supernet = filled(Supernet(SPACE, 10)).to(dtype)
     names = [name for name, _ in supernet.named_parameters()]
     conflict = Project(names) if kind == "project" else Sum(recipe.clip_norm or None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parents[3]
-KINDS = ("project", "sum", "network")
+KINDS = ("project", "sum", "network", "switches")
 
 
 def test_two_processes_train_to_the_weights_of_one_with_the_joined_batch(tmp_path: Path) -> None:

@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from nasvit.training.checkpoint import Checkpoints
-from nasvit.training.optimizers import build_optimizer, is_decayed, parameter_groups, set_learning_rate
+from nasvit.training.optimizers import (
+    build_optimizer,
+    is_decayed,
+    is_decayed_unless_depthwise,
+    parameter_groups,
+    set_learning_rate,
+)
 
 NAMES = ("sgd", "rmsprop_tf", "adamw", "lamb")
 
@@ -66,6 +72,16 @@ def test_tables_and_scales_are_not_decayed_though_they_have_several_axes(name: s
 @pytest.mark.parametrize("name", ["stages.0.expand.conv.weight", "conv_norm.conv.weight", "attention.before.weight"])
 def test_weights_are_decayed(name: str) -> None:
     assert is_decayed(name, nn.Parameter(torch.ones(3, 3)))
+
+
+def test_a_rule_of_ones_own_says_what_is_decayed() -> None:
+    weights = {"full.weight": torch.ones(4, 4, 3, 3), "depthwise.weight": torch.ones(4, 1, 3, 3)}
+    weights |= {"classifier.weight": torch.ones(2, 4), "norm.weight": torch.ones(4)}
+    model = [(name, nn.Parameter(weight)) for name, weight in weights.items()]
+    optimizer = build_optimizer(model, Recipe(weight_decay=0.05), is_decayed_unless_depthwise)
+    decayed = {id(each) for group in optimizer.param_groups if group["weight_decay"] for each in group["params"]}
+    assert [name for name, parameter in model if id(parameter) in decayed] == ["full.weight", "classifier.weight"]
+    assert is_decayed(*model[1])
 
 
 @pytest.mark.parametrize("name", NAMES)

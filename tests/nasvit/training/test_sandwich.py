@@ -50,6 +50,17 @@ def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> No
     assert step.finite
 
 
+def test_without_distillation_every_subnet_learns_from_the_targets() -> None:
+    supernet = filled(Supernet(SPACE, 3).double())
+    expected = copy.deepcopy(supernet)
+    step = sandwich_step(supernet, X, LABELS, subnets=SUBNETS, criterion=F.cross_entropy, distill=None, conflict=Sum())
+    losses = [F.cross_entropy(expected.at(subnet)(X), LABELS) for subnet in SUBNETS]
+    for loss in losses:
+        loss.backward()
+    assert torch.equal(supernet.gradients.rows, expected.gradients.rows)
+    assert [each.item() for each in (step.largest, *step.others)] == [loss.item() for loss in losses]
+
+
 def test_a_step_prepares_every_subnet_and_says_which_is_the_largest() -> None:
     supernet, seen = filled(Supernet(SPACE, 3).double()), []
 

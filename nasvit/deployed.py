@@ -1,0 +1,60 @@
+"""Networks that :mod:`nasvit.fit` saved: named structure, weights, and what they need to know of their images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from nasvit.export import CARD, WEIGHTS
+from nasvit.fuse import fuse
+from nasvit.named_networks import build_network
+from nasvit.reparameterize import reparameterize
+
+
+def save_deployed(network: nn.Module, folder: Path, *, name: str, fused: bool, card: Mapping[str, Any]) -> None:
+    """Save a plain network so that :func:`load_deployed` builds it again.
+
+    Args:
+        network: what was trained, its branches fused.
+        folder: made if it does not exist.
+        name: see :func:`nasvit.named_networks.build_network`.
+        fused: whether convolutions had branches, and so have a bias and no batch norm now.
+        card: anything that JSON holds, with the names of the ``classes`` and the ``image_channels``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
+    save_model(network, str(folder / WEIGHTS))
+    content = {**card, "network": name, "fused": fused}
+    (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def is_deployed(folder: Path) -> bool:
+    """Return whether a folder holds what :func:`save_deployed` wrote."""
+    return (folder / CARD).exists() and "network" in json.loads((folder / CARD).read_text(encoding="utf-8"))
+
+
+def load_deployed(folder: Path) -> nn.Module:
+    """Load what :func:`save_deployed` saved, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the folder holds no such network.
+    """
+    if not (folder / CARD).exists():
+        raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    network = build_network(card["network"], len(card["classes"]), image_channels=card["image_channels"]).eval()
+    if card["fused"]:
+        network = with_fused_structure(network)
+    load_model(network, str(folder / WEIGHTS))
+    return network.eval()
+
+
+def with_fused_structure(network: nn.Module) -> nn.Module:
+    """Return a network of the structure that fusing branches leaves, whatever the branches were."""
+    has_branches = any(type(module).__name__ == "Reparameterized" for module in network.modules())
+    return fuse(network if has_branches else reparameterize(network, 1, scale=False, identity=False))

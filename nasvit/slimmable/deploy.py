@@ -1,0 +1,200 @@
+"""All switches of a slimmable network in one object that is ready for use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from nasvit.fuse import fuse as fused
+from nasvit.layers.batch_norm import BatchNorm2d
+from nasvit.layers.network import Network
+from nasvit.slimmable.description import Description, description_of
+from nasvit.slimmable.network import SlimmableNetwork, Width
+from search_spaces.reading import load_yaml
+
+WEIGHTS, DESCRIPTION = "switchable.safetensors", "switchable.json"
+
+
+class SwitchableModel(nn.Module):
+    """A network that runs at each of several widths, for inference only.
+
+    ``model(images, width=0.5)`` runs one width. All widths share one memory, which is that of the largest and the batch
+    norms of each. Nothing in the model says which width is active, so threads may run different ones at once.
+
+    :func:`deploy` and :meth:`load` make such models.
+
+    Args:
+        network: the model takes it over, without its gradients; every width needs batch-norm statistics.
+
+    Shape:
+        ``(batch, image channels, height, width) -> (batch, classes)``
+    """
+
+    def __init__(self, network: SlimmableNetwork) -> None:
+        super().__init__()
+        self.shared = network.requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.grad = None
+        self.widths = network.widths
+        self.largest = max(self.widths, key=lambda width: sum(network.plan(width).channels))
+        self._ready()
+        self.register_load_state_dict_post_hook(_ready_again)
+        super().train(False)
+
+    def _ready(self) -> None:
+        """Make the subnets; they are no children, because their weights are those of ``shared``."""
+        self._chosen: ContextVar[Width] = ContextVar("width", default=self.largest)
+        self.shared.forget()
+        self.shared.eval()
+        self._subnets = {width: self.shared.at(width) for width in self.widths}
+
+    def forward(self, images: Tensor, width: Width | None = None) -> Tensor:
+        """Return the scores of one width.
+
+        Args:
+            images: shape ``(batch, image channels, height, width)``.
+            width: one of ``widths``; None: that of :meth:`running_at`, or the largest.
+
+        Raises:
+            ValueError: if there is no such width.
+        """
+        scores: Tensor = self._subnet(self._chosen.get() if width is None else width)(images)
+        return scores
+
+    @contextmanager
+    def running_at(self, width: Width) -> Iterator[None]:
+        """Let calls without a width use this one, in this thread (or asynchronous task) and this model alone.
+
+        Raises:
+            ValueError: if there is no such width.
+        """
+        self._subnet(width)
+        before = self._chosen.set(width)
+        try:
+            yield
+        finally:
+            self._chosen.reset(before)
+
+    def at(self, width: Width) -> Network:
+        """Return one width as an ordinary module that shares the memory of this model.
+
+        Raises:
+            ValueError: if there is no such width.
+        """
+        self._subnet(width)
+        return self.shared.at(width)
+
+    def export(self, width: Width, *, fuse: bool = False) -> Network:
+        """Return one width as an independent, ordinary module, as :func:`nasvit.export_program` takes it.
+
+        Args:
+            width: one of ``widths``.
+            fuse: fold its batch norms into the convolutions.
+
+        Raises:
+            ValueError: if there is no such width.
+        """
+        self._subnet(width)
+        network = self.shared.extract(width).requires_grad_(True)
+        return fused(network, batch_norms=True) if fuse else network
+
+    def _subnet(self, width: Width) -> Network:
+        if width not in self._subnets:
+            raise ValueError(f"width={width} is none of this model's widths: {', '.join(map(str, self.widths))}")
+        return self._subnets[width]
+
+    def save(self, folder: Path) -> None:
+        """Write weights and description to a folder, which is made if it does not exist."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: who finds it finds everything
+        weights = {name: tensor.contiguous() for name, tensor in self.shared.state_dict().items()}
+        save_file(weights, str(folder / WEIGHTS))
+        text = description_of(self.shared, self.widths).to_json()
+        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> SwitchableModel:
+        """Load what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: if the folder holds no such model.
+            ValueError: if its description is not one.
+        """
+        missing = [name for name in (WEIGHTS, DESCRIPTION) if not (folder / name).exists()]
+        if missing:
+            raise FileNotFoundError(f"{folder} holds no saved switchable model: {', '.join(missing)} missing")
+        network = load_yaml(Description, folder / DESCRIPTION).build()
+        weights = load_file(folder / WEIGHTS)
+        network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
+        network.load_state_dict(weights)
+        return cls(network)
+
+    def train(self, mode: bool = True) -> SwitchableModel:
+        """Stay in evaluation mode.
+
+        Raises:
+            ValueError: if asked to train.
+        """
+        if mode:
+            raise ValueError("a deployed model only evaluates; train the slimmable network, or model.export(width)")
+        return self
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SwitchableModel:
+        super()._apply(fn, recurse)
+        self._ready()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_subnets", "_chosen")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._ready()
+
+    def extra_repr(self) -> str:
+        return f"widths={self.widths}"
+
+
+@torch.no_grad()
+def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> SwitchableModel:
+    """Return some widths of a trained network as one compact model for inference.
+
+    Args:
+        network: trained; a universally slimmable one calibrated for the widths. It is left as it is.
+        widths: which; all switches if left out.
+
+    Raises:
+        ValueError: if the network cannot run at a width, or has no batch-norm statistics for it.
+    """
+    description = description_of(network, network.widths if widths is None else widths)
+    like = next(network.parameters())
+    compact = description.build().to(device=like.device, dtype=like.dtype)
+    for width in description.widths:
+        subnet = network.at(width)
+        _check_statistics(subnet, width)
+        pairs = zip(_tensors(subnet), _tensors(compact.at(width)), strict=True)
+        for source, target in pairs:
+            target.copy_(source)
+    return SwitchableModel(compact)
+
+
+def _ready_again(model: SwitchableModel, _: Any) -> None:
+    model._ready()  # loading may have put other tensors in place
+
+
+def _tensors(subnet: Network) -> list[Tensor]:
+    return [*subnet.parameters(), *subnet.buffers()]
+
+
+def _check_statistics(subnet: Network, width: Width) -> None:
+    if any(isinstance(module, BatchNorm2d) and module.running_mean is None for module in subnet.modules()):
+        raise ValueError(
+            f"width={width} has no batch-norm statistics; call network.calibrate(batches, [{width}]) before deploy"
+        )

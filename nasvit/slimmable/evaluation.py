@@ -1,0 +1,43 @@
+"""How good a slimmable network is at each of its widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import Tensor
+
+from nasvit.calibration import calibrate
+from nasvit.evaluation import evaluate
+from nasvit.slimmable.network import SlimmableNetwork, Width
+from nasvit.training.selection import ACCURACY
+
+Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+
+
+def evaluate_widths(
+    network: SlimmableNetwork,
+    batches: Batches,
+    widths: Sequence[Width] | None = None,
+    calibration: Sequence[Tensor] | None = None,
+) -> dict[str, float]:
+    """Return the accuracy at each width, by names such as ``accuracy_0.5`` (a channel plan is named by its key).
+
+    Args:
+        network: nothing in it is changed.
+        batches: gives the labelled batches, anew for every width.
+        widths: which; all switches if left out.
+        calibration: batches of images to take batch-norm statistics from, for this evaluation alone; None uses those
+            that the network has stored.
+
+    Raises:
+        ValueError: if the network cannot run at a width.
+        RuntimeError: if a width has no statistics and none are to be taken.
+    """
+    accuracies = {}
+    for width in network.widths if widths is None else widths:
+        subnet = network.at(width)
+        if calibration is not None:
+            calibrate(subnet, calibration)
+        name = str(width) if isinstance(width, (int, float)) else width.key
+        accuracies[ACCURACY + name] = round(evaluate(subnet, batches()).accuracy, 4)
+    return accuracies

@@ -1,0 +1,94 @@
+"""AutoSlim on a network: groups of layers, plans under a target, and training what was found."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nasvit.cost import count
+from nasvit.networks import ChannelPlan, resnet, shufflenet_v1
+from nasvit.slimmable import AllSwitches, SlimmableNetwork, slim
+from nasvit.slimmable.autoslim import channel_groups, top1_error
+from nasvit.training.conflict import Sum
+from nasvit.training.task import SupernetTask
+from search_spaces.recipe import Recipe
+from tests.nasvit.slimmable.tiny import FAMILY, images, tiny
+
+LABELS = torch.arange(8) % 5
+
+
+def macs(network: SlimmableNetwork, plan: ChannelPlan) -> int:
+    return count(network.at(plan), 3, 16, 16).macs
+
+
+def test_layers_that_a_shortcut_joins_are_slimmed_together() -> None:
+    names = FAMILY.decisions()
+    groups = [[names[entry] for entry in group] for group in channel_groups(tiny(norm="universal"))]
+    assert groups == [
+        ["stem", "stages.0.0.out"],
+        ["stages.1.0.hidden0"],
+        ["stages.1.0.out", "stages.1.1.out"],
+        ["stages.1.1.hidden0"],
+        ["head"],
+    ]
+
+
+def test_every_entry_of_a_resnets_plan_is_in_one_group() -> None:
+    with torch.device("meta"):
+        network = SlimmableNetwork(resnet(50), (0.5, 1.0), 10, norm="universal")
+    entries = [entry for group in channel_groups(network) for entry in group]
+    assert sorted(entries) == list(range(len(network.largest_plan.channels)))
+
+
+def test_plans_undercut_their_targets_one_inside_the_other_and_leave_the_network_alone() -> None:
+    network = tiny(norm="universal")
+    before = copy.deepcopy(network.state_dict())
+    full = macs(network, network.largest_plan)
+    found = slim(network, (0.6 * full, 0.8 * full), images(8), LABELS)
+    assert [slimmed.target for _, slimmed in found] == [0.8 * full, 0.6 * full]
+    for plan, slimmed in found:
+        assert macs(network, plan) == slimmed.cost < slimmed.target
+    (large, _), (small, _) = found
+    assert all(s <= m for s, m in zip(small.channels, large.channels, strict=True))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_the_plans_found_train_jointly_by_the_step_of_supernets() -> None:
+    network = tiny(norm="universal")
+    found = slim(network, (0.7 * macs(network, network.largest_plan),), images(8), LABELS)
+    slimmed = SlimmableNetwork(FAMILY, (found[0][0], network.largest_plan), 5).double()
+    recipe = Recipe(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=8)
+    task = SupernetTask(slimmed, AllSwitches(slimmed), None, Sum(), recipe)
+    task.add_gradients(images(8), LABELS, np.random.default_rng(0), nullcontext)
+    alone = SlimmableNetwork(FAMILY, slimmed.widths, 5).double()
+    for width in slimmed.widths:
+        F.cross_entropy(alone.at(width).train()(images(8)), LABELS).backward()
+    # The task takes losses in float32.
+    torch.testing.assert_close(slimmed.gradients.rows, alone.gradients.rows, rtol=1e-3, atol=1e-7)
+
+
+def test_the_error_is_measured_with_the_batchs_own_statistics_and_stored_ones_stay() -> None:
+    network = tiny(norm="universal")
+    before = copy.deepcopy(network.state_dict())
+    right = network.at(0.5).train()(images(8)).argmax(1)
+    network.load_state_dict(before)
+    assert top1_error(network.at(0.5), images(8), right) == 0
+    assert top1_error(network.at(0.5), images(8), (right + 1) % 5) == 1
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_network_that_cannot_run_at_any_channels_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match='norm="universal", not "switchable"'):
+        slim(tiny(), (1,), images(8), LABELS)
+
+
+def test_blocks_that_append_their_input_are_refused_in_words() -> None:
+    with torch.device("meta"):
+        network = SlimmableNetwork(shufflenet_v1(), (0.5, 1.0), 10, norm="universal")
+    with pytest.raises(ValueError, match="blocks of shufflenet_v1 append their input"):
+        channel_groups(network)
