@@ -25,7 +25,7 @@ from nasvit.latency.commands import show_quality
 from nasvit.latency.exporting import RuntimeName
 from nasvit.training.progress import Progress
 
-LEFT_OUT = ("blocks", "networks")
+LEFT_OUT = ("blocks", "networks", "date")
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Bench:
 
     def whole_loop(self, batch: int = 131_072) -> Codes:
         """Sample, count, filter, score, and return the best ``(keep, genes)``."""
-        best, scores = self.population[:0], np.zeros(0)
+        best, scores = self._nothing()
         for start in range(0, self.settings.candidates, batch):
             codes = self.genome.sample(min(batch, self.settings.candidates - start), self.rng)
             codes = self._under_cap(codes, self.table.macs(codes))
@@ -106,7 +106,7 @@ class Bench:
 
     def one_at_a_time(self) -> Codes:
         """Do the same with one network of module objects for each candidate."""
-        best, scores = self.population[:0], np.zeros(0)
+        best, scores = self._nothing()
         for _ in range(self.settings.single):
             codes = self.genome.sample(1, self.rng)
             if self.count(self.space.decode(codes)[0]) <= self.cap:
@@ -121,6 +121,9 @@ class Bench:
         network = self.supernet.at(architecture)
         track_statistics(network)
         return count_on_meta(network.eval(), image).macs
+
+    def _nothing(self) -> tuple[Codes, Floats]:
+        return self.population[:0], np.zeros(0)
 
     def _under_cap(self, codes: Codes, macs: np.ndarray[Any, np.dtype[np.int64]]) -> Codes:
         return codes.T.take(np.flatnonzero(macs <= self.cap), axis=1).T

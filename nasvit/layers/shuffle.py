@@ -87,20 +87,27 @@ class SplitShuffleBlock(nn.Module):
 
     Args:
         shortcut: layers of the first half, or None where it passes.
-        body: layers of the second half, in order.
+        squeeze: 1x1 convolution of the second half.
+        depthwise: the depthwise convolution after it.
+        expand: the 1x1 convolution after that.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``
     """
 
-    def __init__(self, shortcut: Sequence[nn.Module] | None, body: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, shortcut: Sequence[nn.Module] | None, squeeze: nn.Module, depthwise: nn.Module, expand: nn.Module
+    ) -> None:
         super().__init__()
         self.shortcut = None if shortcut is None else nn.Sequential(*shortcut)
-        self.body = nn.Sequential(*body)
+        self.squeeze = squeeze
+        self.depthwise = depthwise
+        self.expand = expand
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shortcut is None:
             first, second = x.chunk(2, 1)
         else:
             first, second = self.shortcut(x), x
-        return shuffle_channels(torch.cat([first, self.body(second)], 1), 2)
+        second = self.expand(self.depthwise(self.squeeze(second)))
+        return shuffle_channels(torch.cat([first, second], 1), 2)

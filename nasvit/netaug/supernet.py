@@ -71,7 +71,8 @@ class AugmentedSupernet(Supernet):
                 if value is not None and (widths if decision.field == "width" else expands):
                     value = decision.values[int(torch.randint(len(decision.values), (1,), generator=generator))]
                 chosen[decision.field].append(value)
-        return replace(self.base, **{name: tuple(values) for name, values in chosen.items() if values})
+        drawn: dict[str, Any] = {name: tuple(values) for name, values in chosen.items() if values}
+        return replace(self.base, **drawn)
 
     def extract(
         self,

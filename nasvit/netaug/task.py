@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -82,7 +83,7 @@ class NetAugTask:
         """Choose the phase of the coming step; at the start of an epoch sort channels with all that follows them."""
         self.augments_widths = trainer.step < self.phases.widths * trainer.steps
         if self.phases.sort and self.augments_widths and trainer.step % len(trainer.loader) == 0:
-            averages = [] if trainer.average is None else [trainer.average.model]
+            averages: list[Any] = [] if trainer.average is None else [trainer.average.model]
             sort_channels(self.model, [trainer.optimizer], averages)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:

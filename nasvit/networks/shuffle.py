@@ -129,9 +129,9 @@ class ElasticSplitShuffleBlock(ElasticBlock):
         if self.shortcut is not None:
             first, second = self.shortcut
             shortcut = [first.at(in_channels, in_channels, switch), second.at(in_channels, half, switch)]
-        body = [
+        return SplitShuffleBlock(
+            shortcut,
             self.squeeze.at(half if self.keeps else in_channels, hidden, switch),
             self.depthwise.at(hidden, hidden, switch),
             self.expand.at(hidden, half, switch),
-        ]
-        return SplitShuffleBlock(shortcut, body)
+        )

@@ -21,7 +21,7 @@ from nasvit.layers import Network
 from nasvit.supernet import Supernet, build
 from search_spaces import Space
 
-SMALL = ("micro8", "micro32", "micro128")
+SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
 
 
 def counted_by_pytorch(network: Network, channels: int, side: int) -> int:

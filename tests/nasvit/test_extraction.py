@@ -34,7 +34,7 @@ def drawn(name: str, seed: int) -> tuple[Space, Supernet, Architecture]:
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@pytest.mark.parametrize("name", ["micro8", "micro32"])
+@pytest.mark.parametrize("name", ["micro8", "micro32", "ghost_micro32"])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @settings(max_examples=3)
 @given(seed=SEEDS)

@@ -159,7 +159,7 @@ def test_a_foreign_population_is_refused() -> None:
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),
         ("name: mix", "name: head", r"small\.yaml:13: stages\[1\]\.name: 'head' is taken"),
         ("transformer: {head_dim: 8}\n", "", r"small\.yaml:14: stages\[1\]\.block: a hybrid stage needs"),
-        ("block: hybrid", "block: hybird", r"small\.yaml:14: .*did you mean 'hybrid'\? legal: mbconv, hybrid"),
+        ("block: hybrid", "block: hybird", r"small\.yaml:14: .*did you mean 'hybrid'\? legal: mbconv, hybrid, ghost"),
         ("{head_dim: 8}", "{norm: layer}", r"small\.yaml:24: transformer\.norm: .*legal: token, joint"),
         ("{head_dim: 8}", "{head_dim: 0}", r"small\.yaml:24: transformer\.head_dim: 0 is illegal"),
         ("stem: {width: 8, stride: 1}", "stem: {width: 8, stride: 1, kernel_size: 2}", r"small\.yaml:4: stem\.kernel_size"),

@@ -173,8 +173,8 @@ def ghost_module(w: Weights, x: Tensor, out: int, side: int, act: str | None) ->
     primary = conv_norm(below(w, "primary"), x, (out + 1) // 2, 1, act)
     inner = below(w, "cheap")
     cheap = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), primary, side, 1))
-    halves = (primary, cheap if act is None else ACTIVATIONS[act](cheap))
-    return torch.stack([halves[channel % 2][:, channel // 2] for channel in range(out)], 1)
+    cheap = cheap if act is None else ACTIVATIONS[act](cheap)
+    return torch.stack((primary, cheap), 2).flatten(1, 2)[:, :out]
 
 
 def ghost_block(

@@ -62,7 +62,7 @@ def test_a_drawn_subnet_computes_and_learns_what_slicing_does_bit_for_bit(name: 
     check_learns_what_slicing_does(name, small_images(name).sample(np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("name", ["micro8", "micro32"])
+@pytest.mark.parametrize("name", ["micro8", "micro32", "ghost_micro32"])
 @pytest.mark.parametrize("end", ["smallest", "largest"])
 def test_the_ends_of_a_space_compute_and_learn_what_slicing_does(name: str, end: str) -> None:
     check_learns_what_slicing_does(name, getattr(small_images(name), end))

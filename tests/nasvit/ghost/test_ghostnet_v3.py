@@ -9,6 +9,7 @@ from nasvit.fuse import fuse
 from nasvit.ghost import GhostOptions, ghostnet_v3
 from nasvit.importing import import_tensors
 from nasvit.layers import BatchNorm2d, ConvNorm
+from nasvit.layers.ghost import GhostModule
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.slimmable import SlimmableNetwork, mobilenet_v2
 
@@ -57,6 +58,13 @@ def test_every_ingredient_can_be_left_out(options: GhostOptions) -> None:
     network = noisy(ghostnet_v3(0.5, 5, options=options, small_images=True)).double()
     with torch.no_grad():
         torch.testing.assert_close(fuse(network)(images(32)), network(images(32)), rtol=1e-9, atol=1e-9)
+
+
+def test_an_interleaved_ghost_module_differs_in_the_order_of_channels_only() -> None:
+    primary, cheap = nn.Conv2d(4, 3, 1), nn.Conv2d(3, 3, 3, padding=1, groups=3)
+    x = torch.randn(2, 4, 5, 5)
+    beside, between = (GhostModule(primary, cheap, 5, interleaved=each)(x) for each in (False, True))
+    assert torch.equal(between, torch.stack([beside[:, i] for i in (0, 3, 1, 4)] + [primary(x)[:, 2]], 1))
 
 
 @pytest.mark.parametrize("side", [1, 2, 31, 32, 33])
@@ -109,7 +117,7 @@ def test_branches_with_an_activation_are_refused_in_words() -> None:
 
 
 def test_fusing_without_statistics_is_refused_in_words() -> None:
-    layer = Reparameterized([ConvNorm(nn.Conv2d(4, 4, 1), BatchNorm2d(4))])
+    layer = Reparameterized([ConvNorm(nn.Conv2d(4, 4, 1), BatchNorm2d(4))]).eval()
     with pytest.raises(ValueError, match="calibrate the network first"):
         layer.fuse()
 
@@ -118,4 +126,4 @@ def test_fusing_a_live_subnet_is_refused_in_words() -> None:
     network = SlimmableNetwork(mobilenet_v2().for_small_images(), (0.5, 1.0), 5)
     with pytest.raises(ValueError, match="extract it first"):
         fuse(network.at(0.5))
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in fuse(network.extract(0.5), batch_norms=True).stages.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fuse(network.extract(0.5).eval(), batch_norms=True).stages.modules())

@@ -11,7 +11,10 @@ import tyro
 
 import search_spaces
 from nasvit.latency import Build, BuildSettings, NoisePolicy, build_table
+from nasvit.latency.command import CommandRuntime
 from nasvit.latency.commands import latency_build, latency_use
+from nasvit.latency.journal import Timing
+from nasvit.latency.subjects import Subject
 from tests.nasvit.latency.fake import FakeDevice
 
 COMMANDS = {"latency-build": latency_build, "latency-use": latency_use}
@@ -59,20 +62,31 @@ def build_words(tmp_path: Path, *more: str) -> list[str]:
     return ["latency-build", "micro8", "--out", str(tmp_path / "out" / "table.json"), "--command", command, *more]
 
 
+def measure_with(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a fake device stand for the user's command; it leaves exported files as the real one does."""
+
+    def measure(runtime: CommandRuntime, subject: Subject) -> Timing:
+        runtime.folder.mkdir(parents=True, exist_ok=True)
+        (runtime.folder / "block.pt2").touch()
+        return device(subject)
+
+    monkeypatch.setattr(CommandRuntime, "__call__", measure)
+
+
 def test_a_dry_run_says_how_much_there_is_and_leaves_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    measure_with(FakeDevice(search_spaces.load("micro8")), monkeypatch)
     nasvit(*build_words(tmp_path, "--networks", "6", "--rounds", "1", "--dry-run"))
     printed = capsys.readouterr().out
     assert "60 unique blocks and 6 whole networks in 1 rounds; 66 measurements are left" in printed
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_build_measures_by_command_and_prints_the_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = FakeDevice(search_spaces.load("micro8"))
-    monkeypatch.setattr("nasvit.latency.command.CommandRuntime.__call__", lambda self, subject: device(subject))
+    measure_with(FakeDevice(search_spaces.load("micro8")), monkeypatch)
     nasvit(*build_words(tmp_path, "--networks", "8", "--rounds", "1"))
     printed = capsys.readouterr().out
     assert "1.500 x sum +0.25 ms" in printed

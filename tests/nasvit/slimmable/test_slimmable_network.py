@@ -273,36 +273,20 @@ def test_subnets_without_statistics_share_the_views_of_each_size() -> None:
     assert first is second
 
 
-def test_naive_shared_batch_norm_fails_where_switchable_batch_norm_does_not() -> None:
-    accuracies = {norm: _trained_accuracy(norm) for norm in ("shared", "switchable")}
-    assert accuracies["shared"]["batch statistics"] > 0.9
-    assert accuracies["shared"]["stored statistics"] < 0.6
-    assert accuracies["switchable"]["stored statistics"] > 0.9
+def test_naive_shared_batch_norm_does_not_evaluate_what_a_width_trained_on_and_switchable_does() -> None:
+    assert _drift("switchable") < 0.1
+    assert _drift("shared") > 0.3
 
 
-def _trained_accuracy(norm: str) -> dict[str, float]:
-    """Train two switches to tell apart images of two patterns; return how well the narrow one then does."""
-    network = SlimmableNetwork(BASIC, (0.25, 1.0), 2, norm=norm)  # type: ignore[arg-type]
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    noise = torch.Generator().manual_seed(0)
-    labels = torch.arange(64) % 2
-    for _ in range(30):
-        network.zero_grad()
+def _drift(norm: str) -> float:
+    """How far the narrow width's scores by stored statistics are from those it trained with, relative to these."""
+    network = SlimmableNetwork(BOTTLENECK, (0.25, 1.0), 5, norm=norm).double()  # type: ignore[arg-type]
+    for _ in range(60):
         for width in network.widths:
-            F.cross_entropy(network.at(width).train()(_stripes(labels, noise)), labels).backward()
-        optimizer.step()
-    x, subnet = _stripes(labels, noise), network.extract(0.25)
-    stored = subnet.eval()(x).argmax(1) == labels
-    of_batch = subnet.train()(x).argmax(1) == labels
-    return {"stored statistics": float(stored.float().mean()), "batch statistics": float(of_batch.float().mean())}
-
-
-def _stripes(labels: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-    """Noise with stripes across for one class, down for the other."""
-    x = torch.randn(len(labels), 3, 12, 12, generator=noise)
-    x[labels == 0, :, ::2, :] += 1.0
-    x[labels == 1, :, :, ::2] += 1.0
-    return x
+            network.at(width).train()(images())
+    subnet = network.extract(0.25)
+    stored, trained = subnet.eval()(images()), subnet.train()(images())
+    return float((stored - trained).norm() / trained.norm())
 
 
 def test_a_subnet_is_made_of_plain_layers_only() -> None:

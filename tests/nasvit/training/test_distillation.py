@@ -17,6 +17,7 @@ from torch import Tensor
 from nasvit.training.distillation import (
     AdaptiveAlphaDivergence,
     AlphaDivergence,
+    Distillation,
     KLDivergence,
     SoftTargetCrossEntropy,
     teacher_probabilities,
@@ -252,3 +253,23 @@ def test_illegal_arguments_are_refused_by_name() -> None:
         teacher_probabilities([])
     with pytest.raises(ValueError, match=r"student logits \(1, 6\), teacher logits \(2, 6\)"):
         AlphaDivergence(1.0)(tensor([STUDENT]), tensor([TEACHER, TEACHER]))
+
+
+def test_labels_and_teacher_are_blended_with_the_square_of_the_temperature() -> None:
+    student, teacher = torch.tensor([[1.0, 0.0, -1.0]], requires_grad=True), torch.tensor([[0.0, 2.0, 0.0]])
+    labels = F.cross_entropy(student, torch.tensor([1]))
+    p, q = (teacher / 2).softmax(1), (student / 2).softmax(1)
+    expected = 0.3 * labels + 0.7 * 4 * (p * (p.log() - q.log())).sum()
+    torch.testing.assert_close(Distillation(0.7, 2.0)(labels, student, teacher), expected)
+
+
+def test_a_share_of_none_or_all_leaves_labels_or_teacher_alone() -> None:
+    student, teacher, labels = torch.randn(4, 3), torch.randn(4, 3), torch.tensor(0.7)
+    torch.testing.assert_close(Distillation(0.0)(labels, student, teacher), labels)
+    torch.testing.assert_close(Distillation(1.0, 3.0)(labels, student, teacher), KLDivergence(3.0)(student, teacher))
+
+
+@pytest.mark.parametrize(("values", "words"), [((1.5, 1), "alpha 1.5: the teacher's share"), ((0.5, 0), "temperature 0")])
+def test_an_illegal_blend_is_refused_in_words(values: tuple[float, float], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Distillation(*values)

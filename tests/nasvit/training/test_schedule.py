@@ -34,6 +34,18 @@ def test_the_cosine_is_counted_from_step_0_so_it_is_met_with_a_small_jump() -> N
     assert RELEASED(50) == LearningRate(steps=4000, base=6e-4, minimum=1e-5)(50)
 
 
+def test_counted_from_the_end_of_the_warm_up_the_cosine_is_met_without_a_jump() -> None:
+    rate = LearningRate(steps=155, base=0.4, warmup_steps=5, decay_after_warmup=True)
+    whole = LearningRate(steps=150, base=0.4)
+    assert [rate(step) for step in range(5, 156)] == [whole(step) for step in range(151)]
+    assert rate(5) == 0.4
+    assert rate(155) == rate(200) == 0
+
+
+def test_a_warm_up_to_the_last_step_leaves_no_decay() -> None:
+    assert LearningRate(steps=5, base=1.0, warmup_steps=5, decay_after_warmup=True)(5) == 1.0
+
+
 @given(
     shape=st.sampled_from(["cosine", "linear", "step", "constant"]),
     steps=st.integers(1, 500),
