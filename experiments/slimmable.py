@@ -3,7 +3,7 @@
     python -m experiments.slimmable --data ../shared/data/cifar10 --folder runs/slimmable --json RESULT.json
 
 Every training has a folder of its own and is resumable: killed at any moment, the same command goes on. ``--only``
-runs some of the trainings; the table needs all of them.
+runs some of the trainings; the table holds what is finished, and ``unfinished`` names what is not.
 
 The network is a ResNet of one basic block a stage, of 16, 32, 64 and 128 channels, for 32x32 images. All trainings
 see the same images for equally many epochs by the same recipe; the weights kept are those with the highest mean
@@ -48,6 +48,7 @@ GAPS = ((0.32, 0.43), (0.69, 0.81))
 """Around the widths that never train, so that no width near them does."""
 
 SIDE, CLASSES = 32, 10
+COMMAND = "python -m experiments.slimmable --json experiments/results/slimmable.json"
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ assert tuple(PARTS) == KINDS
 
 
 def main(settings: Settings) -> None:
-    """Run what is not finished, and print the table if nothing is missing."""
+    """Run what is not finished, and print the table of what is."""
     torch.set_num_threads(settings.threads)
     bench = Bench(settings)
     names = {f"{kind}-{seed}": (kind, seed) for seed in settings.seeds for kind in PARTS}
@@ -248,13 +249,12 @@ def main(settings: Settings) -> None:
             kind, seed = names[name]
             write_json(result, PARTS[kind](bench, name, seed))
     files = {name: settings.folder / name / "result.json" for name in names}
-    if not all(file.exists() for file in files.values()):
-        return
-    results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items()}
+    results = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
     costs = {str(width): macs(bench.family.plan(width)) for width in sorted({*WIDTHS, *UNIVERSAL_WIDTHS})}
     content = summarize(results, settings.seeds, costs, [str(width) for width in NEVER_TRAINED])
     content |= {"settings": _plain(settings), "versions": versions()}
     content |= {"recipe": asdict(bench.recipe), "trainings": results}
+    content |= {"command": COMMAND, "unfinished": [name for name in names if name not in results]}
     if settings.json is not None:
         write_json(settings.json, content)
 

@@ -28,8 +28,8 @@ def summarize(
     """Print the table and return what it shows.
 
     Args:
-        results: of every training, by names such as ``joint-0``.
-        seeds: whose results are averaged.
+        results: of every finished training, by names such as ``joint-0``.
+        seeds: whose results are averaged, as far as they are there.
         costs: multiply-adds at each width.
         never_trained: widths that the universally slimmable networks were never trained at.
 
@@ -50,10 +50,11 @@ def summarize(
 
 
 def _by_width(results: Results, kind: str, which: str, seeds: Sequence[int]) -> dict[str, list[float]]:
-    names = results[f"{kind}-{seeds[0]}"][which]
-    return {
-        name.removeprefix("accuracy_"): [results[f"{kind}-{seed}"][which][name] for seed in seeds] for name in names
-    }
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        for name, accuracy in results.get(f"{kind}-{seed}", {}).get(which, {}).items():
+            found.setdefault(name.removeprefix("accuracy_"), []).append(accuracy)
+    return found
 
 
 def _cell(values: Sequence[float] | None, never_trained: bool) -> str:

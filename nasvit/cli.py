@@ -73,6 +73,22 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     print("search: all evaluations are complete")
 
 
+def fit(
+    config: Annotated[Positional[Path], tyro.conf.arg(metavar="FIT.yaml")],
+    output: Path | None = None,
+) -> None:
+    """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
+
+    Args:
+        config: a YAML file such as experiments/compact/cifar_netaug.yaml.
+        output: folder of the results; runs/NAME if left out.
+    """
+    from nasvit import fit as fitting
+
+    with _distributed():
+        fitting.main(config, output)
+
+
 def spaces() -> None:
     """List the search spaces: how many subnets, and what the smallest and the largest cost."""
     from nasvit import report
@@ -136,6 +152,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "extract": _stage("extract", "Extract the chosen subnets as plain networks."),
     "finetune": _stage("finetune", "Train the extracted subnets on."),
     "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
+    "fit": fit,
     "spaces": spaces,
     "profile": profile,
     "latency-build": latency_build,

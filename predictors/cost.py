@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.arrays import Codes
+from predictors.lookup import Lookup, Scratch
 
 Integers = NDArray[np.int64]
-Item = TypeVar("Item")
 
 _ROWS = 65_536  # entries of a joint table: its index fits 16 bits, and the table the processor's second cache
 _CHUNK = 32_768  # candidates at once, for the same reason
@@ -52,6 +51,10 @@ class Part:
         sizes = dict(zip(self.columns, table.shape, strict=True))
         return ordered.reshape([sizes.get(column, 1) for column in columns])
 
+    def lookup(self) -> Lookup:
+        """Return the tables in the form that is read fast."""
+        return Lookup(self.columns, self.macs.shape, {name: getattr(self, name) for name in METRICS})
+
     def rows_with(self, other: Part) -> int:
         """Return the entries that the tables of both parts joined would have."""
         sizes = dict(zip(self.columns + other.columns, self.macs.shape + other.macs.shape, strict=True))
@@ -71,7 +74,7 @@ class CostTable:
     def __init__(self, parts: Sequence[Part], genes: int) -> None:
         self.parts = tuple(parts)
         self.genes = genes
-        self._lookups = [_Lookup(part) for part in _joined(self.parts)]
+        self._lookups = [part.lookup() for part in _joined(self.parts)]
 
     def macs(self, population: Codes) -> Integers:
         """Return the multiply-adds of one image, shape ``(n,)``."""
@@ -101,17 +104,17 @@ class CostTable:
                 f" of {population.dtype} (legal: uint8)"
             )
         found = {name: np.empty(len(population), dtype=np.int64) for name in metrics}
-        scratch = _Scratch(min(len(population), _CHUNK))
+        scratch = Scratch(min(len(population), _CHUNK))
         for start in range(0, len(population), _CHUNK):
             columns = population[start : start + _CHUNK].T
             if columns.strides[1] != 1:
                 columns = np.ascontiguousarray(columns)
             if columns.shape[1] < len(scratch.flat):
-                scratch = _Scratch(columns.shape[1])
+                scratch = Scratch(columns.shape[1])
             self._look_up(columns, {name: costs[start : start + _CHUNK] for name, costs in found.items()}, scratch)
         return found
 
-    def _look_up(self, columns: Codes, found: dict[str, Integers], scratch: _Scratch) -> None:
+    def _look_up(self, columns: Codes, found: dict[str, Integers], scratch: Scratch) -> None:
         """Write the costs of a transposed population ``(genes, n)`` into ``found``."""
         for number, lookup in enumerate(self._lookups):
             flat = lookup.index(columns, scratch)
@@ -133,78 +136,3 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
         else:
             joined.append(part)
     return joined
-
-
-class _Scratch:
-    """Arrays that are written again for every part, so that nothing is allocated in the loop over chunks."""
-
-    def __init__(self, rows: int) -> None:
-        self.byte = np.empty(rows, dtype=np.uint8)
-        self.word = np.empty(rows, dtype=np.uint16)
-        self.next_word = np.empty(rows, dtype=np.uint16)
-        self.flat = np.empty(rows, dtype=np.intp)
-        self.cost = np.empty(rows, dtype=np.int64)
-
-
-Gene = tuple[int, int]  # column and number of values
-Digit = list[Gene]  # genes whose combinations a byte can number
-
-
-class _Lookup:
-    """Flat tables of a part, and the arithmetic that numbers its combinations: in bytes first, then in 16 bits.
-
-    Narrow integers are what makes this fast: a processor multiplies 32 or 64 bytes at a time.
-    """
-
-    def __init__(self, part: Part) -> None:
-        self.tables = {name: np.ascontiguousarray(getattr(part, name)).ravel() for name in METRICS}
-        digits = _runs(list(zip(part.columns, part.macs.shape, strict=True)), lambda gene: gene[1], 256)
-        self.words = _runs(digits, _size, 65_536)
-
-    def index(self, columns: Codes, scratch: _Scratch) -> NDArray[np.intp]:
-        """Return the flat position in the tables of every column of ``(genes, n)``."""
-        flat = scratch.flat
-        if not self.words:
-            flat.fill(0)
-        for number, word in enumerate(self.words):
-            packed = self._word(word, columns, scratch)
-            if number == 0:
-                np.copyto(flat, packed)
-            else:
-                flat *= math.prod(_size(digit) for digit in word)
-                flat += packed
-        return flat
-
-    def _word(self, word: list[Digit], columns: Codes, scratch: _Scratch) -> NDArray[np.uint16]:
-        for number, digit in enumerate(word):
-            if number == 0:
-                np.copyto(scratch.word, self._digit(digit, columns, scratch))
-            else:
-                np.copyto(scratch.next_word, self._digit(digit, columns, scratch))
-                scratch.word *= np.uint16(_size(digit))
-                scratch.word += scratch.next_word
-        return scratch.word
-
-    def _digit(self, digit: Digit, columns: Codes, scratch: _Scratch) -> NDArray[np.uint8]:
-        number: NDArray[np.uint8] = columns[digit[0][0]]
-        for column, size in digit[1:]:
-            number = np.multiply(number, np.uint8(size), out=scratch.byte)
-            number += columns[column]
-        return number
-
-
-def _size(digit: Digit) -> int:
-    return math.prod(size for _, size in digit)
-
-
-def _runs(items: list[Item], size: Callable[[Item], int], most: int) -> list[list[Item]]:
-    """Cut ``items`` into runs whose sizes multiply to at most ``most``; a run has at least one item."""
-    runs: list[list[Item]] = []
-    product = most + 1
-    for item in items:
-        product *= size(item)
-        if product > most:
-            runs.append([])
-            product = size(item)
-        runs[-1].append(item)
-    return runs

@@ -26,6 +26,7 @@ from nasvit.networks import Family, mobilenet_v1, mobilenet_v2, resnet, shufflen
 from nasvit.provenance import versions
 from nasvit.slimmable import SlimmableNetwork, SwitchableModel, deploy
 
+COMMAND = "python -m experiments.benchmarks.width_switching --json experiments/results/width_switching.json"
 FAMILIES: dict[str, tuple[Callable[[], Family], tuple[float, ...]]] = {
     "mobilenet_v1": (mobilenet_v1, (0.25, 0.5, 0.75, 1.0)),
     "mobilenet_v2": (mobilenet_v2, (0.35, 0.5, 0.75, 1.0)),
@@ -41,7 +42,7 @@ class Settings:
     Args:
         families: names of network families, each at its published widths.
         side: side of the images, in pixels.
-        batch_size: images a call.
+        batch_sizes: images a call; one after the other.
         repeats: timed calls of each width and kind.
         json: file for the result; none if left out.
     """
@@ -49,12 +50,11 @@ class Settings:
     families: tuple[Literal["mobilenet_v1", "mobilenet_v2", "resnet50", "shufflenet_v2"], ...] = (
         "mobilenet_v1",
         "mobilenet_v2",
-        "resnet50",
         "shufflenet_v2",
     )
     side: int = 224
-    batch_size: int = 1
-    repeats: int = 25
+    batch_sizes: tuple[int, ...] = (1, 8)
+    repeats: int = 9
     json: Path | None = None
 
 
@@ -99,16 +99,25 @@ def tensor_bytes(networks: Iterable[nn.Module]) -> int:
 def measure(name: str, settings: Settings) -> dict[str, Any]:
     """Return the times and the memory of one family."""
     model = built(name)
-    images = torch.randn(settings.batch_size, 3, settings.side, settings.side)
-    times = seconds_beside_alone(model, images, settings.repeats)
+    milliseconds, ratio = {}, {}
+    for size in settings.batch_sizes:
+        times = seconds_beside_alone(model, torch.randn(size, 3, settings.side, settings.side), settings.repeats)
+        key = f"batch of {size}"
+        milliseconds[key] = {
+            w: {"switching": round(1e3 * a, 3), "alone": round(1e3 * b, 3)} for w, (a, b) in times.items()
+        }
+        ratio[key] = {width: round(a / b, 3) for width, (a, b) in times.items()}
+    return {"ratio": ratio, "milliseconds": milliseconds, **memory(model)}
+
+
+def memory(model: SwitchableModel) -> dict[str, Any]:
+    """Return the megabytes of a model with all its widths in use, of its largest width alone, and of all apart."""
+    exported = {width: tensor_bytes([model.export(width)]) for width in model.widths}
     switchable = tensor_bytes([model, *(model.at(width) for width in model.widths)])
-    largest = tensor_bytes([model.export(model.largest)])
-    apart = sum(tensor_bytes([model.export(width)]) for width in model.widths)
+    sizes = {"switchable": switchable, "largest": exported[model.largest], "all apart": sum(exported.values())}
     return {
-        "milliseconds": {width: {"switching": 1e3 * a, "alone": 1e3 * b} for width, (a, b) in times.items()},
-        "ratio": {width: round(a / b, 4) for width, (a, b) in times.items()},
-        "megabytes": {"switchable": switchable / 1e6, "largest": largest / 1e6, "all apart": apart / 1e6},
-        "memory_ratio": round(switchable / largest, 4),
+        "megabytes": {key: round(size / 1e6, 3) for key, size in sizes.items()},
+        "memory_ratio": round(switchable / exported[model.largest], 4),
     }
 
 
@@ -119,12 +128,12 @@ def main(settings: Settings) -> None:
     results = {}
     for name in settings.families:
         results[name] = measure(name, settings)
-        ratios = ", ".join(f"{width}: {ratio:.3f}" for width, ratio in results[name]["ratio"].items())
-        print(f"{name}: time with a change of width / alone {ratios}; memory / largest {results[name]['memory_ratio']}")
+        for batch, ratios in results[name]["ratio"].items():
+            print(f"{name}, {batch}: time with a change of width / alone", ratios, flush=True)
+        print(f"{name}: memory / that of the largest width {results[name]['memory_ratio']}", flush=True)
     if settings.json is not None:
         config = {key: value for key, value in asdict(settings).items() if key != "json"}
-        command = "python -m experiments.benchmarks.width_switching --json experiments/results/width_switching.json"
-        content = {"command": command, "settings": config, "families": results, "versions": versions()}
+        content = {"command": COMMAND, "settings": config, "families": results, "versions": versions()}
         settings.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

@@ -184,7 +184,8 @@ class Family:
     def _interpolated(self, points: Sequence[tuple[float, int]], width: float) -> int:
         if not points[0][0] <= width <= points[-1][0]:
             raise ValueError(f"{self.name}: width={width}; legal: {points[0][0]} to {points[-1][0]}")
-        return make_divisible(float(np.interp(width, *zip(*points, strict=True))), self.divisor)
+        channels = np.interp(width, [each for each, _ in points], [each for _, each in points])
+        return make_divisible(float(channels), self.divisor)
 
     def plan(self, width: float = 1.0) -> ChannelPlan:
         """Return the channels of every layer at one width.

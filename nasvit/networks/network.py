@@ -104,7 +104,7 @@ class PlannedNetwork(SharedNetwork):
 
         Which blocks add their input, and how far gates squeeze, is decided by all switches together.
         """
-        stages = [[block.fixed() for block in blocks] for blocks in self.stages]  # type: ignore[union-attr]
+        stages = [[block.fixed() for block in blocks] for blocks in self.stages]  # type: ignore[attr-defined]
         return replace(self.family, stages=tuple(map(tuple, stages)))
 
     def extra_repr(self) -> str:

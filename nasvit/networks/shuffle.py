@@ -127,8 +127,8 @@ class ElasticSplitShuffleBlock(ElasticBlock):
         hidden, (half,) = channels[0], shares((channels[1],), 2, "channel split")
         shortcut = None
         if self.shortcut is not None:
-            first, second = self.shortcut
-            shortcut = [first.at(in_channels, in_channels, switch), second.at(in_channels, half, switch)]
+            units = zip(self.shortcut, (in_channels, half), strict=True)
+            shortcut = [unit.at(in_channels, out, switch) for unit, out in units if isinstance(unit, ElasticUnit)]
         return SplitShuffleBlock(
             shortcut,
             self.squeeze.at(half if self.keeps else in_channels, hidden, switch),

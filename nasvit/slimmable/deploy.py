@@ -39,7 +39,8 @@ class SwitchableModel(nn.Module):
 
     def __init__(self, network: SlimmableNetwork) -> None:
         super().__init__()
-        self.shared = network.requires_grad_(False)
+        self.shared = network
+        network.requires_grad_(False)
         for parameter in network.parameters():
             parameter.grad = None
         self.widths = network.widths

@@ -60,7 +60,9 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     space = search_spaces.load(tmp_path / "tiny.yaml")
     plain = build(space, space.smallest, 10)
     network = load_deployed(tmp_path / "out" / "deployed")
-    assert [p.shape for p in network.parameters() if p.dim() > 1] == [p.shape for p in plain.parameters() if p.dim() > 1]
+    assert [p.shape for p in network.parameters() if p.dim() > 1] == [
+        p.shape for p in plain.parameters() if p.dim() > 1
+    ]
     assert results["test_images"] == len(load_images("digits", "test"))
     assert not any(isinstance(module, Reparameterized) for module in network.modules())
     assert results["params"] == sum(p.numel() for p in network.parameters())
@@ -125,7 +127,10 @@ def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, Any] = {
-    "both ways at once": (NETAUG + "branches: {count: 2}\n", "netaug: a network trains with branches or inside wider ones"),
+    "both ways at once": (
+        NETAUG + "branches: {count: 2}\n",
+        "netaug: a network trains with branches or inside wider ones",
+    ),
     "an unknown key": ("teachr: x\n", r"fit.yaml:7: teachr: unknown key; did you mean 'teacher'\?"),
     "an illegal share": (
         "teacher: {network: x, distillation: {alpha: 2}}\n",

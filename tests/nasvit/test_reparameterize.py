@@ -101,8 +101,6 @@ def small(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-
-
 class Untraceable(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +112,10 @@ class Untraceable(nn.Module):
 
 SHARED = nn.Conv2d(4, 4, 1)
 REFUSED = {
-    "groups that are not depthwise": (small(nn.Conv2d(4, 4, 1, groups=2), nn.BatchNorm2d(4)), "2 groups for 4 channels"),
+    "groups that are not depthwise": (
+        small(nn.Conv2d(4, 4, 1, groups=2), nn.BatchNorm2d(4)),
+        "2 groups for 4 channels",
+    ),
     "a depthwise convolution that multiplies channels": (
         small(nn.Conv2d(4, 8, 3, groups=4), nn.BatchNorm2d(8)),
         "4 groups for 4 channels",

@@ -274,10 +274,11 @@ def test_subnets_without_statistics_share_the_views_of_each_size() -> None:
 
 
 def test_naive_shared_batch_norm_does_not_evaluate_what_a_width_trained_on_and_switchable_does() -> None:
-    assert _drift("switchable") < 0.1
-    assert _drift("shared") > 0.3
+    assert _drift("switchable") < 0.2
+    assert _drift("shared") > 0.5
 
 
+@torch.no_grad()
 def _drift(norm: str) -> float:
     """How far the narrow width's scores by stored statistics are from those it trained with, relative to these."""
     network = SlimmableNetwork(BOTTLENECK, (0.25, 1.0), 5, norm=norm).double()  # type: ignore[arg-type]
