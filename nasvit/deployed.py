@@ -12,6 +12,7 @@ from torch import nn
 
 from nasvit.export import CARD, WEIGHTS
 from nasvit.fuse import fuse
+from nasvit.layers.reparameterized import Reparameterized
 from nasvit.named_networks import build_network
 from nasvit.reparameterize import reparameterize
 
@@ -56,5 +57,5 @@ def load_deployed(folder: Path) -> nn.Module:
 
 def with_fused_structure(network: nn.Module) -> nn.Module:
     """Return a network of the structure that fusing branches leaves, whatever the branches were."""
-    has_branches = any(type(module).__name__ == "Reparameterized" for module in network.modules())
+    has_branches = any(isinstance(module, Reparameterized) for module in network.modules())
     return fuse(network if has_branches else reparameterize(network, 1, scale=False, identity=False))
