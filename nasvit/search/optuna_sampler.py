@@ -197,6 +197,7 @@ def _connect(url: str, heartbeat: int, retries: int) -> optuna.storages.RDBStora
         )
     if storage.engine.dialect.name == "sqlite":
         sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
+        sqlalchemy.event.listen(storage.engine, "begin", _begin_to_write)
         storage.engine.dispose()  # connections made before were not set up
     return storage
 
@@ -205,3 +206,9 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
     """Let SQLite write to a log first: workers wait less for each other, and a killed one still loses nothing."""
     for setting in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=NORMAL"):
         connection.execute(f"PRAGMA {setting}")
+    connection.isolation_level = None  # transactions begin as the next function says, not when Python thinks
+
+
+def _begin_to_write(connection: sqlalchemy.Connection) -> None:
+    """Lock before the first read: SQLite has no row locks, and two workers would both take a waiting trial."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

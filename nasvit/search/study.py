@@ -133,8 +133,9 @@ class Study:
         genes = self.plan.candidates.genome.genes
         row = [choices(gene).index(trial.suggest_categorical(gene.name, choices(gene))) for gene in genes]
         candidate = self.plan.candidates.decode(np.array([row], dtype=np.uint8))[0]
+        under_way = self._is_under_way(trial, candidate)  # before the next line: it may be finished meanwhile
         record = self._known(candidate)
-        if self._is_under_way(trial, candidate) or (record is not None and not trial.user_attrs.get("repeat")):
+        if under_way or (record is not None and not trial.user_attrs.get("repeat")):
             trial.set_user_attr("lost", True)
             raise optuna.TrialPruned  # two workers proposed it at the same moment, and the other was first
         if record is None:

@@ -71,7 +71,7 @@ def check_budgets(bench: Workbench) -> list[str]:
         share = float(feasible(costs, limits)[2:].mean())
         if not share:
             _require_reachable(candidates.constraint(limits), costs, limits)
-        lines.append(f"{budget}: {f'{share:.1%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
+        lines.append(f"{budget}: {f'{share:.2%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
     return lines
 
 

@@ -127,6 +127,7 @@ def test_workers_share_the_evaluations_and_none_is_done_twice(tmp_path: Path) ->
     workers = [start_worker(tmp_path, seconds=0.05) for _ in range(2)]
     for worker in workers:
         worker.join()
+        assert worker.exitcode == 0
     begun = started(tmp_path)
     assert len(set(begun)) == len(begun)
     assert COUNT <= len(begun) <= COUNT + 1  # both may start a last one
