@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+from sqlalchemy import text
 
 from nasvit.search.optuna_sampler import EngineSampler, choices, open_storage, to_codes
 from predictors.gaussian_process import GaussianProcess
@@ -76,10 +77,8 @@ def test_the_trial_of_a_dead_worker_is_evaluated_again(tmp_path: Path) -> None:
     study = make_study(storage)
     lost = study.ask()
     objective(lost)
+    storage.record_heartbeat(lost._trial_id)
     with storage.engine.begin() as connection:
-        from sqlalchemy import text
-
-        storage.record_heartbeat(lost._trial_id)
         connection.execute(text("UPDATE trial_heartbeats SET heartbeat = '2000-01-01 00:00:00'"))
     study.optimize(objective, n_trials=1)
     rows = told(study)
