@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nasvit.config import Experiment
+from nasvit.config import DataConfig, Experiment
 from nasvit.cost_tables import cost_table
 from nasvit.data import (
     NO_AUGMENTATION,
@@ -161,20 +161,7 @@ class Workbench:
     def _loader(
         self, images: ImageSet, batch_size: int, augmentation: Augmentation = NO_AUGMENTATION, seed: int = 0
     ) -> Loader:
-        rank, world = 0, 1
-        if torch.distributed.is_initialized() and augmentation is not NO_AUGMENTATION:
-            rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        return Loader(
-            images,
-            batch_size=batch_size,
-            normalization=self.normalization,
-            augmentation=augmentation,
-            image_size=self.experiment.data.image_size,
-            seed=seed,
-            rank=rank,
-            world=world,
-            workers=self.experiment.data.workers,
-        )
+        return open_loader(self.experiment.data, images, self.normalization, batch_size, augmentation, seed)
 
     def _load(self, split: Any) -> ImageSet:
         config = self.experiment.data
@@ -185,6 +172,29 @@ class Workbench:
             channels=self.space.image_channels,
             download=config.download,
         )
+
+
+def open_loader(
+    config: DataConfig,
+    images: ImageSet,
+    normalization: Normalization,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+) -> Loader:
+    """Return what serves ``images``; augmented, that is in training, each of several processes gets its part."""
+    several = torch.distributed.is_initialized() and augmentation is not NO_AUGMENTATION
+    return Loader(
+        images,
+        batch_size=batch_size,
+        normalization=normalization,
+        augmentation=augmentation,
+        image_size=config.image_size,
+        seed=seed,
+        rank=torch.distributed.get_rank() if several else 0,
+        world=torch.distributed.get_world_size() if several else 1,
+        workers=config.workers,
+    )
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property, lru_cache
 
-import torch
 from torch import Tensor
 
 from nasvit.config import DataConfig
@@ -20,6 +19,7 @@ from nasvit.data import (
 )
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
+from nasvit.experiment import open_loader
 from nasvit.fit_config import FitConfig
 
 _SUBSET_SEED = 0  # a constant: runs that differ in seed only shall see the same images
@@ -88,18 +88,7 @@ class FitImages:
         return self.plain(train, batch_size).calibration_batches(min(images, len(train)) // batch_size)
 
     def _loader(self, images: ImageSet, batch_size: int, augmentation: Augmentation) -> Loader:
-        several = torch.distributed.is_initialized() and augmentation is not NO_AUGMENTATION
-        return Loader(
-            images,
-            batch_size=batch_size,
-            normalization=self.normalization,
-            augmentation=augmentation,
-            image_size=self.config.data.image_size,
-            seed=self.config.seed,
-            rank=torch.distributed.get_rank() if several else 0,
-            world=torch.distributed.get_world_size() if several else 1,
-            workers=self.config.data.workers,
-        )
+        return open_loader(self.config.data, images, self.normalization, batch_size, augmentation, self.config.seed)
 
     def _load(self, split: SplitName) -> ImageSet:
         return _loaded(self.config.data, split)

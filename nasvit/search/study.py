@@ -73,13 +73,14 @@ class Study:
     def __init__(self, plan: Plan, evaluate: Evaluate, url: str, name: str) -> None:
         self.plan, self.evaluate = plan, evaluate
         self.constraints = plan.constraints()
+        self.sampler = _PlanSampler(plan, self.constraints)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
             storage=open_storage(url),
             study_name=name,
             direction="maximize",
             load_if_exists=True,
-            sampler=_PlanSampler(plan, self.constraints),
+            sampler=self.sampler,
         )
 
     @property
@@ -118,9 +119,7 @@ class Study:
 
     def _propose(self) -> None:
         """Add a trial that waits; written at once with its owner, it is never lost between proposal and start."""
-        sampler = self.study.sampler
-        assert isinstance(sampler, EngineSampler)
-        engine = sampler.engine(self.study)
+        engine = self.sampler.engine(self.study)
         rows = engine.ask(1)
         row = rows[0] if len(rows) else engine.recommend(1).codes[0]  # a repeat, where all are evaluated
         told = {"owner": _owner(), "repeat": not len(rows)}
@@ -163,10 +162,9 @@ class Study:
             return 1.0
         decided = self.study.user_attrs.get("stopping_share")
         if decided is None:
-            sampler = self.study.sampler
-            assert isinstance(sampler, EngineSampler)
-            first = self._trials(TrialState.COMPLETE)[: sampler.settings.start]
-            if len(first) < sampler.settings.start:
+            start = self.sampler.settings.start
+            first = self._trials(TrialState.COMPLETE)[:start]
+            if len(first) < start:
                 return 1.0
             curves = [trial.user_attrs["record"]["curve"] for trial in first]
             decided = stopping_share(curves, self.plan.early_stop)

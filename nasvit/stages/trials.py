@@ -89,10 +89,11 @@ class TrainedTrials:
         self.bench = bench
         self._supernet: Supernet | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
         self._calibration = bench.calibration()
+        self._images, self._held_out = _some(bench), _first(bench)
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Train ``share`` of the recipe's epochs on some training images."""
-        return self._measure(candidate, share, _some(self.bench), _first(self.bench), "quick")
+        return self._measure(candidate, share, self._images, self._held_out, "quick")
 
     def thorough(self, candidate: Candidate) -> Record:
         """Train to the end on all training images."""
