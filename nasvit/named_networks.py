@@ -22,6 +22,7 @@ from nasvit.networks import (
     resnet,
     shared_norm,
     shufflenet_v1,
+    shufflenet_v2,
 )
 from nasvit.reparameterize import reparameterize
 from nasvit.shared_network import independent
@@ -37,6 +38,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "resnet34": lambda: resnet(34),
     "resnet50": lambda: resnet(50),
     "shufflenet_v1": shufflenet_v1,
+    "shufflenet_v2": shufflenet_v2,
 }
 """Families at any width."""
 

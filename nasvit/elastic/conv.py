@@ -62,9 +62,7 @@ class ElasticConv2d(Elastic):
         check_size("ElasticConv2d", "out_channels", out_channels, self.out_channels)
         _check_kernel("ElasticConv2d", side, self.kernel_size)
         with torch.device("meta"):
-            conv = nn.Conv2d(
-                in_channels, out_channels, side, self.stride, side // 2, bias=self.bias is not None
-            )
+            conv = nn.Conv2d(in_channels, out_channels, side, self.stride, side // 2, bias=self.bias is not None)
         crop = _centre(self.kernel_size, side)
         conv.weight = self.view("weight", slice(out_channels), slice(in_channels), crop, crop)
         if self.bias is not None:

@@ -103,8 +103,6 @@ def find_misfit(
     return None
 
 
-
-
 def _fits(entry: Entry, shape: tuple[int, ...]) -> bool:
     if shape == entry.shape:
         return True

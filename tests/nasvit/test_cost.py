@@ -79,6 +79,16 @@ def test_the_table_is_right_for_a_whole_population_at_once() -> None:
         assert values[some].tolist() == [int(getattr(table, metric)(population[row : row + 1])[0]) for row in some]
 
 
+def test_two_resolutions_that_end_in_maps_of_one_size_differ_by_their_images() -> None:
+    space = search_spaces.load("micro8")
+    wide = replace(space, resolution=(7, 8), head=replace(space.head, width=(512,), expand_ratio=8))
+    for resolution in wide.resolution:
+        largest = replace(wide.largest, resolution=resolution)
+        cost = count(build(wide, largest, 10), 1, resolution, resolution)
+        population = wide.encode([largest])
+        assert cost_table(wide, 10).costs(population)["memory"][0] == cost.memory
+
+
 def test_a_population_of_another_space_is_refused_in_words() -> None:
     table = cost_table(search_spaces.load("micro8"), 10)
     with pytest.raises(ValueError, match=r"a population of shape \(n, 15\) is needed, got \(2, 3\)"):

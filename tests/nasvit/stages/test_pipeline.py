@@ -15,6 +15,7 @@ import torch
 from nasvit import pipeline
 from nasvit.experiment import Workbench
 from nasvit.export import export_program, load_network
+from nasvit.layers.ghost import GhostBlock
 from nasvit.pipeline import open_workbench, run
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
@@ -23,6 +24,18 @@ from nasvit.stages.search import load_choices, search
 from nasvit.stages.subjects import subjects
 from nasvit.stages.train import load_supernet, train
 from tests.nasvit.stages.tiny import write_experiment
+
+GHOSTS = """\
+name: ghosts
+source: a test
+image_channels: 1
+resolution: 8
+activation: relu
+stem: {width: [4, 8], stride: 1}
+stages:
+  - {name: ghost1, block: ghost, width: [8, 12], depth: [1, 2], kernel_size: [3, 5], expand_ratio: [2, 3], stride: 2}
+head: {width: 16, expand_ratio: 2}
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -239,3 +252,14 @@ def test_choices_come_back_from_their_file(done: tuple[Workbench, Any]) -> None:
     choices = load_choices(done[0])
     assert [choice.budget for choice in choices] == ["macs<=300K", "300K<=macs<=600K and params<=60K"]
     assert all(done[0].space.encode([choice.architecture]).shape == (1, len(done[0].space.genome)) for choice in choices)
+
+
+def test_a_space_of_ghost_blocks_goes_all_the_way(tmp_path: Path) -> None:
+    (tmp_path / "ghosts.yaml").write_text(GHOSTS)
+    changes = {"space": f"space: {tmp_path / 'ghosts.yaml'}", "budgets": "  budgets: [macs<=60K]", "compare": ""}
+    bench = open_workbench(write_experiment(tmp_path, **changes), tmp_path / "out")
+    (row,) = run(bench)
+    assert row["macs"] <= 60_000
+    assert row["accuracy"]["supernet"] == row["accuracy"]["extracted"]
+    network = load_network(subjects(bench)[0].folder / "finetuned")
+    assert any(isinstance(module, GhostBlock) for module in network.modules())
