@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasvit.layers.batch_norm import BatchNorm2d
+from nasvit.layers.batch_norm import BatchNorm2d, store_statistics
 
 
 def track_statistics(network: nn.Module, momentum: float | None = 0.1) -> None:
@@ -37,7 +38,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
         ValueError: if there are no batches.
     """
     network.eval()
-    collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, BatchNorm2d)]
+    collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, _BatchNorm)]
     seen = 0
     try:
         for images in batches:
@@ -59,11 +60,11 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
 class _Collector:
     """Averages the statistics of one batch norm over batches while it normalizes by each batch's own."""
 
-    def __init__(self, norm: BatchNorm2d, unbiased: bool) -> None:
+    def __init__(self, norm: _BatchNorm, unbiased: bool) -> None:
         self.norm, self.unbiased = norm, unbiased
         self.before = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
         self.tracked, self.momentum = norm.track_running_stats, norm.momentum
-        norm.track_statistics(momentum=1.0)  # so that the stored values are those of the last batch
+        store_statistics(norm, momentum=1.0)  # so that the stored values are those of the last batch
         norm.train()
         self.mean = torch.zeros_like(norm.running_mean)  # type: ignore[arg-type]
         self.variance = torch.zeros_like(self.mean)
@@ -79,7 +80,7 @@ class _Collector:
     def finish(self, batches: int) -> None:
         """Store the averages."""
         self._stop()
-        self.norm.momentum = 0.1
+        self.norm.momentum = self.momentum
         self.norm.running_mean = self.mean / batches
         self.norm.running_var = self.variance / batches
 

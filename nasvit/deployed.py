@@ -10,25 +10,38 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from nasvit.export import CARD, WEIGHTS
+from nasvit.export import ARCHITECTURE, CARD, SPACE, WEIGHTS, save_structure
 from nasvit.fuse import fuse
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.named_networks import build_network
 from nasvit.reparameterize import reparameterize
+from nasvit.supernet import build
+from search_spaces import Architecture, Space, load
 
 
-def save_deployed(network: nn.Module, folder: Path, *, name: str, fused: bool, card: Mapping[str, Any]) -> None:
+def save_deployed(
+    network: nn.Module,
+    folder: Path,
+    *,
+    name: str,
+    structure: tuple[Space, Architecture] | None = None,
+    fused: bool,
+    card: Mapping[str, Any],
+) -> None:
     """Save a plain network so that :func:`load_deployed` builds it again.
 
     Args:
         network: what was trained, its branches fused.
         folder: made if it does not exist.
         name: see :func:`nasvit.named_networks.build_network`.
+        structure: of a search result; it is saved too, because the files that the name tells may change.
         fused: whether convolutions had branches, and so have a bias and no batch norm now.
         card: anything that JSON holds, with the names of the ``classes`` and the ``image_channels``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
+    if structure is not None:
+        save_structure(folder, *structure)
     save_model(network, str(folder / WEIGHTS))
     content = {**card, "network": name, "fused": fused}
     (folder / CARD).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -48,7 +61,11 @@ def load_deployed(folder: Path) -> nn.Module:
     if not (folder / CARD).exists():
         raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    network = build_network(card["network"], len(card["classes"]), image_channels=card["image_channels"]).eval()
+    classes = len(card["classes"])
+    if (folder / SPACE).exists():
+        network: nn.Module = build(load(folder / SPACE), Architecture.load(folder / ARCHITECTURE), classes).eval()
+    else:
+        network = build_network(card["network"], classes, image_channels=card["image_channels"]).eval()
     if card["fused"]:
         network = with_fused_structure(network)
     load_model(network, str(folder / WEIGHTS))

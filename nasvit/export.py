@@ -45,14 +45,19 @@ def save_network(
     _check_complete(network)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
-    content = yaml.safe_dump(_plain(asdict(space.restrict(architecture))), sort_keys=False)
-    (folder / SPACE).write_text(content, encoding="utf-8")
-    architecture.save(folder / ARCHITECTURE)
+    save_structure(folder, space, architecture)
     save_model(network, str(folder / WEIGHTS))
     head: Any = network.head
     classes = [str(number) for number in range(head.classifier.out_features)]
     full_card = {"classes": classes, **card, "resize": network.resize is not None}
     (folder / CARD).write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
+
+
+def save_structure(folder: Path, space: Space, architecture: Architecture) -> None:
+    """Write an architecture with the part of its space that it needs."""
+    content = yaml.safe_dump(_plain(asdict(space.restrict(architecture))), sort_keys=False)
+    (folder / SPACE).write_text(content, encoding="utf-8")
+    architecture.save(folder / ARCHITECTURE)
 
 
 def _check_complete(network: nn.Module) -> None:

@@ -21,7 +21,7 @@ from nasvit.fit_config import FitConfig
 from nasvit.fit_images import FitImages
 from nasvit.fuse import fuse
 from nasvit.layers.reparameterized import Reparameterized
-from nasvit.named_networks import PLAIN, build_network, network_target
+from nasvit.named_networks import PLAIN, build_network, network_target, search_result
 from nasvit.netaug import augment
 from nasvit.netaug.task import NetAugTask
 from nasvit.provenance import versions
@@ -74,9 +74,10 @@ def fit(config: FitConfig, folder: Path) -> dict[str, Any]:
     if (folder / RESULTS).exists():
         results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return results
-    once(lambda: write_json(folder / "config.json", asked))
     fitting = Fitting(config, FitImages(config))
-    results = {**fitting.run(folder), "seed": config.seed, "config": asked, "versions": versions()}
+    trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
+    once(lambda: write_json(folder / "config.json", asked))
+    results = {**fitting.run(folder, trainer), "seed": config.seed, "config": asked, "versions": versions()}
     once(lambda: write_json(folder / RESULTS, results))
     return results
 
@@ -91,10 +92,10 @@ class Fitting:
 
     def __init__(self, config: FitConfig, images: FitImages) -> None:
         self.config, self.images = config, images
+        self.structure = search_result(config.network)  # before training: the files that it names may change
 
-    def run(self, folder: Path) -> dict[str, Any]:
+    def run(self, folder: Path, trainer: Trainer) -> dict[str, Any]:
         """Train into ``folder``, save the deployed network there, and return what was measured."""
-        trainer = self.trainer(folder / "training")
         trained = trainer.run()
         deployed = self.deployed(trained)
         once(lambda: self._save(deployed, folder / DEPLOYED, fused=_has_branches(trained)))
@@ -183,7 +184,8 @@ class Fitting:
             "normalization": {"mean": list(normalization.mean), "deviation": list(normalization.std)},
             "config": _plain(self.config),
         }
-        save_deployed(network, folder, name=self.config.network, fused=fused, card=card)
+        name, structure = self.config.network, self.structure
+        save_deployed(network, folder, name=name, structure=structure, fused=fused, card=card)
 
 
 def _has_branches(network: nn.Module) -> bool:

@@ -37,6 +37,14 @@ class NetAugConfig:
     phases: Phases = field(default_factory=Phases)
     calibration_images: int = 2000
 
+    def __post_init__(self) -> None:
+        if self.augmentation is not None and (self.width, self.expand) != (NetAugConfig.width, NetAugConfig.expand):
+            raise FieldError(["augmentation"], "width and expand follow from it; leave them or it out")
+        if self.weight < 0:
+            raise FieldError(["weight"], f"{self.weight}; legal are numbers from 0 up")
+        if self.calibration_images < 1:
+            raise FieldError(["calibration_images"], f"{self.calibration_images}; legal are numbers from 1 up")
+
     @property
     def factors(self) -> tuple[Factors, Factors]:
         """Width and expand factors."""
@@ -96,6 +104,8 @@ class FitConfig:
     note: str = ""
 
     def __post_init__(self) -> None:
+        if self.images < 0:
+            raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.branches is not None and self.netaug is not None:
             raise FieldError(["netaug"], "a network trains with branches or inside wider ones; leave one of them out")
 

@@ -84,8 +84,9 @@ class FitImages:
     def calibration(self, images: int) -> tuple[Tensor, ...]:
         """Return batches of so many training images, or of all, to take batch-norm statistics from."""
         train = self.data.train
-        batch_size = min(500, images, len(train))
-        return self.plain(train, batch_size).calibration_batches(min(images, len(train)) // batch_size)
+        images = min(images, len(train))
+        count = -(-images // 500)  # equal batches, so that 700 images are two of 350
+        return self.plain(train, images // count).calibration_batches(count)
 
     def _loader(self, images: ImageSet, batch_size: int, augmentation: Augmentation) -> Loader:
         return open_loader(self.config.data, images, self.normalization, batch_size, augmentation, self.config.seed)

@@ -112,6 +112,17 @@ def network_target(name: str) -> Target:
     return _search_result(name)
 
 
+def search_result(name: str) -> tuple[Space, Architecture] | None:
+    """Return space and architecture of a network of that name, or None if it is of another kind.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    parsed = _NAME.fullmatch(name)
+    kind = name if parsed is None else parsed["kind"]
+    return None if kind in {*FAMILIES, *TARGETS, GHOST} else _search_result(name)
+
+
 def _search_result(name: str) -> tuple[Space, Architecture]:
     source, _, file = name.partition(":")
     try:

@@ -66,9 +66,17 @@ def reparameterize(
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        network.set_submodule(conv_name, make(conv, norm))
-        network.set_submodule(norm_name, _rest(norm))
+        branched = make(conv, norm)
+        _replace(network, norm, _rest(norm))
+        _replace(network, conv, branched)
     return network
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in place of another, under every name that it has."""
+    for name, module in list(network.named_modules(remove_duplicate=False)):
+        if module is old:
+            network.set_submodule(name, new)
 
 
 def _pairs(network: nn.Module, names: Sequence[str]) -> dict[str, str]:
@@ -119,6 +127,8 @@ def _computes_convolution(module: nn.Module) -> bool:
 def _objection(conv: nn.Conv2d, norm: nn.Module | None) -> str | None:
     if conv.groups not in (1, conv.in_channels) or (conv.groups > 1 and conv.out_channels != conv.in_channels):
         return f"it has {conv.groups} groups for {conv.in_channels} channels; legal are 1 group and depthwise"
+    if "weight" not in conv._parameters:
+        return "its weight is computed from other parameters (a parametrization); remove that first"
     if type(norm) not in NORMS:
         return f"what follows it is {'no layer' if norm is None else type(norm).__name__}, not a batch norm of its own"
     return None
@@ -187,8 +197,9 @@ def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
     """Return the batch norm without the activation it may have inside."""
     if type(norm) is not BatchNormAct2d:
         return norm
-    plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum).to(norm.weight)
-    plain.load_state_dict(norm.state_dict())
+    plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
+    plain._parameters.update(norm._parameters)
+    plain._buffers.update(norm._buffers)
     return plain.train(norm.training)
 
 
@@ -199,10 +210,10 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
 
 def _one_by_one(conv: nn.Conv2d) -> nn.Conv2d:
     small = nn.Conv2d(conv.in_channels, conv.out_channels, 1, conv.stride, groups=conv.groups, bias=False)  # type: ignore[arg-type]
-    return small.to(conv.weight)
+    return small.to(conv.weight).requires_grad_(conv.weight.requires_grad)
 
 
 def _is_centred(conv: nn.Conv2d) -> bool:
     """Return whether each pixel out stands on the pixel in under the kernel's centre."""
     wanted = tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
-    return conv.padding == wanted and all(side % 2 for side in conv.kernel_size)
+    return conv.padding in (wanted, "same") and all(side % 2 for side in conv.kernel_size)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -28,11 +29,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def track_statistics(self, momentum: float | None = 0.1) -> None:
         """Store statistics from now on (mean 0, variance 1 until the first batch), as ``nn.BatchNorm2d`` does."""
-        like: dict[str, Any] = {"device": self.weight.device, "dtype": self.weight.dtype}
-        self.momentum, self.track_running_stats = momentum, True
-        self.running_mean = torch.zeros(self.num_features, **like)
-        self.running_var = torch.ones(self.num_features, **like)
-        self.num_batches_tracked = torch.zeros((), dtype=torch.long, device=self.weight.device)
+        store_statistics(self, momentum)
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.synced:
@@ -67,6 +64,15 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
+
+
+def store_statistics(norm: _BatchNorm, momentum: float | None) -> None:
+    """Let any batch norm store statistics from now on, beginning with mean 0 and variance 1."""
+    like = next((each for each in (norm.weight, norm.running_mean) if each is not None), torch.empty(0)).detach()
+    norm.momentum, norm.track_running_stats = momentum, True
+    norm.running_mean = like.new_zeros(norm.num_features)
+    norm.running_var = like.new_ones(norm.num_features)
+    norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=like.device)
 
 
 class _SumOverProcesses(torch.autograd.Function):

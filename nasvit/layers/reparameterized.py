@@ -10,6 +10,9 @@ from torch.nn import functional as F
 
 from nasvit.layers.conv_norm import ConvNorm
 
+FOLDABLE = (nn.BatchNorm2d, nn.SyncBatchNorm)
+"""Batch norms that can become part of the convolution before them."""
+
 
 class Reparameterized(nn.Module):
     """Convolutions of one shape side by side, each with its batch norm, perhaps a 1x1 one and the input itself; summed.
@@ -123,12 +126,12 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     kernel = conv.weight.detach().double()
     if norm is None:
         return kernel, kernel.new_zeros(conv.out_channels) if bias is None else bias
-    if not isinstance(norm, nn.BatchNorm2d):
+    if not isinstance(norm, FOLDABLE):
         raise TypeError(f"fuse: {type(norm).__name__} cannot be folded into a convolution; only BatchNorm2d can")
     return _fold(kernel, bias, norm)
 
 
-def _fold(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _fold(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> tuple[Tensor, Tensor]:
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("fuse: a batch norm stores no statistics; calibrate the network first (nasvit.calibrate)")
     scale = (norm.running_var.double() + norm.eps).rsqrt()
@@ -161,7 +164,7 @@ def _check_centred(conv: nn.Conv2d) -> None:
     """Raise unless a pixel out stands on the pixel in under the kernel's centre."""
     wanted = tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
     odd = all(side % 2 for side in conv.kernel_size)
-    if not odd or conv.padding != wanted:
+    if not odd or conv.padding not in (wanted, "same"):
         raise ValueError(
             f"Reparameterized: {conv} has no centre under each pixel (odd kernel, padding {wanted}), so neither a 1x1 "
             "convolution nor the input can become part of it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 Factors = tuple[float, ...]
@@ -30,8 +31,8 @@ def checked_factors(name: str, factors: Sequence[float]) -> Factors:
     """Return factors as a tuple.
 
     Raises:
-        ValueError: if there are none, or the least is not 1.
+        ValueError: if there are none, the least is not 1, or one is not finite.
     """
-    if not factors or min(factors) != 1:
-        raise ValueError(f"{name}={list(factors)}; augmentation factors start at 1, which is the tiny network")
+    if not factors or min(factors) != 1 or not all(map(math.isfinite, factors)):
+        raise ValueError(f"{name}={list(factors)}; augmentation factors are finite and start at 1, which is the tiny network")
     return tuple(factors)

@@ -87,7 +87,11 @@ class NetAugTask:
             sort_channels(self.model, [trainer.optimizer], averages)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
-        """Add the gradients of one batch; ``loss`` is the tiny network's, not a number if either is."""
+        """Add the gradients of one batch.
+
+        Returns:
+            ``loss``, the tiny network's (not a number if either is none), and ``loss_augmented``, weighted.
+        """
         loss_of = self.objective.of_batch(images, targets, autocast)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         augmented = self.model.sample(generator, widths=self.augments_widths)

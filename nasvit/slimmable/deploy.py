@@ -51,7 +51,8 @@ class SwitchableModel(nn.Module):
 
     def _ready(self) -> None:
         """Make the subnets; they are no children, because their weights are those of ``shared``."""
-        self._chosen: ContextVar[Width] = ContextVar("width", default=self.largest)
+        if "_chosen" not in self.__dict__:  # a width that is chosen now outlives a move or a cast
+            self._chosen: ContextVar[Width] = ContextVar("width", default=self.largest)
         self.shared.forget()
         self.shared.eval()
         self._subnets = {width: self.shared.at(width) for width in self.widths}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -181,6 +182,12 @@ class SlimmableNetwork(PlannedNetwork):
             ValueError: if there are no batches, or this network cannot run at a width.
         """
         widths = self.widths if widths is None else widths
+        calibrated = copy.deepcopy(self)  # so that half an average, if this fails, passes for nothing
+        calibrated._average_statistics(batches, widths)
+        self.load_state_dict(dict(calibrated.named_buffers()), strict=False)
+        Elastic.forget(self)
+
+    def _average_statistics(self, batches: Iterable[Tensor], widths: Sequence[Width]) -> None:
         self.reset_statistics(widths)
         networks = [self.at(width).eval() for width in widths]
         for norm in (m for network in networks for m in network.modules() if isinstance(m, BatchNorm2d)):

@@ -50,7 +50,10 @@ class RandomWidths:
     def __post_init__(self) -> None:
         if not 0 < self.smallest < self.largest:
             raise ValueError(f"widths {self.smallest}..{self.largest}; legal: 0 < smallest < largest")
-        if any(low <= self.smallest and self.largest <= high for low, high in self.gaps):
+        reached = self.smallest
+        for low, high in sorted(self.gaps):
+            reached = max(reached, high) if low <= reached else reached
+        if reached >= self.largest:
             raise ValueError(f"gaps {self.gaps} leave nothing of the widths {self.smallest}..{self.largest} to draw")
 
     def __call__(self, rng: np.random.Generator) -> list[float]:

@@ -2,23 +2,32 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 
+import nasvit.fit as fit_module
 import search_spaces
 from nasvit.data import load_images
-from nasvit.deployed import load_deployed
+from nasvit.deployed import load_deployed, save_deployed
+from nasvit.evaluation import evaluate
 from nasvit.export import PROGRAM
 from nasvit.fit import Fitting, fit, main
-from nasvit.fit_config import FitConfig
+from nasvit.fit_config import FitConfig, NetAugConfig
 from nasvit.fit_images import FitImages
 from nasvit.layers.reparameterized import Reparameterized
+from nasvit.named_networks import build_network, search_result
 from nasvit.netaug import AugmentedSupernet
+from nasvit.netaug.task import NetAugTask, Phases
 from nasvit.supernet import build
 from nasvit.teachers import load_teacher
+from nasvit.training.distillation import Distillation
+from nasvit.training.objective import Objective
+from tests.nasvit.filled import filled
 
 TINY = """\
 name: tiny
@@ -156,3 +165,119 @@ def test_the_command_prints_costs_accuracy_and_where_the_network_is(
     assert re.search(r"MACs, [\d,]+ parameters\ntest accuracy [\d.]+%, mean over classes [\d.]+%\n", printed)
     assert str(tmp_path / "out" / "deployed") in printed
     assert torch.export.load(tmp_path / "out" / "deployed" / PROGRAM).module()(torch.rand(3, 1, 8, 8)).shape == (3, 10)
+
+
+def test_what_the_file_says_of_netaug_reaches_the_training(tmp_path: Path) -> None:
+    more = "netaug: {width: [1, 2], expand: [1, 3], weight: 0.3, phases: {widths: 0.25, sort: false}}\nseed: 4\n"
+    asked = config(tmp_path, more + "decay_after_warmup: true\n")
+    trainer = Fitting(asked, FitImages(asked)).trainer(tmp_path / "training")
+    task = trainer.task
+    assert isinstance(task, NetAugTask)
+    assert (task.weight, task.phases) == (0.3, Phases(0.25, sort=False))
+    assert trainer.before_step == task.before_step and trainer.seed == 4
+    assert trainer.learning_rate.decay_after_warmup and trainer.learning_rate.warmup_steps == len(trainer.loader)
+    space = task.model.space  # type: ignore[union-attr]
+    assert (space.stages[0].width, space.stages[0].expand_ratio) == ((8, 16), (2, 6))
+    other = Fitting(config(tmp_path, more.replace("seed: 4", "seed: 5")), FitImages(asked)).trainer(tmp_path / "other")
+    assert not torch.equal(next(task.model.parameters()), next(other.task.model.parameters()))
+
+
+def test_the_student_learns_from_smoothed_labels_and_the_teacher_as_the_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "load_teacher", lambda name, classes: (name, classes))
+    asked = config(tmp_path, "teacher: {network: some, distillation: {alpha: 0.9, temperature: 2}}\n")
+    asked = replace(asked, recipe=replace(asked.recipe, label_smoothing=0.2))
+    objective = Fitting(asked, FitImages(asked))._objective()
+    assert objective == Objective(0.2, ("some", 10), Distillation(0.9, 2.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", ["", "branches: {count: 2}\n", NETAUG])
+def test_the_saved_network_computes_what_was_measured(tmp_path: Path, way: str) -> None:
+    asked = config(tmp_path, way)
+    fitting = Fitting(asked, FitImages(asked))
+    trained = filled(fitting.trainer(tmp_path / "training").trained)
+    deployed = fitting.deployed(trained)
+    fitting._save(deployed, tmp_path / "deployed", fused=fit_module._has_branches(trained))
+    assert torch.equal(load_deployed(tmp_path / "deployed")(some_images()), deployed(some_images()))
+
+
+def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_path: Path) -> None:
+    asked = config(tmp_path, NETAUG)
+    images = FitImages(asked)
+    train, held_out = (images.plain(each) for each in (images.data.train, images.data.validation))
+    seen = torch.cat([batch for batch, _ in train.evaluation_batches()]).flatten(1)
+    taken = torch.cat(images.calibration(64)).flatten(1)
+    assert len(taken) == 64 and bool((taken[:, None] == seen[None]).all(2).any(1).all())
+    fitting = Fitting(asked, images)
+    trained = filled(fitting.trainer(tmp_path / "training").trained)
+    expected = evaluate(fitting.deployed(trained), held_out.evaluation_batches()).accuracy
+    assert fitting._validate(trained) == {"accuracy": round(expected, 4)}
+
+
+def test_the_program_takes_pixels_and_normalizes_them_as_training_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = replace(config(tmp_path), program=True)
+    fitting, given = Fitting(asked, FitImages(asked)), {}
+    monkeypatch.setattr(fit_module, "export_program", lambda *_, **settings: given.update(settings))
+    fitting._save(build_network(asked.network, 10), tmp_path / "deployed", fused=False)
+    normalization = fitting.images.normalization
+    assert given == {"shape": (1, 8, 8), "mean": normalization.mean, "deviation": normalization.std}
+
+
+def test_a_deployed_search_result_needs_neither_its_files_nor_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.chdir(tmp_path)
+    network = filled(build_network("tiny.yaml", 10)).eval()
+    card = {"classes": list("0123456789"), "image_channels": 1}
+    structure = search_result("tiny.yaml")
+    save_deployed(network, tmp_path / "deployed", name="tiny.yaml", structure=structure, fused=False, card=card)
+    (tmp_path / "tiny.yaml").unlink()
+    assert torch.equal(load_deployed(tmp_path / "deployed")(some_images()), network(some_images()))
+
+
+def test_a_timm_teacher_is_frozen_and_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+
+    def made(name: str, **_: object) -> torch.nn.Module:
+        model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(4, 10))
+        model.num_classes = 10
+        return model
+
+    monkeypatch.setattr(timm, "create_model", made)
+    teacher = load_teacher("timm:some", 10)
+    assert not any(module.training for module in teacher.modules())
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_a_training_that_could_not_start_does_not_own_its_folder(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    with pytest.raises(ValueError, match="more than the 180 training images"):
+        fit(replace(asked, recipe=replace(asked.recipe, batch_size=512)), tmp_path / "out")
+    assert fit(replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0)), tmp_path / "out")
+
+
+@pytest.mark.parametrize("wanted", [64, 700, 1200])
+def test_statistics_are_taken_from_as_many_images_as_asked_for(tmp_path: Path, wanted: int) -> None:
+    images = FitImages(replace(config(tmp_path), images=0))
+    assert sum(len(batch) for batch in images.calibration(wanted)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"augmentation": 2.0, "width": (1.0, 3.0)}, "augmentation: width and expand follow from it"),
+        ({"weight": -1.0}, "weight: -1.0; legal are numbers from 0 up"),
+        ({"calibration_images": 0}, "calibration_images: 0; legal are numbers from 1 up"),
+    ],
+)
+def test_an_illegal_netaug_is_refused_in_words(changed: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NetAugConfig(**changed)  # type: ignore[arg-type]
+
+
+def test_less_than_no_images_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="images: -5; legal are 0"):
+        replace(config(tmp_path), images=-5)

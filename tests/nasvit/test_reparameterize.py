@@ -4,9 +4,11 @@ import pytest
 import timm
 import torch
 import torchvision
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 import search_spaces
+from nasvit.calibration import calibrate
 from nasvit.fuse import fuse
 from nasvit.layers import ConvNorm
 from nasvit.layers.reparameterized import Reparameterized
@@ -175,3 +177,105 @@ def test_a_batch_norm_without_gain_and_odd_padding_fuse() -> None:
     layer.train()(x)
     layer.eval()
     torch.testing.assert_close(layer.fuse()(x), layer(x), rtol=1e-12, atol=1e-12)
+
+
+def small(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers)
+
+
+def test_depthwise_convolutions_without_a_centre_get_branches_of_their_own_size_only() -> None:
+    layer = reparameterize(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4)))[0]
+    assert isinstance(layer, Reparameterized)
+    assert len(layer.branches) == 3 and layer.scale is None and layer.identity is None
+
+
+def test_a_network_in_evaluation_mode_gets_branches_in_evaluation_mode() -> None:
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.BatchNorm2d(4)).eval()
+    assert not any(module.training for module in reparameterize(network)[0].modules())
+
+
+def test_new_branches_start_anew_with_the_old_batch_norms_eps_and_momentum() -> None:
+    conv, norm = nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.BatchNorm2d(4, eps=0.1, momentum=0.3)
+    nn.init.constant_(norm.weight, 5.0)
+    layer = reparameterize(nn.Sequential(conv, norm))[0]
+    assert isinstance(layer, Reparameterized)
+    assert torch.equal(layer.branches[0].conv.weight, conv.weight)
+    new = [layer.branches[1].norm, layer.branches[2].norm, layer.scale.norm, layer.identity]  # type: ignore[union-attr]
+    assert all((each.eps, each.momentum, each.weight[0].item()) == (0.1, 0.3, 1.0) for each in new)  # type: ignore[union-attr, index]
+    weights = [branch.conv.weight for branch in layer.branches]  # type: ignore[union-attr]
+    assert not any(torch.equal(one, other) for i, one in enumerate(weights) for other in weights[:i])  # type: ignore[arg-type]
+
+
+class Aliased(nn.Module):
+    """Runs its convolution by another name than the one it was registered under first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)
+        self.project = self.conv
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.norm(self.project(x))
+        return out
+
+
+def test_a_convolution_of_two_names_has_branches_under_both() -> None:
+    network, x = Aliased(), torch.randn(4, 4, 5, 5)
+    network(x)
+    branched = reparameterize(network.eval(), keep_output=True)
+    assert torch.equal(branched(x), network(x))
+    fused = fuse(branched)
+    assert fused.project is fused.conv
+    torch.testing.assert_close(fused(x), network(x))
+
+
+def test_branches_fuse_after_batch_norms_were_synchronized() -> None:
+    network = reparameterize(small(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    network = nn.SyncBatchNorm.convert_sync_batchnorm(network).eval()
+    x = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(fuse(network)(x), network(x))
+
+
+def test_a_batch_norm_without_statistics_gets_some_by_calibration_and_can_be_fused() -> None:
+    network = reparameterize(small(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)))
+    with pytest.raises(ValueError, match="calibrate the network first"):
+        fuse(network.eval())
+    x = torch.randn(2, 4, 5, 5)
+    calibrate(network, [x])
+    torch.testing.assert_close(fuse(network)(x), network(x))
+
+
+def test_a_batch_norm_of_timm_keeps_its_settings_in_the_branches() -> None:
+    norm = BatchNormAct2d(4, affine=False)
+    network, x = small(nn.Conv2d(4, 4, 1), norm), torch.randn(2, 4, 5, 5)
+    network(x)
+    layer = reparameterize(network.eval(), 1)
+    torch.testing.assert_close(fuse(layer)(x), network(x))
+    frozen = small(nn.Conv2d(4, 4, 1), BatchNormAct2d(4)).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in reparameterize(frozen, 1).parameters())
+
+
+def test_a_parametrized_convolution_is_refused_in_words() -> None:
+    conv = torch.nn.utils.parametrizations.spectral_norm(nn.Conv2d(4, 4, 1))
+    with pytest.raises(ValueError, match="computed from other parameters"):
+        reparameterize(small(conv, nn.BatchNorm2d(4)))
+
+
+def test_branches_of_a_frozen_convolution_are_frozen() -> None:
+    network = small(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.BatchNorm2d(4)).requires_grad_(False)
+    assert not any(parameter.requires_grad for parameter in reparameterize(network).parameters())
+
+
+def test_padding_by_name_is_centred_too() -> None:
+    conv = nn.Conv2d(4, 4, 3, padding="same", groups=4)
+    layer = reparameterize(small(conv, nn.BatchNorm2d(4))).double()
+    assert isinstance(layer[0], Reparameterized) and layer[0].scale is not None and layer[0].identity is not None
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    layer.train()(x)
+    torch.testing.assert_close(fuse(layer.eval())(x), layer(x), rtol=1e-12, atol=1e-12)
+
+
+def test_a_branched_layer_that_stands_twice_in_one_container_is_fused_twice() -> None:
+    layer = reparameterize(small(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))).eval()[0]
+    fused = fuse(small(layer, nn.ReLU(), layer).eval())
+    assert not any(isinstance(module, Reparameterized) for module in fused.modules())

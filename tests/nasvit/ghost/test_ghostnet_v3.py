@@ -127,3 +127,17 @@ def test_fusing_a_live_subnet_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="extract it first"):
         fuse(network.at(0.5))
     assert not any(isinstance(m, nn.BatchNorm2d) for m in fuse(network.extract(0.5).eval(), batch_norms=True).stages.modules())
+
+
+def test_the_form_for_small_images_keeps_the_size_in_the_stem_and_the_first_strided_block() -> None:
+    network = ghostnet_v3(0.5, 5, small_images=True).eval()
+    with torch.no_grad():
+        maps = network.forward_features(torch.randn(1, 3, 32, 32))
+    assert [each.shape[-1] for each in maps] == [32, 32, 32, 16, 16, 8, 8, 4, 4]
+
+
+def test_ghost_convolutions_start_at_he_variance() -> None:
+    network = ghostnet_v3(0.5, 5, seed=3)
+    conv = max((m for m in network.modules() if isinstance(m, nn.Conv2d)), key=lambda m: m.weight.numel())
+    fan_out = conv.out_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+    assert float(conv.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)

@@ -110,3 +110,14 @@ def test_sorting_an_augmented_search_result_keeps_its_widest_network() -> None:
     sort_channels(network)
     torch.testing.assert_close(widest(images), before, rtol=1e-9, atol=1e-9)
     assert not torch.allclose(tiny(images), before_tiny)
+
+
+def test_blocks_that_do_not_expand_stay_so_in_augmented_search_results() -> None:
+    space = search_spaces.load("ghost_micro32")
+    found = space.smallest
+    model = augment((space, found), classes=5)
+    for seed in range(5):
+        drawn = model.sample(torch.Generator().manual_seed(seed))
+        for own, wide in zip(found.expand_ratio, drawn.expand_ratio, strict=True):  # type: ignore[union-attr]
+            assert (own == 1) <= (wide == 1)
+    assert 1 in found.expand_ratio

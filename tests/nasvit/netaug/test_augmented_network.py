@@ -6,7 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from nasvit.layers import BatchNorm2d
 from nasvit.netaug import TARGETS, AugmentedNetwork, sort_channels, target
 from nasvit.networks import Block, Family, Head, Stem
 
@@ -113,7 +115,7 @@ def test_calibration_stores_statistics_of_the_tiny_network() -> None:
 
 
 def test_factors_that_do_not_start_at_the_tiny_network_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"width=\[1.5, 2\]; augmentation factors start at 1"):
+    with pytest.raises(ValueError, match=r"width=\[1.5, 2\]; augmentation factors are finite and start at 1"):
         AugmentedNetwork(SMALL, 5, width=(1.5, 2))
 
 
@@ -142,3 +144,38 @@ def test_targets_have_the_published_parameters(
     assert sum(p.numel() for p in network.extract().parameters()) == tiny
     if all_of_it is not None:
         assert sum(p.numel() for p in network.parameters()) == all_of_it
+
+
+def test_sorting_puts_the_most_important_channels_first() -> None:
+    model = augmented()
+    sort_channels(model)
+    blocks = [m for m in model.modules() if getattr(m, "expand", None) is not None and hasattr(m, "project")]
+    assert blocks
+    for block in blocks:
+        importance = block.project.conv.weight.abs().sum((0, 2, 3))
+        assert torch.equal(importance, importance.sort(descending=True).values)
+
+
+def test_sorting_moves_gradients_along() -> None:
+    """Sorting between backward and step leads to the same network as sorting never."""
+    results = []
+    for sorts in (False, True):
+        model = augmented().train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        model.at(model.largest_plan)(images()).square().mean().backward()
+        if sorts:
+            sort_channels(model, [optimizer])
+        optimizer.step()
+        results.append(model.at(model.largest_plan).train()(images(seed=1)))
+    torch.testing.assert_close(*results, rtol=1e-8, atol=1e-8)
+
+
+def test_calibration_takes_variances_over_all_pixels_as_released() -> None:
+    model = augmented()
+    model.calibrate([images(), images(4, 1)])
+    stem = model.at(model.base).stem
+    conv = next(module for module in stem.modules() if isinstance(module, nn.Conv2d))
+    norm = next(module for module in stem.modules() if isinstance(module, BatchNorm2d))
+    maps = [conv(each) for each in (images(), images(4, 1))]
+    expected = torch.stack([each.var((0, 2, 3), unbiased=False) for each in maps]).mean(0)
+    torch.testing.assert_close(norm.running_var, expected, rtol=1e-12, atol=1e-12)

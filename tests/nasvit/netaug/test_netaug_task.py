@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 import nasvit.netaug.task as task_module
@@ -129,3 +131,48 @@ def test_a_training_that_was_stopped_in_the_first_phase_goes_on_to_the_same_resu
 def test_an_illegal_phase_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match=r"widths 1.5: a share of the training, from 0 to 1"):
         Phases(widths=1.5)
+
+
+def test_the_trainer_sorts_its_optimizers_moments_and_its_average_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, seen = trainer(tmp_path), []
+    monkeypatch.setattr(task_module, "sort_channels", lambda *asked: seen.append(asked))
+    assert isinstance(run.task, NetAugTask) and run.average is not None
+    run.task.before_step(run)
+    assert seen == [(run.task.model, [run.optimizer], [run.average.model])]
+
+
+def test_sorting_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer(tmp_path, phases=Phases(sort=False))
+    monkeypatch.setattr(task_module, "sort_channels", lambda *_: pytest.fail("sorted"))
+    assert isinstance(run.task, NetAugTask)
+    run.task.before_step(run)
+
+
+def test_the_gradients_of_both_networks_are_clipped_together() -> None:
+    assert float(gradients(NetAugTask(network(), replace(RECIPE, clip_norm=1e-3))).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int) -> None:
+    task, calls = NetAugTask(network(), RECIPE), []
+
+    def of_batch(*_: Any) -> Any:
+        def loss(logits: torch.Tensor) -> torch.Tensor:
+            calls.append(logits)
+            return logits.sum() * (math.inf if len(calls) == place + 1 else 1.0)
+
+        return loss
+
+    task.objective = type("Endless", (), {"of_batch": staticmethod(of_batch)})()
+    values = task.add_gradients(*batch(), np.random.default_rng(1), nullcontext)
+    assert not math.isfinite(values["loss"])
+
+
+def test_both_networks_of_a_step_drop_features_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    task, dropped = NetAugTask(network(), replace(RECIPE, dropout=0.25)), []
+    forward = nn.Dropout.forward
+    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: dropped.append((self.p, self.training)) or forward(self, x))
+    gradients(task)
+    assert dropped == [(0.25, True)] * 2

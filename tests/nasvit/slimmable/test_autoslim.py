@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from nasvit.cost import count
 from nasvit.networks import ChannelPlan, resnet, shufflenet_v1
 from nasvit.slimmable import AllSwitches, SlimmableNetwork, slim
-from nasvit.slimmable.autoslim import channel_groups, top1_error
+from nasvit.slimmable.autoslim import _step, channel_groups, top1_error
 from nasvit.training.conflict import Sum
 from nasvit.training.task import SupernetTask
 from search_spaces.recipe import Recipe
@@ -92,3 +93,8 @@ def test_blocks_that_append_their_input_are_refused_in_words() -> None:
         network = SlimmableNetwork(shufflenet_v1(), (0.5, 1.0), 10, norm="universal")
     with pytest.raises(ValueError, match="blocks of shufflenet_v1 append their input"):
         channel_groups(network)
+
+
+def test_a_step_takes_a_twelfth_of_a_layers_channels_rounded_to_the_divisor() -> None:
+    assert [_step(FAMILY, channels, 12) for channels in (16, 96, 240, 480)] == [8, 8, 24, 40]
+    assert _step(replace(FAMILY, divisor=0), 64, 12) == 5

@@ -155,3 +155,11 @@ def test_a_model_that_is_cast_computes_in_the_new_type() -> None:
 def test_a_folder_without_a_model_is_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"switchable.safetensors, switchable.json missing"):
         SwitchableModel.load(tmp_path)
+
+
+def test_a_chosen_width_outlives_a_cast() -> None:
+    model = deploy(tiny())
+    with model.running_at(0.5):
+        model.double()
+        assert torch.equal(model(images()), model(images(), width=0.5))
+    assert torch.equal(model(images()), model(images(), width=1.0))

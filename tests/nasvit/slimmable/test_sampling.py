@@ -38,3 +38,9 @@ def test_widths_out_of_order_are_refused(widths: tuple[float, float]) -> None:
 def test_a_gap_that_leaves_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="leave nothing"):
         RandomWidths(0.25, 1.0, gaps=((0.2, 1.0),))
+
+
+def test_gaps_that_leave_nothing_together_are_refused() -> None:
+    with pytest.raises(ValueError, match="leave nothing"):
+        RandomWidths(0.25, 1.0, gaps=((0.5, 1.1), (0.2, 0.6)))
+    RandomWidths(0.25, 1.0, gaps=((0.2, 0.6),))
