@@ -34,5 +34,5 @@ def checked_factors(name: str, factors: Sequence[float]) -> Factors:
         ValueError: if there are none, the least is not 1, or one is not finite.
     """
     if not factors or min(factors) != 1 or not all(map(math.isfinite, factors)):
-        raise ValueError(f"{name}={list(factors)}; augmentation factors are finite and start at 1, which is the tiny network")
+        raise ValueError(f"{name}={list(factors)}; augmentation factors are finite and start at 1, the tiny network")
     return tuple(factors)

@@ -171,30 +171,29 @@ def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.s
     Raises:
         ImportError: if the driver of the database is not installed.
     """
-    for attempt in range(CREATE_ATTEMPTS):
+    for _ in range(CREATE_ATTEMPTS - 1):
         try:
             return _connect(url, heartbeat, retries)
-        except ImportError as error:
-            raise ImportError(
-                f"the storage {sqlalchemy.make_url(url).render_as_string()} needs the driver of its database, for "
-                "example: pip install 'psycopg[binary]' (postgresql://), pip install mysqlclient (mysql://)"
-            ) from error
         except sqlalchemy.exc.SQLAlchemyError:  # another worker is making the tables at this moment
-            if attempt == CREATE_ATTEMPTS - 1:
-                raise
             time.sleep(0.5)
-    raise AssertionError("unreachable")
+    return _connect(url, heartbeat, retries)
 
 
 def _connect(url: str, heartbeat: int, retries: int) -> optuna.storages.RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, experimental since 2.9
-        storage = optuna.storages.RDBStorage(
-            url,
-            heartbeat_interval=heartbeat,
-            grace_period=3 * heartbeat,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
-        )
+        try:
+            storage = optuna.storages.RDBStorage(
+                url,
+                heartbeat_interval=heartbeat,
+                grace_period=3 * heartbeat,
+                heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
+            )
+        except ImportError as error:
+            raise ImportError(
+                f"the storage {sqlalchemy.make_url(url).render_as_string()} needs the driver of its database, for "
+                "example: pip install 'psycopg[binary]' (postgresql://), pip install mysqlclient (mysql://)"
+            ) from error
     if storage.engine.dialect.name == "sqlite":
         sqlalchemy.event.listen(storage.engine, "connect", _set_up_sqlite)
         sqlalchemy.event.listen(storage.engine, "begin", _begin_to_write)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 State = dict[str, Any]
@@ -143,47 +140,6 @@ class Checkpoints:
                 f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning"
             )
         return None
-
-
-def random_state(generators: Mapping[str, np.random.Generator] | None = None) -> State:
-    """The state of torch's global generators and of named numpy ones, ready for a checkpoint.
-
-    Args:
-        generators: numpy generators that training goes on to draw from.
-    """
-    state: State = {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-    # As text: the states hold integers of 128 bits.
-    named = (generators or {}).items()
-    return {**state, "numpy": {name: json.dumps(each.bit_generator.state, default=_as_list) for name, each in named}}
-
-
-def set_random_state(state: State, generators: Mapping[str, np.random.Generator] | None = None) -> None:
-    """Put generators into the state ``random_state`` gave.
-
-    Args:
-        state: what was saved.
-        generators: the same names as when it was saved.
-
-    Raises:
-        ValueError: if the names differ.
-    """
-    named = dict(generators or {})
-    if set(named) != set(state["numpy"]):
-        raise ValueError(f"random generators {sorted(named)}: the checkpoint has {sorted(state['numpy'])}")
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
-    for name, each in named.items():
-        each.bit_generator.state = json.loads(state["numpy"][name])
-
-
-def _as_list(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    raise TypeError(f"cannot write a random state with {type(value).__name__} in it")
 
 
 def write_whole(path: Path, content: State) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nasvit.training.checkpoint import Checkpoints, random_state, set_random_state
+from nasvit.training.checkpoint import Checkpoints
 
 
 def state_at(step: int) -> dict[str, object]:
@@ -119,22 +119,3 @@ def test_content_that_could_run_code_is_refused_with_its_place(tmp_path: Path, v
 def test_one_kept_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least 2"):
         Checkpoints(tmp_path, keep=1)
-
-
-@pytest.mark.parametrize("bits", [np.random.PCG64, np.random.Philox, np.random.MT19937])
-def test_random_generators_go_on_where_they_were(tmp_path: Path, bits: type[np.random.BitGenerator]) -> None:
-    drawn = np.random.Generator(bits(3))
-    drawn.random(5)
-    torch.manual_seed(4)
-    Checkpoints(tmp_path).save(1, {"random": random_state({"sampling": drawn})})
-    expected = torch.rand(3), drawn.integers(1000, size=4).tolist()
-    saved = Checkpoints(tmp_path).load_last()
-    other = np.random.Generator(bits(99))
-    assert saved is not None
-    set_random_state(saved.state["random"], {"sampling": other})
-    assert torch.equal(torch.rand(3), expected[0]) and other.integers(1000, size=4).tolist() == expected[1]
-
-
-def test_generators_of_other_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\['a'\]: the checkpoint has \['b'\]"):
-        set_random_state(random_state({"b": np.random.default_rng(0)}), {"a": np.random.default_rng(0)})
