@@ -1,6 +1,7 @@
 """Train compact networks in several ways and compare them: one table of a list of YAML files, for several seeds.
 
-    python -m experiments.compact experiments/compact/teacher_*.yaml --seeds 0
+    python -m experiments.compact experiments/compact/teacher_*.yaml --seeds 0 \
+        --json experiments/results/compact_teachers.json
     python -m experiments.compact experiments/compact/cifar_*.yaml experiments/compact/caltech_*.yaml \
         --json experiments/results/compact_netaug.json
     python -m experiments.compact experiments/compact/mobilenet_*.yaml experiments/compact/ghost_*.yaml \
