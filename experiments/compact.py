@@ -3,7 +3,7 @@
     python -m experiments.compact experiments/compact/teacher_*.yaml --seeds 0 \
         --json experiments/results/compact_teachers.json
     python -m experiments.compact experiments/compact/cifar_*.yaml experiments/compact/caltech_*.yaml \
-        --json experiments/results/compact_netaug.json
+        experiments/compact/long_cifar_baseline.yaml --json experiments/results/compact_netaug.json
     python -m experiments.compact experiments/compact/mobilenet_*.yaml experiments/compact/ghost_*.yaml \
         --json experiments/results/compact_ghost.json
 
