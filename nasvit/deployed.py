@@ -10,13 +10,13 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from nasvit.export import ARCHITECTURE, CARD, SPACE, WEIGHTS, save_structure
+from nasvit.export import CARD, SPACE, WEIGHTS, load_network, load_structure, save_structure
 from nasvit.fuse import fuse
-from nasvit.layers.reparameterized import Reparameterized
+from nasvit.layers.reparameterized import has_branches
 from nasvit.named_networks import build_network
 from nasvit.reparameterize import reparameterize
 from nasvit.supernet import build
-from search_spaces import Architecture, Space, load
+from search_spaces import Architecture, Space
 
 
 def save_deployed(
@@ -63,7 +63,7 @@ def load_deployed(folder: Path) -> nn.Module:
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     classes = len(card["classes"])
     if (folder / SPACE).exists():
-        network: nn.Module = build(load(folder / SPACE), Architecture.load(folder / ARCHITECTURE), classes).eval()
+        network: nn.Module = build(*load_structure(folder), classes).eval()
     else:
         network = build_network(card["network"], classes, image_channels=card["image_channels"]).eval()
     if card["fused"]:
@@ -72,7 +72,15 @@ def load_deployed(folder: Path) -> nn.Module:
     return network.eval()
 
 
+def load_saved(folder: Path) -> nn.Module:
+    """Load any network that nasvit saved, by :func:`save_deployed` or :func:`nasvit.save_network`, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the folder holds no saved network.
+    """
+    return load_deployed(folder) if is_deployed(folder) else load_network(folder)
+
+
 def with_fused_structure(network: nn.Module) -> nn.Module:
     """Return a network of the structure that fusing branches leaves, whatever the branches were."""
-    has_branches = any(isinstance(module, Reparameterized) for module in network.modules())
-    return fuse(network if has_branches else reparameterize(network, 1, scale=False, identity=False))
+    return fuse(network if has_branches(network) else reparameterize(network, 1, scale=False, identity=False))

@@ -60,6 +60,11 @@ def save_structure(folder: Path, space: Space, architecture: Architecture) -> No
     architecture.save(folder / ARCHITECTURE)
 
 
+def load_structure(folder: Path) -> tuple[Space, Architecture]:
+    """Read what :func:`save_structure` wrote."""
+    return load(folder / SPACE), Architecture.load(folder / ARCHITECTURE)
+
+
 def _check_complete(network: nn.Module) -> None:
     if is_live(network):
         raise ValueError("this subnet shares its weights with a supernet; save supernet.extract(architecture) instead")
@@ -77,8 +82,7 @@ def load_network(folder: Path) -> Network:
     if missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
     card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    architecture = Architecture.load(folder / ARCHITECTURE)
-    network = build(load(folder / SPACE), architecture, len(card["classes"]))
+    network = build(*load_structure(folder), len(card["classes"]))
     load_model(network, str(folder / WEIGHTS))
     if not card["resize"]:
         network.resize = None

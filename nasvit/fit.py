@@ -20,7 +20,7 @@ from nasvit.export import PROGRAM, export_program
 from nasvit.fit_config import FitConfig
 from nasvit.fit_images import FitImages
 from nasvit.fuse import fuse
-from nasvit.layers.reparameterized import Reparameterized
+from nasvit.layers.reparameterized import has_branches
 from nasvit.named_networks import PLAIN, build_network, network_target, search_result
 from nasvit.netaug import augment
 from nasvit.netaug.task import NetAugTask
@@ -98,7 +98,7 @@ class Fitting:
         """Train into ``folder``, save the deployed network there, and return what was measured."""
         trained = trainer.run()
         deployed = self.deployed(trained)
-        once(lambda: self._save(deployed, folder / DEPLOYED, fused=_has_branches(trained)))
+        once(lambda: self._save(deployed, folder / DEPLOYED, fused=has_branches(trained)))
         cost = count(deployed, *self.images.shape)
         results: dict[str, Any] = {
             "deployed": self._test(deployed),
@@ -142,7 +142,7 @@ class Fitting:
             calibration = self.images.calibration(self.config.netaug.calibration_images)
             extracted: nn.Module = trained.extract(calibration=calibration)  # type: ignore[operator]
             return extracted.eval()
-        return fuse(trained.eval()) if _has_branches(trained) else trained.eval()
+        return fuse(trained.eval()) if has_branches(trained) else trained.eval()
 
     def _task(self) -> NetworkTask | NetAugTask:
         config, classes = self.config, len(self.images.classes)
@@ -186,10 +186,6 @@ class Fitting:
         }
         name, structure = self.config.network, self.structure
         save_deployed(network, folder, name=name, structure=structure, fused=fused, card=card)
-
-
-def _has_branches(network: nn.Module) -> bool:
-    return any(isinstance(module, Reparameterized) for module in network.modules())
 
 
 def _rounded(score: Score) -> dict[str, float]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from nasvit.elastic.base import is_live
 from nasvit.layers.conv_norm import ConvNorm
-from nasvit.layers.reparameterized import FOLDABLE, Reparameterized, folded
+from nasvit.layers.reparameterized import FOLDABLE, Reparameterized, folded, replace_modules
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -33,21 +33,16 @@ def fuse(network: M, *, batch_norms: bool = False) -> M:
         raise ValueError("fuse: this is a live subnet, whose weights are its supernet's; extract it first")
     if network.training:
         raise ValueError("fuse: in training mode batch norms use the batch, not what is stored; call eval() first")
-    return _fused(copy.deepcopy(network), batch_norms, {})
-
-
-def _fused(module: M, batch_norms: bool, done: dict[nn.Module, nn.Module]) -> M:
-    if isinstance(module, Reparameterized):
-        return module.fuse()  # type: ignore[return-value]
-    if batch_norms and isinstance(module, ConvNorm):
-        _fold_norm(module)
-        return module
-    for name, child in module._modules.items():  # not named_children(), which leaves out second names
-        if child is not None:
-            if child not in done:
-                done[child] = _fused(child, batch_norms, done)
-            module._modules[name] = done[child]
-    return module
+    network = copy.deepcopy(network)
+    if isinstance(network, Reparameterized):
+        return network.fuse()  # type: ignore[return-value]
+    branched = [module for module in network.modules() if isinstance(module, Reparameterized)]
+    replace_modules(network, {module: module.fuse() for module in branched})
+    if batch_norms:
+        for module in network.modules():
+            if isinstance(module, ConvNorm):
+                _fold_norm(module)
+    return network
 
 
 def _fold_norm(unit: ConvNorm) -> None:

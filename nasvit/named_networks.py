@@ -109,7 +109,9 @@ def network_target(name: str) -> Target:
             f"network {name!r} cannot be augmented; legal are {', '.join(FAMILIES)} at width 1, {', '.join(TARGETS)} "
             "and SPACE:ARCHITECTURE.json"
         )
-    return _search_result(name)
+    found = search_result(name)
+    assert found is not None
+    return found
 
 
 def search_result(name: str) -> tuple[Space, Architecture] | None:
@@ -119,11 +121,8 @@ def search_result(name: str) -> tuple[Space, Architecture] | None:
         ValueError: if there is no such network.
     """
     parsed = _NAME.fullmatch(name)
-    kind = name if parsed is None else parsed["kind"]
-    return None if kind in {*FAMILIES, *TARGETS, GHOST} else _search_result(name)
-
-
-def _search_result(name: str) -> tuple[Space, Architecture]:
+    if parsed is not None and parsed["kind"] in {*FAMILIES, *TARGETS, GHOST}:
+        return None
     source, _, file = name.partition(":")
     try:
         space = load(source)

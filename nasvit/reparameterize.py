@@ -14,7 +14,7 @@ from nasvit.elastic.base import is_live
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import DecoupledAttention
-from nasvit.layers.reparameterized import Reparameterized
+from nasvit.layers.reparameterized import Reparameterized, is_centred, replace_modules
 
 M = TypeVar("M", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
@@ -62,21 +62,14 @@ def reparameterize(
     network = copy.deepcopy(network)
     pairs = _pairs(network, names)
     make = _Branching(branches, scale, identity, keep_output, torch.Generator().manual_seed(seed))
+    new: dict[nn.Module, nn.Module] = {}
     for conv_name, norm_name in pairs.items():
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        branched = make(conv, norm)
-        _replace(network, norm, _rest(norm))
-        _replace(network, conv, branched)
+        new[conv], new[norm] = make(conv, norm), _rest(norm)
+    replace_modules(network, new)
     return network
-
-
-def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in place of another, under every name that it has."""
-    for name, module in list(network.named_modules(remove_duplicate=False)):
-        if module is old:
-            network.set_submodule(name, new)
 
 
 def _pairs(network: nn.Module, names: Sequence[str]) -> dict[str, str]:
@@ -170,9 +163,9 @@ class _Branching:
     def __call__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Reparameterized:
         branches = [ConvNorm(conv, _plain(norm))]
         branches += [self._unit(copy.deepcopy(conv), norm) for _ in range(self.branches - 1)]
-        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and _is_centred(conv)
+        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centred(conv)
         scale = self._unit(_one_by_one(conv), norm) if self.scale and wide else None
-        keeps = conv.groups > 1 and conv.stride == (1, 1) and _is_centred(conv)
+        keeps = conv.groups > 1 and conv.stride == (1, 1) and is_centred(conv)
         identity = self._fresh(norm) if self.identity and keeps else None
         return Reparameterized(branches, scale, identity).train(conv.training)
 
@@ -211,9 +204,3 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
 def _one_by_one(conv: nn.Conv2d) -> nn.Conv2d:
     small = nn.Conv2d(conv.in_channels, conv.out_channels, 1, conv.stride, groups=conv.groups, bias=False)  # type: ignore[arg-type]
     return small.to(conv.weight).requires_grad_(conv.weight.requires_grad)
-
-
-def _is_centred(conv: nn.Conv2d) -> bool:
-    """Return whether each pixel out stands on the pixel in under the kernel's centre."""
-    wanted = tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
-    return conv.padding in (wanted, "same") and all(side % 2 for side in conv.kernel_size)

@@ -17,7 +17,7 @@ import search_spaces
 from nasvit.cost import Cost, count
 from nasvit.cost_tables import cost_table
 from nasvit.experiment import Workbench
-from nasvit.export import ARCHITECTURE, PROGRAM, SPACE, load_network
+from nasvit.export import ARCHITECTURE, PROGRAM, load_structure
 from nasvit.layers import Network
 from nasvit.stages.search import load_choices
 from nasvit.supernet import build
@@ -182,9 +182,11 @@ def find_network(name: str, classes: int) -> tuple[Network, int, int]:
         ValueError: if there is none of that name.
     """
     if (Path(name) / ARCHITECTURE).exists():
-        folder = Path(name)
-        channels = search_spaces.load(folder / SPACE).image_channels
-        return load_network(folder), channels, Architecture.load(folder / ARCHITECTURE).resolution
+        from nasvit.deployed import load_saved  # brings timm, which the other reports do without
+
+        space, architecture = load_structure(Path(name))
+        network: Any = load_saved(Path(name))
+        return network, space.image_channels, architecture.resolution
     if ":" in name:
         space_name, _, which = name.partition(":")
         space = search_spaces.load(space_name)

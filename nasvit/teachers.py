@@ -39,12 +39,11 @@ def _load_timm(name: str, classes: int) -> nn.Module:
 
 
 def _load_saved(name: str) -> nn.Module:
-    from nasvit.deployed import is_deployed, load_deployed
-    from nasvit.export import load_network
+    from nasvit.deployed import load_saved
 
     folder = Path(name)
     if not folder.is_dir():
         raise ValueError(
             f"teacher {name!r} is no folder; legal: a folder with a saved network, or timm:MODEL[:CHECKPOINT]"
         )
-    return load_deployed(folder) if is_deployed(folder) else load_network(folder)
+    return load_saved(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -59,11 +59,18 @@ class Reparameterized(nn.Module):
             if branch.act is not None:
                 raise ValueError("Reparameterized: a branch has an activation, so the sum is no convolution")
         if self.scale is not None or self.identity is not None:
-            _check_centred(conv)
+            self._check_centred(conv)
         if self.scale is not None and (self.scale.conv.stride, self.scale.conv.groups) != (conv.stride, conv.groups):
             raise ValueError(f"Reparameterized: {self.scale.conv} strides or groups otherwise than {conv}")
         if self.identity is not None and (conv.stride != (1, 1) or conv.in_channels != conv.out_channels):
             raise ValueError(f"Reparameterized: {conv} changes size or channels, so the input cannot be added")
+
+    def _check_centred(self, conv: nn.Conv2d) -> None:
+        if not is_centred(conv):
+            raise ValueError(
+                f"Reparameterized: {conv} has no centre under each pixel (odd kernel, padding {_centring(conv)}), so "
+                "neither a 1x1 convolution nor the input can become part of it"
+            )
 
     def _conv(self) -> nn.Conv2d:
         first = self.branches[0]
@@ -160,12 +167,23 @@ def _shape_of(conv: nn.Conv2d) -> tuple[object, ...]:
     return (conv.weight.shape, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
 
 
-def _check_centred(conv: nn.Conv2d) -> None:
-    """Raise unless a pixel out stands on the pixel in under the kernel's centre."""
-    wanted = tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
-    odd = all(side % 2 for side in conv.kernel_size)
-    if not odd or conv.padding not in (wanted, "same"):
-        raise ValueError(
-            f"Reparameterized: {conv} has no centre under each pixel (odd kernel, padding {wanted}), so neither a 1x1 "
-            "convolution nor the input can become part of it"
-        )
+def is_centred(conv: nn.Conv2d) -> bool:
+    """Return whether each pixel out stands on the pixel in under the kernel's centre."""
+    return conv.padding in (_centring(conv), "same") and all(side % 2 for side in conv.kernel_size)
+
+
+def _centring(conv: nn.Conv2d) -> tuple[int, ...]:
+    return tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
+
+
+def has_branches(network: nn.Module) -> bool:
+    """Return whether any convolution of a network is branched."""
+    return any(isinstance(module, Reparameterized) for module in network.modules())
+
+
+def replace_modules(network: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put modules in place of others inside ``network``, under every name that these have."""
+    for parent in list(network.modules()):
+        for name, child in parent._modules.items():
+            if child is not None and child in new:
+                parent._modules[name] = new[child]

@@ -10,8 +10,11 @@ import pytest
 
 import search_spaces
 from nasvit import cli, report
+from nasvit.calibration import track_statistics
 from nasvit.cost_tables import cost_table
+from nasvit.deployed import save_deployed
 from nasvit.report import _blocks, find_network
+from nasvit.supernet import build
 from tests.nasvit.stages.tiny import write_experiment
 
 
@@ -43,6 +46,16 @@ def test_profile_reads_an_architecture_from_its_file(tmp_path: Path) -> None:
     space.smallest.save(tmp_path / "small.json")
     network, channels, side = find_network(f"micro8:{tmp_path / 'small.json'}", 7)
     assert (network.head.classifier.out_features, channels, side) == (7, 1, 8)
+
+
+def test_profile_reads_what_fit_deployed_of_a_search_result(tmp_path: Path) -> None:
+    space = search_spaces.load("micro8")
+    card = {"classes": list("0123456"), "image_channels": 1}
+    network, structure = build(space, space.smallest, 7), (space, space.smallest)
+    track_statistics(network)
+    save_deployed(network, tmp_path, name="micro8:small.json", structure=structure, fused=False, card=card)
+    found, channels, side = find_network(str(tmp_path), 10)
+    assert (found.head.classifier.out_features, channels, side) == (7, 1, 8)
 
 
 def test_spaces_lists_every_space(

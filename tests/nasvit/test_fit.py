@@ -19,7 +19,7 @@ from nasvit.export import PROGRAM
 from nasvit.fit import Fitting, fit, main
 from nasvit.fit_config import FitConfig, NetAugConfig
 from nasvit.fit_images import FitImages
-from nasvit.layers.reparameterized import Reparameterized
+from nasvit.layers.reparameterized import Reparameterized, has_branches
 from nasvit.named_networks import build_network, search_result
 from nasvit.netaug import AugmentedSupernet
 from nasvit.netaug.task import NetAugTask, Phases
@@ -132,7 +132,7 @@ def test_every_seed_sees_the_same_images(tmp_path: Path) -> None:
 def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
     asked = config(tmp_path)
     with pytest.raises(ValueError, match="images 99999: digits has 1438 training images"):
-        FitImages(FitConfig(**{**asked.__dict__, "images": 99999})).data  # noqa: B018
+        FitImages(replace(asked, images=99999)).data  # noqa: B018
 
 
 REFUSED: dict[str, Any] = {
@@ -198,7 +198,7 @@ def test_the_saved_network_computes_what_was_measured(tmp_path: Path, way: str) 
     fitting = Fitting(asked, FitImages(asked))
     trained = filled(fitting.trainer(tmp_path / "training").trained)
     deployed = fitting.deployed(trained)
-    fitting._save(deployed, tmp_path / "deployed", fused=fit_module._has_branches(trained))
+    fitting._save(deployed, tmp_path / "deployed", fused=has_branches(trained))
     assert torch.equal(load_deployed(tmp_path / "deployed")(some_images()), deployed(some_images()))
 
 
@@ -240,7 +240,6 @@ def test_a_deployed_search_result_needs_neither_its_files_nor_the_working_folder
 
 
 def test_a_timm_teacher_is_frozen_and_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-
     def made(name: str, **_: object) -> torch.nn.Module:
         model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(4, 10))
         model.num_classes = 10

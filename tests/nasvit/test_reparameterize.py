@@ -179,10 +179,6 @@ def test_a_batch_norm_without_gain_and_odd_padding_fuse() -> None:
     torch.testing.assert_close(layer.fuse()(x), layer(x), rtol=1e-12, atol=1e-12)
 
 
-def small(*layers: nn.Module) -> nn.Sequential:
-    return nn.Sequential(*layers)
-
-
 def test_depthwise_convolutions_without_a_centre_get_branches_of_their_own_size_only() -> None:
     layer = reparameterize(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4)))[0]
     assert isinstance(layer, Reparameterized)
