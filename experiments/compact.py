@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from nasvit.experiment import write_json
-from nasvit.fit import fit
-from nasvit.fit_config import FitConfig
+from nasvit.experiment.fit import fit
+from nasvit.experiment.fit_config import FitConfig
+from nasvit.experiment.workbench import write_json
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Settings:
     """What is run.
 
     Args:
-        files: YAML files, see :class:`nasvit.fit_config.FitConfig`.
+        files: YAML files, see :class:`nasvit.experiment.fit_config.FitConfig`.
         seeds: each file is trained once for each.
         folder: checkpoints and results go here.
         json: file for the table; none if left out.

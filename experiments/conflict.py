@@ -18,10 +18,10 @@ from typing import Annotated, Any
 
 import tyro
 
-from nasvit.config import Experiment
-from nasvit.experiment import Workbench
-from nasvit.provenance import provenance
-from nasvit.stages.train import train
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.provenance import provenance
+from nasvit.experiment.stages.train import train
+from nasvit.experiment.workbench import Workbench
 from nasvit.training.metrics import read_metrics
 
 

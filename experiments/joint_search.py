@@ -21,10 +21,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from nasvit import pipeline
-from nasvit.config import CompareConfig, Experiment, SearchConfig
-from nasvit.experiment import Workbench, write_json
-from nasvit.provenance import provenance
+from nasvit.experiment import pipeline
+from nasvit.experiment.config import CompareConfig, Experiment, SearchConfig
+from nasvit.experiment.provenance import provenance
+from nasvit.experiment.workbench import Workbench, write_json
 
 RECIPES = "experiments/joint_recipes.yaml"
 What = Literal["joint", "architecture", "recipe"]

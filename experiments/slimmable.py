@@ -24,21 +24,23 @@ import torch
 import tyro
 
 from experiments.slimmable_table import KINDS, summarize
-from nasvit.cost import count
+from nasvit.costs.counting import count
 from nasvit.data import Augmentation, ImageSet, Loader, Normalization, load_images
-from nasvit.experiment import write_json
-from nasvit.networks import ChannelPlan, Family, resnet
-from nasvit.provenance import versions
-from nasvit.slimmable.autoslim import slim
-from nasvit.slimmable.evaluation import evaluate_widths
-from nasvit.slimmable.network import NormKind, SlimmableNetwork, Width
-from nasvit.slimmable.sampling import AllSwitches, RandomWidths
+from nasvit.experiment.provenance import versions
+from nasvit.experiment.workbench import write_json
+from nasvit.models.catalog import resnet
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.search.autoslim import slim
+from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
+from nasvit.tasks.distillation import SoftTargetCrossEntropy
+from nasvit.tasks.selection import mean_accuracy
+from nasvit.tasks.widths import evaluate_widths
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import SoftTargetCrossEntropy
 from nasvit.training.optimizers import is_decayed_unless_depthwise
-from nasvit.training.selection import mean_accuracy
 from nasvit.training.task import SupernetTask, Values
 from nasvit.training.trainer import Trainer
+from nasvit.training.widths import AllSwitches, RandomWidths
 from search_spaces.recipe import Recipe
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0)

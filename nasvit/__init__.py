@@ -16,33 +16,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nasvit.calibration import calibrate, track_statistics
-    from nasvit.config import Experiment
-    from nasvit.cost import Cost, count
-    from nasvit.cost_tables import cost_table
-    from nasvit.evaluation import Score, evaluate
-    from nasvit.experiment import Workbench
-    from nasvit.export import export_program, load_network, save_network
-    from nasvit.pipeline import open_workbench, run
-    from nasvit.supernet import Supernet, build
+    from nasvit.costs.counting import Cost, count
+    from nasvit.costs.tables import cost_table
+    from nasvit.experiment.config import Experiment
+    from nasvit.experiment.pipeline import open_workbench, run
+    from nasvit.experiment.workbench import Workbench
+    from nasvit.export.saved import export_program, load_network, save_network
+    from nasvit.layers.calibration import calibrate, track_statistics
+    from nasvit.supernets.supernet import Supernet, build
+    from nasvit.tasks.evaluation import Score, evaluate
 
 _PLACES = {
-    "calibrate": "calibration",
-    "track_statistics": "calibration",
-    "Experiment": "config",
-    "Cost": "cost",
-    "count": "cost",
-    "cost_table": "cost_tables",
-    "Score": "evaluation",
-    "evaluate": "evaluation",
-    "Workbench": "experiment",
-    "export_program": "export",
-    "load_network": "export",
-    "save_network": "export",
-    "open_workbench": "pipeline",
-    "run": "pipeline",
-    "Supernet": "supernet",
-    "build": "supernet",
+    "calibrate": "layers.calibration",
+    "track_statistics": "layers.calibration",
+    "Experiment": "experiment.config",
+    "Cost": "costs.counting",
+    "count": "costs.counting",
+    "cost_table": "costs.tables",
+    "Score": "tasks.evaluation",
+    "evaluate": "tasks.evaluation",
+    "Workbench": "experiment.workbench",
+    "export_program": "export.saved",
+    "load_network": "export.saved",
+    "save_network": "export.saved",
+    "open_workbench": "experiment.pipeline",
+    "run": "experiment.pipeline",
+    "Supernet": "supernets.supernet",
+    "build": "supernets.supernet",
 }
 
 __all__ = [

@@ -31,7 +31,8 @@ class _Where:
 
 def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     """Run all stages of an experiment; run it again and it goes on where it was stopped."""
-    from nasvit import pipeline, report
+    from nasvit.experiment import pipeline
+    from nasvit.report import tables as report
 
     bench = pipeline.open_workbench(where.experiment, where.output)
     with _distributed():
@@ -42,8 +43,9 @@ def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
 
 def _stage(name: str, description: str) -> Callable[[Any], None]:
     def stage(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
-        from nasvit import pipeline, report
-        from nasvit.stages.search import check_budgets
+        from nasvit.experiment import pipeline
+        from nasvit.experiment.stages.search import check_budgets
+        from nasvit.report import tables as report
 
         bench = pipeline.open_workbench(where.experiment, where.output)
         if name == "train":
@@ -66,8 +68,8 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     machine, give a copy of that folder (with supernet.pt) and a storage that both reach. A worker may be killed at any
     moment; what it was evaluating is evaluated again.
     """
-    from nasvit import pipeline
-    from nasvit.stages.search import work
+    from nasvit.experiment import pipeline
+    from nasvit.experiment.stages.search import work
 
     work(pipeline.open_workbench(where.experiment, where.output))
     print("search: all evaluations are complete")
@@ -83,7 +85,7 @@ def fit(
         config: a YAML file such as experiments/compact/cifar_netaug.yaml.
         output: folder of the results; runs/NAME if left out.
     """
-    from nasvit import fit as fitting
+    from nasvit.experiment import fit as fitting
 
     with _distributed():
         fitting.main(config, output)
@@ -91,7 +93,7 @@ def fit(
 
 def spaces() -> None:
     """List the search spaces: how many subnets, and what the smallest and the largest cost."""
-    from nasvit import report
+    from nasvit.report import tables as report
 
     report.show_spaces()
 
@@ -107,7 +109,7 @@ def profile(
             folder of a saved network.
         classes: classes of the classifier, except for a saved network.
     """
-    from nasvit import report
+    from nasvit.report import tables as report
 
     report.show_profile(network, classes)
 
@@ -139,7 +141,7 @@ def latency_use() -> None:
 
 def _latency_commands() -> dict[str, Callable[..., None]]:
     """The real commands, whose arguments take long to import; until then their names and first lines do."""
-    from nasvit.latency import commands
+    from nasvit.costs.latency import commands
 
     return {"latency-build": commands.latency_build, "latency-use": commands.latency_use}
 
@@ -186,6 +188,6 @@ def _joined(words: list[str]) -> list[str]:
 
 
 def _distributed() -> Any:
-    from nasvit.distributed import process_group
+    from nasvit.training.processes import process_group
 
     return process_group()

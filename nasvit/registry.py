@@ -9,24 +9,16 @@ from pathlib import Path
 
 from torch import nn
 
-from nasvit.ghost import GhostOptions, ghostnet_v3
-from nasvit.netaug.augment import Target
-from nasvit.netaug.targets import SMALL_IMAGES, TARGETS, target
-from nasvit.networks import (
-    Family,
-    PlannedNetwork,
-    Switch,
-    mnasnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    resnet,
-    shared_norm,
-    shufflenet_v1,
-    shufflenet_v2,
-)
-from nasvit.reparameterize import reparameterize
-from nasvit.shared_network import independent
-from nasvit.supernet import build
+from nasvit.branches.reparameterize import reparameterize
+from nasvit.elastic.unit import Switch, shared_norm
+from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
+from nasvit.models.family import Family
+from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
+from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
+from nasvit.supernets.augment import Target
+from nasvit.supernets.planned import PlannedNetwork
+from nasvit.supernets.shared_network import independent
+from nasvit.supernets.supernet import build
 from search_spaces import Architecture, Space, load
 
 GHOST = "ghostnet_v3"
@@ -47,7 +39,7 @@ _NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@3
 
 @dataclass(frozen=True)
 class Branches:
-    """Which branches convolutions train with; see :func:`nasvit.reparameterize.reparameterize`.
+    """Which branches convolutions train with; see :func:`nasvit.branches.reparameterize.reparameterize`.
 
     Args:
         count: convolutions side by side.

@@ -24,7 +24,7 @@ class LatencyTable:
     """Predicts milliseconds: a measured number for every block, added up, times a scale, plus an offset.
 
     Blocks measured alone miss what a whole network adds or saves (calls, caches), so scale and offset are fitted on
-    whole networks (:mod:`nasvit.latency`).
+    whole networks (:mod:`nasvit.costs.latency`).
 
     Args:
         space: the space that the blocks belong to.

@@ -23,12 +23,12 @@ import tyro
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.cost import count
-from nasvit.experiment import write_json
-from nasvit.fuse import fuse
-from nasvit.named_networks import Branches, build_network, network_target
-from nasvit.netaug import Augmented, augment
-from nasvit.provenance import versions
+from nasvit.branches.fuse import fuse
+from nasvit.costs.counting import count
+from nasvit.experiment.provenance import versions
+from nasvit.experiment.workbench import write_json
+from nasvit.registry import Branches, build_network, network_target
+from nasvit.supernets.augment import Augmented, augment
 
 CLASSES = 10
 

@@ -19,10 +19,10 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
-from nasvit.experiment import write_json
-from nasvit.latency import Build, BuildSettings, build_table
-from nasvit.latency.commands import show_quality
-from nasvit.latency.exporting import RuntimeName
+from nasvit.costs.latency import Build, BuildSettings, build_table
+from nasvit.costs.latency.commands import show_quality
+from nasvit.costs.latency.exporting import RuntimeName
+from nasvit.experiment.workbench import write_json
 from nasvit.training.progress import Progress
 
 LEFT_OUT = ("blocks", "networks", "date")

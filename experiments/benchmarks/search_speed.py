@@ -24,11 +24,11 @@ import torch
 import tyro
 
 import search_spaces
-from nasvit.calibration import track_statistics
-from nasvit.cost import count_on_meta
-from nasvit.cost_tables import cost_table
-from nasvit.provenance import versions
-from nasvit.supernet import Supernet
+from nasvit.costs.counting import count_on_meta
+from nasvit.costs.tables import cost_table
+from nasvit.experiment.provenance import versions
+from nasvit.layers.calibration import track_statistics
+from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes, Floats
 from predictors.mlp import MLP
 from search_spaces import Architecture

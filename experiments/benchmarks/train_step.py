@@ -29,11 +29,11 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import search_spaces
+from nasvit.experiment.provenance import versions
 from nasvit.layers import TalkingHeads
-from nasvit.provenance import versions
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project
-from nasvit.training.distillation import AdaptiveAlphaDivergence
 from nasvit.training.sandwich import Sandwich, sandwich_step
 from search_spaces import Architecture
 

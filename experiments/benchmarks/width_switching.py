@@ -22,9 +22,11 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from nasvit.networks import Family, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v2
-from nasvit.provenance import versions
-from nasvit.slimmable import SlimmableNetwork, SwitchableModel, deploy
+from nasvit.experiment.provenance import versions
+from nasvit.export.switchable import SwitchableModel, deploy
+from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v2
+from nasvit.models.family import Family
+from nasvit.supernets.slimmable import SlimmableNetwork
 
 COMMAND = "python -m experiments.benchmarks.width_switching --json experiments/results/width_switching.json"
 FAMILIES: dict[str, tuple[Callable[[], Family], tuple[float, ...]]] = {

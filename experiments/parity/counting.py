@@ -1,4 +1,4 @@
-"""Multiply-adds counted while a network runs: an independent check on the counts of ``nasvit.cost``."""
+"""Multiply-adds counted while a network runs: an independent check on the counts of ``nasvit.costs.counting``."""
 
 from __future__ import annotations
 

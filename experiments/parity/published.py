@@ -12,10 +12,10 @@ import sys
 import torch
 from torch import nn
 
-import nasvit.cost
+import nasvit.costs.counting
 import search_spaces
-from nasvit.networks.fbnetv3 import fbnetv3
-from nasvit.supernet import Supernet
+from nasvit.models.fbnetv3 import fbnetv3
+from nasvit.supernets.supernet import Supernet
 from search_spaces.published import Counted, Published, load, names, path_of
 
 
@@ -38,7 +38,7 @@ def build(published: Published) -> nn.Module:
 def count(published: Published) -> Counted:
     """Count a published network's multiply-adds and parameters."""
     side = published.resolution or published.architecture.resolution
-    cost = nasvit.cost.count(build(published), 3, side, side)
+    cost = nasvit.costs.counting.count(build(published), 3, side, side)
     return Counted(cost.macs, cost.params)
 
 

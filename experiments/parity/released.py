@@ -17,7 +17,7 @@ from experiments.parity.rows import Comparison, Row
 from nasvit import importing
 from nasvit.importing.attentive import released_name
 from nasvit.layers import BatchNorm2d, Network
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
 from search_spaces import Architecture
 
 FILLS: dict[str, streams.Fill] = {"nasvit": streams.nasvit_tensor, "alphanet": streams.alphanet_tensor}

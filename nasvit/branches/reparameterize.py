@@ -1,4 +1,4 @@
-"""Give the convolutions of any network branches to train with, which :func:`nasvit.fuse.fuse` takes away again."""
+"""Give the convolutions of any network branches to train with, which :func:`nasvit.branches.fuse` takes away again."""
 
 from __future__ import annotations
 

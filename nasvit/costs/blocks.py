@@ -7,17 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from nasvit.calibration import track_statistics
 from nasvit.elastic.base import Elastic
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.elastic.conv_norm import ElasticConvNorm
 from nasvit.elastic.ghost import ElasticGhostBlock
 from nasvit.elastic.head import ElasticHead
+from nasvit.elastic.initialization import initialize
 from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.transformer import ElasticTransformerBlock
-from nasvit.initialization import initialize
-from nasvit.shared_network import independent
+from nasvit.layers.calibration import track_statistics
+from nasvit.supernets.shared_network import independent
 from predictors.blocks import Block
 from search_spaces import Space
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from nasvit.blocks import meta_block
-from nasvit.cost import BYTES, Cost, count_on_meta
+from nasvit.costs.blocks import meta_block
+from nasvit.costs.counting import BYTES, Cost, count_on_meta
 from predictors.blocks import Block, BlockPart, Blocks, block_parts, unique_blocks
 from predictors.cost import CostTable, Integers, Part
 from search_spaces import Space

@@ -7,10 +7,10 @@ from torch import nn
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.elastic.linear import ElasticLinear
+from nasvit.elastic.shuffle import ElasticGroupedLayers
+from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, full
 from nasvit.layers.head import Head as PlainHead
-from nasvit.networks.family import Head, Stem
-from nasvit.networks.shuffle import ElasticGroupedLayers
-from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, full
+from nasvit.models.family import Head, Stem
 
 
 class ElasticStem(Elastic):

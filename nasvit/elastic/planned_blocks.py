@@ -9,10 +9,10 @@ from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
+from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.residual import ResidualBlock
-from nasvit.networks.family import Block
-from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
+from nasvit.models.family import Block
 from search_spaces import make_divisible
 
 SMALLEST_SQUEEZE = 16

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
+from nasvit.elastic.planned_blocks import ElasticBlock
+from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
 from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock
-from nasvit.networks.blocks import ElasticBlock
-from nasvit.networks.family import Block
-from nasvit.networks.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
+from nasvit.models.family import Block
 
 
 def shares(channels: Widths, groups: int, what: str) -> Widths:

@@ -11,22 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasvit.cost import count
-from nasvit.deployed import save_deployed
-from nasvit.distributed import once
-from nasvit.evaluation import Score, evaluate
-from nasvit.experiment import made_for, write_json
-from nasvit.export import PROGRAM, export_program
-from nasvit.fit_config import FitConfig
-from nasvit.fit_images import FitImages
-from nasvit.fuse import fuse
+from nasvit.branches.fuse import fuse
+from nasvit.costs.counting import count
+from nasvit.experiment.fit_config import FitConfig
+from nasvit.experiment.fit_images import FitImages
+from nasvit.experiment.provenance import versions
+from nasvit.experiment.teachers import load_teacher
+from nasvit.experiment.workbench import made_for, write_json
+from nasvit.export.deployed import save_deployed
+from nasvit.export.saved import PROGRAM, export_program
 from nasvit.layers.reparameterized import has_branches
-from nasvit.named_networks import PLAIN, build_network, network_target, search_result
-from nasvit.netaug import augment
-from nasvit.netaug.task import NetAugTask
-from nasvit.provenance import versions
-from nasvit.teachers import load_teacher
-from nasvit.training.objective import Objective
+from nasvit.registry import PLAIN, build_network, network_target, search_result
+from nasvit.supernets.augment import augment
+from nasvit.tasks.evaluation import Score, evaluate
+from nasvit.tasks.objective import Objective
+from nasvit.training.netaug import NetAugTask
+from nasvit.training.processes import once
 from nasvit.training.schedule import LearningRate
 from nasvit.training.task import NetworkTask, Values
 from nasvit.training.trainer import Trainer
@@ -39,7 +39,7 @@ def main(path: Path, output: Path | None = None) -> None:
     """Train what a YAML file describes and print how good it is.
 
     Args:
-        path: the file; see :class:`nasvit.fit_config.FitConfig`.
+        path: the file; see :class:`nasvit.experiment.fit_config.FitConfig`.
         output: folder for everything; what the file says, or ``runs/`` and its name, if left out.
     """
     config = FitConfig.load(path)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nasvit.config import DataConfig
-from nasvit.named_networks import Branches
-from nasvit.netaug.factors import Factors, augmentation_factors
-from nasvit.netaug.task import Phases
-from nasvit.training.distillation import Distillation
+from nasvit.experiment.config import DataConfig
+from nasvit.registry import Branches
+from nasvit.supernets.factors import Factors, augmentation_factors
+from nasvit.tasks.distillation import Distillation
+from nasvit.training.netaug import Phases
 from search_spaces.reading import load_yaml
 from search_spaces.recipe import Recipe
 from search_spaces.values import FieldError
@@ -17,7 +17,7 @@ from search_spaces.values import FieldError
 
 @dataclass(frozen=True)
 class NetAugConfig:
-    """Train inside wider networks; see :class:`nasvit.netaug.NetAugTask`.
+    """Train inside wider networks; see :class:`nasvit.training.netaug.NetAugTask`.
 
     Args:
         width: factors on channels.
@@ -55,7 +55,7 @@ class NetAugConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Learn from a teacher too; see :class:`nasvit.training.distillation.Distillation`.
+    """Learn from a teacher too; see :class:`nasvit.tasks.distillation.Distillation`.
 
     Args:
         network: the folder of a network that nasvit saved, or ``timm:MODEL[:CHECKPOINT]``.
@@ -71,7 +71,7 @@ class FitConfig:
     """Everything that decides the result of one training.
 
     Args:
-        network: what is trained; see :func:`nasvit.named_networks.build_network`.
+        network: what is trained; see :func:`nasvit.registry.build_network`.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
         images: train on so many images, classes in proportion and the same for every seed; 0: all.

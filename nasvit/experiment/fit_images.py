@@ -6,7 +6,6 @@ from functools import cached_property, lru_cache
 
 from torch import Tensor
 
-from nasvit.config import DataConfig
 from nasvit.data import (
     NO_AUGMENTATION,
     Augmentation,
@@ -19,8 +18,9 @@ from nasvit.data import (
 )
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
-from nasvit.experiment import open_loader
-from nasvit.fit_config import FitConfig
+from nasvit.experiment.config import DataConfig
+from nasvit.experiment.fit_config import FitConfig
+from nasvit.experiment.workbench import open_loader
 
 _SUBSET_SEED = 0  # a constant: runs that differ in seed only shall see the same images
 

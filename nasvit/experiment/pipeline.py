@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nasvit.config import Experiment
-from nasvit.distributed import once
-from nasvit.experiment import Workbench, write_json
-from nasvit.provenance import plain_config
-from nasvit.stages.evaluate import evaluate
-from nasvit.stages.extract import extract
-from nasvit.stages.finetune import finetune
-from nasvit.stages.search import check_budgets, is_searched, search
-from nasvit.stages.train import train
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.provenance import plain_config
+from nasvit.experiment.stages.evaluate import evaluate
+from nasvit.experiment.stages.extract import extract
+from nasvit.experiment.stages.finetune import finetune
+from nasvit.experiment.stages.search import check_budgets, is_searched, search
+from nasvit.experiment.stages.train import train
+from nasvit.experiment.workbench import Workbench, write_json
+from nasvit.training.processes import once
 
 Stage = Callable[[Workbench], Any]
 
@@ -61,7 +61,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     """Run every stage that is not finished, in order; killed at any moment, it goes on when run again.
 
     Returns:
-        One row for each subnet, see :func:`nasvit.stages.evaluate.evaluate`; in the first of several processes only.
+        One row for each subnet (see the evaluate stage); in the first of several processes only.
 
     Raises:
         ValueError: for a budget that no subnet meets, before anything is trained.

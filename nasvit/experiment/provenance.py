@@ -9,7 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from nasvit.config import Experiment
+from nasvit.experiment.config import Experiment
 
 PACKAGES = ("nasvit", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn")
 

@@ -39,7 +39,7 @@ def _load_timm(name: str, classes: int) -> nn.Module:
 
 
 def _load_saved(name: str) -> nn.Module:
-    from nasvit.deployed import load_saved
+    from nasvit.export.deployed import load_saved
 
     folder = Path(name)
     if not folder.is_dir():

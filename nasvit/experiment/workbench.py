@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from nasvit.config import DataConfig, Experiment
-from nasvit.cost_tables import cost_table
+from nasvit.costs.tables import cost_table
 from nasvit.data import (
     NO_AUGMENTATION,
     Augmentation,
@@ -22,6 +21,7 @@ from nasvit.data import (
     hold_out,
     load_images,
 )
+from nasvit.experiment.config import DataConfig, Experiment
 from nasvit.search.candidates import Candidate, Candidates, Costs
 from predictors.arrays import Codes
 from predictors.cost import CostTable

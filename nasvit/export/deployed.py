@@ -1,4 +1,4 @@
-"""Networks that :mod:`nasvit.fit` saved: named structure, weights, and what they need to know of their images."""
+"""Networks that :mod:`nasvit.experiment.fit` saved: named structure, weights, and what they need to know of images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from nasvit.export import CARD, SPACE, WEIGHTS, load_network, load_structure, save_structure
-from nasvit.fuse import fuse
+from nasvit.branches.fuse import fuse
+from nasvit.branches.reparameterize import reparameterize
+from nasvit.export.saved import CARD, SPACE, WEIGHTS, load_network, load_structure, save_structure
 from nasvit.layers.reparameterized import has_branches
-from nasvit.named_networks import build_network
-from nasvit.reparameterize import reparameterize
-from nasvit.supernet import build
+from nasvit.registry import build_network
+from nasvit.supernets.supernet import build
 from search_spaces import Architecture, Space
 
 
@@ -33,7 +33,7 @@ def save_deployed(
     Args:
         network: what was trained, its branches fused.
         folder: made if it does not exist.
-        name: see :func:`nasvit.named_networks.build_network`.
+        name: see :func:`nasvit.registry.build_network`.
         structure: of a search result; it is saved too, because the files that the name tells may change.
         fused: whether convolutions had branches, and so have a bias and no batch norm now.
         card: anything that JSON holds, with the names of the ``classes`` and the ``image_channels``.

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from nasvit.networks.family import Family
-from nasvit.slimmable.network import NormKind, SlimmableNetwork, Width
+from nasvit.models.family import Family
+from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import nn
 
 from nasvit.elastic import is_live
 from nasvit.layers import BatchNorm2d, Network, Normalize
-from nasvit.supernet import build
+from nasvit.supernets.supernet import build
 from search_spaces import Architecture, Space, load
 
 WEIGHTS, ARCHITECTURE, SPACE, CARD, PROGRAM = (

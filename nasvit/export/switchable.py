@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nasvit.fuse import fuse as fused
+from nasvit.branches.fuse import fuse as fused
+from nasvit.export.description import Description, description_of
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
-from nasvit.slimmable.description import Description, description_of
-from nasvit.slimmable.network import SlimmableNetwork, Width
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from search_spaces.reading import load_yaml
 
 WEIGHTS, DESCRIPTION = "switchable.safetensors", "switchable.json"

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import search_spaces
 from nasvit.importing.families import Entry, Family, renamed
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
 
 _OUTSIDE = {
     "stem.conv.": "first_conv.conv.conv.",

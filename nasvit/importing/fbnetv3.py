@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nasvit.importing.families import Entry, Family, renamed
 from nasvit.layers import MBConv, Network
-from nasvit.networks.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 
 TIMM = ("b", "d", "g")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from nasvit.fuse import fuse
-from nasvit.ghost import ghostnet_v3
+from nasvit.branches.fuse import fuse
 from nasvit.importing.families import Entry, Family, renamed
+from nasvit.models.ghostnet_v3 import ghostnet_v3
 
 _OUTSIDE = {
     "stem.conv.": "conv_stem.",

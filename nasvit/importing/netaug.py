@@ -9,9 +9,9 @@ from torch import nn
 
 from nasvit.importing.families import Entry, Family
 from nasvit.layers.network import Network
-from nasvit.netaug.network import AugmentedNetwork
-from nasvit.netaug.targets import TARGETS
-from nasvit.networks import Family as NetworkFamily
+from nasvit.models.family import Family as NetworkFamily
+from nasvit.models.tiny import TARGETS
+from nasvit.supernets.augmented_family import AugmentedNetwork
 
 _LAYERS = {"expand": "inverted_conv", "depthwise": "depth_conv", "project": "point_conv"}
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import nn
 
 from nasvit.importing.families import Entry, Family
-from nasvit.networks import Block, ChannelPlan, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.networks import Family as NetworkFamily
-from nasvit.slimmable.network import NormKind, SlimmableNetwork, Width
+from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
+from nasvit.models.family import Block
+from nasvit.models.family import Family as NetworkFamily
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 
 def family(source: str, title: str, build: Callable[[int], SlimmableNetwork]) -> Family:

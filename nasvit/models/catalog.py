@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nasvit.networks.family import Block, Family, Head, Stem
+from nasvit.models.family import Block, Family, Head, Stem
 
 
 def _repeat(first: Block, count: int) -> tuple[Block, ...]:

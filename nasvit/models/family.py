@@ -8,7 +8,7 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from nasvit.networks.plan import ChannelPlan
+from nasvit.models.plan import ChannelPlan
 from search_spaces import make_divisible
 
 BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle", "split_shuffle"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nasvit.calibration import track_statistics
 from nasvit.layers import (
     BatchNorm2d,
     ConvNorm,
@@ -18,6 +17,7 @@ from nasvit.layers import (
     SqueezeExcite,
     activation,
 )
+from nasvit.layers.calibration import track_statistics
 
 ACTIVATION = "hard_swish"
 FEATURES = 1984

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nasvit.calibration import track_statistics
 from nasvit.layers.activation import activation
 from nasvit.layers.batch_norm import BatchNorm2d
+from nasvit.layers.calibration import track_statistics
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.depthwise import DepthwiseConv2d
 from nasvit.layers.ghost import DecoupledAttention, GhostBlock, GhostModule

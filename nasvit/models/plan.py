@@ -12,7 +12,7 @@ class ChannelPlan:
     """How many channels every layer of a network has that may choose.
 
     The order is that of the network: stem, the hidden and outgoing channels of every block, head
-    (:meth:`nasvit.networks.Family.decisions` names them).
+    (:meth:`nasvit.models.Family.decisions` names them).
 
     Args:
         channels: one number a decision.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nasvit.networks.family import Block, Family, Head, Stem
+from nasvit.models.family import Block, Family, Head, Stem
 from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"

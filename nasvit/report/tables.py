@@ -14,13 +14,13 @@ from rich.table import Table
 from torch import nn
 
 import search_spaces
-from nasvit.cost import Cost, count
-from nasvit.cost_tables import cost_table
-from nasvit.experiment import Workbench
-from nasvit.export import ARCHITECTURE, PROGRAM, load_structure
+from nasvit.costs.counting import Cost, count
+from nasvit.costs.tables import cost_table
+from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import ARCHITECTURE, PROGRAM, load_structure
 from nasvit.layers import Network
-from nasvit.stages.search import load_choices
-from nasvit.supernet import build
+from nasvit.supernets.supernet import build
 from search_spaces import Architecture
 from search_spaces.recipe import Recipe
 
@@ -182,7 +182,7 @@ def find_network(name: str, classes: int) -> tuple[Network, int, int]:
         ValueError: if there is none of that name.
     """
     if (Path(name) / ARCHITECTURE).exists():
-        from nasvit.deployed import load_saved  # brings timm, which the other reports do without
+        from nasvit.export.deployed import load_saved  # brings timm, which the other reports do without
 
         space, architecture = load_structure(Path(name))
         network: Any = load_saved(Path(name))
@@ -197,7 +197,7 @@ def find_network(name: str, classes: int) -> tuple[Network, int, int]:
 
 
 def _published(name: str, classes: int) -> tuple[Network, int, int]:
-    from nasvit.networks.fbnetv3 import fbnetv3
+    from nasvit.models.fbnetv3 import fbnetv3
     from search_spaces import published
 
     entry = published.load(name)

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nasvit.cost import count
+from nasvit.costs.counting import count
+from nasvit.elastic.planned_blocks import ElasticBlock
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
-from nasvit.networks.blocks import ElasticBlock
-from nasvit.networks.family import Family
-from nasvit.networks.plan import ChannelPlan
-from nasvit.slimmable.greedy import Channels, Slimmed, slim_greedily
-from nasvit.slimmable.network import SlimmableNetwork
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.search.greedy import Channels, Slimmed, slim_greedily
+from nasvit.supernets.slimmable import SlimmableNetwork
 from search_spaces import make_divisible
 
 PARTS = 12

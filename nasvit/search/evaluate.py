@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from nasvit.calibration import calibrate
 from nasvit.data.loader import Batch
-from nasvit.evaluation import Score, evaluate
+from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.evaluation import Score, evaluate
 from search_spaces import Architecture
 
 

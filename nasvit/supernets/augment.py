@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nasvit.netaug.network import AugmentedNetwork
-from nasvit.netaug.supernet import AugmentedSupernet
-from nasvit.netaug.targets import target as named_target
-from nasvit.networks.family import Family
+from nasvit.models.family import Family
+from nasvit.models.tiny import target as named_target
+from nasvit.supernets.augmented_family import AugmentedNetwork
+from nasvit.supernets.augmented_space import AugmentedSupernet
 from search_spaces import Architecture, Space
 
 Augmented = AugmentedNetwork | AugmentedSupernet
@@ -28,7 +28,7 @@ def augment(
     Args:
         target: a family at its width 1, the name of a shipped target such as ``"mcunet"`` (with ``@32`` in its form
             for 32x32 images), or a search result: a space and an architecture of it.
-        width: factors on channels; see :func:`nasvit.netaug.augmentation_factors` for the paper's r and s.
+        width: factors on channels; see :func:`nasvit.supernets.augmentation_factors` for the paper's r and s.
         expand: factors on expand ratios.
         classes: number of classes.
         seed: decides the initial weights.

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nasvit.calibration import calibrate
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d
-from nasvit.initialization import initialize
+from nasvit.elastic.initialization import initialize
+from nasvit.elastic.unit import Switch, shared_norm
 from nasvit.layers.batch_norm import BatchNorm2d
+from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Network
-from nasvit.netaug.factors import checked_factors
-from nasvit.networks.family import Family
-from nasvit.networks.network import PlannedNetwork
-from nasvit.networks.plan import ChannelPlan
-from nasvit.networks.unit import Switch, shared_norm
-from nasvit.shared_network import independent
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.factors import checked_factors
+from nasvit.supernets.planned import PlannedNetwork
+from nasvit.supernets.shared_network import independent
 from search_spaces import make_divisible
 
 AUGMENTED_KINDS = ("inverted", "basic", "bottleneck")
@@ -31,7 +31,7 @@ class AugmentedNetwork(PlannedNetwork):
     are ordinary modules whose backward pass adds to the same gradients. Batch norms, statistics included, are shared,
     so the tiny network's statistics are to be taken by :meth:`calibrate` before it evaluates.
 
-    Weights start as PyTorch starts them (:func:`nasvit.initialization.initialize`, fan "in"), as in the release.
+    Weights start as PyTorch starts them (``initialize(..., fan="in")``), as in the release.
 
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), https://arxiv.org/abs/2110.08890; released
     code.

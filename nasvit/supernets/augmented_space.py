@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasvit.initialization import initialize
+from nasvit.elastic.initialization import initialize
 from nasvit.layers.network import Network
-from nasvit.netaug.factors import Factors, checked_factors
-from nasvit.supernet import Supernet
+from nasvit.supernets.factors import Factors, checked_factors
+from nasvit.supernets.supernet import Supernet
 from search_spaces import Architecture, Space
 from search_spaces.stages import Stage
 from search_spaces.values import Number

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from torch import nn
 
-from nasvit.initialization import initialize
+from nasvit.elastic.ends import ElasticPooledHead, ElasticStem
+from nasvit.elastic.initialization import initialize
+from nasvit.elastic.planned_blocks import ElasticBlock, ElasticInvertedResidual, ElasticResidual
+from nasvit.elastic.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
+from nasvit.elastic.unit import NormFactory, Switch
 from nasvit.layers.network import Network
-from nasvit.networks.blocks import ElasticBlock, ElasticInvertedResidual, ElasticResidual
-from nasvit.networks.ends import ElasticPooledHead, ElasticStem
-from nasvit.networks.family import BlockKind, Family
-from nasvit.networks.plan import ChannelPlan
-from nasvit.networks.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
-from nasvit.networks.unit import NormFactory, Switch
-from nasvit.shared_network import SharedNetwork
+from nasvit.models.family import BlockKind, Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.shared_network import SharedNetwork
 
 BLOCKS: dict[BlockKind, type[ElasticBlock]] = {
     "inverted": ElasticInvertedResidual,

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nasvit.calibration import calibrate
 from nasvit.elastic.base import Elastic
-from nasvit.gradients import FlatGradients
+from nasvit.layers.calibration import calibrate
+from nasvit.supernets.gradients import FlatGradients
 
 N = TypeVar("N", bound=nn.Module)
 _BINDING = threading.Lock()

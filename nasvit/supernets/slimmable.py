@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from nasvit.elastic.base import Elastic
+from nasvit.elastic.unit import NormFactory, Switch, shared_norm, switchable_norm, universal_norm
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
-from nasvit.networks.family import Family
-from nasvit.networks.network import PlannedNetwork
-from nasvit.networks.plan import ChannelPlan
-from nasvit.networks.unit import NormFactory, Switch, shared_norm, switchable_norm, universal_norm
-from nasvit.shared_network import independent
-from nasvit.slimmable.features import PaddedFeatures
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.padded_features import PaddedFeatures
+from nasvit.supernets.planned import PlannedNetwork
+from nasvit.supernets.shared_network import independent
 
 NormKind = Literal["switchable", "universal", "shared"]
 Width = float | ChannelPlan

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from nasvit.elastic.mbconv import ElasticMBConv
-from nasvit.networks.blocks import ElasticInvertedResidual
-from nasvit.shared_network import SharedNetwork
+from nasvit.elastic.planned_blocks import ElasticInvertedResidual
+from nasvit.supernets.shared_network import SharedNetwork
 
 
 @torch.no_grad()

@@ -6,17 +6,17 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
-from nasvit.calibration import track_statistics
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.elastic.conv_norm import ElasticConvNorm
 from nasvit.elastic.ghost import ElasticGhostBlock
 from nasvit.elastic.head import ElasticHead
+from nasvit.elastic.initialization import initialize
 from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.transformer import ElasticTransformerBlock
-from nasvit.initialization import initialize
+from nasvit.layers.calibration import track_statistics
 from nasvit.layers.network import Network, Resize
-from nasvit.shared_network import SharedNetwork, independent
+from nasvit.supernets.shared_network import SharedNetwork, independent
 from search_spaces import Architecture, Space
 from search_spaces.stages import Stage
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.training.distillation import Distillation
+from nasvit.tasks.distillation import Distillation
 
 Loss = Callable[[Tensor], Tensor]
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 
 from torch import Tensor
 
-from nasvit.calibration import calibrate
-from nasvit.evaluation import evaluate
-from nasvit.slimmable.network import SlimmableNetwork, Width
-from nasvit.training.selection import ACCURACY
+from nasvit.layers.calibration import calibrate
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.selection import ACCURACY
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from nasvit.gradients import FlatGradients, group_by_layer
+from nasvit.supernets.gradients import FlatGradients, group_by_layer
 
 FAINT = 1e-12  # a gradient of a smaller norm is rounding noise, and its sign says nothing
 # Softmax is shift invariant: the true gradient of these is zero, and what is there is rounding noise.

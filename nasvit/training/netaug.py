@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.layers import sync_batch_norm
-from nasvit.netaug.augment import Augmented
-from nasvit.netaug.sorting import sort_channels
-from nasvit.training.objective import Objective
+from nasvit.supernets.augment import Augmented
+from nasvit.supernets.sorting import sort_channels
+from nasvit.tasks.objective import Objective
 from nasvit.training.regularization import regularize
 from nasvit.training.task import Autocast, Values
 from nasvit.training.trainer import Trainer

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.gradients import FlatGradients
+from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.conflict import ConflictPolicy, ConflictReport
 from search_spaces import Architecture, Space
 

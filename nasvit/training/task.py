@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.gradients import FlatGradients
 from nasvit.layers import sync_batch_norm
-from nasvit.shared_network import SharedNetwork
+from nasvit.supernets.gradients import FlatGradients
+from nasvit.supernets.shared_network import SharedNetwork
+from nasvit.tasks.objective import Objective
 from nasvit.training.conflict import ConflictPolicy
-from nasvit.training.objective import Objective
 from nasvit.training.regularization import regularize
 from nasvit.training.sandwich import sandwich_step
 from search_spaces.recipe import Recipe

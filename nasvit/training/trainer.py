@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from nasvit.data.loader import Batch, Loader
-from nasvit.distributed import is_first_process
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
 from nasvit.training.collapse import CollapseDetector, TrainingCollapsedError
 from nasvit.training.ema import MovingAverage
 from nasvit.training.metrics import Metrics
 from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
+from nasvit.training.processes import is_first_process
 from nasvit.training.progress import Progress
 from nasvit.training.schedule import LearningRate
 from nasvit.training.task import Task, Values
@@ -47,7 +47,7 @@ class Trainer:
         evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
             ``evaluate_every`` epochs; its numbers are logged.
         evaluate_every: epochs; 0 evaluates never.
-        score: makes one number of an evaluation, such as :func:`nasvit.training.selection.mean_accuracy`; it is
+        score: makes one number of an evaluation, such as :func:`nasvit.tasks.selection.mean_accuracy`; it is
             logged, and the weights that scored highest are kept (:meth:`load_best`).
         decays: which parameters weight decay acts on.
         learning_rate: the rate of every step; the recipe's cosine, counted from step 0, if left out.

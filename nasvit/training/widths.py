@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nasvit.slimmable.network import SlimmableNetwork, Width
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
 
 
 class AllSwitches:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import experiments.compact as compact
-from nasvit.fit_config import FitConfig
+from nasvit.experiment.fit_config import FitConfig
 
 FOLDER = Path(compact.__file__).parent / "compact"
 FILES = sorted(path for path in FOLDER.glob("*.yaml") if "network:" in path.read_text())

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from nasvit import cli, report
-from nasvit.calibration import track_statistics
-from nasvit.cost_tables import cost_table
-from nasvit.deployed import save_deployed
-from nasvit.report import _blocks, find_network
-from nasvit.supernet import build
-from tests.nasvit.stages.tiny import write_experiment
+from nasvit import cli
+from nasvit.costs.tables import cost_table
+from nasvit.export.deployed import save_deployed
+from nasvit.layers.calibration import track_statistics
+from nasvit.report import tables as report
+from nasvit.report.tables import _blocks, find_network
+from nasvit.supernets.supernet import build
+from tests.nasvit.experiment.tiny import write_experiment
 
 
 def nasvit(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import search_spaces
-from nasvit.cost import count
+from nasvit.costs.counting import count
 from nasvit.layers.reparameterized import Reparameterized
-from nasvit.named_networks import FAMILIES, Branches, build_network, network_target
-from nasvit.netaug import TARGETS, target
+from nasvit.models.tiny import TARGETS, target
+from nasvit.registry import FAMILIES, Branches, build_network, network_target
 
 MICRO8 = search_spaces.load("micro8")
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from experiments.parity.released import Release, check_weights, logits, release
 from experiments.parity.rows import Comparison, Row, attempt
 from experiments.parity.streams import alphanet_input
-from nasvit.calibration import calibrate
-from nasvit.cost import count
+from nasvit.costs.counting import count
 from nasvit.layers import BatchNorm2d, Network
+from nasvit.layers.calibration import calibrate
 from search_spaces import Architecture
 
 TOLERANCE = 1e-8

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from experiments.parity.rows import Comparison, Row, failed
 from experiments.parity.streams import symmetric_noise, tensor
-from nasvit.training.distillation import AdaptiveAlphaDivergence, AlphaDivergence, SoftTargetCrossEntropy
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence, AlphaDivergence, SoftTargetCrossEntropy
 
 TOLERANCE = 1e-8
 SHAPE = (8, 10)

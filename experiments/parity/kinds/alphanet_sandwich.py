@@ -19,8 +19,8 @@ from experiments.parity.released import Release, on_batch_statistics
 from experiments.parity.rows import Comparison, Row
 from experiments.parity.streams import alphanet_input
 from nasvit.layers import Network
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import AdaptiveAlphaDivergence
 from nasvit.training.sandwich import StepLosses, sandwich_step
 from search_spaces import Architecture
 

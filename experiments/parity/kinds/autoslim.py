@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.parity import streams
 from experiments.parity.rows import Comparison, Row
-from nasvit.slimmable.greedy import Channels, slim_greedily
+from nasvit.search.greedy import Channels, slim_greedily
 
 CLASSES = 10
 IMAGE_CHANNELS = 3

@@ -14,7 +14,7 @@ from torch import nn
 from experiments.parity import compact
 from experiments.parity.counting import conv_linear_macs
 from experiments.parity.rows import Comparison, Row
-from nasvit.fuse import fuse
+from nasvit.branches.fuse import fuse
 from nasvit.importing import ghostnetv3 as released
 
 

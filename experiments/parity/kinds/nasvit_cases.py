@@ -17,9 +17,9 @@ from experiments.parity.counting import conv_linear_macs
 from experiments.parity.released import Release, logits, release
 from experiments.parity.rows import Comparison, Row, attempt
 from experiments.parity.streams import nasvit_input
-from nasvit.calibration import calibrate
-from nasvit.cost import count
+from nasvit.costs.counting import count
 from nasvit.layers import BatchNorm2d, Network, ResidualBranch, TransformerBlock
+from nasvit.layers.calibration import calibrate
 from search_spaces import Architecture
 
 TOLERANCE = 1e-9

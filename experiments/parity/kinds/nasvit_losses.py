@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from experiments.parity.rows import Comparison, Row, as_array, differs
-from nasvit.training.distillation import (
+from nasvit.tasks.distillation import (
     AdaptiveAlphaDivergence,
     AlphaDivergence,
     SoftTargetCrossEntropy,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from experiments.parity.rows import Comparison, Row, differs
-from nasvit.gradients import FlatGradients
+from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.conflict import Project
 
 TOLERANCE = 1e-9

@@ -13,9 +13,9 @@ from torch import Tensor
 from experiments.parity import streams
 from experiments.parity.released import Release
 from experiments.parity.rows import Comparison, Row, differs
-from nasvit.gradients import FlatGradients
+from nasvit.supernets.gradients import FlatGradients
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
 from nasvit.training.conflict import ConflictReport, Project
-from nasvit.training.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
 from nasvit.training.sandwich import StepLosses, sandwich_step
 from search_spaces import Architecture
 

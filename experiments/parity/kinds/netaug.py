@@ -14,8 +14,10 @@ from experiments.parity.counting import conv_linear_macs
 from experiments.parity.rows import Comparison, Row
 from nasvit.importing import netaug as released
 from nasvit.layers import BatchNorm2d, Network
-from nasvit.netaug import AugmentedNetwork, sort_channels, target
-from nasvit.networks import ChannelPlan
+from nasvit.models.plan import ChannelPlan
+from nasvit.models.tiny import target
+from nasvit.supernets.augmented_family import AugmentedNetwork
+from nasvit.supernets.sorting import sort_channels
 from nasvit.training.schedule import LearningRate
 
 SINGLE_PRECISION = 1e-7  # values that the release computes from float32 targets

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from experiments.parity.rows import Comparison, Row
 from experiments.parity.streams import uniform
-from nasvit.slimmable.losses import SmoothedCrossEntropy
-from nasvit.training.distillation import KLDivergence, SoftTargetCrossEntropy
+from nasvit.tasks.distillation import KLDivergence, SoftTargetCrossEntropy
+from nasvit.tasks.losses import SmoothedCrossEntropy
 from nasvit.training.ema import MovingAverage
 from nasvit.training.optimizers import build_optimizer
 from nasvit.training.schedule import LearningRate

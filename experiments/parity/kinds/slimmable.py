@@ -13,15 +13,15 @@ from torch.nn import functional as F
 from experiments.parity import compact
 from experiments.parity.counting import conv_linear_macs
 from experiments.parity.rows import Comparison, Row
-from nasvit.calibration import track_statistics
 from nasvit.importing import slimmable as released
 from nasvit.importing.families import Family
 from nasvit.layers import BatchNorm2d, Network
-from nasvit.networks import Family as NetworkFamily
-from nasvit.networks import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.slimmable.network import SlimmableNetwork, Width
+from nasvit.layers.calibration import track_statistics
+from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
+from nasvit.models.family import Family as NetworkFamily
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import SoftTargetCrossEntropy
 from nasvit.training.sandwich import sandwich_step
 
 MODULES = ("models.s_", "models.us_", "models.autoslim_")

@@ -10,7 +10,7 @@ import torch
 
 from experiments.parity.kinds.slimmable import count, network_family
 from experiments.parity.rows import Comparison, Row
-from nasvit.slimmable.network import SlimmableNetwork
+from nasvit.supernets.slimmable import SlimmableNetwork
 
 COLUMNS = ["width", "macs", "readme_mflops"]
 

@@ -13,10 +13,10 @@ from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
-from nasvit.latency.build import build_table
-from nasvit.latency.estimate import estimate_seconds, first_measurements
-from nasvit.latency.plan import Build, BuildSettings
-from nasvit.report import describe
+from nasvit.costs.latency.build import build_table
+from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
+from nasvit.costs.latency.plan import Build, BuildSettings
+from nasvit.report.tables import describe
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable, load_table
 from search_spaces import Architecture, Space

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nasvit.latency.plan import Build
-from nasvit.latency.subjects import Subject
+from nasvit.costs.latency.plan import Build
+from nasvit.costs.latency.subjects import Subject
 
 PROBES = 3
 """Subjects of each kind that are tried out for an estimate."""

@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nasvit.export import export_program
-from nasvit.latency.subjects import Subject
+from nasvit.costs.latency.subjects import Subject
+from nasvit.export.saved import export_program
 
 RuntimeName: TypeAlias = Literal["torch", "onnxruntime"]
 

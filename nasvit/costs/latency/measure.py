@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nasvit.latency.journal import Journal, Timing
-from nasvit.latency.subjects import Subject
+from nasvit.costs.latency.journal import Journal, Timing
+from nasvit.costs.latency.subjects import Subject
 
 Clock = Callable[[], int]
 """Returns nanoseconds that only grow."""

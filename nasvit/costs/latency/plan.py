@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nasvit.latency.correction import FEWEST
-from nasvit.latency.exporting import RuntimeName, runtime_versions
-from nasvit.latency.journal import Journal
-from nasvit.latency.measure import Measure, NoisePolicy
-from nasvit.latency.runtimes import make_measure, this_device
-from nasvit.latency.subjects import Subject, block_subjects, choose_networks, network_subject
-from nasvit.provenance import versions
+from nasvit.costs.latency.correction import FEWEST
+from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
+from nasvit.costs.latency.journal import Journal
+from nasvit.costs.latency.measure import Measure, NoisePolicy
+from nasvit.costs.latency.runtimes import make_measure, this_device
+from nasvit.costs.latency.subjects import Subject, block_subjects, choose_networks, network_subject
+from nasvit.experiment.provenance import versions
 from predictors.blocks import fingerprint
 from search_spaces import Architecture, Space
 

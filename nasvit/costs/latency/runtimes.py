@@ -12,11 +12,11 @@ from typing import TypeAlias
 
 import torch
 
-from nasvit.latency.command import CommandRuntime
-from nasvit.latency.exporting import RuntimeName, example, exported, require
-from nasvit.latency.journal import Timing
-from nasvit.latency.measure import Measure, NoisePolicy, in_turns
-from nasvit.latency.subjects import Subject
+from nasvit.costs.latency.command import CommandRuntime
+from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
+from nasvit.costs.latency.journal import Timing
+from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
+from nasvit.costs.latency.subjects import Subject
 
 Load: TypeAlias = Callable[[Subject], Callable[[], object]]
 """Makes a subject ready and returns what runs it once."""

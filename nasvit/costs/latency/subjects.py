@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from nasvit.blocks import plain_block
-from nasvit.supernet import build
+from nasvit.costs.blocks import plain_block
+from nasvit.supernets.supernet import build
 from predictors.blocks import Block, unique_blocks
 from predictors.pool import distinct
 from search_spaces import Architecture, Space

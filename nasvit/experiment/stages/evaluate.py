@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from nasvit.calibration import calibrate
-from nasvit.evaluation import evaluate as evaluate_network
-from nasvit.experiment import Workbench, write_json
-from nasvit.export import CARD, load_network
-from nasvit.provenance import provenance
+from nasvit.experiment.provenance import provenance
+from nasvit.experiment.stages.subjects import Subject, subjects
+from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.workbench import Workbench, write_json
+from nasvit.export.saved import CARD, load_network
+from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
-from nasvit.stages.subjects import Subject, subjects
-from nasvit.stages.train import load_supernet
+from nasvit.tasks.evaluation import evaluate as evaluate_network
 
 TRAINED = ("extracted", "finetuned", "scratch")
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import torch
 
-from nasvit.calibration import calibrate
-from nasvit.experiment import Workbench
-from nasvit.export import PROGRAM, export_program, save_network
+from nasvit.experiment.provenance import provenance
+from nasvit.experiment.stages.subjects import Subject, subjects
+from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import PROGRAM, export_program, save_network
 from nasvit.layers import Network
-from nasvit.provenance import provenance
-from nasvit.stages.subjects import Subject, subjects
-from nasvit.stages.train import load_supernet
+from nasvit.layers.calibration import calibrate
 
 
 def extract(bench: Workbench) -> None:

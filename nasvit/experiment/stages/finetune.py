@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from nasvit.calibration import track_statistics
-from nasvit.distributed import once
-from nasvit.experiment import Workbench, made_for, write_json
-from nasvit.export import CARD, load_network
+from nasvit.experiment.stages.extract import save
+from nasvit.experiment.stages.subjects import Subject, subjects
+from nasvit.experiment.stages.train_network import train_network
+from nasvit.experiment.stages.trials import finalist_weights
+from nasvit.experiment.workbench import Workbench, made_for, write_json
+from nasvit.export.saved import CARD, load_network
 from nasvit.layers import Network
+from nasvit.layers.calibration import track_statistics
 from nasvit.search.candidates import Candidate
-from nasvit.stages.extract import save
-from nasvit.stages.subjects import Subject, subjects
-from nasvit.stages.train_network import train_network
-from nasvit.stages.trials import finalist_weights
-from nasvit.supernet import build
+from nasvit.supernets.supernet import build
+from nasvit.training.processes import once
 from search_spaces.recipe import Recipe
 
 _KINDS = {"inherited": None, "finetune": "finetuned", "scratch": "scratch"}  # what the search has trained already

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.experiment import Workbench, made_for, write_json
-from nasvit.provenance import plain_config
+from nasvit.experiment.provenance import plain_config
+from nasvit.experiment.stages.trials import make_trials
+from nasvit.experiment.workbench import Workbench, made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.evaluate import Journal
 from nasvit.search.pareto import write_front
 from nasvit.search.run import imagine
 from nasvit.search.study import Plan, Study
-from nasvit.stages.trials import make_trials
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.ensemble import make_predictor

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nasvit.experiment import Workbench
-from nasvit.stages.search import load_choices
+from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.workbench import Workbench
 from search_spaces import Architecture
 from search_spaces.recipe import Recipe
 

@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from nasvit.calibration import calibrate
-from nasvit.config import TrainConfig
-from nasvit.distributed import once
-from nasvit.evaluation import evaluate
-from nasvit.experiment import Workbench
-from nasvit.supernet import Supernet
-from nasvit.teachers import load_teacher
+from nasvit.experiment.config import TrainConfig
+from nasvit.experiment.teachers import load_teacher
+from nasvit.experiment.workbench import Workbench
+from nasvit.layers.calibration import calibrate
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence, KLDivergence
+from nasvit.tasks.evaluation import evaluate
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
-from nasvit.training.distillation import AdaptiveAlphaDivergence, KLDivergence
+from nasvit.training.processes import once
 from nasvit.training.sandwich import Sandwich
 from nasvit.training.task import SupernetTask, Values
 from nasvit.training.trainer import Trainer

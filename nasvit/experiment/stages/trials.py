@@ -10,16 +10,16 @@ from typing import Any, Protocol
 import numpy as np
 
 from nasvit.data import ImageSet
-from nasvit.evaluation import Score
-from nasvit.experiment import Workbench
+from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.stages.train_network import network_trainer
+from nasvit.experiment.workbench import Workbench
 from nasvit.layers import Network
 from nasvit.search.candidates import Candidate
 from nasvit.search.early_stop import epochs_of
 from nasvit.search.evaluate import InheritedWeights
 from nasvit.search.study import Record
-from nasvit.stages.train import load_supernet
-from nasvit.stages.train_network import network_trainer
-from nasvit.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build
+from nasvit.tasks.evaluation import Score
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.collapse import TrainingCollapsedError
 

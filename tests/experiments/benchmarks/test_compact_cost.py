@@ -6,8 +6,8 @@ import pytest
 
 import experiments
 from experiments.benchmarks.compact_cost import Settings, fusing_gain, netaug_cost
-from nasvit.cost import count
-from nasvit.named_networks import build_network
+from nasvit.costs.counting import count
+from nasvit.registry import build_network
 
 TINY32 = str(Path(experiments.__file__).parent / "compact" / "tiny32.yaml")
 SETTINGS = Settings(batch_size=2, repeats=1, draws=2)

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from experiments.benchmarks.width_switching import seconds_beside_alone, tensor_bytes
-from nasvit.slimmable import deploy
-from tests.nasvit.slimmable.tiny import images, tiny
+from nasvit.export.switchable import deploy
+from tests.nasvit.supernets.tiny import images, tiny
 
 
 def test_memory_that_tensors_share_is_counted_once_and_gradients_count() -> None:

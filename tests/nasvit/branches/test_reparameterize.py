@@ -8,14 +8,15 @@ from timm.layers import BatchNormAct2d
 from torch import nn
 
 import search_spaces
-from nasvit.calibration import calibrate
-from nasvit.fuse import fuse
+from nasvit.branches.fuse import fuse
+from nasvit.branches.reparameterize import reparameterize
 from nasvit.layers import ConvNorm
+from nasvit.layers.calibration import calibrate
 from nasvit.layers.reparameterized import Reparameterized
-from nasvit.named_networks import build_network
-from nasvit.reparameterize import reparameterize
-from nasvit.slimmable import SlimmableNetwork, mobilenet_v2
-from nasvit.supernet import build
+from nasvit.models.catalog import mobilenet_v2
+from nasvit.registry import build_network
+from nasvit.supernets.slimmable import SlimmableNetwork
+from nasvit.supernets.supernet import build
 
 GHOST = search_spaces.load("ghost_micro32")
 NETWORKS = {

@@ -15,10 +15,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import search_spaces
-from nasvit.cost import Cost, count
-from nasvit.cost_tables import cost_table
+from nasvit.costs.counting import Cost, count
+from nasvit.costs.tables import cost_table
 from nasvit.layers import Network
-from nasvit.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build
 from search_spaces import Space
 
 SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import search_spaces
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
 from search_spaces import Architecture, Space
 from tests.nasvit.elastic import reference
 from tests.nasvit.filled import filled, images

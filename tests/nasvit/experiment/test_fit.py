@@ -10,23 +10,23 @@ import pytest
 import timm
 import torch
 
-import nasvit.fit as fit_module
+import nasvit.experiment.fit as fit_module
 import search_spaces
 from nasvit.data import load_images
-from nasvit.deployed import load_deployed, save_deployed
-from nasvit.evaluation import evaluate
-from nasvit.export import PROGRAM
-from nasvit.fit import Fitting, fit, main
-from nasvit.fit_config import FitConfig, NetAugConfig
-from nasvit.fit_images import FitImages
+from nasvit.experiment.fit import Fitting, fit, main
+from nasvit.experiment.fit_config import FitConfig, NetAugConfig
+from nasvit.experiment.fit_images import FitImages
+from nasvit.experiment.teachers import load_teacher
+from nasvit.export.deployed import load_deployed, save_deployed
+from nasvit.export.saved import PROGRAM
 from nasvit.layers.reparameterized import Reparameterized, has_branches
-from nasvit.named_networks import build_network, search_result
-from nasvit.netaug import AugmentedSupernet
-from nasvit.netaug.task import NetAugTask, Phases
-from nasvit.supernet import build
-from nasvit.teachers import load_teacher
-from nasvit.training.distillation import Distillation
-from nasvit.training.objective import Objective
+from nasvit.registry import build_network, search_result
+from nasvit.supernets.augmented_space import AugmentedSupernet
+from nasvit.supernets.supernet import build
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.objective import Objective
+from nasvit.training.netaug import NetAugTask, Phases
 from tests.nasvit.filled import filled
 
 TINY = """\

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from nasvit.latency import Build, BuildSettings, NoisePolicy, build_table, load_table
-from nasvit.pipeline import open_workbench
-from nasvit.stages.search import check_budgets, search
-from nasvit.stages.train import train
-from tests.nasvit.latency.fake import FakeDevice
-from tests.nasvit.stages.tiny import write_experiment
+from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table, load_table
+from nasvit.experiment.pipeline import open_workbench
+from nasvit.experiment.stages.search import check_budgets, search
+from nasvit.experiment.stages.train import train
+from tests.nasvit.costs.latency.fake import FakeDevice
+from tests.nasvit.experiment.tiny import write_experiment
 
 SPACE = search_spaces.load("micro8")
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from nasvit import pipeline
-from nasvit.experiment import Workbench
-from nasvit.export import export_program, load_network
+from nasvit.experiment import pipeline
+from nasvit.experiment.pipeline import open_workbench, run
+from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages.search import load_choices, search
+from nasvit.experiment.stages.subjects import subjects
+from nasvit.experiment.stages.train import load_supernet, train
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import export_program, load_network
 from nasvit.layers.ghost import GhostBlock
-from nasvit.pipeline import open_workbench, run
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
-from nasvit.stages import extract as extract_stage
-from nasvit.stages.search import load_choices, search
-from nasvit.stages.subjects import subjects
-from nasvit.stages.train import load_supernet, train
-from tests.nasvit.stages.tiny import write_experiment
+from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
 name: ghosts
@@ -103,7 +103,7 @@ def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
 
     for name in ("train", "search"):
         monkeypatch.setattr(pipeline, name, refused)
-    monkeypatch.setattr("nasvit.stages.finetune.train_network", refused)
+    monkeypatch.setattr("nasvit.experiment.stages.finetune.train_network", refused)
     assert run(open_workbench(write_experiment(copied), copied / "out")) == done[1]
 
 

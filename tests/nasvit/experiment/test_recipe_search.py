@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from nasvit.experiment import Workbench
-from nasvit.export import load_network
-from nasvit.pipeline import open_workbench, run
-from nasvit.stages import extract as extract_stage
-from nasvit.stages import trials
-from nasvit.stages.finetune import finetune
-from nasvit.stages.search import check_budgets, load_choices, search, work
-from nasvit.stages.subjects import subjects
+from nasvit.experiment.pipeline import open_workbench, run
+from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages import trials
+from nasvit.experiment.stages.finetune import finetune
+from nasvit.experiment.stages.search import check_budgets, load_choices, search, work
+from nasvit.experiment.stages.subjects import subjects
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import load_network
 from nasvit.training.collapse import TrainingCollapsedError
-from tests.nasvit.stages.tiny import write_experiment
+from tests.nasvit.experiment.tiny import write_experiment
 
 RECIPES = """\
 name: tiny_recipes
@@ -105,7 +105,7 @@ def test_a_finalist_is_what_the_fine_tuning_stage_would_have_trained(
     reused = load_network(subjects(bench)[0].folder / "finetuned").state_dict()
     again = Workbench(bench.experiment, bench.folder)
     (subjects(bench)[0].folder / "finetuned").rename(tmp_path / "kept")
-    monkeypatch.setattr("nasvit.stages.finetune._finalist", lambda *_: None)
+    monkeypatch.setattr("nasvit.experiment.stages.finetune._finalist", lambda *_: None)
     finetune(again)
     trained = load_network(subjects(bench)[0].folder / "finetuned").state_dict()
     assert all(torch.equal(tensor, trained[name]) for name, tensor in reused.items())

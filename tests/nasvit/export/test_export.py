@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import search_spaces
-from nasvit.export import CARD, export_program, load_network, save_network
-from nasvit.supernet import Supernet, build
+from nasvit.export.saved import CARD, export_program, load_network, save_network
+from nasvit.supernets.supernet import Supernet, build
 from search_spaces import Architecture, Space
 from tests.nasvit.filled import filled, images
 
@@ -78,7 +78,7 @@ def test_the_card_is_written_last_so_that_a_kill_leaves_no_half_network(tmp_path
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("nasvit.export.save_model", killed)
+    monkeypatch.setattr("nasvit.export.saved.save_model", killed)
     with pytest.raises(KeyboardInterrupt):
         save_network(network, tmp_path, space=space, architecture=architecture, card={})
     assert not (tmp_path / CARD).exists()

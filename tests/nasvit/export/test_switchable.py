@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasvit.cost import count
-from nasvit.export import export_program
-from nasvit.networks import Block, ChannelPlan
-from nasvit.slimmable import SwitchableModel, deploy
-from tests.nasvit.slimmable.tiny import FAMILY, images, tiny
+from nasvit.costs.counting import count
+from nasvit.export.saved import export_program
+from nasvit.export.switchable import SwitchableModel, deploy
+from nasvit.models.family import Block
+from nasvit.models.plan import ChannelPlan
+from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 
 def assert_same(one: SwitchableModel, other: SwitchableModel) -> None:

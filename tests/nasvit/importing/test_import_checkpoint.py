@@ -20,7 +20,7 @@ from nasvit.importing import (
     released_layout,
 )
 from nasvit.importing.attentive import resize_position_table
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
 from tests.shared import SHARED, needs_shared
 
 TABLE = "blocks.14.attn.relative_position_bias_table"

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 import search_spaces
-from nasvit.calibration import calibrate, track_statistics
-from nasvit.evaluation import evaluate
 from nasvit.layers import BatchNorm2d
-from nasvit.supernet import Supernet
+from nasvit.layers.calibration import calibrate, track_statistics
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.evaluation import evaluate
 from tests.nasvit.filled import filled, images
 
 SPACE = search_spaces.load("micro8")

@@ -8,7 +8,7 @@ import torch
 
 from nasvit.importing import import_tensors, released_layout
 from nasvit.importing.fbnetv3 import TIMM, to_timm
-from nasvit.networks.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 
 
 @pytest.mark.parametrize("name", TIMM)

@@ -5,13 +5,14 @@ import timm
 import torch
 from torch import nn
 
-from nasvit.fuse import fuse
-from nasvit.ghost import GhostOptions, ghostnet_v3
+from nasvit.branches.fuse import fuse
 from nasvit.importing import import_tensors
 from nasvit.layers import BatchNorm2d, ConvNorm
 from nasvit.layers.ghost import GhostModule
 from nasvit.layers.reparameterized import Reparameterized
-from nasvit.slimmable import SlimmableNetwork, mobilenet_v2
+from nasvit.models.catalog import mobilenet_v2
+from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
+from nasvit.supernets.slimmable import SlimmableNetwork
 
 
 def noisy(network: nn.Module, seed: int = 0) -> nn.Module:

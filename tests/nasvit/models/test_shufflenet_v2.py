@@ -7,10 +7,11 @@ import torch
 import torchvision
 from torch import nn
 
-from nasvit.cost import count
-from nasvit.networks import ChannelPlan, Family, shufflenet_v2
-from nasvit.networks.catalog import SHUFFLENET_V2_WIDTHS
-from nasvit.slimmable import SlimmableNetwork
+from nasvit.costs.counting import count
+from nasvit.models.catalog import SHUFFLENET_V2_WIDTHS, shufflenet_v2
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.slimmable import SlimmableNetwork
 
 NAMES = dict(zip(SHUFFLENET_V2_WIDTHS, ("x0_5", "x1_0", "x1_5", "x2_0"), strict=True))
 

@@ -11,14 +11,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nasvit.cost import count
-from nasvit.networks import ChannelPlan, resnet, shufflenet_v1
-from nasvit.slimmable import AllSwitches, SlimmableNetwork, slim
-from nasvit.slimmable.autoslim import _step, channel_groups, top1_error
+from nasvit.costs.counting import count
+from nasvit.models.catalog import resnet, shufflenet_v1
+from nasvit.models.plan import ChannelPlan
+from nasvit.search.autoslim import _step, channel_groups, slim, top1_error
+from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.training.conflict import Sum
 from nasvit.training.task import SupernetTask
+from nasvit.training.widths import AllSwitches
 from search_spaces.recipe import Recipe
-from tests.nasvit.slimmable.tiny import FAMILY, images, tiny
+from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 LABELS = torch.arange(8) % 5
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import search_spaces
-from nasvit.cost_tables import cost_table
+from nasvit.costs.tables import cost_table
 from nasvit.search.candidates import Candidate, Candidates
 from predictors.limits import parse_limits
 from search_spaces.recipe_space import load_recipes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasvit.slimmable.greedy import Channels, slim_greedily
+from nasvit.search.greedy import Channels, slim_greedily
 
 
 def cost(channels: Channels) -> int:

@@ -14,7 +14,7 @@ import optuna
 import pytest
 
 import search_spaces
-from nasvit.cost_tables import cost_table
+from nasvit.costs.tables import cost_table
 from nasvit.search import study as study_module
 from nasvit.search.candidates import Candidate, Candidates
 from nasvit.search.study import Plan, Study

@@ -5,10 +5,15 @@ import torch
 from torch import nn
 
 import search_spaces
-from nasvit.calibration import calibrate
-from nasvit.netaug import TARGETS, AugmentedSupernet, augment, augmentation_factors, sort_channels, target
-from nasvit.networks import Block, Family, Head, Stem, shufflenet_v1
-from nasvit.supernet import build
+from nasvit.layers.calibration import calibrate
+from nasvit.models.catalog import shufflenet_v1
+from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.tiny import TARGETS, target
+from nasvit.supernets.augment import augment
+from nasvit.supernets.augmented_space import AugmentedSupernet
+from nasvit.supernets.factors import augmentation_factors
+from nasvit.supernets.sorting import sort_channels
+from nasvit.supernets.supernet import build
 from search_spaces import Space
 from tests.nasvit.filled import filled
 

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nasvit.layers import BatchNorm2d
-from nasvit.netaug import TARGETS, AugmentedNetwork, sort_channels, target
-from nasvit.networks import Block, Family, Head, Stem
+from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.tiny import TARGETS, target
+from nasvit.supernets.augmented_family import AugmentedNetwork
+from nasvit.supernets.sorting import sort_channels
 
 SMALL = Family(
     "small",

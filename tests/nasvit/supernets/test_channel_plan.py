@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasvit.importing.slimmable import released_plan
-from nasvit.networks import ChannelPlan, mobilenet_v2, resnet
+from nasvit.models.catalog import mobilenet_v2, resnet
+from nasvit.models.plan import ChannelPlan
 from search_spaces import make_divisible
 
 

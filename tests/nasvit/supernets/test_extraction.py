@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.calibration import calibrate
 from nasvit.elastic import SharedParameter, is_live
 from nasvit.layers import Network
-from nasvit.supernet import Supernet, build
+from nasvit.layers.calibration import calibrate
+from nasvit.supernets.supernet import Supernet, build
 from search_spaces import Architecture, Space
 from tests.nasvit.filled import filled, images
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nasvit.gradients import ROW, FlatGradients, group_by_layer
+from nasvit.supernets.gradients import ROW, FlatGradients, group_by_layer
 
 
 def network() -> nn.Sequential:

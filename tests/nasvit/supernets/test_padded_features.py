@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from nasvit.slimmable import PaddedFeatures
-from tests.nasvit.slimmable.tiny import images, tiny
+from nasvit.supernets.padded_features import PaddedFeatures
+from tests.nasvit.supernets.tiny import images, tiny
 
 
 def test_a_shared_head_on_padded_maps_computes_what_a_head_with_fewer_inputs_computes() -> None:

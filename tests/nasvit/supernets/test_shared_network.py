@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nasvit.slimmable import SlimmableNetwork
-from tests.nasvit.slimmable.tiny import FAMILY, images, tiny
+from nasvit.supernets.slimmable import SlimmableNetwork
+from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 REPLACE: dict[str, Callable[[SlimmableNetwork], object]] = {
     "cast": lambda network: network.float(),

@@ -10,18 +10,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from nasvit.layers import BatchNorm2d
-from nasvit.networks import Block, ChannelPlan, Family, Head, Stem
-from nasvit.slimmable import (
-    SlimmableNetwork,
-    mnasnet,
-    mobilenet_v1,
-    mobilenet_v2,
-    resnet,
-    shufflenet_v1,
-    shufflenet_v2,
-)
+from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
+from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.slimmable import SlimmableNetwork
+from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import SoftTargetCrossEntropy
 from nasvit.training.sandwich import sandwich_step
 
 INVERTED = Family(

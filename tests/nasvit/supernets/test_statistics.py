@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from nasvit.layers import BatchNorm2d
-from nasvit.networks import Head
-from nasvit.slimmable import evaluate_widths
-from tests.nasvit.slimmable.tiny import FAMILY, images, tiny
+from nasvit.models.family import Head
+from nasvit.tasks.widths import evaluate_widths
+from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 
 @pytest.mark.parametrize("norm", ["switchable", "universal"])

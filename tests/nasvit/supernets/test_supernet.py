@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.calibration import calibrate
 from nasvit.elastic import Elastic, SharedParameter, is_live
 from nasvit.layers import BatchNorm2d
-from nasvit.supernet import Supernet
+from nasvit.layers.calibration import calibrate
+from nasvit.supernets.supernet import Supernet
 from nasvit.training.ema import MovingAverage
 from tests.nasvit.filled import filled, images
 

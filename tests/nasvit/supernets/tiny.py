@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasvit.networks import Block, Family, Head, Stem
-from nasvit.slimmable import SlimmableNetwork
+from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.supernets.slimmable import SlimmableNetwork
 
 FAMILY = Family(
     "tiny",

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from nasvit.training.distillation import (
+from nasvit.tasks.distillation import (
     AdaptiveAlphaDivergence,
     AlphaDivergence,
     Distillation,

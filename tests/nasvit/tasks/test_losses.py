@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nasvit.slimmable.losses import SmoothedCrossEntropy
+from nasvit.tasks.losses import SmoothedCrossEntropy
 
 
 def test_smoothing_leaves_the_true_class_its_share() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nasvit.training.selection import mean_accuracy, worst_accuracy
+from nasvit.tasks.selection import mean_accuracy, worst_accuracy
 
 VALUES = {"accuracy_0.5": 0.5, "accuracy_1.0": 0.7, "loss": 9.0}
 

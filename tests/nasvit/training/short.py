@@ -19,17 +19,18 @@ from torch import Tensor, nn
 
 import search_spaces
 from nasvit.data import Loader, Normalization, load_images
-from nasvit.distributed import process_group
-from nasvit.slimmable import AllSwitches, SlimmableNetwork
-from nasvit.supernet import Supernet, build
+from nasvit.supernets.slimmable import SlimmableNetwork
+from nasvit.supernets.supernet import Supernet, build
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project, Sum
-from nasvit.training.distillation import AdaptiveAlphaDivergence
+from nasvit.training.processes import process_group
 from nasvit.training.sandwich import Sandwich
 from nasvit.training.task import Autocast, NetworkTask, SupernetTask, Task, Values
 from nasvit.training.trainer import Trainer
+from nasvit.training.widths import AllSwitches
 from search_spaces.recipe import Recipe
 from tests.nasvit.filled import filled
-from tests.nasvit.slimmable.tiny import FAMILY
+from tests.nasvit.supernets.tiny import FAMILY
 
 SPACE = search_spaces.load("micro8")
 RECIPE = Recipe(

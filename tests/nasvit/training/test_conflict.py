@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from nasvit.gradients import FlatGradients
+from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.conflict import Project, Sum
 
 SHAPES = {

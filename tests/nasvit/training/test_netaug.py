@@ -12,13 +12,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import nasvit.netaug.task as task_module
+import nasvit.training.netaug as task_module
 from nasvit.data import Loader, Normalization, load_images
-from nasvit.netaug import AugmentedNetwork, augment, sort_channels
-from nasvit.netaug.task import NetAugTask, Phases
-from nasvit.networks import Block, Family, Head, Stem
-from nasvit.training.distillation import Distillation
-from nasvit.training.objective import Objective
+from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.supernets.augment import augment
+from nasvit.supernets.augmented_family import AugmentedNetwork
+from nasvit.supernets.sorting import sort_channels
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.objective import Objective
+from nasvit.training.netaug import NetAugTask, Phases
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nasvit.data import Augmentation, Loader, Normalization
-from nasvit.supernet import build
+from nasvit.supernets.supernet import build
 from nasvit.training.task import NetworkTask
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import OPTIMIZERS, Recipe

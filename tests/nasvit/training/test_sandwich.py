@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.distillation import KLDivergence
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import KLDivergence
 from nasvit.training.sandwich import Sandwich, sandwich_step
 from tests.nasvit.filled import filled, images
 

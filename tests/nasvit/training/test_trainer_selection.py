@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.supernet import Supernet
+from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.distillation import KLDivergence
+from nasvit.tasks.selection import mean_accuracy
 from nasvit.training.conflict import Sum
-from nasvit.training.distillation import KLDivergence
 from nasvit.training.metrics import read_metrics
 from nasvit.training.optimizers import is_decayed_unless_depthwise
 from nasvit.training.sandwich import Sandwich
-from nasvit.training.selection import mean_accuracy
 from nasvit.training.task import SupernetTask, Values
 from nasvit.training.trainer import Trainer
 from tests.nasvit.filled import filled

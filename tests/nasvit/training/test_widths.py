@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nasvit.slimmable import AllSwitches, RandomWidths
-from tests.nasvit.slimmable.tiny import FAMILY, tiny
+from nasvit.training.widths import AllSwitches, RandomWidths
+from tests.nasvit.supernets.tiny import FAMILY, tiny
 
 
 def test_all_switches_train_in_every_step_the_largest_first() -> None:

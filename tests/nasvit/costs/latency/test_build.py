@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import search_spaces
-from nasvit.latency import Build, BuildSettings, NoisePolicy, build_table, load_table
-from nasvit.latency.correction import fit_correction, prediction_error
-from nasvit.latency.estimate import estimate_seconds, first_measurements
-from tests.nasvit.latency.fake import FakeDevice
+from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table, load_table
+from nasvit.costs.latency.correction import fit_correction, prediction_error
+from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
+from tests.nasvit.costs.latency.fake import FakeDevice
 
 SPACE = search_spaces.load("micro8")
 SETTINGS = BuildSettings(classes=10, networks=12, device="fake", policy=NoisePolicy(rounds=2))

@@ -10,12 +10,12 @@ import pytest
 import tyro
 
 import search_spaces
-from nasvit.latency import Build, BuildSettings, NoisePolicy, build_table
-from nasvit.latency.command import CommandRuntime
-from nasvit.latency.commands import latency_build, latency_use
-from nasvit.latency.journal import Timing
-from nasvit.latency.subjects import Subject
-from tests.nasvit.latency.fake import FakeDevice
+from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table
+from nasvit.costs.latency.command import CommandRuntime
+from nasvit.costs.latency.commands import latency_build, latency_use
+from nasvit.costs.latency.journal import Timing
+from nasvit.costs.latency.subjects import Subject
+from tests.nasvit.costs.latency.fake import FakeDevice
 
 COMMANDS = {"latency-build": latency_build, "latency-use": latency_use}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nasvit.latency.journal import Journal, Timing
+from nasvit.costs.latency.journal import Journal, Timing
 
 CONDITIONS = {"device": "pi", "threads": 1, "versions": {"torch": "2.14.1"}}
 

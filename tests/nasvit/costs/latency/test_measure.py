@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nasvit.latency.journal import Journal, Timing
-from nasvit.latency.measure import NoisePolicy, in_turns, measure_all, summarize, yardstick_milliseconds
-from nasvit.latency.subjects import Subject
+from nasvit.costs.latency.journal import Journal, Timing
+from nasvit.costs.latency.measure import NoisePolicy, in_turns, measure_all, summarize, yardstick_milliseconds
+from nasvit.costs.latency.subjects import Subject
 
 MILLISECOND = 1_000_000
 

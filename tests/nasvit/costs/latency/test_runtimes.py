@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 import search_spaces
-from nasvit.latency import exporting
-from nasvit.latency.measure import NoisePolicy
-from nasvit.latency.runtimes import Timed, make_measure, onnx_loader, this_device
-from nasvit.latency.subjects import Subject, block_subjects, network_subject
+from nasvit.costs.latency import exporting
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.runtimes import Timed, make_measure, onnx_loader, this_device
+from nasvit.costs.latency.subjects import Subject, block_subjects, network_subject
 
 QUICK = NoisePolicy(warm_up=1, repeats=2, least_ms=0)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import search_spaces
-from nasvit.latency.subjects import block_subjects, choose_networks, network_subject
+from nasvit.costs.latency.subjects import block_subjects, choose_networks, network_subject
 from nasvit.layers import Network
 from search_spaces import Space
 

@@ -1,0 +1,1 @@
+"""One experiment or one training from its YAML file to its results."""

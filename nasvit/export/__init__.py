@@ -1,0 +1,1 @@
+"""Networks on disk: the saved format, and programs that run without this library."""
