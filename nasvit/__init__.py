@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from nasvit.export.saved import export_program, load_network, save_network
     from nasvit.layers.calibration import calibrate, track_statistics
     from nasvit.supernets.supernet import Supernet, build
-    from nasvit.tasks.evaluation import Score, evaluate
+    from nasvit.tasks.classification import ClassificationScore, evaluate
 
 _PLACES = {
     "calibrate": "layers.calibration",
@@ -33,8 +33,8 @@ _PLACES = {
     "Cost": "costs.counting",
     "count": "costs.counting",
     "cost_table": "costs.tables",
-    "Score": "tasks.evaluation",
-    "evaluate": "tasks.evaluation",
+    "ClassificationScore": "tasks.classification",
+    "evaluate": "tasks.classification",
     "Workbench": "experiment.workbench",
     "export_program": "export.saved",
     "load_network": "export.saved",
@@ -48,7 +48,7 @@ _PLACES = {
 __all__ = [
     "Cost",
     "Experiment",
-    "Score",
+    "ClassificationScore",
     "Supernet",
     "Workbench",
     "build",

@@ -1,25 +1,37 @@
-"""Plain networks by name: a family at a width, a GhostNetV3, or a subnet of a search space."""
+"""Every name of a network, in one grammar: a name gives the network with its card.
+
+========================================  =============================================================================
+``SPACE:smallest``, ``SPACE:largest``     an end of a search space (a name of the catalog or a file ``.yaml``)
+``SPACE:FILE.json``, ``SPACE:PUBLISHED``  a subnet of it, from an architecture's file or a published one
+``SPACE``                                 the subnet of a space that holds only one
+``FAMILY[-WIDTH][@32]``                   ``mobilenet_v2-0.5``, ``resnet18``, ``ghostnet_v3-1.3@32``; at 32x32 images
+``TINY[-WIDTH][@32]``                     ``mcunet``, ``mbv2-0.35``: the networks that NetAug was published with
+``PUBLISHED``                             ``alphanet_a0``, ``fbnetv3_a``: a published network
+``timm:MODEL[:CHECKPOINT]``               a network of timm, with weights of its own from a file
+``FOLDER``                                a network that nasvit saved, with its weights
+``FILE.safetensors[:WHICH]``              what ``nasvit import`` wrote, with its weights; where they are shared WHICH
+                                          subnet: ``smallest``, ``largest``, FILE.json, PUBLISHED, or a width
+========================================  =============================================================================
+"""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from nasvit.branches.reparameterize import reparameterize
-from nasvit.elastic.unit import Switch, shared_norm
-from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
-from nasvit.models.family import Family
-from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
+from nasvit.export.card import CARD, Card
+from nasvit.export.saved import Described, load_saved
+from nasvit.models import Family, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
-from nasvit.supernets.augment import Target
-from nasvit.supernets.planned import PlannedNetwork
-from nasvit.supernets.shared_network import independent
-from nasvit.supernets.supernet import build
-from search_spaces import Architecture, Space, load
+from nasvit.specs import FBNetV3Spec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
+from search_spaces import Architecture, Space, load, published
+from search_spaces import names as space_names
 
 GHOST = "ghostnet_v3"
 FAMILIES: dict[str, Callable[[], Family]] = {
@@ -34,129 +46,226 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 }
 """Families at any width."""
 
+CLASSES = 1000  # of a network whose name says nothing of classes
 _NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
+_TIMM = "timm:"
+_IMPORTED = ".safetensors"
 
 
-@dataclass(frozen=True)
-class Branches:
-    """Which branches convolutions train with; see :func:`nasvit.branches.reparameterize.reparameterize`.
-
-    Args:
-        count: convolutions side by side.
-        scale: add a 1x1 branch to depthwise convolutions.
-        identity: add the input to depthwise convolutions that keep the size.
-    """
-
-    count: int = 3
-    scale: bool = True
-    identity: bool = True
-
-
-PLAIN = Branches(1, scale=False, identity=False)
-"""No branches: what is deployed."""
-
-
-def build_network(
-    name: str, classes: int, *, branches: Branches = PLAIN, seed: int = 0, image_channels: int = 3
-) -> nn.Module:
-    """Return a freshly initialized plain network whose batch norms keep statistics.
+def create(
+    name: str, classes: int | None = None, *, pretrained: bool = False, seed: int = 0, image_channels: int = 3
+) -> Described:
+    """Return the network of a name with its card: spec, classes, image size, normalization.
 
     Args:
-        name: ``FAMILY[-WIDTH]`` such as ``mcunet``, ``mobilenet_v2-0.5`` or ``ghostnet_v3-1.0``, with ``@32`` for its
-            form for 32x32 images; or a search result as ``SPACE:ARCHITECTURE.json``, where the file may be left out if
-            the space holds one architecture only.
-        classes: number of classes.
-        branches: branches of its 1x1 and depthwise convolutions.
-        seed: decides the initial weights.
-        image_channels: channels of the images; a space brings its own.
+        name: see the table of this module.
+        classes: number of classes; None: those of its weights, or 1000.
+        pretrained: only a network with weights of its own will do; those of timm are then fetched from its hub.
+        seed: decides the initial weights of a network that has none of its own.
+        image_channels: channels of the images, for families and timm; the others bring their own.
 
     Raises:
-        ValueError: if there is no such network.
+        ValueError: if there is no network of that name, it has other classes, or no weights although they are wanted.
     """
-    parsed = _NAME.fullmatch(name)
-    if parsed is not None and parsed["kind"] == GHOST:
-        return _ghost(parsed, classes, branches, seed, image_channels)
-    found = parsed is not None and parsed["kind"] in FAMILIES and _scaled(parsed, classes, seed, image_channels)
-    network = found or _of_target(network_target(name), classes, seed, image_channels)
-    if branches == PLAIN:
-        return network
-    return reparameterize(network, branches.count, scale=branches.scale, identity=branches.identity, seed=seed)
-
-
-def network_target(name: str) -> Target:
-    """Return what NetAug augments for a network of that name.
-
-    Raises:
-        ValueError: if it cannot be augmented, or there is none of that name.
-    """
-    parsed = _NAME.fullmatch(name)
-    kind = name if parsed is None else parsed["kind"]
-    if kind in FAMILIES and parsed is not None and parsed["width"] is None:
-        family = FAMILIES[kind]()
-        return family.for_small_images() if parsed["small"] else family
-    if kind in TARGETS:
-        return target(name)
-    if kind in FAMILIES or kind == GHOST:
+    found = _with_weights(name, pretrained, image_channels)
+    if found is None:
+        if pretrained:
+            raise ValueError(
+                f"{name!r} names a network without weights; legal here: a folder that nasvit saved, a file that nasvit "
+                "import wrote, timm:MODEL[:CHECKPOINT]"
+            )
+        spec = spec_of(name, image_channels=image_channels)
+        count = CLASSES if classes is None else classes
+        return Described(spec.build(count, seed=seed), Card(spec, _numbers(count), origin={"weights": "random"}))
+    if classes is not None and classes != len(found.card.classes):
         raise ValueError(
-            f"network {name!r} cannot be augmented; legal are {', '.join(FAMILIES)} at width 1, {', '.join(TARGETS)} "
-            "and SPACE:ARCHITECTURE.json"
+            f"{name!r} scores {len(found.card.classes)} classes and {classes} are needed; choose one that was trained "
+            "on them"
         )
-    found = search_result(name)
-    assert found is not None
     return found
 
 
-def search_result(name: str) -> tuple[Space, Architecture] | None:
-    """Return space and architecture of a network of that name, or None if it is of another kind.
+def spec_of(name: str, *, image_channels: int = 3) -> Spec:
+    """Return what a network of that name is, without building it.
+
+    Args:
+        name: see the table of this module.
+        image_channels: as in :func:`create`.
 
     Raises:
         ValueError: if there is no such network.
     """
+    if (Path(name) / CARD).exists():
+        return Card.read(Path(name)).spec
+    if _imported_path(name) is not None:
+        return _imported(name).card.spec
+    if name.startswith(_TIMM):
+        return _timm_spec(name.removeprefix(_TIMM).partition(":")[0], image_channels)
     parsed = _NAME.fullmatch(name)
-    if parsed is not None and parsed["kind"] in {*FAMILIES, *TARGETS, GHOST}:
-        return None
-    source, _, file = name.partition(":")
+    if parsed is not None:
+        if parsed["kind"] == GHOST:
+            return GhostNetSpec(float(parsed["width"] or 1), image_channels, parsed["small"] is not None)
+        if parsed["kind"] in FAMILIES:
+            family = FAMILIES[parsed["kind"]]()
+            family = family.for_small_images() if parsed["small"] else family
+            return PlannedSpec(family, family.plan(float(parsed["width"] or 1)), image_channels)
+        if parsed["kind"] in TARGETS:
+            family = target(name)
+            return PlannedSpec(family, family.plan(), image_channels)
+        if name in published.names():
+            return _published(name)
+    return _subnet(name)
+
+
+def find_architecture(space: Space, which: str) -> Architecture:
+    """Return an architecture of a space.
+
+    Args:
+        space: where it comes from.
+        which: ``smallest``, ``largest``, the file of an architecture, a published subnet, or the folder of a saved one.
+
+    Raises:
+        ValueError: if there is none of that name, or the space does not hold it.
+    """
+    ends = {"smallest": space.smallest, "largest": space.largest}
+    if which in ends:
+        return ends[which]
+    if (Path(which) / CARD).exists():
+        spec = Card.read(Path(which)).spec
+        if not isinstance(spec, SubnetSpec):
+            raise ValueError(f"{which} holds a {spec.kind} network, and a subnet of {space.name} is needed")
+        architecture = spec.architecture
+    elif which in published.names():
+        architecture = published.load(which).architecture
+    elif Path(which).is_file():
+        return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
+    else:
+        raise ValueError(
+            f"there is no file {which!r}; legal: smallest, largest, an architecture's JSON file, a published network, "
+            "the folder of a saved subnet"
+        )
+    space.check(architecture)
+    return architecture
+
+
+def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
+    """Return what NetAug trains inside wider networks, for a network that it can.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if isinstance(spec, SubnetSpec):
+        return spec.space, spec.architecture
+    if isinstance(spec, PlannedSpec) and spec.plan == spec.family.plan():
+        return spec.family
+    raise ValueError(
+        f"this network cannot be augmented; legal are {', '.join(FAMILIES)} at width 1, {', '.join(TARGETS)} and "
+        "subnets of a space"
+    )
+
+
+def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described | None:
+    """Return the network of a name that brings weights of its own."""
+    if (Path(name) / CARD).exists():
+        return load_saved(Path(name))
+    if Path(name).is_dir():
+        raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
+    if _imported_path(name) is not None:
+        return _imported(name)
+    if name.startswith(_TIMM) and (pretrained or name.count(":") > 1):
+        return _timm(name.removeprefix(_TIMM), image_channels)
+    return None
+
+
+def _subnet(name: str) -> SubnetSpec:
+    source, _, which = name.partition(":")
     try:
         space = load(source)
     except (ValueError, OSError) as error:
-        legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES}), SPACE:ARCHITECTURE.json"
-        raise ValueError(f"network {name!r} is unknown ({error}); legal: {legal}") from error
-    if not file and space.size > 1:
+        legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES})"
         raise ValueError(
-            f"network {name!r}: the space holds {space.size} architectures; write {source}:ARCHITECTURE.json"
+            f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
+            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, the folder of "
+            "a saved network, a file that nasvit import wrote"
+        ) from error
+    if not which and space.size > 1:
+        raise ValueError(
+            f"network {name!r}: the space holds {space.size} architectures; write {source}:smallest, {source}:largest "
+            f"or {source}:ARCHITECTURE.json"
         )
-    architecture = Architecture.load(Path(file)) if file else space.smallest
-    space.check(architecture)
-    return space, architecture
+    return SubnetSpec(space, find_architecture(space, which) if which else space.smallest)
 
 
-def _ghost(parsed: re.Match[str], classes: int, branches: Branches, seed: int, image_channels: int) -> nn.Module:
-    return ghostnet_v3(
-        float(parsed["width"] or 1),
-        classes,
-        options=GhostOptions(branches.count, branches.scale, branches.identity),
-        seed=seed,
-        image_channels=image_channels,
-        small_images=parsed["small"] is not None,
+def _published(name: str) -> Spec:
+    entry = published.load(name)
+    if entry.network is not None:
+        return FBNetV3Spec(entry.network.removeprefix("fbnetv3_"))
+    assert entry.space is not None, "a published network is a subnet or a plain network"
+    return SubnetSpec(load(entry.space), entry.architecture)
+
+
+def _timm_spec(model: str, image_channels: int) -> TimmSpec:
+    import timm
+
+    if not timm.is_model(model):
+        near = ", ".join(timm.list_models(f"*{model.partition('_')[0]}*")[:5])
+        raise ValueError(f"timm has no model {model!r}; near are {near or 'none'}")
+    return TimmSpec(model, image_channels)
+
+
+def _timm(name: str, image_channels: int) -> Described:
+    import timm
+
+    model, _, checkpoint = name.partition(":")
+    spec = _timm_spec(model, image_channels)
+    if checkpoint:
+        network: Any = _timm_of_checkpoint(spec, Path(checkpoint))
+    else:
+        network = timm.create_model(model, in_chans=image_channels, pretrained=True)
+    told = network.pretrained_cfg
+    card = Card(
+        replace(spec, image_side=told["input_size"][-1]),
+        _numbers(network.num_classes),
+        mean=tuple(told["mean"]),
+        deviation=tuple(told["std"]),
+        origin={"weights": checkpoint or f"timm's own of {model}"},
     )
+    return Described(network.eval(), card)
 
 
-def _scaled(parsed: re.Match[str], classes: int, seed: int, image_channels: int) -> nn.Module:
-    family = FAMILIES[parsed["kind"]]()
-    family = family.for_small_images() if parsed["small"] else family
-    return _of_family(family, float(parsed["width"] or 1), classes, seed, image_channels)
+def _timm_of_checkpoint(spec: TimmSpec, checkpoint: Path) -> nn.Module:
+    """Return a network of timm with the weights of a file, in which nothing is executed."""
+    import timm
+
+    from nasvit.importing.checkpoints import read_weights
+
+    known = spec.build(CLASSES).state_dict()
+    state = {key: tensor.load() for key, tensor in read_weights(checkpoint, known).tensors.items()}
+    names = timm.get_pretrained_cfg(spec.model).classifier
+    classifiers = [f"{each}.bias" for each in ((names,) if isinstance(names, str) else names or ())]
+    classes = next((len(state[each]) for each in classifiers if each in state), CLASSES)
+    network = spec.build(classes)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{checkpoint} does not hold the weights of timm's {spec.model}: {error}") from error
+    return network
 
 
-def _of_target(found: Target, classes: int, seed: int, image_channels: int) -> nn.Module:
-    if isinstance(found, tuple):
-        return build(*found, classes, seed=seed)
-    assert isinstance(found, Family)
-    return _of_family(found, 1.0, classes, seed, image_channels)
+def _imported_path(name: str) -> Path | None:
+    path = Path(name.partition(f"{_IMPORTED}:")[0] + (_IMPORTED if f"{_IMPORTED}:" in name else ""))
+    return path if path.suffix == _IMPORTED else None
 
 
-def _of_family(family: Family, width: float, classes: int, seed: int, image_channels: int) -> nn.Module:
-    plan = family.plan(width)
-    shared = PlannedNetwork(
-        family, (plan,), classes, norm=shared_norm, head_norm=shared_norm, seed=seed, image_channels=image_channels
-    )
-    return independent(shared.network_at(plan, Switch(0, plan.key)))
+def _imported(name: str) -> Described:
+    from nasvit.importing import describe_imported
+
+    path = _imported_path(name)
+    assert path is not None
+    if not path.is_file():
+        raise ValueError(f"network {name!r}: there is no file {path}")
+    return describe_imported(path, name.partition(f"{_IMPORTED}:")[2])
+
+
+def _numbers(classes: int) -> tuple[str, ...]:
+    return tuple(map(str, range(classes)))

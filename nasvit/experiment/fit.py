@@ -23,7 +23,7 @@ from nasvit.export.saved import PROGRAM, export_program
 from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import PLAIN, build_network, network_target, search_result
 from nasvit.supernets.augment import augment
-from nasvit.tasks.evaluation import Score, evaluate
+from nasvit.tasks.classification import Score, evaluate
 from nasvit.tasks.objective import Objective
 from nasvit.training.netaug import NetAugTask
 from nasvit.training.processes import once

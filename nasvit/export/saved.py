@@ -1,121 +1,89 @@
-"""Networks on disk: weights with their architecture, and programs that need PyTorch alone."""
+"""Saved networks: one folder with weights and a card that builds the network again from nothing but itself."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import torch
-import yaml
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from nasvit.elastic import is_live
-from nasvit.layers import BatchNorm2d, Network, Normalize
-from nasvit.supernets.supernet import build
-from search_spaces import Architecture, Space, load
+from nasvit.branches import fuse, reparameterize
+from nasvit.export.card import CARD, Card
+from nasvit.export.program import PROGRAM, check_complete, export_program
+from nasvit.export.switchable import SwitchableModel
+from nasvit.layers.reparameterized import has_branches
+from nasvit.specs import SwitchableSpec
 
-WEIGHTS, ARCHITECTURE, SPACE, CARD, PROGRAM = (
-    "network.safetensors",
-    "architecture.json",
-    "space.yaml",
-    "card.json",
-    "program.pt2",
-)
+WEIGHTS = "network.safetensors"
 
 
-def save_network(
-    network: Network, folder: Path, *, space: Space, architecture: Architecture, card: Mapping[str, Any]
-) -> None:
-    """Save a plain network: weights, architecture, its space and a card that says where it comes from.
+class Described(NamedTuple):
+    """A network with everything that is known of it."""
+
+    network: nn.Module
+    card: Card
+
+
+def save_network(network: nn.Module, folder: Path, card: Card, *, program: bool = False) -> None:
+    """Save a plain network, or a switchable one, with its card.
 
     Args:
-        network: an extracted network; its weights must be its own.
+        network: its weights must be its own, and its batch norms have statistics.
         folder: made if it does not exist.
-        space: the space that the architecture belongs to.
-        architecture: what the network is.
-        card: anything that JSON holds; ``classes`` are their names (numbers if left out).
+        card: what it is.
+        program: also write a ``torch.export`` program that takes pixels from 0 to 1 and needs PyTorch alone; of a
+            switchable network one for each width.
 
     Raises:
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
-    _check_complete(network)
+    check_complete(network)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
-    save_structure(folder, space, architecture)
-    save_model(network, str(folder / WEIGHTS))
-    head: Any = network.head
-    classes = [str(number) for number in range(head.classifier.out_features)]
-    full_card = {"classes": classes, **card, "resize": network.resize is not None}
-    (folder / CARD).write_text(json.dumps(full_card, indent=1) + "\n", encoding="utf-8")
+    if program:
+        plain = {PROGRAM: network}
+        if isinstance(network, SwitchableModel):
+            plain = {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
+        for name, each in plain.items():
+            export_program(each, folder / name, shape=card.shape, mean=card.mean, deviation=card.deviation)
+    save_model(network.shared if isinstance(network, SwitchableModel) else network, str(folder / WEIGHTS))
+    card.write(folder)
 
 
-def save_structure(folder: Path, space: Space, architecture: Architecture) -> None:
-    """Write an architecture with the part of its space that it needs."""
-    content = yaml.safe_dump(_plain(asdict(space.restrict(architecture))), sort_keys=False)
-    (folder / SPACE).write_text(content, encoding="utf-8")
-    architecture.save(folder / ARCHITECTURE)
+def is_saved(folder: Path) -> bool:
+    """Return whether a folder holds a saved network."""
+    return (folder / CARD).exists()
 
 
-def load_structure(folder: Path) -> tuple[Space, Architecture]:
-    """Read what :func:`save_structure` wrote."""
-    return load(folder / SPACE), Architecture.load(folder / ARCHITECTURE)
+def load_network(folder: Path) -> nn.Module:
+    """Load what :func:`save_network` saved, in evaluation mode; see :func:`load_saved`."""
+    return load_saved(folder).network
 
 
-def _check_complete(network: nn.Module) -> None:
-    if is_live(network):
-        raise ValueError("this subnet shares its weights with a supernet; save supernet.extract(architecture) instead")
-    if any(isinstance(module, BatchNorm2d) and module.running_mean is None for module in network.modules()):
-        raise ValueError("this network has no batch-norm statistics; call nasvit.calibrate(network, batches) first")
-
-
-def load_network(folder: Path) -> Network:
-    """Load what :func:`save_network` saved, in evaluation mode.
+def load_saved(folder: Path) -> Described:
+    """Load what :func:`save_network` saved, in evaluation mode, with its card.
 
     Raises:
         FileNotFoundError: if the folder holds no saved network.
+        ValueError: if a later version of nasvit saved it, or the weights are not those of its card.
     """
-    missing = [name for name in (WEIGHTS, ARCHITECTURE, SPACE, CARD) if not (folder / name).exists()]
+    missing = [name for name in (WEIGHTS, CARD) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    network = build(*load_structure(folder), len(card["classes"]))
+    card = Card.read(folder)
+    if isinstance(card.spec, SwitchableSpec):
+        shared = card.spec.empty(len(card.classes))
+        load_model(shared, str(folder / WEIGHTS))
+        return Described(SwitchableModel(shared), card)
+    network = card.spec.build(len(card.classes)).eval()
+    network = with_fused_structure(network) if card.fused else network
     load_model(network, str(folder / WEIGHTS))
-    if not card["resize"]:
-        network.resize = None
-    return network.eval()
+    return Described(network.eval(), card)
 
 
-def export_program(
-    network: nn.Module,
-    path: Path,
-    *,
-    shape: Sequence[int],
-    mean: Sequence[float] = (),
-    deviation: Sequence[float] = (),
-) -> None:
-    """Write a network as a ``torch.export`` program, which runs with PyTorch alone, at any batch size.
-
-    Args:
-        network: a calibrated or trained plain network.
-        path: the file, as a rule ``program.pt2``.
-        shape: of one image, such as ``(3, 32, 32)``.
-        mean: of each channel; if given, the program takes pixels from 0 to 1 and normalizes them itself.
-        deviation: goes with ``mean``.
-    """
-    parts = [Normalize(mean, deviation), network] if mean else [network]
-    images = torch.rand(2, *shape)
-    program = torch.export.export(
-        nn.Sequential(*parts).eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
-    )
-    torch.export.save(program, path)
+def with_fused_structure(network: nn.Module) -> nn.Module:
+    """Return a network of the structure that fusing branches leaves, whatever the branches were."""
+    return fuse(network if has_branches(network) else reparameterize(network, 1, scale=False, identity=False))
 
 
-def _plain(value: Any) -> Any:
-    """Tuples as lists, and nothing that is empty or None: what a space file holds."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items() if entry is not None and entry != ()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from nasvit.branches.fuse import fuse as fused
-from nasvit.export.description import Description, description_of
+from nasvit.branches import fuse as fused
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
+from nasvit.specs import SwitchableSpec
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
-from search_spaces.reading import load_yaml
-
-WEIGHTS, DESCRIPTION = "switchable.safetensors", "switchable.json"
 
 
 class SwitchableModel(nn.Module):
@@ -28,7 +23,7 @@ class SwitchableModel(nn.Module):
     ``model(images, width=0.5)`` runs one width. All widths share one memory, which is that of the largest and the batch
     norms of each. Nothing in the model says which width is active, so threads may run different ones at once.
 
-    :func:`deploy` and :meth:`load` make such models.
+    :func:`deploy` makes such models, and :func:`nasvit.load_network` reads what was saved of them.
 
     Args:
         network: the model takes it over, without its gradients; every width needs batch-norm statistics.
@@ -112,32 +107,6 @@ class SwitchableModel(nn.Module):
             raise ValueError(f"width={width} is none of this model's widths: {', '.join(map(str, self.widths))}")
         return self._subnets[width]
 
-    def save(self, folder: Path) -> None:
-        """Write weights and description to a folder, which is made if it does not exist."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION).unlink(missing_ok=True)  # written last: who finds it finds everything
-        weights = {name: tensor.contiguous() for name, tensor in self.shared.state_dict().items()}
-        save_file(weights, str(folder / WEIGHTS))
-        text = description_of(self.shared, self.widths).to_json()
-        (folder / DESCRIPTION).write_text(text, encoding="utf-8")
-
-    @classmethod
-    def load(cls, folder: Path) -> SwitchableModel:
-        """Load what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: if the folder holds no such model.
-            ValueError: if its description is not one.
-        """
-        missing = [name for name in (WEIGHTS, DESCRIPTION) if not (folder / name).exists()]
-        if missing:
-            raise FileNotFoundError(f"{folder} holds no saved switchable model: {', '.join(missing)} missing")
-        network = load_yaml(Description, folder / DESCRIPTION).build()
-        weights = load_file(folder / WEIGHTS)
-        network.to(next(tensor.dtype for tensor in weights.values() if tensor.is_floating_point()))
-        network.load_state_dict(weights)
-        return cls(network)
-
     def train(self, mode: bool = True) -> SwitchableModel:
         """Stay in evaluation mode.
 
@@ -175,16 +144,23 @@ def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> 
     Raises:
         ValueError: if the network cannot run at a width, or has no batch-norm statistics for it.
     """
-    description = description_of(network, network.widths if widths is None else widths)
+    spec = spec_of_widths(network, network.widths if widths is None else widths)
     like = next(network.parameters())
-    compact = description.build().to(device=like.device, dtype=like.dtype)
-    for width in description.widths:
+    compact = spec.empty(network.classes).to(device=like.device, dtype=like.dtype)
+    for width in spec.widths:
         subnet = network.at(width)
         _check_statistics(subnet, width)
         pairs = zip(_tensors(subnet), _tensors(compact.at(width)), strict=True)
         for source, target in pairs:
             target.copy_(source)
     return SwitchableModel(compact)
+
+
+def spec_of_widths(network: SlimmableNetwork, widths: Sequence[Width]) -> SwitchableSpec:
+    """Return what a network of some of the widths of ``network`` is, which computes the same at them."""
+    return SwitchableSpec(
+        network.fixed_family(), tuple(widths), network.norm, network.head_norm, network.stem.image_channels
+    )
 
 
 def _ready_again(model: SwitchableModel, _: Any) -> None:

@@ -6,23 +6,30 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from nasvit.export.card import Card
+from nasvit.export.saved import Described
+from nasvit.export.switchable import deploy, spec_of_widths
 from nasvit.importing.checkpoints import LoadedTensor, Tensors, Weights, plain_name, read_weights
 from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit, layout
 from nasvit.importing.families import Family
 from nasvit.importing.pickles import CheckpointError
 from nasvit.importing.sources import SOURCES, family_of
+from nasvit.specs import PlannedSpec, SubnetSpec
+from nasvit.supernets import AugmentedNetwork, SlimmableNetwork, Supernet
 
 __all__ = [
     "SOURCES",
     "CheckpointError",
     "ImportReport",
     "LayoutError",
+    "describe_imported",
     "import_checkpoint",
     "import_tensors",
     "load_imported",
@@ -121,12 +128,53 @@ def load_imported(path: Path) -> nn.Module:
     Raises:
         ValueError: if the file is none of those.
     """
+    about = _about(path)
+    return _network(family_of(about["source"]), about["classes"], load_file(path))
+
+
+def describe_imported(path: Path, which: str = "") -> Described:
+    """Return a plain network of a file that :func:`import_checkpoint` wrote, with its card.
+
+    Args:
+        path: the file.
+        which: the subnet of a network with shared weights: an architecture's name (see
+            :func:`nasvit.registry.find_architecture`) or a width; of a slimmable one empty for all widths in one
+            object, of an augmented one empty for the tiny network.
+
+    Raises:
+        ValueError: if the file is none of those, or it holds no such subnet.
+    """
+    from nasvit.registry import find_architecture
+
+    about, shared = _about(path), load_imported(path)
+    family, spec = family_of(about["source"]), family_of(about["source"]).spec
+    network: nn.Module = shared
+    if isinstance(shared, Supernet):
+        if not which:
+            raise ValueError(f"{path} holds a supernet; say which subnet: {path}:largest, {path}:ARCHITECTURE.json")
+        spec = SubnetSpec(shared.space, find_architecture(shared.space, which))
+        network = shared.extract(spec.architecture)
+    elif isinstance(shared, SlimmableNetwork):
+        network = shared.extract(float(which)) if which else deploy(shared)
+        plan = shared.plan(float(which)) if which else None
+        spec = spec_of_widths(shared, shared.widths) if plan is None else PlannedSpec(shared.fixed_family(), plan)
+    elif isinstance(shared, AugmentedNetwork):
+        network, spec = shared.extract(), PlannedSpec(shared.family, shared.base)
+    elif which:
+        raise ValueError(f"{path} holds one plain network ({family.title}), of which {which!r} is no part")
+    assert spec is not None, "every plain family says what its network is"
+    origin = {"weights": f"imported from {family.title}"}
+    return Described(network.eval(), Card(spec, tuple(map(str, range(about["classes"]))), origin=origin))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """Return what an imported file says of itself."""
     with safe_open(path, "pt") as file:
         metadata = (file.metadata() or {}).get(_METADATA)
     if metadata is None:
         raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
-    about = json.loads(metadata)
-    return _network(family_of(about["source"]), about["classes"], load_file(path))
+    about: dict[str, Any] = json.loads(metadata)
+    return about
 
 
 def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ...]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from nasvit.specs import Spec
+
 Rename = Callable[[nn.Module], "Iterable[Entry]"]
 
 
@@ -41,6 +43,7 @@ class Family:
         entries: lists the tensors of the release for that network.
         unused: patterns of released names that the release stores but never computes with.
         classifier: released name of the classifier's bias, which tells the number of classes.
+        spec: what the network is, for plain ones.
     """
 
     source: str
@@ -49,6 +52,7 @@ class Family:
     entries: Rename
     unused: tuple[str, ...] = ()
     classifier: str = ""
+    spec: Spec | None = None
 
     def is_unused(self, name: str) -> bool:
         """Return whether the release stores this tensor without computing with it."""

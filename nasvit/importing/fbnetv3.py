@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Iterator
 
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from nasvit.importing.families import Entry, Family, renamed
 from nasvit.layers import MBConv, Network
-from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.fbnetv3 import DESIGNS
+from nasvit.specs import FBNetV3Spec
 
 TIMM = ("b", "d", "g")
 
@@ -63,12 +63,11 @@ _TIMM_WITHOUT_EXPANSION = {
 def families() -> Iterator[Family]:
     """Yield the families of the release's networks, then of timm's."""
     for name in DESIGNS:
-        title = f"FBNetV3-{name.upper()} of mobile-vision (Dai et al., 2021)"
-        build = functools.partial(fbnetv3, name)
-        yield Family(f"fbnetv3_{name}", title, build, released_entries, classifier="head.conv")
+        title, spec = f"FBNetV3-{name.upper()} of mobile-vision (Dai et al., 2021)", FBNetV3Spec(name)
+        yield Family(f"fbnetv3_{name}", title, spec.build, released_entries, classifier="head.conv", spec=spec)
     for name in TIMM:
-        build = functools.partial(fbnetv3, name, half_kernel_padding=True, stem_bias=False)
-        yield Family(f"timm_fbnetv3_{name}", f"fbnetv3_{name} of timm", build, timm_entries, classifier="classifier")
+        title, spec = f"fbnetv3_{name} of timm", FBNetV3Spec(name, half_kernel_padding=True, stem_bias=False)
+        yield Family(f"timm_fbnetv3_{name}", title, spec.build, timm_entries, classifier="classifier", spec=spec)
 
 
 def released_entries(network: nn.Module) -> Iterator[Entry]:

@@ -9,7 +9,8 @@ from torch import nn
 
 from nasvit.branches.fuse import fuse
 from nasvit.importing.families import Entry, Family, renamed
-from nasvit.models.ghostnet_v3 import ghostnet_v3
+from nasvit.models.ghostnet_v3 import GhostOptions
+from nasvit.specs import GhostNetSpec
 
 _OUTSIDE = {
     "stem.conv.": "conv_stem.",
@@ -57,11 +58,13 @@ def family(source: str, title: str, width: float, *, fused: bool = False) -> Fam
         fused: branches are fused.
     """
 
+    spec = GhostNetSpec(width, options=GhostOptions())
+
     def build(classes: int) -> nn.Module:
-        network = ghostnet_v3(width, classes)
+        network = spec.build(classes)
         return fuse(network.eval()) if fused else network
 
-    return Family(source, title, build, entries, classifier="classifier")
+    return Family(source, title, build, entries, classifier="classifier", spec=None if fused else spec)
 
 
 def entries(network: nn.Module) -> Iterator[Entry]:

@@ -11,6 +11,7 @@ from nasvit.importing.families import Entry, Family
 from nasvit.layers.network import Network
 from nasvit.models.family import Family as NetworkFamily
 from nasvit.models.tiny import TARGETS
+from nasvit.specs import PlannedSpec
 from nasvit.supernets.augmented_family import AugmentedNetwork
 
 _LAYERS = {"expand": "inverted_conv", "depthwise": "depth_conv", "project": "point_conv"}
@@ -49,7 +50,8 @@ def base_family(source: str, title: str, networks: NetworkFamily) -> Family:
         assert isinstance(network, Network)
         return _entries(networks, network)
 
-    return Family(source, title, build, listed, classifier=_outside(networks, "head.classifier"))
+    spec = PlannedSpec(networks, networks.plan())
+    return Family(source, title, build, listed, classifier=_outside(networks, "head.classifier"), spec=spec)
 
 
 def entries(network: nn.Module) -> Iterator[Entry]:

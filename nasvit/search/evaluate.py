@@ -13,7 +13,7 @@ from nasvit.data.loader import Batch
 from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
 from nasvit.supernets.supernet import Supernet
-from nasvit.tasks.evaluation import Score, evaluate
+from nasvit.tasks.classification import Score, evaluate
 from search_spaces import Architecture
 
 

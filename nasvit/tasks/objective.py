@@ -1,4 +1,4 @@
-"""What one network learns from: labels, and perhaps a teacher."""
+"""What one network learns from: targets, and perhaps a teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
 
 Loss = Callable[[Tensor], Tensor]
 
@@ -19,6 +19,10 @@ Loss = Callable[[Tensor], Tensor]
 @dataclass(frozen=True)
 class Objective:
     """Cross entropy with the labels; with a teacher, blended with what it says of the same augmented images.
+
+    Where the teacher's share is 1 and its temperature 1, the loss is the cross entropy with its probabilities: the
+    Kullback-Leibler divergence plus the teacher's entropy, with the same gradient, so that guessing costs what it costs
+    with labels.
 
     Args:
         label_smoothing: probability given to all classes alike.
@@ -38,15 +42,14 @@ class Objective:
             targets: labels ``(batch,)`` or probabilities ``(batch, classes)``.
             autocast: gives the context that the teacher runs in.
         """
-        teacher_logits = None
-        if self.teacher is not None:
-            with torch.no_grad(), autocast():
-                teacher_logits = self.teacher(images).float()
+        if self.teacher is None:
+            return lambda logits: self._of_labels(logits, targets)
+        with torch.no_grad(), autocast():
+            taught = self.teacher(images).float()
+        if self.distillation == Distillation(1.0, 1.0):
+            probabilities = taught.softmax(1)
+            return lambda logits: SoftTargetCrossEntropy().of_probabilities(logits.float(), probabilities)
+        return lambda logits: self.distillation(self._of_labels(logits, targets), logits.float(), taught)
 
-        def loss(logits: Tensor) -> Tensor:
-            of_labels = F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
-            if teacher_logits is None:
-                return of_labels
-            return self.distillation(of_labels, logits.float(), teacher_logits)
-
-        return loss
+    def _of_labels(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
-from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.classification import evaluate
 from nasvit.tasks.selection import ACCURACY
 
 Batches = Callable[[], Iterable[tuple[Tensor, Tensor]]]

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from nasvit.tasks.task import Metric
+
 State = dict[str, Any]
 
 _GOOD, _BEST = "good.pt", "best.pt"
@@ -74,8 +76,8 @@ class Checkpoints:
             old.unlink()
         return path
 
-    def save_best(self, step: int, state: State, score: float) -> None:
-        """Keep ``state`` as the best if it scores higher than the best so far; the earlier of equals stays.
+    def save_best(self, step: int, state: State, score: float, metric: Metric) -> None:
+        """Keep ``state`` as the best if it scores better than the best so far; the earlier of equals stays.
 
         The best is kept apart from the last ones, score included, so that a run that goes on from an earlier
         checkpoint comes to the same best.
@@ -83,10 +85,11 @@ class Checkpoints:
         Args:
             step: optimizer steps done.
             state: as in :meth:`save`.
-            score: what decides, the higher the better.
+            score: what decides.
+            metric: says which score is better.
         """
         best = self.load_best()
-        if best is None or score > best.state["score"]:
+        if best is None or metric.better(score, best.state["score"]):
             _check_plain(state, "state")
             write_whole(self._folder / _BEST, {"step": step, "state": {**state, "score": score}})
 

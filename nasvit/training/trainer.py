@@ -15,15 +15,16 @@ import torch
 from torch import nn
 
 from nasvit.data.loader import Batch, Loader
+from nasvit.tasks.task import Metric
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
 from nasvit.training.collapse import CollapseDetector, TrainingCollapsedError
 from nasvit.training.ema import MovingAverage
+from nasvit.training.learner import Trainable, Values
 from nasvit.training.metrics import Metrics
 from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
 from nasvit.training.processes import is_first_process
 from nasvit.training.progress import Progress
 from nasvit.training.schedule import LearningRate
-from nasvit.training.task import Task, Values
 from search_spaces.recipe import Recipe
 
 Precision = Literal["float32", "bfloat16"]
@@ -31,73 +32,69 @@ MOST_ROLLBACKS = 3
 
 
 class Trainer:
-    """Trains a task by a recipe, resumably: killed at any moment and run again, it gives the same result.
+    """Trains a learner by a recipe, resumably: killed at any moment and run again, it gives the same result.
 
     Batches, subnets and dropout of a step follow from the seed and the number of the step alone, so that a checkpoint
     needs weights, optimizer and step only.
 
     Args:
-        task: what is trained.
+        learner: what is trained.
         loader: serves the training batches.
         recipe: optimizer, learning rate, epochs and so on.
         folder: where ``metrics.jsonl`` and ``checkpoints/`` go; what is there already is gone on with.
         seed: any integer.
         precision: ``"bfloat16"`` runs forward passes under autocast.
-        classes: number of classes, from which the loss of guessing follows.
+        chance_loss: the loss of guessing, by which a collapse is noticed; the task tells it.
         evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
             ``evaluate_every`` epochs; its numbers are logged.
         evaluate_every: epochs; 0 evaluates never.
-        score: makes one number of an evaluation, such as :func:`nasvit.tasks.selection.mean_accuracy`; it is
-            logged, and the weights that scored highest are kept (:meth:`load_best`).
+        keep_best: the metric by which the best weights are kept (:meth:`load_best`): that of the evaluations' number
+            ``score``; None keeps none.
         decays: which parameters weight decay acts on.
         learning_rate: the rate of every step; the recipe's cosine, counted from step 0, if left out.
-        before_step: called with this trainer before every step; what it does must follow from step, seed and state
-            alone.
         checkpoint_seconds: seconds between two checkpoints.
         name: what the progress bar says.
     """
 
     def __init__(
         self,
-        task: Task,
+        learner: Trainable,
         loader: Loader,
         recipe: Recipe,
         folder: Path,
         *,
         seed: int,
-        classes: int,
+        chance_loss: float,
         precision: Precision = "float32",
         evaluate: Callable[[nn.Module], Values] | None = None,
         evaluate_every: int = 0,
-        score: Callable[[Values], float] | None = None,
+        keep_best: Metric | None = None,
         decays: DecayRule = is_decayed,
         learning_rate: LearningRate | None = None,
-        before_step: Callable[[Trainer], None] | None = None,
         checkpoint_seconds: float = 120.0,
         name: str = "training",
     ) -> None:
         if not len(loader):
             raise ValueError(f"batch_size {loader.batch_size} is more than the {len(loader.images)} training images")
-        self.task, self.loader, self.recipe, self.folder = task, loader, recipe, folder
+        self.learner, self.loader, self.recipe, self.folder = learner, loader, recipe, folder
         self.seed, self.precision, self.name = seed, precision, name
-        self.evaluate, self.evaluate_every, self.score = evaluate, evaluate_every, score
+        self.evaluate, self.evaluate_every, self.keep_best = evaluate, evaluate_every, keep_best
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
         self.learning_rate = learning_rate or LearningRate(
             self.steps, recipe.learning_rate, warmup_steps=recipe.warmup_epochs * len(loader)
         )
-        self.before_step = before_step
-        self.optimizer = build_optimizer(task.model.named_parameters(), recipe, decays)
-        task.guard(self.optimizer)
-        self.average = MovingAverage(task.model, recipe.ema_decay) if recipe.ema_decay else None
+        self.optimizer = build_optimizer(learner.model.named_parameters(), recipe, decays)
+        learner.guard(self.optimizer)
+        self.average = MovingAverage(learner.model, recipe.ema_decay) if recipe.ema_decay else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.collapse = CollapseDetector(math.log(max(classes, 2)))
+        self.collapse = CollapseDetector(chance_loss)
         self.step, self.rollbacks, self.seconds = 0, 0, 0.0
 
     @property
     def trained(self) -> nn.Module:
         """The model to use: the moving average if the recipe has one."""
-        return self.task.model if self.average is None else self.average.model
+        return self.learner.model if self.average is None else self.average.model
 
     def run(self, *, until: int | None = None) -> nn.Module:
         """Train to the end (or to step ``until``), from the last checkpoint if there is one.
@@ -119,7 +116,7 @@ class Trainer:
         return self.trained
 
     def load_best(self) -> nn.Module:
-        """Put the weights that scored highest into the model to use, after training is over.
+        """Put the weights that scored best into the model to use, after training is over.
 
         Returns:
             That model, see :attr:`trained`.
@@ -129,7 +126,7 @@ class Trainer:
         """
         best = self.checkpoints.load_best()
         if best is None:
-            raise ValueError("no evaluation was scored; give the trainer evaluate, evaluate_every and score")
+            raise ValueError("no evaluation was scored; give the trainer evaluate, evaluate_every and keep_best")
         self.trained.load_state_dict(best.state["model"])
         return self.trained
 
@@ -158,20 +155,19 @@ class Trainer:
     def _train_on(self, batch: Batch) -> Values:
         rate = self.learning_rate(self.step) * 0.5**self.rollbacks
         set_learning_rate(self.optimizer, rate)
-        if self.before_step is not None:
-            self.before_step(self)
+        self.learner.before_step(self)
         rng = np.random.default_rng([self.seed, self.rollbacks, self.step])
         torch.manual_seed(int(rng.integers(2**63)))
-        self.task.zero_grad()
-        values = self.task.add_gradients(*batch, rng, self._autocast)
+        self.learner.zero_grad()
+        values = self.learner.add_gradients(*batch, rng, self._autocast)
         if math.isfinite(values["loss"]):
             self.optimizer.step()
             if self.average is not None:
-                self.average.update(self.task.model)
+                self.average.update(self.learner.model)
         return {**values, "learning_rate": rate}
 
     def _autocast(self) -> AbstractContextManager[Any]:
-        device = next(self.task.model.parameters()).device.type
+        device = next(self.learner.model.parameters()).device.type
         return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
 
     def _evaluate(self, epoch: int, metrics: Metrics) -> None:
@@ -179,9 +175,10 @@ class Trainer:
         if self.evaluate is None or not due or not is_first_process():
             return
         values = self.evaluate(self.trained)
-        if self.score is not None:
-            values = {**values, "score": self.score(values)}
-            self.checkpoints.save_best(self.step, {"model": self.trained.state_dict()}, values["score"])
+        if self.keep_best is not None:
+            self.checkpoints.save_best(
+                self.step, {"model": self.trained.state_dict()}, values["score"], self.keep_best
+            )
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
@@ -192,7 +189,7 @@ class Trainer:
         if not is_first_process():
             return
         state = {
-            "model": self.task.model.state_dict(),
+            "model": self.learner.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
             "collapse": self.collapse.state_dict(),
@@ -203,7 +200,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
-        self.task.model.load_state_dict(state["model"])
+        self.learner.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])

@@ -11,7 +11,7 @@ from nasvit.experiment.workbench import Workbench, write_json
 from nasvit.export.saved import CARD, load_network
 from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
-from nasvit.tasks.evaluation import evaluate as evaluate_network
+from nasvit.tasks.classification import evaluate as evaluate_network
 
 TRAINED = ("extracted", "finetuned", "scratch")
 

@@ -11,8 +11,8 @@ from nasvit.experiment.teachers import load_teacher
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.supernet import Supernet
+from nasvit.tasks.classification import evaluate
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, KLDivergence
-from nasvit.tasks.evaluation import evaluate
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.processes import once

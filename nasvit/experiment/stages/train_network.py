@@ -11,7 +11,7 @@ from nasvit.data import ImageSet
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers import Network
 from nasvit.layers.calibration import track_statistics
-from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.classification import evaluate
 from nasvit.training.task import NetworkTask, Values
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe

@@ -19,7 +19,7 @@ from nasvit.search.early_stop import epochs_of
 from nasvit.search.evaluate import InheritedWeights
 from nasvit.search.study import Record
 from nasvit.supernets.supernet import Supernet, build
-from nasvit.tasks.evaluation import Score
+from nasvit.tasks.classification import Score
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.collapse import TrainingCollapsedError
 

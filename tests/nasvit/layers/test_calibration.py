@@ -10,7 +10,7 @@ import search_spaces
 from nasvit.layers import BatchNorm2d
 from nasvit.layers.calibration import calibrate, track_statistics
 from nasvit.supernets.supernet import Supernet
-from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.classification import evaluate
 from tests.nasvit.filled import filled, images
 
 SPACE = search_spaces.load("micro8")

@@ -1,7 +1,8 @@
-"""How good a network is on a set of images."""
+"""Image classification: how good a network is, and what guessing is worth."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasvit.tasks.task import Batches, Metric
+
 
 @dataclass(frozen=True)
-class Score:
-    """What an evaluation measured.
+class ClassificationScore:
+    """What an evaluation of a classifier measured.
 
     Args:
         accuracy: share of the images whose highest score is the right class, 0 to 1.
@@ -26,9 +29,51 @@ class Score:
     loss: float
     images: int
 
+    @property
+    def value(self) -> float:
+        """The number that decides: the accuracy."""
+        return self.accuracy
+
+    def numbers(self) -> dict[str, float]:
+        """Return everything that was measured, by name."""
+        return {"accuracy": self.accuracy, "class_accuracy": self.class_accuracy, "loss": self.loss}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Tell which of several classes an image shows.
+
+    Args:
+        classes: how many classes there are.
+
+    Raises:
+        ValueError: if there is less than one class.
+    """
+
+    classes: int
+    metric = Metric("accuracy")
+
+    def __post_init__(self) -> None:
+        if self.classes < 1:
+            raise ValueError(f"classes={self.classes}; a classifier needs at least 1")
+
+    @property
+    def chance_score(self) -> float:
+        """The accuracy of guessing."""
+        return 1 / self.classes
+
+    @property
+    def chance_loss(self) -> float:
+        """The cross entropy of guessing, in nats."""
+        return math.log(max(self.classes, 2))
+
+    def evaluate(self, network: nn.Module, batches: Batches) -> ClassificationScore:
+        """Return accuracy and loss of a network; see :func:`evaluate`."""
+        return evaluate(network, batches)
+
 
 @torch.inference_mode()
-def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Score:
+def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassificationScore:
     """Evaluate ``network`` on labelled batches; afterwards it is in evaluation mode.
 
     Args:
@@ -52,7 +97,7 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Sc
     if not total:
         raise ValueError("evaluate got no batches; give it at least one batch of labelled images")
     per_class = right[seen > 0] / seen[seen > 0]
-    return Score(int(right.sum()) / total, float(per_class.mean()), loss / total, total)
+    return ClassificationScore(int(right.sum()) / total, float(per_class.mean()), loss / total, total)
 
 
 def _added(total: Tensor, counts: Tensor) -> Tensor:

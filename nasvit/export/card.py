@@ -1,0 +1,124 @@
+"""The card of a saved network: what it is, what it tells apart, which images it takes, and where it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nasvit.records import read_json, versions, write_json
+from nasvit.specs import Spec, SubnetSpec, spec_from_json
+
+CARD = "card.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Card:
+    """Everything about a saved network but its weights.
+
+    Args:
+        spec: what builds it again.
+        classes: names of the classes that it scores.
+        side: side of the images it was trained with, in pixels; None: its spec's.
+        mean: what was subtracted from each channel of its images, for pixels from 0 to 1; empty: nothing is known.
+        deviation: what they were then divided by.
+        fused: whether its convolutions had branches, and so have a bias and no batch norm now.
+        origin: how its weights came about: recipe, configuration, seed, data, anything that JSON holds.
+        versions: of Python and the packages that made it.
+    """
+
+    spec: Spec
+    classes: tuple[str, ...]
+    side: int | None = None
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    fused: bool = False
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image: channels, height, width."""
+        side = self.side or self.spec.side
+        return self.spec.channels, side, side
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as plain JSON values."""
+        channels, side, _ = self.shape
+        return {
+            "format": FORMAT,
+            "kind": self.spec.kind,
+            "spec": self.spec.to_json(),
+            "fused": self.fused,
+            "classes": list(self.classes),
+            "image": {"channels": channels, "side": side},
+            "normalization": {"mean": list(self.mean), "deviation": list(self.deviation)},
+            "origin": dict(self.origin),
+            "versions": dict(self.versions),
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write the card into a folder, whole or not at all."""
+        write_json(folder / CARD, self.to_json())
+
+    @classmethod
+    def read(cls, folder: Path) -> Card:
+        """Read the card of a folder, also one that an earlier version wrote.
+
+        Raises:
+            FileNotFoundError: if the folder has no card.
+            ValueError: if the card is of a later version, or damaged.
+        """
+        path = folder / CARD
+        if not path.exists():
+            raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
+        content = read_json(path)
+        if "format" not in content:
+            content = _of_old(content, folder)
+        if content["format"] > FORMAT:
+            raise ValueError(
+                f"{path} is of format {content['format']}, and this version of nasvit reads formats up to {FORMAT}; "
+                "update nasvit"
+            )
+        return cls(
+            spec_from_json(content["kind"], content["spec"], str(path)),
+            tuple(content["classes"]),
+            content["image"]["side"] or None,
+            tuple(content["normalization"]["mean"]),
+            tuple(content["normalization"]["deviation"]),
+            content["fused"],
+            content["origin"],
+            content["versions"],
+        )
+
+
+def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Bring a card without a format, of which there were two kinds, to format 1."""
+    from nasvit.registry import spec_of  # the names that those cards hold
+
+    if (folder / "space.yaml").exists():
+        import search_spaces
+
+        space = search_spaces.load(folder / "space.yaml")
+        architecture = search_spaces.Architecture.load(folder / "architecture.json")
+        spec: Spec = SubnetSpec(space, architecture, content.get("resize", True))
+    elif "network" in content:
+        spec = spec_of(content["network"], image_channels=content["image_channels"])
+    else:
+        raise ValueError(f"{folder / CARD} is no card of a network that nasvit saved")
+    told = ("classes", "image", "normalization", "versions", "fused", "resize", "network", "image_channels")
+    return {
+        "format": FORMAT,
+        "kind": spec.kind,
+        "spec": spec.to_json(),
+        "fused": content.get("fused", False),
+        "classes": content["classes"],
+        "image": content.get("image", {"side": None}),
+        "normalization": content.get("normalization", {"mean": [], "deviation": []}),
+        "origin": {key: value for key, value in content.items() if key not in told},
+        "versions": content.get("versions", {}),
+    }
+
+

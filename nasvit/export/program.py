@@ -1,0 +1,55 @@
+"""Networks as ``torch.export`` programs, which run with PyTorch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nasvit.elastic import is_live
+from nasvit.layers import BatchNorm2d, Normalize
+
+PROGRAM = "program.pt2"
+
+
+def check_complete(network: nn.Module) -> None:
+    """Refuse a network that cannot be saved or exported.
+
+    Raises:
+        ValueError: if it still shares its weights with a supernet, or its batch norms have no statistics.
+    """
+    if is_live(network):
+        raise ValueError("this subnet shares its weights with a supernet; save supernet.extract(architecture) instead")
+    if any(isinstance(module, BatchNorm2d) and module.running_mean is None for module in network.modules()):
+        raise ValueError("this network has no batch-norm statistics; call nasvit.calibrate(network, batches) first")
+
+
+def export_program(
+    network: nn.Module,
+    path: Path,
+    *,
+    shape: Sequence[int],
+    mean: Sequence[float] = (),
+    deviation: Sequence[float] = (),
+) -> None:
+    """Write a network as a ``torch.export`` program, which runs with PyTorch alone, at any batch size.
+
+    Args:
+        network: a calibrated or trained plain network.
+        path: the file, as a rule ``program.pt2``.
+        shape: of one image, such as ``(3, 32, 32)``.
+        mean: of each channel; if given, the program takes pixels from 0 to 1 and normalizes them itself.
+        deviation: goes with ``mean``.
+
+    Raises:
+        ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
+    """
+    check_complete(network)
+    parts = [Normalize(mean, deviation), network] if mean else [network]
+    images = torch.rand(2, *shape)
+    program = torch.export.export(
+        nn.Sequential(*parts).eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},)
+    )
+    torch.export.save(program, path)

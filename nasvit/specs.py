@@ -1,0 +1,308 @@
+"""What a network is, apart from its weights: values that build it again from nothing but themselves.
+
+A spec goes into the card of a saved network as JSON, so that the network comes back without the files and names it was
+made from, whatever becomes of them. A new kind of network is one class here and its entry in :data:`KINDS`.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from nasvit.models.family import Family
+from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
+from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
+from nasvit.supernets.supernet import build
+from search_spaces import Architecture, Space
+from search_spaces.reading import build as build_value
+from search_spaces.reading import read_text
+
+
+class Spec(ABC):
+    """What one network is; specs are frozen dataclasses of plain values."""
+
+    kind: ClassVar[str]
+    """The name of this kind in cards."""
+
+    @abstractmethod
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        """Return the freshly initialized network.
+
+        Args:
+            classes: number of classes.
+            seed: decides the initial weights.
+        """
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """Channels of the images that the network takes."""
+
+    @property
+    @abstractmethod
+    def side(self) -> int:
+        """Side of the images that the network was made for, in pixels."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the spec as plain JSON values."""
+        content: dict[str, Any] = _plain(asdict(self))  # type: ignore[call-overload]
+        return content
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> Spec:
+        """Read what :meth:`to_json` returned; ``where`` names the file in messages.
+
+        Raises:
+            ValueError: naming what is wrong.
+        """
+        return build_value(cls, read_text(json.dumps(content), where))
+
+
+@dataclass(frozen=True)
+class SubnetSpec(Spec):
+    """A subnet of a search space, as a network of its own.
+
+    Args:
+        space: a space that holds the architecture.
+        architecture: which subnet.
+        resize: whether the network brings images to its resolution itself.
+    """
+
+    kind = "subnet"
+    space: Space
+    architecture: Architecture
+    resize: bool = True
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        network = build(self.space, self.architecture, classes, seed=seed)
+        if not self.resize:
+            network.resize = None
+        return network
+
+    @property
+    def channels(self) -> int:
+        return self.space.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.architecture.resolution
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture with the part of its space that it needs."""
+        needed = self.space if self.space.size == 1 else self.space.restrict(self.architecture)
+        architecture = json.loads(self.architecture.to_json())
+        return {"architecture": architecture, "resize": self.resize, "space": _plain(asdict(needed))}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> SubnetSpec:
+        space = build_value(Space, read_text(json.dumps(content["space"]), where))
+        return cls(space, Architecture.from_fields(content["architecture"]), bool(content["resize"]))
+
+
+@dataclass(frozen=True)
+class PlannedSpec(Spec):
+    """A convolutional network of a family, of any channels.
+
+    Args:
+        family: everything but the channels.
+        plan: the channels of every layer that may choose.
+        image_channels: channels of the images.
+    """
+
+    kind = "planned"
+    family: Family
+    plan: ChannelPlan
+    image_channels: int = 3
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        network = SlimmableNetwork(
+            self.family, (self.plan,), classes, norm="shared", seed=seed, image_channels=self.image_channels
+        )
+        return network.extract(self.plan)
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.family.resolution
+
+
+@dataclass(frozen=True)
+class SwitchableSpec(Spec):
+    """A slimmable network with all its widths; arguments as in :class:`nasvit.supernets.SlimmableNetwork`.
+
+    Args:
+        family: everything but the channels.
+        widths: the switches.
+        norm: batch norms of the blocks.
+        head_norm: batch norm of the head.
+        image_channels: channels of the images.
+    """
+
+    kind = "switchable"
+    family: Family
+    widths: tuple[Width, ...]
+    norm: NormKind
+    head_norm: NormKind
+    image_channels: int = 3
+
+    def build(self, classes: int, *, seed: int = 0) -> SlimmableNetwork:
+        return SlimmableNetwork(
+            self.family,
+            self.widths,
+            classes,
+            norm=self.norm,
+            head_norm=self.head_norm,
+            seed=seed,
+            image_channels=self.image_channels,
+        )
+
+    def empty(self, classes: int) -> SlimmableNetwork:
+        """Return a frozen network of these sizes whose weights and statistics are all zero."""
+        with torch.device("meta"):
+            network = self.build(classes)
+            network.requires_grad_(False)  # first of all, so that there never are gradients
+            network.reset_statistics()
+        network.to_empty(device="cpu")
+        for tensor in network.state_dict().values():
+            tensor.zero_()
+        return network
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.family.resolution
+
+
+@dataclass(frozen=True)
+class GhostNetSpec(Spec):
+    """A GhostNetV3.
+
+    Args:
+        width: width multiplier.
+        image_channels: channels of the images.
+        small_images: for 32x32 images.
+        options: branches and attention; a network without branches if left out.
+    """
+
+    kind = "ghostnet_v3"
+    width: float = 1.0
+    image_channels: int = 3
+    small_images: bool = False
+    options: GhostOptions = GhostOptions(1, scale=False, identity=False)
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        return ghostnet_v3(
+            self.width,
+            classes,
+            options=self.options,
+            seed=seed,
+            image_channels=self.image_channels,
+            small_images=self.small_images,
+        )
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return 32 if self.small_images else 224
+
+
+@dataclass(frozen=True)
+class FBNetV3Spec(Spec):
+    """A FBNetV3.
+
+    Args:
+        design: its letter, one of :data:`nasvit.models.fbnetv3.DESIGNS`.
+        half_kernel_padding: pad as timm does, not as released.
+        stem_bias: whether the stem's convolution has a bias.
+    """
+
+    kind = "fbnetv3"
+    design: str
+    half_kernel_padding: bool = False
+    stem_bias: bool = True
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        return fbnetv3(
+            self.design, classes, seed=seed, half_kernel_padding=self.half_kernel_padding, stem_bias=self.stem_bias
+        )
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @property
+    def side(self) -> int:
+        return DESIGNS[self.design].resolution
+
+
+@dataclass(frozen=True)
+class TimmSpec(Spec):
+    """A network of timm.
+
+    Args:
+        model: its name there.
+        image_channels: channels of the images.
+        image_side: side of the images that its weights were trained with, in pixels.
+    """
+
+    kind = "timm"
+    model: str
+    image_channels: int = 3
+    image_side: int = 224
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        import timm
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network: nn.Module = timm.create_model(self.model, num_classes=classes, in_chans=self.image_channels)
+        return network
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.image_side
+
+
+KINDS: dict[str, type[Spec]] = {
+    each.kind: each for each in (SubnetSpec, PlannedSpec, SwitchableSpec, GhostNetSpec, FBNetV3Spec, TimmSpec)
+}
+"""All kinds of networks by the name that cards have for them."""
+
+
+def spec_from_json(kind: str, content: Mapping[str, Any], where: str) -> Spec:
+    """Read a spec of some kind.
+
+    Raises:
+        ValueError: if there is no such kind, or the content is none of it.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"{where}: a network of kind {kind!r} is not known here; known: {', '.join(KINDS)}")
+    return KINDS[kind].from_json(content, where)
+
+
+def _plain(value: Any) -> Any:
+    """Return tuples as lists, and leave out what is empty or None: those are the defaults."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items() if entry is not None and entry != ()}
+    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,69 @@
+"""A teacher that sees images as it was trained to see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Teacher(nn.Module):
+    """A frozen network that takes the student's images and is given its own: its normalization, its size.
+
+    The student's images come shifted and scaled by the statistics of its data. A teacher that was trained with others
+    would see colors and contrasts that it never saw; one affine map a channel turns the one into the other.
+
+    Args:
+        network: the teacher; from now on frozen and in evaluation mode.
+        mean: what was subtracted from each channel of the student's images (for pixels from 0 to 1).
+        deviation: what they were then divided by.
+        own_mean: what the teacher was trained with; empty: the student's.
+        own_deviation: goes with ``own_mean``.
+        side: side of the images that the teacher was trained with, in pixels; None: as they come.
+
+    Shape:
+        ``(batch, channels, height, width) -> (batch, classes)``
+
+    Raises:
+        ValueError: if the teacher's images have another number of channels.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        *,
+        own_mean: Sequence[float] = (),
+        own_deviation: Sequence[float] = (),
+        side: int | None = None,
+    ) -> None:
+        super().__init__()
+        if own_mean and len(own_mean) != len(mean):
+            raise ValueError(f"the teacher takes images of {len(own_mean)} channels, the student's have {len(mean)}")
+        self.network = network.requires_grad_(False)
+        self.side = side
+        self.converts = bool(own_mean) and (tuple(own_mean), tuple(own_deviation)) != (tuple(mean), tuple(deviation))
+        theirs, ours = (tuple(own_mean) or mean, tuple(own_deviation) or deviation), (mean, deviation)
+        scale = [our / their for our, their in zip(ours[1], theirs[1], strict=True)]
+        shift = [(m - own) / dev for m, own, dev in zip(ours[0], theirs[0], theirs[1], strict=True)]
+        self.register_buffer("scale", torch.tensor(scale)[:, None, None], persistent=False)
+        self.register_buffer("shift", torch.tensor(shift)[:, None, None], persistent=False)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.converts:
+            images = images * self.scale + self.shift
+        if self.side is not None and images.shape[2:] != (self.side, self.side):
+            images = F.interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
+        scores: Tensor = self.network(images)
+        return scores
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay in evaluation mode."""
+        return super().train(False)

@@ -1,0 +1,142 @@
+"""What the trainer trains: weights, the subnets of a step, and what they learn from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasvit.layers import sync_batch_norm
+from nasvit.supernets.gradients import FlatGradients
+from nasvit.supernets.shared_network import SharedNetwork
+from nasvit.tasks.objective import Objective
+from nasvit.training.conflict import ConflictPolicy, Sum
+from nasvit.training.regularization import regularize
+from nasvit.training.sampling import Alone, Member, Sampling
+from nasvit.training.step import shared_step
+from search_spaces.recipe import Recipe
+
+if TYPE_CHECKING:
+    from nasvit.training.trainer import Trainer
+
+Values = dict[str, float]
+Autocast = Callable[[], AbstractContextManager[Any]]
+
+
+class Trainable(Protocol):
+    """What the trainer needs to know of the thing it trains; :class:`Learner` is the one there is."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The weights that are trained."""
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Change what must change before a step; what it does follows from step, seed and state alone."""
+
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+        """Add the gradients of one batch; return numbers for the log, ``loss`` among them."""
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        """Protect the optimizer's steps, if there is anything to protect."""
+
+
+class Learner:
+    """Weights that learn by shared steps: a plain network, or one with shared weights and a sampling rule.
+
+    Args:
+        model: a plain network, or, with ``sampling``, one that shares its weights among subnets.
+        recipe: label smoothing, dropout, stochastic depth, clipping.
+        objective: what the subnets learn from; the labels, smoothed as the recipe says, if left out.
+        sampling: draws the subnets of a step; None: ``model`` is a plain network and learns alone.
+        distill: loss of all but the first subnet, from their logits and the first one's; None: all learn from the
+            objective.
+        conflict: what to do where gradients disagree; None: they are added, and clipped as the recipe says.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        objective: Objective | None = None,
+        *,
+        sampling: Sampling | None = None,
+        distill: Callable[[Tensor, Tensor], Tensor] | None = None,
+        conflict: ConflictPolicy | None = None,
+    ) -> None:
+        self.model, self.recipe, self.distill = model, recipe, distill
+        self.objective = Objective(recipe.label_smoothing) if objective is None else objective
+        self.sampling = Alone() if sampling is None else sampling
+        self.conflict = Sum(recipe.clip_norm or None) if conflict is None else conflict
+        self.shared: SharedNetwork | _Single = model if isinstance(model, SharedNetwork) else _Single(model)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        self.shared.zero_grad()
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let every optimizer step check that the gradients are the model's."""
+        self.shared.guard(optimizer)
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Let the sampling rule prepare itself, such as by sorting channels."""
+        self.sampling.before_step(trainer)
+
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+        """Add the gradients of one step.
+
+        Returns:
+            ``loss``, the first subnet's (not a number if any subnet's is none), and ``loss_NAME`` of every other one
+            that has a name.
+        """
+        loss_of = self.objective.of_batch(images, targets, autocast)
+        members = self.sampling(rng)
+        losses = shared_step(
+            self.shared,  # type: ignore[arg-type]
+            images,
+            targets,
+            members=members,
+            criterion=lambda logits, _: loss_of(logits),
+            conflict=self.conflict,
+            distill=self.distill,
+            prepare=self._prepare,
+            autocast=autocast,
+        )
+        values = {"loss": float(losses.first) if losses.finite else math.nan}
+        values |= {f"loss_{each.name}": float(loss) for each, loss in zip(members[1:], losses.others) if each.name}
+        if losses.conflict is not None:
+            values["conflict_share"] = float(losses.conflict.share)
+        return values
+
+    def _prepare(self, subnet: nn.Module, member: Member) -> None:
+        if member.regularized and (self.recipe.dropout or self.recipe.drop_path_rate):
+            regularize(subnet, dropout=self.recipe.dropout, drop_path_rate=self.recipe.drop_path_rate)
+        if torch.distributed.is_initialized():
+            sync_batch_norm(subnet)
+
+
+class _Single:
+    """A plain network as the only subnet of itself."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.gradients = FlatGradients(network.parameters())
+
+    def at(self, subnet: None) -> nn.Module:
+        """Return the network."""
+        return self.network
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero."""
+        self.gradients.zero_()
+
+    def guard(self, optimizer: torch.optim.Optimizer) -> None:
+        """Let every optimizer step check that the gradients are in the buffer."""
+        optimizer.register_step_pre_hook(lambda *_: self.gradients.check())

@@ -1,0 +1,203 @@
+"""Which subnets take part in a training step, with what weight: the sampling rules of all shared networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from nasvit.supernets.augment import Augmented
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.supernets.sorting import sort_channels
+from search_spaces import Architecture, Space
+
+if TYPE_CHECKING:
+    from nasvit.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Member:
+    """One subnet of a training step.
+
+    Args:
+        subnet: what the shared network's ``at`` takes: an architecture, a width, a channel plan.
+        weight: of its loss.
+        regularized: whether the recipe's dropout and stochastic depth act on it.
+        name: its loss is logged as ``loss_NAME``; empty: not at all.
+    """
+
+    subnet: Any
+    weight: float = 1.0
+    regularized: bool = False
+    name: str = ""
+
+
+class Sampling:
+    """Draws the subnets of every step. A rule defines ``__call__``."""
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return the subnets of one step; the first one learns from the targets and may teach the others."""
+        raise NotImplementedError
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Change what must change before a step; what it does follows from step, seed and state alone."""
+
+
+@dataclass(frozen=True)
+class Alone(Sampling):
+    """The one network there is."""
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return it."""
+        return [Member(None, regularized=True)]
+
+
+@dataclass(frozen=True)
+class Sandwich(Sampling):
+    """The sandwich rule: the largest subnet, the smallest, and some at random.
+
+    Source: Yu and Huang, Universally Slimmable Networks (2019), section 3.2, https://arxiv.org/abs/1903.05134
+
+    Args:
+        space: where subnets come from.
+        random: how many subnets are drawn a step.
+        smallest: whether the smallest subnet takes part.
+    """
+
+    space: Space
+    random: int = 2
+    smallest: bool = True
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return the subnets of one step, the largest first."""
+        drawn: Sequence[Architecture] = ()
+        if self.random:
+            drawn = self.space.decode(self.space.genome.sample(self.random, rng))
+        least = [Member(self.space.smallest, name="smallest")] if self.smallest else []
+        return [Member(self.space.largest, regularized=True), *least, *map(Member, drawn)]
+
+
+class AllSwitches(Sampling):
+    """Every switch takes part in every step, the largest first.
+
+    Source: Yu et al., Slimmable Neural Networks (2019), algorithm 1, https://arxiv.org/abs/1812.08928
+
+    Args:
+        network: whose switches.
+    """
+
+    def __init__(self, network: SlimmableNetwork) -> None:
+        widths = sorted(network.widths, key=lambda width: sum(network.plan(width).channels), reverse=True)
+        self.members = [
+            Member(width, regularized=number == 0, name=_name(width) if number else "")
+            for number, width in enumerate(widths)
+        ]
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return the widths of one step; nothing is drawn."""
+        return self.members
+
+
+def _name(width: Width) -> str:
+    return str(width) if isinstance(width, (int, float)) else width.key
+
+
+@dataclass(frozen=True)
+class RandomWidths(Sampling):
+    """The sandwich rule: the largest width, the smallest, and some at random between them.
+
+    Source: Yu and Huang, Universally Slimmable Networks (2019), section 3.2, https://arxiv.org/abs/1903.05134
+
+    Args:
+        smallest: width multiplier.
+        largest: width multiplier.
+        random: how many widths are drawn a step.
+        gaps: open intervals that no width is drawn from, ``(low, high)`` each.
+
+    Raises:
+        ValueError: if the widths are not in order, or nothing is left to draw from.
+    """
+
+    smallest: float
+    largest: float
+    random: int = 2
+    gaps: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 < self.smallest < self.largest:
+            raise ValueError(f"widths {self.smallest}..{self.largest}; legal: 0 < smallest < largest")
+        reached = self.smallest
+        for low, high in sorted(self.gaps):
+            reached = max(reached, high) if low <= reached else reached
+        if reached >= self.largest:
+            raise ValueError(f"gaps {self.gaps} leave nothing of the widths {self.smallest}..{self.largest} to draw")
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return the widths of one step, the largest first."""
+        drawn = (Member(self._draw(rng)) for _ in range(self.random))
+        return [Member(self.largest, regularized=True), Member(self.smallest, name=str(self.smallest)), *drawn]
+
+    def _draw(self, rng: np.random.Generator) -> float:
+        while True:
+            width = float(rng.uniform(self.smallest, self.largest))
+            if not any(low < width < high for low, high in self.gaps):
+                return width
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What changes while NetAug trains.
+
+    Args:
+        widths: share of the training in which widths are augmented too; afterwards only expand ratios are.
+        sort: sort channels by importance at the start of every epoch in which widths are augmented.
+
+    Raises:
+        ValueError: if the share is none.
+
+    Source: Cai et al. (2022), released code: the widths stop after half of the epochs.
+    """
+
+    widths: float = 0.5
+    sort: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.widths <= 1:
+            raise ValueError(f"widths {self.widths}: a share of the training, from 0 to 1")
+
+
+class NetAug(Sampling):
+    """A tiny network, and one of the wider ones that hold it.
+
+    The augmented network of a step follows from the trainer's seed and the number of the step.
+
+    Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), section 3.2, https://arxiv.org/abs/2110.08890
+
+    Args:
+        network: the augmented network.
+        weight: of the wider network's loss; the release has 1.
+        phases: when widths are augmented and channels sorted.
+    """
+
+    def __init__(self, network: Augmented, weight: float = 1.0, phases: Phases = Phases()) -> None:
+        self.network, self.weight, self.phases = network, weight, phases
+        self.augments_widths = True
+
+    def before_step(self, trainer: Trainer) -> None:
+        """Choose the phase of the coming step; at the start of an epoch sort channels with all that follows them."""
+        self.augments_widths = trainer.step < self.phases.widths * trainer.steps
+        if self.phases.sort and self.augments_widths and trainer.step % len(trainer.loader) == 0:
+            averages: list[Any] = [] if trainer.average is None else [trainer.average.model]
+            sort_channels(self.network, [trainer.optimizer], averages)
+
+    def __call__(self, rng: np.random.Generator) -> list[Member]:
+        """Return the tiny network and an augmented one."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        drawn = self.network.sample(generator, widths=self.augments_widths)
+        return [
+            Member(self.network.base, regularized=True),
+            Member(drawn, self.weight, regularized=True, name="augmented"),
+        ]
