@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from predictors.arrays import Floats, Mask
+from search_spaces.saved import Saved
 
 UNITS = {"macs": "", "params": "", "memory": " bytes", "latency": " ms"}
 """The costs that can be limited and the units they are counted in."""
@@ -79,6 +81,51 @@ class Limit:
         above = np.maximum(costs - self.high, 0.0) / max(abs(self.high), 1e-12)
         below = np.maximum(self.low - costs, 0.0) / max(abs(self.low), 1e-12)
         return np.where(np.isnan(costs), np.inf, np.nan_to_num(above) + np.nan_to_num(below))
+
+
+@dataclass(frozen=True)
+class Budget(Saved):
+    """What a network may cost: limits that all hold. Its value is its text; ``str(budget)`` is that text.
+
+    Args:
+        text: limits joined by ``and``, such as ``macs<=6M and params<=300K``; empty: no limit.
+
+    Raises:
+        ValueError: as :meth:`Limit.parse`, for the first limit that cannot be read.
+    """
+
+    text: str = ""
+    limits: tuple[Limit, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        texts = self.text.split(" and ") if self.text else []
+        object.__setattr__(self, "limits", tuple(Limit.parse(text) for text in texts))
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read a budget; raises as the constructor does."""
+        return cls(text)
+
+    @property
+    def name(self) -> str:
+        """The budget as a name for folders: ``macs<=2.5M and params<=1M`` is ``macs-2.5M_params-1M``."""
+        name = self.text.replace(" and ", "_").replace("<=", "-").replace(">=", "+").replace("==", "=")
+        return name.replace(" ", "") or "best"
+
+    def to_json(self) -> str:
+        """The text as a JSON string."""
+        return json.dumps(self.text)
+
+    @classmethod
+    def from_json(cls, text: str) -> Budget:
+        """Read what ``to_json`` wrote."""
+        return cls(json.loads(text))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __bool__(self) -> bool:
+        return bool(self.limits)
 
 
 def parse_limits(texts: Sequence[str]) -> tuple[Limit, ...]:

@@ -1,4 +1,4 @@
-"""YAML text as a tree of values that know their file, line and path.
+"""YAML text as a tree of values that know where they stand: file, line and path, or the option of a command.
 
 Scalars follow YAML 1.2: ``true`` and ``false`` are the only booleans (``on`` and ``no`` are text), ``1e-4`` is a
 number, ``012`` is twelve.
@@ -7,7 +7,8 @@ number, ``012`` is twelve.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +18,31 @@ from search_spaces.values import spell
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_FLOW = ("[", "{", "'", '"')
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
 @dataclass(frozen=True)
 class Node:
-    """A value in a YAML file that knows where it stands.
+    """A value in a YAML file, or in an option of a command, that knows where it stands.
 
     Args:
         value: a scalar (str, int, float, bool or None), a list of nodes, or a dict of nodes by key.
-        file: the file as it was named.
+        file: the file as it was named; empty for an option such as ``--finetune.epochs 20``.
         line: line of the file, counted from 1.
         path: the way to the value from the top of the file.
+        written: a scalar as it is written.
+        resets: whether this is a null that takes an inherited key out, where the field does not admit null itself.
+        amends: whether this is a mapping that only options made; what they leave out is as the field's default has it.
     """
 
     value: Any
     file: str
     line: int
     path: tuple[str | int, ...] = ()
+    written: str = ""
+    resets: bool = False
+    amends: bool = False
 
     @property
     def kind(self) -> str:
@@ -43,10 +51,18 @@ class Node:
             return "a mapping"
         return "a list" if isinstance(self.value, list) else repr(self.value)
 
-    def error(self, problem: str) -> ValueError:
-        """The error to raise about this value: ``file:line: path: problem``."""
+    def error(self, problem: str, below: Sequence[str | int] = ()) -> ValueError:
+        """The error to raise about this value: ``file:line: path: problem``, or ``--path: problem`` of an option.
+
+        Args:
+            problem: what is wrong and what is legal.
+            below: the way on from here to what is wrong, where the file holds nothing there.
+        """
+        path = (*self.path, *below)
+        if not self.file:
+            return ValueError(f"--{'.'.join(map(str, path))}: {problem}")
         where = f"{self.file}:{self.line}"
-        return ValueError(f"{where}: {spell(self.path)}: {problem}" if self.path else f"{where}: {problem}")
+        return ValueError(f"{where}: {spell(path)}: {problem}" if path else f"{where}: {problem}")
 
     def find(self, path: tuple[str | int, ...]) -> Node:
         """The node at the end of ``path``, or the last one on the way that the file holds."""
@@ -87,6 +103,23 @@ def read_text(text: str, file: str) -> Node:
     return _wrap(root, file, (), ())
 
 
+def read_option(path: tuple[str, ...], text: str) -> Node:
+    """Read the value of an option: a scalar as it stands, or flow YAML if it begins with a bracket, brace or quote.
+
+    An empty text is text, not null: a forgotten value is a mistake, and it is named.
+
+    Raises:
+        ValueError: naming the option, for what looks like flow YAML and is none.
+    """
+    node = Node(text, "", 0, path, text)
+    if text[:1] not in _FLOW:
+        return replace(node, value=plain_scalar(text) if text else text)
+    try:
+        return _wrap(yaml.compose(text, Loader=yaml.SafeLoader), "", path, ())
+    except yaml.YAMLError as error:
+        raise node.error(f"{text} is not YAML: {getattr(error, 'problem', error)}") from error
+
+
 def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[yaml.Node, ...]) -> Node:
     node = Node(None, file, raw.start_mark.line + 1, path)
     if not raw.tag.startswith("tag:yaml.org,2002:"):
@@ -94,7 +127,7 @@ def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[y
     if any(raw is parent for parent in above):
         raise node.error("the alias holds itself")
     if isinstance(raw, yaml.ScalarNode):
-        return Node(_scalar(raw), file, node.line, path)
+        return replace(node, value=_scalar(raw), written=raw.value)
     if not raw.value:
         raise node.error("is empty; fill it or leave its key out")
     if isinstance(raw, yaml.SequenceNode):
@@ -118,9 +151,11 @@ def _wrap_mapping(raw: yaml.Node, node: Node, above: tuple[yaml.Node, ...]) -> d
 
 def _scalar(raw: yaml.ScalarNode) -> Any:
     """The value of a scalar under the core schema of YAML 1.2; what is quoted is text."""
-    text = raw.value
-    if raw.style is not None:
-        return text
+    return plain_scalar(raw.value) if raw.style is None else raw.value
+
+
+def plain_scalar(text: str) -> Any:
+    """The value of a text without quotes under the core schema of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

@@ -3,6 +3,13 @@
     experiment.yaml:14: stages[3].depth: 0 is illegal; legal: numbers from 1 up
 
 Where a tuple of any length is expected, one scalar is a tuple of one: ``kernel_size: 3`` is ``kernel_size: [3]``.
+
+A union of dataclasses that each have a field ``kind: Literal[...]`` is a choice by tag: ``{kind: step, factor: 0.5}``
+is the one whose kind is ``step``, and the text ``step`` alone is ``{kind: step}``.
+
+A class with a method ``parse(text)`` may be written as text.
+
+Files may inherit from each other, and options of a command come on top: see :mod:`search_spaces.merging`.
 """
 
 from __future__ import annotations
@@ -10,11 +17,13 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Collection
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import MISSING, Field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
+from search_spaces.hints import SCALARS, field_types, fits, kinds, parses, settable, words
+from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, read_text, read_yaml
 from search_spaces.values import FieldError
 
@@ -22,57 +31,50 @@ __all__ = ["Node", "build", "legal_names", "load_yaml", "read_text", "read_yaml"
 
 T = TypeVar("T")
 
-_SCALARS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    Path: "a path",
-    type(None): "null",
-}
 
+def load_yaml(cls: type[T], path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> T:
+    """Read a YAML file, and the files that it inherits from, into a dataclass.
 
-def load_yaml(cls: type[T], path: Path | str) -> T:
-    """Read a YAML file into a dataclass.
+    Args:
+        cls: the dataclass.
+        path: the file.
+        overrides: values that go before those of the file, as their names and texts: ``("finetune.epochs", "20")``,
+            ``("search.budgets.0", "macs<=2M")``, ``("train.recipe.mixup", "null")``.
 
     Raises:
-        ValueError: naming the file, the line, the path, what is wrong and what is legal.
+        ValueError: naming the file, the line, the path (or the option), what is wrong and what is legal.
     """
-    return build(cls, read_yaml(path))
+    return build(cls, read_merged(path, overrides))
 
 
-def build(cls: type[T], node: Node) -> T:
+def build(cls: type[T], node: Node, default: Any = None) -> T:
     """Build a dataclass, and the dataclasses inside it, from a mapping.
 
-    Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, and unions of
-    these. An int is accepted for a float (and becomes one); a bool is never a number.
+    Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, classes that parse
+    a text, and unions of these. An int is accepted for a float (and becomes one); a bool is never a number.
 
     Args:
         cls: the dataclass; a ``FieldError`` that its ``__post_init__`` raises is given file and line here.
         node: what ``read_yaml`` returned, or a part of it.
+        default: what a mapping that only options made is to change.
 
     Raises:
         ValueError: naming the file, the line, the path, what is wrong and what is legal.
     """
     if not isinstance(node.value, dict):
-        raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(_settable(cls))}")
-    hints = typing.get_type_hints(cls)
-    legal = _settable(cls)
+        raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(settable(cls))}")
+    legal, hints = settable(cls), field_types(cls)
     for key, child in node.value.items():
         if key not in legal:
             raise child.error(f"unknown key; {legal_names(key, legal)}")
+    given = {key: child for key, child in node.value.items() if not _left_out(hints[key], child)}
+    amended = default if node.amends and type(default) is cls else None
+    standing = {} if amended is None else {key: getattr(amended, key) for key in legal if key not in node.value}
     for name, field in legal.items():
-        if name not in node.value and field.default is MISSING and field.default_factory is MISSING:
-            raise node.error(f"the key {name!r} is missing; it holds {_words(hints[name])}")
-    given = {key: _convert(hints[key], child) for key, child in node.value.items()}
-    try:
-        return cls(**given)
-    except FieldError as error:
-        place = node.find(error.path)
-        full = FieldError((*node.path, *error.path), error.problem)
-        raise ValueError(f"{place.file}:{place.line}: {full}") from error
-    except ValueError as error:
-        raise node.error(str(error)) from error
+        if name not in given and name not in standing and not _has_default(field):
+            raise node.error(f"the key {name!r} is missing; it holds {words(hints[name])}")
+    values = {key: _convert(hints[key], child, _default(legal[key], amended)) for key, child in given.items()}
+    return _construct(cls, standing | values, node)
 
 
 def legal_names(wrong: str, legal: Collection[str]) -> str:
@@ -82,37 +84,92 @@ def legal_names(wrong: str, legal: Collection[str]) -> str:
     return f"{guess}legal: {', '.join(legal)}"
 
 
-def _settable(cls: Any) -> dict[str, Field[Any]]:
-    return {field.name: field for field in fields(cls) if field.init}
+def _construct(cls: type[T], values: dict[str, Any], node: Node) -> T:
+    try:
+        return cls(**values)
+    except FieldError as error:
+        place = node.find(error.path)
+        raise place.error(error.problem, error.path[len(place.path) - len(node.path) :]) from error
+    except ValueError as error:
+        raise node.error(str(error)) from error
 
 
-def _convert(wanted: Any, node: Node) -> Any:
+def _left_out(wanted: Any, node: Node) -> bool:
+    """Whether a null only takes an inherited key out."""
+    return node.resets and not fits(wanted, node)
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+def _default(field: Field[Any], amended: Any) -> Any:
+    """What a field is where it is not given."""
+    if amended is not None:
+        return getattr(amended, field.name)
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _convert(wanted: Any, node: Node, default: Any = None) -> Any:
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is typing.Annotated:
-        return _convert(arguments[0], node)
     if origin in (Union, types.UnionType):
-        return _convert(_member(arguments, wanted, node), node)
+        return _union(arguments, wanted, node, default)
     if origin is Literal:
         return _literal(arguments, node)
     if origin is tuple:
         return _tuple(arguments, wanted, node)
     if origin is dict:
         return _dict(arguments[1], wanted, node)
+    if parses(wanted) and isinstance(node.value, str):
+        return _parse(wanted, node)
     if is_dataclass(wanted):
-        return build(wanted, node)  # type: ignore[arg-type]
+        return build(wanted, node, default)  # type: ignore[arg-type]
     return _scalar(wanted, node)
 
 
+def _union(members: tuple[Any, ...], wanted: Any, node: Node, default: Any) -> Any:
+    """A value of a union: of the dataclass that its kind names, or of the member that it belongs to by its type."""
+    tags = kinds(members)
+    others = tuple(member for member in members if member not in tags.values())
+    if tags and isinstance(node.value, dict) and ("kind" in node.value or not any(fits(each, node) for each in others)):
+        return build(_tagged(tags, node, default), node, default)
+    if tags and isinstance(node.value, str) and str not in others:
+        if node.value in tags:
+            return build(tags[node.value], replace(node, value={"kind": node}))
+        if not any(fits(each, node) for each in others):
+            raise node.error(f"is {node.kind}; {legal_names(node.value, tags)}")
+    return _convert(_member(others, wanted, node), node, default)
+
+
+def _tagged(tags: dict[str, Any], node: Node, default: Any) -> Any:
+    """The dataclass whose kind a mapping names."""
+    if "kind" not in node.value:
+        if node.amends and type(default) in tags.values():
+            return type(default)
+        raise node.error(f"the key 'kind' is missing; legal: {', '.join(tags)}")
+    kind = node.value["kind"]
+    if not isinstance(kind.value, str) or kind.value not in tags:
+        raise kind.error(f"is {kind.kind}; {legal_names(str(kind.value), tags)}")
+    return tags[kind.value]
+
+
+def _parse(wanted: Any, node: Node) -> Any:
+    try:
+        return wanted.parse(node.value)
+    except ValueError as error:
+        raise node.error(str(error)) from error
+
+
 def _scalar(wanted: Any, node: Node) -> Any:
-    if wanted not in _SCALARS:
-        raise TypeError(f"build cannot read fields of type {wanted}; legal: {', '.join(_SCALARS.values())}")
-    if not _fits(wanted, node):
-        raise node.error(f"is {node.kind}; legal: {_words(wanted)}")
+    if wanted not in SCALARS:
+        raise TypeError(f"build cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
+    if not fits(wanted, node):
+        raise node.error(f"is {node.kind}; legal: {words(wanted)}")
     return wanted(node.value) if wanted in (float, Path) else node.value
 
 
 def _literal(legal: tuple[Any, ...], node: Node) -> Any:
-    if not _fits(Literal[legal], node):
+    if not fits(Literal[legal], node):
         names = [str(value) for value in legal]
         raise node.error(f"is {node.kind}; {legal_names(str(node.value), names)}")
     return node.value
@@ -123,7 +180,7 @@ def _tuple(arguments: tuple[Any, ...], wanted: Any, node: Node) -> tuple[Any, ..
     if any_length and not isinstance(node.value, (list, dict)) and node.value is not None:
         return (_convert(arguments[0], node),)
     if not isinstance(node.value, list):
-        raise node.error(f"is {node.kind}; legal: {_words(wanted)}")
+        raise node.error(f"is {node.kind}; legal: {words(wanted)}")
     if any_length:
         return tuple(_convert(arguments[0], item) for item in node.value)
     if len(node.value) != len(arguments):
@@ -133,50 +190,14 @@ def _tuple(arguments: tuple[Any, ...], wanted: Any, node: Node) -> tuple[Any, ..
 
 def _dict(value_type: Any, wanted: Any, node: Node) -> dict[str, Any]:
     if not isinstance(node.value, dict):
-        raise node.error(f"is {node.kind}; legal: {_words(wanted)}")
-    return {key: _convert(value_type, child) for key, child in node.value.items()}
+        raise node.error(f"is {node.kind}; legal: {words(wanted)}")
+    return {key: _convert(value_type, child) for key, child in node.value.items() if not _left_out(value_type, child)}
 
 
 def _member(members: tuple[Any, ...], wanted: Any, node: Node) -> Any:
     """The member of a union that a value belongs to; an exact type goes before one that needs a conversion."""
     exact = [member for member in members if type(node.value) is member]
-    fitting = exact or [member for member in members if _fits(member, node)]
+    fitting = exact or [member for member in members if fits(member, node)]
     if not fitting:
-        raise node.error(f"is {node.kind}; legal: {_words(wanted)}")
+        raise node.error(f"is {node.kind}; legal: {words(wanted)}")
     return fitting[0]
-
-
-def _fits(wanted: Any, node: Node) -> bool:
-    """Whether a value is of the right kind; lists and mappings are only looked at from outside."""
-    value, origin, arguments = node.value, typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is Literal:
-        return any(type(value) is type(legal) and value == legal for legal in arguments)
-    if origin is tuple:
-        single = arguments[-1] is Ellipsis and not isinstance(value, (dict, list)) and _fits(arguments[0], node)
-        return isinstance(value, list) or single
-    if origin is dict or is_dataclass(wanted):
-        return isinstance(value, dict)
-    if origin in (Union, types.UnionType):
-        return any(_fits(member, node) for member in arguments)
-    if wanted is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is (str if wanted is Path else wanted)
-
-
-def _words(wanted: Any) -> str:
-    """A type in words, for messages."""
-    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
-    if origin is typing.Annotated:
-        return _words(arguments[0])
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(member) for member in arguments))
-    if origin is Literal:
-        return ", ".join(map(str, arguments))
-    if origin is tuple:
-        members = [_words(member) for member in arguments if member is not Ellipsis]
-        return f"a list of [{', '.join(members)}{', ...' if Ellipsis in arguments else ''}]"
-    if origin is dict:
-        return f"a mapping from names to {_words(arguments[1])}"
-    if is_dataclass(wanted):
-        return f"a mapping of {', '.join(_settable(wanted))}"
-    return _SCALARS.get(wanted, str(wanted))

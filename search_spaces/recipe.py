@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from search_spaces.reading import legal_names
 from search_spaces.saved import Saved
+from search_spaces.schedule import Cosine, Schedule, plain_schedule, read_schedule
 from search_spaces.values import FieldError, plain_number
 
 OPTIMIZERS = ("sgd", "rmsprop_tf", "adamw", "lamb")
@@ -20,7 +21,7 @@ class Recipe(Saved):
 
     Args:
         optimizer: "sgd" (Nesterov momentum 0.9), "rmsprop_tf" (momentum 0.9), "adamw" or "lamb".
-        learning_rate: peak learning rate, for the batch size given here; it then falls along a cosine.
+        learning_rate: peak learning rate, for the batch size given here.
         epochs: passes over the training images, warm-up included.
         batch_size: images per optimizer step.
         warmup_epochs: epochs of linear warm-up, at most ``epochs``.
@@ -34,6 +35,8 @@ class Recipe(Saved):
         dropout: probability of dropping a feature before the classifier.
         drop_path_rate: probability of skipping the last block; it grows linearly from 0 at the first.
         ema_decay: decay of the moving average of the weights; 0 = off.
+        schedule: how the learning rate moves: "cosine", "linear", "step" or "constant", or one with its details, such
+            as ``{kind: step, milestones: [0.5, 0.75], factor: 0.1}``; see :mod:`search_spaces.schedule`.
 
     Raises:
         ValueError: naming the field, the value and the legal ones.
@@ -54,16 +57,23 @@ class Recipe(Saved):
     dropout: float = 0.0
     drop_path_rate: float = 0.0
     ema_decay: float = 0.0
+    schedule: Schedule = Cosine()
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, checked_entry(field.name, getattr(self, field.name)))
         if self.warmup_epochs > self.epochs:
             raise FieldError(["warmup_epochs"], f"{self.warmup_epochs} is more than epochs {self.epochs}")
+        lowest = getattr(self.schedule, "minimum", 0.0)
+        if lowest > self.learning_rate:
+            raise FieldError(["schedule", "minimum"], f"{lowest} is more than learning_rate {self.learning_rate}")
 
     def to_json(self) -> str:
-        """The canonical JSON text: all fields in fixed order, no spaces."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """The canonical JSON text: all fields in fixed order, no spaces; no schedule if it is the default one."""
+        entries = asdict(self) | {"schedule": plain_schedule(self.schedule)}
+        if self.schedule == DEFAULTS["schedule"]:
+            del entries["schedule"]  # recipes from before there were schedules keep their texts and keys
+        return json.dumps(entries, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
@@ -144,6 +154,8 @@ def checked_entry(name: str, value: Any) -> Any:
     Raises:
         FieldError: naming the field, the value and the legal ones.
     """
+    if name == "schedule":
+        return _checked_schedule(value)
     if name == "optimizer":
         if value not in OPTIMIZERS:
             raise FieldError([name], f"{value!r} is unknown; {legal_names(str(value), OPTIMIZERS)}")
@@ -155,3 +167,10 @@ def checked_entry(name: str, value: Any) -> Any:
     if number not in _LEGAL[name]:
         raise FieldError([name], f"{value!r} is illegal; legal: {_LEGAL[name]}")
     return number if _LEGAL[name].whole else float(number)
+
+
+def _checked_schedule(value: Any) -> Schedule:
+    try:
+        return read_schedule(value)
+    except FieldError as error:
+        raise error.under("schedule") from None

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from search_spaces.schedule import Constant, Cosine, Linear, Step
 from search_spaces.values import FieldError, Number
 
-Scalar = str | int | float
+Scalar = str | int | float | Cosine | Linear | Step | Constant
+"""One value of a field; a schedule may be named by its kind alone."""
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ class RecipeSpace:
         for field in self.fields:
             self._check_condition(field)
         self._check_warmup()
+        self._check_minimum()
 
     def _check_condition(self, field: str) -> None:
         setting = self.fields[field]
@@ -68,6 +69,13 @@ class RecipeSpace:
         epochs = min(min(case.values) for case in self.cases if case.field == "epochs")
         if warmup > epochs:
             raise FieldError(["fields", "warmup_epochs"], f"{warmup} is more than the fewest epochs, {epochs}")
+
+    def _check_minimum(self) -> None:
+        schedules = [value for case in self.cases if case.field == "schedule" for value in case.values]
+        lowest = max(getattr(schedule, "minimum", 0.0) for schedule in schedules)
+        rate = min(min(case.values) for case in self.cases if case.field == "learning_rate")
+        if lowest > rate:
+            raise FieldError(["fields", "schedule"], f"minimum {lowest} is more than the smallest learning_rate, {rate}")
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:
@@ -186,6 +194,8 @@ class RecipeSpace:
 
     def _condition_values(self, field: str, parent: str, wanted: tuple[Scalar, ...]) -> tuple[Any, ...]:
         legal = self._values(parent)
+        if parent == "schedule":
+            wanted = tuple(checked_entry(parent, value) for value in wanted)
         for value in wanted:
             if value not in legal:
                 problem = f"{parent} is never {value!r}; legal: {', '.join(map(str, legal))}"
@@ -231,6 +241,6 @@ def _canonical(field: str, setting: Setting) -> tuple[Any, ...]:
         raise FieldError(["fields", field], f"has {len(values)} values; legal: 1 to {MOST_VALUES}")
     if len(set(values)) < len(values):
         raise FieldError(["fields", field], f"{list(values)} holds a value twice")
-    if values and not isinstance(values[0], str) and list(values) != sorted(values):
+    if values and isinstance(values[0], (int, float)) and list(values) != sorted(values):
         raise FieldError(["fields", field], f"{list(values)} is not ascending; write {sorted(values)}")
     return values

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from search_spaces.recipe import Recipe
 
 Shape = Literal["cosine", "linear", "step", "constant"]
 _SHAPES = ("cosine", "linear", "step", "constant")
@@ -76,3 +78,21 @@ class LearningRate:
             passed = sum(step >= share * steps for share in self.milestones)
             return max(self.minimum, self.base * self.factor**passed)
         return self.base
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
+    """Return the learning rate that a recipe asks for.
+
+    Args:
+        recipe: peak, epochs, warm-up and schedule.
+        steps_per_epoch: optimizer steps in one pass over the training images, at least 1.
+    """
+    schedule: dict[str, Any] = asdict(recipe.schedule)
+    return LearningRate(
+        recipe.epochs * steps_per_epoch,
+        recipe.learning_rate,
+        warmup_steps=recipe.warmup_epochs * steps_per_epoch,
+        shape=schedule.pop("kind"),
+        decay_after_warmup=schedule.pop("after_warmup", False),
+        **schedule,
+    )

@@ -1,0 +1,86 @@
+"""Types of fields that the reader knows: whether a value fits one, and how to say it in words."""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import Field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Union
+
+from search_spaces.nodes import Node
+
+SCALARS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+}
+
+
+def settable(cls: Any) -> dict[str, Field[Any]]:
+    """The fields that a file may give, by name."""
+    return {field.name: field for field in fields(cls) if field.init}
+
+
+def parses(wanted: Any) -> bool:
+    """Whether values of a class may be written as text."""
+    return isinstance(wanted, type) and callable(getattr(wanted, "parse", None))
+
+
+@cache
+def field_types(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields, by name."""
+    return typing.get_type_hints(cls)
+
+
+@cache
+def kinds(members: tuple[Any, ...]) -> dict[str, Any]:
+    """The dataclass of every kind, where at least two dataclasses of a union have a ``kind``; else nothing."""
+    hints = {member: field_types(member).get("kind") for member in members if is_dataclass(member)}
+    named = {member: typing.get_args(hint) for member, hint in hints.items() if typing.get_origin(hint) is Literal}
+    return {kind: member for member, of_it in named.items() for kind in of_it} if len(named) > 1 else {}
+
+
+def fits(wanted: Any, node: Node) -> bool:
+    """Whether a value is of the right kind; lists and mappings are only looked at from outside."""
+    value, origin, arguments = node.value, typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        return any(type(value) is type(legal) and value == legal for legal in arguments)
+    if origin is tuple:
+        single = arguments[-1] is Ellipsis and not isinstance(value, (dict, list)) and fits(arguments[0], node)
+        return isinstance(value, list) or single
+    if parses(wanted) and isinstance(value, str):
+        return True
+    if origin is dict or is_dataclass(wanted):
+        return isinstance(value, dict)
+    if origin in (Union, types.UnionType):
+        return any(fits(member, node) for member in arguments)
+    if wanted is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is (str if wanted is Path else wanted)
+
+
+def words(wanted: Any) -> str:
+    """A type in words, for messages."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin in (Union, types.UnionType):
+        tags = kinds(arguments)
+        choice = [f"one of {', '.join(tags)}"] if tags else []
+        others = [words(member) for member in arguments if member not in tags.values()]
+        return " or ".join(dict.fromkeys(choice + others))
+    if origin is Literal:
+        return ", ".join(map(str, arguments))
+    if origin is tuple:
+        members = [words(member) for member in arguments if member is not Ellipsis]
+        return f"a list of [{', '.join(members)}{', ...' if Ellipsis in arguments else ''}]"
+    if origin is dict:
+        return f"a mapping from names to {words(arguments[1])}"
+    if parses(wanted):
+        return f"a text of {wanted.__name__}"
+    if is_dataclass(wanted):
+        return f"a mapping of {', '.join(settable(wanted))}"
+    return SCALARS.get(wanted, str(wanted))

@@ -1,0 +1,145 @@
+"""How a learning rate moves, as values: linear growth for the epochs of warm-up, then one of four shapes.
+
+The decay is counted from the first step of the training, warm-up included, unless ``after_warmup`` counts it from the
+end of the warm-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Union
+
+from search_spaces.reading import legal_names
+from search_spaces.values import FieldError, plain_number
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a period of a cosine from the peak to ``minimum``.
+
+    Args:
+        minimum: the rate at the end.
+        warmup_start: the rate of the first step, if there is a warm-up.
+        after_warmup: count the decay from the end of the warm-up.
+    """
+
+    kind: Literal["cosine"] = "cosine"
+    minimum: float = 0.0
+    warmup_start: float = 0.0
+    after_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A straight line from the peak to ``minimum``.
+
+    Args:
+        minimum: the rate at the end.
+        warmup_start: the rate of the first step, if there is a warm-up.
+        after_warmup: count the decay from the end of the warm-up.
+    """
+
+    kind: Literal["linear"] = "linear"
+    minimum: float = 0.0
+    warmup_start: float = 0.0
+    after_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The peak, multiplied by ``factor`` at every milestone.
+
+    Args:
+        milestones: shares of the steps that the decay is counted over, ascending.
+        factor: what the rate is multiplied by.
+        minimum: no rate falls below it.
+        warmup_start: the rate of the first step, if there is a warm-up.
+        after_warmup: count the milestones from the end of the warm-up.
+    """
+
+    kind: Literal["step"] = "step"
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.9)
+    factor: float = 0.1
+    minimum: float = 0.0
+    warmup_start: float = 0.0
+    after_warmup: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self)
+        object.__setattr__(self, "milestones", tuple(_rate("milestones", share) for share in self.milestones))
+        if not all(0 < share <= 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
+            raise FieldError(["milestones"], f"{list(self.milestones)}; legal: ascending shares above 0 to 1")
+        if not 0 < self.factor <= 1:
+            raise FieldError(["factor"], f"{self.factor} is illegal; legal: numbers above 0 to 1")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The peak, to the end.
+
+    Args:
+        warmup_start: the rate of the first step, if there is a warm-up.
+    """
+
+    kind: Literal["constant"] = "constant"
+    warmup_start: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+Schedule = Union[Cosine, Linear, Step, Constant]
+SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "linear": Linear, "step": Step, "constant": Constant}
+
+
+def read_schedule(value: Any) -> Schedule:
+    """Read a schedule from a kind, such as ``"step"``, or from what ``plain_schedule`` returned; or return it as it is.
+
+    Raises:
+        FieldError: a kind or field that is unknown, or a value that is illegal.
+    """
+    if isinstance(value, tuple(SCHEDULES.values())):
+        return value
+    given = dict(value) if isinstance(value, Mapping) else {"kind": value}
+    kind = given.pop("kind", None)
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise FieldError([], f"{kind!r} is no kind of schedule; {legal_names(str(kind), SCHEDULES)}")
+    legal = [field.name for field in fields(SCHEDULES[kind])]
+    for name in given:
+        if name not in legal:
+            raise FieldError([name], f"unknown field of a {kind} schedule; {legal_names(name, legal)}")
+    return SCHEDULES[kind](**given)
+
+
+def plain_schedule(schedule: Schedule) -> dict[str, Any]:
+    """Return the kind of a schedule and what differs from that kind's defaults, as JSON holds it."""
+    standard = asdict(type(schedule)())
+    entries = {name: value for name, value in asdict(schedule).items() if name == "kind" or value != standard[name]}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in entries.items()}
+
+
+def _check(schedule: Schedule) -> None:
+    """Make the rates floats, so that equal schedules are equal texts, and refuse those below 0."""
+    for name in ("minimum", "warmup_start", "factor"):
+        if hasattr(schedule, name):
+            object.__setattr__(schedule, name, _rate(name, getattr(schedule, name)))
+    after_warmup = getattr(schedule, "after_warmup", False)
+    if not isinstance(after_warmup, bool):
+        raise FieldError(["after_warmup"], f"is {after_warmup!r}; legal: true or false")
+
+
+def _rate(name: str, value: Any) -> float:
+    try:
+        number = plain_number(value)
+    except ValueError as error:
+        raise FieldError([name], f"{error}; legal: numbers from 0") from None
+    if number < 0:
+        raise FieldError([name], f"{value!r} is illegal; legal: numbers from 0")
+    return float(number)
