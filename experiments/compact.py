@@ -22,7 +22,7 @@ import tyro
 
 from nasvit.experiment.fit import fit
 from nasvit.experiment.fit_config import FitConfig
-from nasvit.experiment.workbench import write_json
+from nasvit.records import write_json
 
 
 @dataclass(frozen=True)

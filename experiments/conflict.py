@@ -19,7 +19,6 @@ from typing import Annotated, Any
 import tyro
 
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.provenance import provenance
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench
 from nasvit.training.metrics import read_metrics
@@ -67,7 +66,7 @@ def main(settings: Settings) -> None:
             print(json.dumps(row), flush=True)
             rows.append(row)
     if settings.json is not None:
-        content = {"steps": settings.steps, "rows": rows, **provenance(experiment)}
+        content = {"steps": settings.steps, "rows": rows, **experiment.provenance()}
         settings.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 

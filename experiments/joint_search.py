@@ -23,8 +23,9 @@ import tyro
 
 from nasvit.experiment import pipeline
 from nasvit.experiment.config import CompareConfig, Experiment, SearchConfig
-from nasvit.experiment.provenance import provenance
-from nasvit.experiment.workbench import Workbench, write_json
+from nasvit.experiment.workbench import Workbench
+from nasvit.records import write_json
+from predictors.limits import Budget
 
 RECIPES = "experiments/joint_recipes.yaml"
 What = Literal["joint", "architecture", "recipe"]
@@ -61,7 +62,7 @@ def run_search(settings: Settings, what: What, seed: int) -> dict[str, Any]:
     """Search, fine-tune what was found and return its row."""
     base = Experiment.load(settings.experiment)
     search = SearchConfig(
-        budgets=() if what == "recipe" else (settings.budget,),
+        budgets=() if what == "recipe" else (Budget(settings.budget),),
         architecture=str(_searched(settings)) if what == "recipe" else None,
         recipes=None if what == "architecture" else RECIPES,
         evaluate="finetune",
@@ -78,7 +79,7 @@ def run_search(settings: Settings, what: What, seed: int) -> dict[str, Any]:
         shutil.copy(settings.supernet / "split.json", bench.folder / "split.json")
     row = pipeline.run(bench)[0]
     lines = (bench.folder / "search" / "evaluations.jsonl").read_text(encoding="utf-8").splitlines()
-    return {"search": what, "seed": seed, "best_evaluated": max(json.loads(line)["accuracy"] for line in lines), **row}
+    return {"search": what, "seed": seed, "best_evaluated": max(json.loads(line)["score"] for line in lines), **row}
 
 
 def _searched(settings: Settings) -> Path:
@@ -99,12 +100,12 @@ def main(settings: Settings) -> None:
             rows.append(row)
             print(_line(row), flush=True)
     for what in ("joint", "architecture", "recipe"):
-        tested = [100 * row["accuracy"]["finetuned"] for row in rows if row["search"] == what]
+        tested = [100 * row["scores"]["finetuned"] for row in rows if row["search"] == what]
         print(f"{what:13} {statistics.mean(tested):.2f} % ({', '.join(f'{each:.2f}' for each in tested)})")
     if settings.json is not None:
         asked = {name: value for name, value in vars(settings).items() if name not in ("supernet", "output", "json")}
         command = "python -m experiments.joint_search experiments/cifar10.yaml runs/cifar10"
-        made_with = provenance(Experiment.load(settings.experiment))
+        made_with = Experiment.load(settings.experiment).provenance()
         content = {"command": command, "settings": asked, "rows": rows, **made_with}
         write_json(settings.json, json.loads(json.dumps(content, default=str)))
 
@@ -112,7 +113,7 @@ def main(settings: Settings) -> None:
 def _line(row: dict[str, Any]) -> str:
     recipe = json.dumps({name: value for name, value in row["recipe"].items() if value}, separators=(", ", " "))
     return (
-        f"{row['search']:13} seed {row['seed']}: test {100 * row['accuracy']['finetuned']:.2f} %, best candidate "
+        f"{row['search']:13} seed {row['seed']}: test {100 * row['scores']['finetuned']:.2f} %, best candidate "
         f"{100 * row['best_evaluated']:.2f} % of the validation images, {row['macs'] / 1e6:.2f} MMACs, {recipe}"
     )
 

@@ -26,21 +26,20 @@ import tyro
 from experiments.slimmable_table import KINDS, summarize
 from nasvit.costs.counting import count
 from nasvit.data import Augmentation, ImageSet, Loader, Normalization, load_images
-from nasvit.experiment.provenance import versions
-from nasvit.experiment.workbench import write_json
 from nasvit.models.catalog import resnet
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
+from nasvit.records import versions, write_json
 from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
+from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.tasks.selection import mean_accuracy
 from nasvit.tasks.widths import evaluate_widths
-from nasvit.training.conflict import Sum
+from nasvit.training.learner import Learner, Values
 from nasvit.training.optimizers import is_decayed_unless_depthwise
-from nasvit.training.task import SupernetTask, Values
+from nasvit.training.sampling import AllSwitches, RandomWidths
 from nasvit.training.trainer import Trainer
-from nasvit.training.widths import AllSwitches, RandomWidths
 from search_spaces.recipe import Recipe
 
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
@@ -139,22 +138,22 @@ class Bench:
         return evaluate_widths(network, batches, widths, self.calibration if calibrate else None)
 
     def train(
-        self, name: str, network: SlimmableNetwork, seed: int, trained: Sequence[Width], **task: Any
+        self, name: str, network: SlimmableNetwork, seed: int, trained: Sequence[Width], **learner: Any
     ) -> SlimmableNetwork:
         """Train, or go on, and return the network with its best weights."""
         calibrate = network.norm == "universal"
         augmentation = Augmentation.from_recipe(self.recipe)
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         trainer = Trainer(
-            SupernetTask(network, conflict=Sum(), recipe=self.recipe, **task),
+            Learner(network, self.recipe, **learner),
             self.loader("train", self.recipe.batch_size, seed, augmentation=augmentation),
             self.recipe,
             self.settings.folder / name,
             seed=seed,
-            classes=CLASSES,
+            chance_loss=Classification(CLASSES).chance_loss,
             evaluate=lambda model: self._validate(model, trained, calibrate),
             evaluate_every=2,
-            score=mean_accuracy,
+            keep_best=Classification.metric,
             decays=is_decayed_unless_depthwise,
             name=name,
         )
@@ -164,13 +163,14 @@ class Bench:
 
     def _validate(self, model: torch.nn.Module, widths: Sequence[Width], calibrate: bool) -> Values:
         assert isinstance(model, SlimmableNetwork)
-        return self.accuracies(model, "validation", widths, calibrate=calibrate)
+        values = self.accuracies(model, "validation", widths, calibrate=calibrate)
+        return {"score": mean_accuracy(values), **values}
 
 
 def joint(bench: Bench, name: str, seed: int, norm: NormKind = "switchable") -> dict[str, Any]:
     """Train four switches jointly; with a shared batch norm the statistics are also taken anew for each width."""
     network = SlimmableNetwork(bench.family, WIDTHS, CLASSES, norm=norm, seed=seed)
-    bench.train(name, network, seed, WIDTHS, sampler=AllSwitches(network), distill=None)
+    bench.train(name, network, seed, WIDTHS, sampling=AllSwitches(network))
     result = {"test": bench.accuracies(network, "test", WIDTHS, calibrate=False)}
     if norm == "shared":
         result["test_recalibrated"] = bench.accuracies(network, "test", WIDTHS, calibrate=True)
@@ -187,7 +187,7 @@ def individual(bench: Bench, name: str, seed: int) -> dict[str, Any]:
     test: dict[str, float] = {}
     for width in WIDTHS:
         network = SlimmableNetwork(bench.family, (width,), CLASSES, seed=seed)
-        bench.train(f"{name}/{width}", network, seed, (width,), sampler=AllSwitches(network), distill=None)
+        bench.train(f"{name}/{width}", network, seed, (width,), sampling=AllSwitches(network))
         test |= bench.accuracies(network, "test", (width,), calibrate=False)
     return {"test": test}
 
@@ -200,9 +200,9 @@ def universal(bench: Bench, name: str, seed: int) -> dict[str, Any]:
 
 def _universal(bench: Bench, name: str, seed: int) -> SlimmableNetwork:
     network = SlimmableNetwork(bench.family, UNIVERSAL_WIDTHS, CLASSES, norm="universal", seed=seed)
-    sampler = RandomWidths(min(WIDTHS), max(WIDTHS), gaps=GAPS)
+    sampling = RandomWidths(min(WIDTHS), max(WIDTHS), gaps=GAPS)
     trained = [width for width in UNIVERSAL_WIDTHS if width not in NEVER_TRAINED]
-    return bench.train(name, network, seed, trained, sampler=sampler, distill=SoftTargetCrossEntropy())
+    return bench.train(name, network, seed, trained, sampling=sampling, distill=SoftTargetCrossEntropy())
 
 
 def autoslim(bench: Bench, name: str, seed: int) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def autoslim(bench: Bench, name: str, seed: int) -> dict[str, Any]:
     found = slim(source, [target + 1 for target in targets], images, labels)
     plans = {targets[int(slimmed.target) - 1]: plan for plan, slimmed in found}
     network = SlimmableNetwork(bench.family, tuple(plans.values()), CLASSES, seed=seed)
-    bench.train(name, network, seed, network.widths, sampler=AllSwitches(network), distill=None)
+    bench.train(name, network, seed, network.widths, sampling=AllSwitches(network))
     test = bench.accuracies(network, "test", network.widths, calibrate=False)
     return {
         "test": {f"accuracy_{width}": test[f"accuracy_{plan.key}"] for width, plan in plans.items()},

@@ -32,7 +32,7 @@ class _Where:
 def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     """Run all stages of an experiment; run it again and it goes on where it was stopped."""
     from nasvit.experiment import pipeline
-    from nasvit.report import tables as report
+    from nasvit.report import results as report
 
     bench = pipeline.open_workbench(where.experiment, where.output)
     with _distributed():
@@ -45,7 +45,7 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
     def stage(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
         from nasvit.experiment import pipeline
         from nasvit.experiment.stages.search import check_budgets
-        from nasvit.report import tables as report
+        from nasvit.report import results as report
 
         bench = pipeline.open_workbench(where.experiment, where.output)
         if name == "train":
@@ -93,25 +93,25 @@ def fit(
 
 def spaces() -> None:
     """List the search spaces: how many subnets, and what the smallest and the largest cost."""
-    from nasvit.report import tables as report
+    from nasvit.report.spaces import show_spaces
 
-    report.show_spaces()
+    show_spaces()
 
 
 def profile(
-    network: Annotated[Positional[str], tyro.conf.arg(metavar="NAME|FOLDER")],
-    classes: int = 1000,
+    network: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")],
+    classes: int | None = None,
 ) -> None:
     """Show what a network costs, block by block: multiply-adds, parameters, peak activation memory.
 
     Args:
-        network: a published network (alphanet_a0), SPACE:smallest, SPACE:largest, SPACE:ARCHITECTURE.json, or the
-            folder of a saved network.
-        classes: classes of the classifier, except for a saved network.
+        network: a published network (alphanet_a0), a family at a width (mobilenet_v2-0.5), timm:MODEL,
+            SPACE:smallest|largest|FILE.json, the folder of a saved network, or a file that nasvit import wrote.
+        classes: classes of the classifier; those of its weights, or 1000, if left out.
     """
-    from nasvit.report import tables as report
+    from nasvit.report.profile import show_profile
 
-    report.show_profile(network, classes)
+    show_profile(network, classes)
 
 
 def import_(

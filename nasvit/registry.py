@@ -241,7 +241,8 @@ def _timm_of_checkpoint(spec: TimmSpec, checkpoint: Path) -> nn.Module:
 
     known = spec.build(CLASSES).state_dict()
     state = {key: tensor.load() for key, tensor in read_weights(checkpoint, known).tensors.items()}
-    names = timm.get_pretrained_cfg(spec.model).classifier
+    told = timm.get_pretrained_cfg(spec.model)
+    names = None if told is None else told.classifier
     classifiers = [f"{each}.bias" for each in ((names,) if isinstance(names, str) else names or ())]
     classes = next((len(state[each]) for each in classifiers if each in state), CLASSES)
     network = spec.build(classes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -213,6 +213,10 @@ class GhostNetSpec(Spec):
             image_channels=self.image_channels,
             small_images=self.small_images,
         )
+
+    def branched(self, count: int, *, scale: bool, identity: bool) -> GhostNetSpec:
+        """Return the same network with branches to train with; they are its own, where the paper has them."""
+        return replace(self, options=GhostOptions(count, scale, identity, self.options.attention))
 
     @property
     def channels(self) -> int:

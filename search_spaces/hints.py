@@ -26,6 +26,24 @@ def settable(cls: Any) -> dict[str, Field[Any]]:
     return {field.name: field for field in fields(cls) if field.init}
 
 
+INLINE = {"inline": True}
+"""Metadata of a field whose own fields stand in the mapping around it."""
+
+
+def inline_fields(cls: Any) -> list[str]:
+    """The names of the fields that are written inline."""
+    return [name for name, field in settable(cls).items() if field.metadata.get("inline")]
+
+
+def keys_of(cls: Any) -> dict[str, Field[Any]]:
+    """The keys that a mapping for this dataclass may have: its fields, and those of the fields written inline."""
+    own = settable(cls)
+    for name in inline_fields(cls):
+        del own[name]
+        own = {**settable(field_types(cls)[name]), **own}
+    return own
+
+
 def parses(wanted: Any) -> bool:
     """Whether values of a class may be written as text."""
     return isinstance(wanted, type) and callable(getattr(wanted, "parse", None))
@@ -82,5 +100,5 @@ def words(wanted: Any) -> str:
     if parses(wanted):
         return f"a text of {wanted.__name__}"
     if is_dataclass(wanted):
-        return f"a mapping of {', '.join(settable(wanted))}"
+        return f"a mapping of {', '.join(keys_of(wanted))}"
     return SCALARS.get(wanted, str(wanted))

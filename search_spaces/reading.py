@@ -7,7 +7,8 @@ Where a tuple of any length is expected, one scalar is a tuple of one: ``kernel_
 A union of dataclasses that each have a field ``kind: Literal[...]`` is a choice by tag: ``{kind: step, factor: 0.5}``
 is the one whose kind is ``step``, and the text ``step`` alone is ``{kind: step}``.
 
-A class with a method ``parse(text)`` may be written as text.
+A class with a method ``parse(text)`` may be written as text. The fields of a field that is :func:`inline` stand in the
+mapping around it.
 
 Files may inherit from each other, and options of a command come on top: see :mod:`search_spaces.merging`.
 """
@@ -18,16 +19,27 @@ import difflib
 import types
 import typing
 from collections.abc import Collection, Sequence
-from dataclasses import MISSING, Field, is_dataclass, replace
+from dataclasses import MISSING, Field, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from search_spaces.hints import SCALARS, field_types, fits, kinds, parses, settable, words
+from search_spaces.hints import (
+    INLINE,
+    SCALARS,
+    field_types,
+    fits,
+    inline_fields,
+    keys_of,
+    kinds,
+    parses,
+    settable,
+    words,
+)
 from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, read_text, read_yaml
 from search_spaces.values import FieldError
 
-__all__ = ["Node", "build", "legal_names", "load_yaml", "read_text", "read_yaml"]
+__all__ = ["Node", "build", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
 
 T = TypeVar("T")
 
@@ -62,19 +74,35 @@ def build(cls: type[T], node: Node, default: Any = None) -> T:
         ValueError: naming the file, the line, the path, what is wrong and what is legal.
     """
     if not isinstance(node.value, dict):
-        raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(settable(cls))}")
-    legal, hints = settable(cls), field_types(cls)
+        raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(keys_of(cls))}")
     for key, child in node.value.items():
-        if key not in legal:
-            raise child.error(f"unknown key; {legal_names(key, legal)}")
+        if key not in keys_of(cls):
+            raise child.error(f"unknown key; {legal_names(key, keys_of(cls))}")
+    node, legal, hints = _gathered(cls, node), settable(cls), field_types(cls)
     given = {key: child for key, child in node.value.items() if not _left_out(hints[key], child)}
     amended = default if node.amends and type(default) is cls else None
     standing = {} if amended is None else {key: getattr(amended, key) for key in legal if key not in node.value}
-    for name, field in legal.items():
-        if name not in given and name not in standing and not _has_default(field):
+    for name, each in legal.items():
+        if name not in given and name not in standing and not _has_default(each):
             raise node.error(f"the key {name!r} is missing; it holds {words(hints[name])}")
     values = {key: _convert(hints[key], child, _default(legal[key], amended)) for key, child in given.items()}
     return _construct(cls, standing | values, node)
+
+
+def inline() -> Any:
+    """Return the default of a field whose own fields stand in the mapping around it, as those of ``recipe`` do in
+    ``finetune: {optimizer: adamw, epochs: 5, teacher: ...}``."""
+    return field(metadata=INLINE)
+
+
+def _gathered(cls: type[T], node: Node) -> Node:
+    """Put what belongs to a field that is written inline into a mapping of its own."""
+    for name in inline_fields(cls):
+        of_it = settable(field_types(cls)[name])
+        inside = {key: child for key, child in node.value.items() if key in of_it}
+        outside = {key: child for key, child in node.value.items() if key not in of_it}
+        node = replace(node, value={**outside, name: replace(node, value=inside)})
+    return node
 
 
 def legal_names(wrong: str, legal: Collection[str]) -> str:
@@ -99,15 +127,15 @@ def _left_out(wanted: Any, node: Node) -> bool:
     return node.resets and not fits(wanted, node)
 
 
-def _has_default(field: Field[Any]) -> bool:
-    return field.default is not MISSING or field.default_factory is not MISSING
+def _has_default(each: Field[Any]) -> bool:
+    return each.default is not MISSING or each.default_factory is not MISSING
 
 
-def _default(field: Field[Any], amended: Any) -> Any:
+def _default(each: Field[Any], amended: Any) -> Any:
     """What a field is where it is not given."""
     if amended is not None:
-        return getattr(amended, field.name)
-    return field.default if field.default_factory is MISSING else field.default_factory()
+        return getattr(amended, each.name)
+    return each.default if each.default_factory is MISSING else each.default_factory()
 
 
 def _convert(wanted: Any, node: Node, default: Any = None) -> Any:

@@ -25,9 +25,8 @@ from torch.nn import functional as F
 
 from nasvit.branches.fuse import fuse
 from nasvit.costs.counting import count
-from nasvit.experiment.provenance import versions
-from nasvit.experiment.workbench import write_json
-from nasvit.registry import Branches, build_network, network_target
+from nasvit.records import versions, write_json
+from nasvit.registry import augmentable, create, spec_of
 from nasvit.supernets.augment import Augmented, augment
 
 CLASSES = 10
@@ -72,7 +71,7 @@ def medians(works: Sequence[Callable[[], object]], repeats: int) -> list[float]:
 
 def netaug_cost(name: str, settings: Settings) -> dict[str, Any]:
     """Compare steps with augmented networks, in both phases, with steps of the tiny network alone."""
-    network = augment(network_target(name), classes=CLASSES)
+    network = augment(augmentable(spec_of(name)), classes=CLASSES)
     alone = network.extract().train()
     images, labels = _batch(settings)
     optimizers = [torch.optim.SGD(each.parameters(), lr=0.01, momentum=0.9, fused=True) for each in (alone, network)]
@@ -109,9 +108,17 @@ def netaug_cost(name: str, settings: Settings) -> dict[str, Any]:
     }
 
 
+def branched_network(name: str) -> nn.Module:
+    """Return a network with three branches at every convolution that allows it."""
+    spec = spec_of(name)
+    if isinstance(spec, GhostNetSpec):
+        return spec.branched(3, scale=True, identity=True).build(CLASSES)
+    return reparameterize(create(name, CLASSES).network, 3)
+
+
 def fusing_gain(name: str, settings: Settings) -> dict[str, Any]:
     """Compare forward passes of one image before and after fusing."""
-    branched = build_network(name, CLASSES, branches=Branches())
+    branched = branched_network(name)
     images, _ = _batch(settings)
     branched(images)  # statistics
     branched.eval()

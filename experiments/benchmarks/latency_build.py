@@ -22,7 +22,7 @@ import search_spaces
 from nasvit.costs.latency import Build, BuildSettings, build_table
 from nasvit.costs.latency.commands import show_quality
 from nasvit.costs.latency.exporting import RuntimeName
-from nasvit.experiment.workbench import write_json
+from nasvit.records import write_json
 from nasvit.training.progress import Progress
 
 LEFT_OUT = ("blocks", "networks", "date")

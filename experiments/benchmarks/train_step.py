@@ -29,12 +29,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.experiment.provenance import versions
 from nasvit.layers import TalkingHeads
+from nasvit.records import versions
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project
-from nasvit.training.sandwich import Sandwich, sandwich_step
+from nasvit.training.sampling import Member, Sandwich
+from nasvit.training.step import shared_step
 from search_spaces import Architecture
 
 Step = Callable[[list[Architecture]], None]
@@ -88,11 +89,11 @@ class Bench:
     def ours(self, subnets: list[Architecture]) -> None:
         """Run one step of nasvit."""
         self.supernet.zero_grad()
-        sandwich_step(
+        shared_step(
             self.supernet,
             self.images.contiguous(memory_format=torch.channels_last),
             self.labels,
-            subnets=subnets,
+            members=[Member(each) for each in subnets],
             criterion=F.cross_entropy,
             distill=self.distill,
             conflict=self.conflict,
@@ -148,7 +149,7 @@ def measure(settings: Settings) -> dict[str, float]:
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     steps: dict[str, Step] = {"ours": bench.ours, "plain": other.plain}
     for number in range(settings.steps + 2):
-        subnets = sampler(rng)
+        subnets = [member.subnet for member in sampler(rng)]
         for name, step in steps.items():
             start = time.perf_counter()
             step(subnets)

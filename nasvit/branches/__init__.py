@@ -1,6 +1,6 @@
 """Convolutions trained as several branches, and made one again before they are deployed."""
 
 from nasvit.branches.fuse import fuse
-from nasvit.branches.reparameterize import reparameterize
+from nasvit.branches.reparameterize import Branches, reparameterize
 
-__all__ = ["fuse", "reparameterize"]
+__all__ = ["Branches", "fuse", "reparameterize"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,21 @@ from nasvit.layers.reparameterized import Reparameterized, is_centred, replace_m
 M = TypeVar("M", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
 """Batch norms that are known to compute what ``nn.BatchNorm2d`` does, the last with an activation after it."""
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Which branches convolutions train with; see :func:`reparameterize`.
+
+    Args:
+        count: convolutions side by side.
+        scale: add a 1x1 branch to depthwise convolutions.
+        identity: add the input to depthwise convolutions that keep the size.
+    """
+
+    count: int = 3
+    scale: bool = True
+    identity: bool = True
 
 
 def reparameterize(

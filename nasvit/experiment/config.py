@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from predictors.limits import Limit, parse_limits
+from nasvit.data.config import DataConfig
+from nasvit.experiment.training import TeacherConfig, Training
+from nasvit.records import versions
+from predictors.limits import Budget
 from search_spaces.reading import load_yaml
 from search_spaces.recipe import Recipe
+from search_spaces.saved import plain
 from search_spaces.values import FieldError
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which images, and how they are served.
-
-    Args:
-        source: ``digits``, ``torchvision:NAME``, or the path of an image folder or of Hugging Face parquet files.
-        image_size: side in pixels that images are brought to; None keeps the stored sizes.
-        validation: share of the training images that is held out for the search.
-        crop: how training crops: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
-            resized), ``none``.
-        padding: pixels, for ``pad``.
-        mirror: mirror images at random; None where that keeps their meaning.
-        download: let torchvision download what is missing.
-        workers: processes that prepare batches ahead; 0 for small images in memory.
-    """
-
-    source: str
-    image_size: int | None = None
-    validation: float = 0.1
-    crop: Literal["none", "pad", "resized"] = "pad"
-    padding: int = 4
-    mirror: bool | None = None
-    download: bool = False
-    workers: int = 0
-
 
 SUPERNET_RECIPE = Recipe(
     optimizer="adamw",
@@ -67,8 +45,7 @@ class TrainConfig:
         conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
             of the largest subnet's gradient what works against the others.
         conflict_per: compare gradients per ``tensor`` (as the released NASViT) or per ``layer``.
-        teacher: an external teacher: a folder that nasvit saved a network in, or a timm model as ``timm:NAME`` or
-            ``timm:NAME:CHECKPOINT``.
+        teacher: an external teacher, a name of a network with weights; see :mod:`nasvit.registry`.
         precision: ``bfloat16`` runs forward passes in mixed precision.
         evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
     """
@@ -78,7 +55,7 @@ class TrainConfig:
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"
     conflict_per: Literal["tensor", "layer"] = "tensor"
-    teacher: str | None = None
+    teacher: TeacherConfig | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: int = 1
 
@@ -110,8 +87,8 @@ class SearchConfig:
         front: more budgets, along a Pareto front.
         recipes: recipe space to search, a name of the catalog or the path of a YAML file; None: the recipe is that of
             ``finetune``.
-        architecture: ``smallest``, ``largest`` or the path of an architecture's JSON file: only the recipe is
-            searched; None: the architecture is searched.
+        architecture: ``smallest``, ``largest``, an architecture's JSON file, a published subnet or the folder of a
+            saved one: only the recipe is searched; None: the architecture is searched.
         evaluate: what a candidate is judged by: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
             random weights by its recipe, without any supernet.
@@ -131,7 +108,7 @@ class SearchConfig:
         calibration_batch_size: images in each.
     """
 
-    budgets: tuple[str, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
@@ -149,11 +126,6 @@ class SearchConfig:
     calibration_batch_size: int = 256
 
     def __post_init__(self) -> None:
-        for number, budget in enumerate(self.budgets):
-            try:
-                self.limits(budget)
-            except ValueError as error:
-                raise FieldError(["budgets", number], str(error)) from error
         if self.recipes is not None and self.evaluate == "inherited":
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
         if self.architecture is not None and self.recipes is None:
@@ -172,11 +144,6 @@ class SearchConfig:
     def uses_supernet(self) -> bool:
         """Whether candidates get weights of a supernet, so that one must be trained."""
         return self.evaluate != "scratch"
-
-    @staticmethod
-    def limits(budget: str) -> tuple[Limit, ...]:
-        """Return the limits of a budget; the empty budget has none."""
-        return parse_limits(budget.split(" and ")) if budget else ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +171,7 @@ class Experiment:
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         data: images.
         search: limits and effort.
-        finetune: recipe that a chosen subnet is trained on by.
+        finetune: how a chosen subnet is trained on, from the supernet's weights: recipe, teacher, branches, NetAug.
         train: supernet.
         seed: decides splits, weights, batches, subnets and search.
         output: folder that everything goes to; ``runs/`` and the name of the file if left out.
@@ -216,7 +183,7 @@ class Experiment:
     space: str
     data: DataConfig
     search: SearchConfig
-    finetune: Recipe
+    finetune: Training
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     output: Path | None = None
@@ -225,10 +192,24 @@ class Experiment:
     note: str = ""
 
     @classmethod
-    def load(cls, path: Path) -> Experiment:
+    def load(cls, path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Experiment:
         """Read an experiment from a YAML file.
+
+        Args:
+            path: the file.
+            overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
 
         Raises:
             ValueError: naming the file, the line, the key and what is legal.
         """
-        return load_yaml(cls, path)
+        return load_yaml(cls, path, overrides)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the experiment as plain JSON values, without the folder that results go to."""
+        content: dict[str, Any] = plain(self)
+        del content["output"]
+        return content
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the configuration, seed and versions that the results depend on."""
+        return {"seed": self.seed, "config": self.to_json(), "versions": versions()}

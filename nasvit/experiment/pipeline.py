@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.provenance import plain_config
 from nasvit.experiment.stages.evaluate import evaluate
 from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.stages.finetune import finetune
 from nasvit.experiment.stages.search import check_budgets, is_searched, search
 from nasvit.experiment.stages.train import train
-from nasvit.experiment.workbench import Workbench, write_json
+from nasvit.experiment.workbench import Workbench
 from nasvit.training.processes import once
 
 Stage = Callable[[Workbench], Any]
@@ -40,21 +38,19 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def open_workbench(path: Path, output: Path | None = None) -> Workbench:
-    """Read an experiment and open its folder.
+def open_workbench(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> Workbench:
+    """Read an experiment and open its folder, which belongs to it from the moment its images could be read.
 
     Args:
         path: a YAML file.
         output: folder of the results; left out: the file's ``output``, else ``runs/`` and the name of the file.
+        overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
 
     Raises:
         ValueError: for a mistake in the file, named with its line, or a folder that another experiment began.
     """
-    experiment = Experiment.load(path)
-    folder = output or experiment.output or Path("runs") / path.stem
-    bench = Workbench(experiment, folder)
-    _claim(folder / "experiment.json", plain_config(experiment))
-    return bench
+    experiment = Experiment.load(path, overrides)
+    return Workbench(experiment, output or experiment.output or Path("runs") / path.stem)
 
 
 def run(bench: Workbench) -> list[dict[str, Any]]:
@@ -77,25 +73,3 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     finetune(bench)
     rows: list[dict[str, Any]] = STAGES["evaluate"](bench)
     return rows
-
-
-# Parts of an experiment that later stages read anew; the others decide what is in the folder already.
-_FREE = ("search", "finetune", "compare", "threads", "note")
-
-
-def _decided(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _FREE}
-
-
-def _claim(path: Path, config: dict[str, Any]) -> None:
-    """Write down which experiment a folder belongs to, or check that it is this one."""
-    if path.exists():
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-        now, before = _decided(config), _decided(earlier)
-        changed = [key for key in now if now[key] != before.get(key)]
-        if changed:
-            raise ValueError(
-                f"{path.parent} holds results of an experiment with another {', '.join(changed)}; "
-                "give another output folder, or remove that one"
-            )
-    write_json(path, config)

@@ -1,9 +1,7 @@
-"""What the stages of an experiment share: space, images, folders."""
+"""What the stages of an experiment share: its folder, space, images and candidates, opened when they are needed."""
 
 from __future__ import annotations
 
-import json
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,25 +9,27 @@ from typing import Any
 import torch
 
 from nasvit.costs.tables import cost_table
-from nasvit.data import (
-    NO_AUGMENTATION,
-    Augmentation,
-    ImageSet,
-    Loader,
-    Normalization,
-    SearchData,
-    hold_out,
-    load_images,
-)
-from nasvit.experiment.config import DataConfig, Experiment
+from nasvit.data import SearchData
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.images import Images
+from nasvit.records import read_json, write_json
+from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
+from nasvit.tasks.classification import Classification
+from nasvit.tasks.task import Task
 from predictors.arrays import Codes
 from predictors.cost import CostTable
 from predictors.latency import LatencyTable, load_table
-from predictors.limits import Limit
+from predictors.limits import Budget, Limit
 from search_spaces import Architecture, Space, load
-from search_spaces.recipe import Recipe
 from search_spaces.recipe_space import load_recipes
+
+# Parts of an experiment that later stages read anew; the others decide what is in the folder already.
+_FREE = ("search", "finetune", "compare", "threads", "note")
+
+
+def _decided(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in _FREE}
 
 
 class Workbench:
@@ -44,6 +44,19 @@ class Workbench:
         self.experiment, self.folder = experiment, folder
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
+        self._check_owner()
+
+    def _check_owner(self) -> None:
+        """Refuse a folder with the results of another experiment."""
+        path = self.folder / "experiment.json"
+        if path.exists():
+            now, before = _decided(self.experiment.to_json()), _decided(read_json(path))
+            changed = [key for key in now if now[key] != before.get(key)]
+            if changed:
+                raise ValueError(
+                    f"{self.folder} holds results of an experiment with another {', '.join(changed)}; "
+                    "give another output folder, or remove that one"
+                )
 
     @cached_property
     def space(self) -> Space:
@@ -51,35 +64,42 @@ class Workbench:
         return load(self.experiment.space)
 
     @cached_property
-    def data(self) -> SearchData:
-        """Training and validation images; the split is recorded and checked against an earlier record.
+    def images(self) -> Images:
+        """The images, split as an earlier run of this folder split them.
+
+        From here on the folder belongs to this experiment.
 
         Raises:
-            ValueError: if the split differs from the one this folder began with.
+            ValueError: if there are no such images, or the split differs from the one this folder began with.
         """
-        config = self.experiment.data
-        data = hold_out(self._load("train"), fraction=config.validation, seed=self.experiment.seed)
+        experiment = self.experiment
+        seed, channels = experiment.seed, self.space.image_channels
+        images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels)
+        self._check_split(images.data)
+        write_json(self.folder / "experiment.json", experiment.to_json())
+        return images
+
+    def _check_split(self, data: SearchData) -> None:
         path = self.folder / "split.json"
         if path.exists():
-            data.record.check(json.loads(path.read_text()))
+            data.record.check(read_json(path))
         else:
             write_json(path, data.record.to_json())
-        return data
-
-    @cached_property
-    def test(self) -> ImageSet:
-        """The test images; no decision is made on them."""
-        return self._load("test")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return self.data.train.classes
+        return self.images.classes
 
     @cached_property
-    def normalization(self) -> Normalization:
-        """Mean and deviation of the training images."""
-        return Normalization.of(self.data.train)
+    def task(self) -> Task:
+        """What is learned."""
+        return Classification(len(self.classes))
+
+    def calibration(self) -> tuple[torch.Tensor, ...]:
+        """Return the training images that batch-norm statistics are taken from."""
+        config = self.experiment.search
+        return self.images.calibration(config.calibration_batches, config.calibration_batch_size)
 
     @cached_property
     def candidates(self) -> Candidates:
@@ -93,33 +113,14 @@ class Workbench:
         return Candidates(self.space, self._architecture_costs, recipes, self._fixed_architecture)
 
     @cached_property
-    def budgets(self) -> tuple[str, ...]:
+    def budgets(self) -> tuple[Budget, ...]:
         """The budgets to search under, those along the front among them; one empty one without any limit."""
-        config = self.experiment.search
-        return (*config.budgets, *self._front()) or ("",)
+        return (*self.experiment.search.budgets, *self._front()) or (Budget(),)
 
     def costs(self, candidate: Candidate) -> dict[str, Any]:
         """Return what one candidate costs, metric by metric."""
         found = self._architecture_costs(self.space.encode([candidate.architecture]))
         return {metric: values[0].item() for metric, values in found.items()}
-
-    def training_loader(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
-        """Return what serves training batches, augmented as ``recipe`` says; of all training images if left out."""
-        config = self.experiment.data
-        augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
-        train = self.data.train if images is None else images
-        return self._loader(train, recipe.batch_size, augmentation, seed=self.experiment.seed)
-
-    def calibration(self) -> tuple[torch.Tensor, ...]:
-        """Return the training images that batch-norm statistics are taken from."""
-        config = self.experiment.search
-        size = min(config.calibration_batch_size, len(self.data.train))
-        batches = min(config.calibration_batches, len(self.data.train) // size)
-        return self._loader(self.data.train, size).calibration_batches(batches)
-
-    def evaluation_loader(self, images: ImageSet, batch_size: int = 500) -> Loader:
-        """Return what serves ``images`` once, as they are."""
-        return self._loader(images, min(batch_size, len(images)))
 
     @cached_property
     def _cost_table(self) -> CostTable:
@@ -137,14 +138,14 @@ class Workbench:
     @cached_property
     def _fixed_architecture(self) -> Architecture | None:
         name = self.experiment.search.architecture
-        ends = {None: None, "smallest": self.space.smallest, "largest": self.space.largest}
-        if name in ends:
-            return ends[name]
-        if not Path(str(name)).exists():
-            raise ValueError(f"search.architecture: there is no file {name!r}; legal: smallest, largest, a JSON file")
-        return self.space.architecture(json.loads(Path(str(name)).read_text(encoding="utf-8")))
+        if name is None:
+            return None
+        try:
+            return find_architecture(self.space, name)
+        except ValueError as error:
+            raise ValueError(f"search.architecture: {error}") from error
 
-    def _front(self) -> list[str]:
+    def _front(self) -> list[Budget]:
         """Return budgets at evenly spaced logarithms of a cost, the last one at that of the largest subnet."""
         front = self.experiment.search.front
         if front is None:
@@ -153,58 +154,5 @@ class Workbench:
         if front.cost not in costs:
             raise ValueError(f"search.front.cost: {front.cost} is not known; known: {', '.join(costs)}")
         least, most = costs[front.cost].tolist()
-        return [
-            str(Limit(front.cost, high=float(f"{least * (most / least) ** (number / front.points):.3g}")))
-            for number in range(1, front.points + 1)
-        ]
-
-    def _loader(
-        self, images: ImageSet, batch_size: int, augmentation: Augmentation = NO_AUGMENTATION, seed: int = 0
-    ) -> Loader:
-        return open_loader(self.experiment.data, images, self.normalization, batch_size, augmentation, seed)
-
-    def _load(self, split: Any) -> ImageSet:
-        config = self.experiment.data
-        return load_images(
-            config.source,
-            split,
-            image_size=config.image_size,
-            channels=self.space.image_channels,
-            download=config.download,
-        )
-
-
-def open_loader(
-    config: DataConfig,
-    images: ImageSet,
-    normalization: Normalization,
-    batch_size: int,
-    augmentation: Augmentation,
-    seed: int,
-) -> Loader:
-    """Return what serves ``images``; augmented, that is in training, each of several processes gets its part."""
-    several = torch.distributed.is_initialized() and augmentation is not NO_AUGMENTATION
-    return Loader(
-        images,
-        batch_size=batch_size,
-        normalization=normalization,
-        augmentation=augmentation,
-        image_size=config.image_size,
-        seed=seed,
-        rank=torch.distributed.get_rank() if several else 0,
-        world=torch.distributed.get_world_size() if several else 1,
-        workers=config.workers,
-    )
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as readable JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # several processes may write the same
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
-
-
-def made_for(record: Path, asked: Any) -> bool:
-    """Return whether what ``record`` describes was made for what is asked for now; so it was if nothing is recorded."""
-    return not record.exists() or bool(json.loads(record.read_text(encoding="utf-8")) == asked)
+        caps = [least * (most / least) ** (number / front.points) for number in range(1, front.points + 1)]
+        return [Budget(str(Limit(front.cost, high=float(f"{cap:.3g}")))) for cap in caps]

@@ -120,5 +120,3 @@ def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         "origin": {key: value for key, value in content.items() if key not in told},
         "versions": content.get("versions", {}),
     }
-
-

@@ -85,5 +85,3 @@ def load_saved(folder: Path) -> Described:
 def with_fused_structure(network: nn.Module) -> nn.Module:
     """Return a network of the structure that fusing branches leaves, whatever the branches were."""
     return fuse(network if has_branches(network) else reparameterize(network, 1, scale=False, identity=False))
-
-

@@ -13,7 +13,7 @@ from nasvit.data.loader import Batch
 from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
 from nasvit.supernets.supernet import Supernet
-from nasvit.tasks.classification import Score, evaluate
+from nasvit.tasks.task import Score, Task
 from search_spaces import Architecture
 
 
@@ -22,19 +22,24 @@ class InheritedWeights:
 
     Args:
         supernet: trained.
+        task: scores a subnet.
         calibration: batches of training images.
         validation: gives the held-out batches anew at each call.
     """
 
     def __init__(
-        self, supernet: Supernet, calibration: Sequence[Tensor], validation: Callable[[], Sequence[Batch]]
+        self,
+        supernet: Supernet,
+        task: Task,
+        calibration: Sequence[Tensor],
+        validation: Callable[[], Sequence[Batch]],
     ) -> None:
-        self.supernet, self.calibration, self.validation = supernet, calibration, validation
+        self.supernet, self.task, self.calibration, self.validation = supernet, task, calibration, validation
 
     def __call__(self, architecture: Architecture) -> Score:
         """Return the score of one subnet."""
         network = calibrate(self.supernet.at(architecture), self.calibration)
-        return evaluate(network, self.validation())
+        return self.task.evaluate(network, self.validation())
 
 
 class Journal:

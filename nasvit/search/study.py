@@ -30,8 +30,8 @@ WAIT_SECONDS = 1.0  # between two looks at what other workers do
 
 Record = dict[str, Any]
 Evaluate = Callable[[Candidate, float], Record]
-"""Candidate and the share of its training to do -> ``accuracy`` and more; if it was trained, ``share`` and ``curve``,
-one accuracy an epoch."""
+"""Candidate and the share of its training to do -> ``score`` and more; if it was trained, ``share`` and ``curve``, one
+score an epoch."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Study:
                 trial.set_user_attr("lost", True)
                 raise
         trial.set_user_attr("record", record)
-        return float(record["accuracy"])
+        return float(record["score"])
 
     def _known(self, candidate: Candidate) -> Record | None:
         return next((record for record in self.records if record["key"] == candidate.key), None)
@@ -211,7 +211,7 @@ def _scores(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[float]:
     share = float(study.user_attrs.get("stopping_share", 1.0))
     records = [trial.user_attrs["record"] for trial in trials]
     return [
-        accuracy_at(record["curve"], share) if share < 1 == record["share"] else float(record["accuracy"])
+        accuracy_at(record["curve"], share) if share < 1 == record["share"] else float(record["score"])
         for record in records
     ]
 

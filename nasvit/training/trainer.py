@@ -24,7 +24,7 @@ from nasvit.training.metrics import Metrics
 from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
 from nasvit.training.processes import is_first_process
 from nasvit.training.progress import Progress
-from nasvit.training.schedule import LearningRate
+from nasvit.training.schedule import learning_rate
 from search_spaces.recipe import Recipe
 
 Precision = Literal["float32", "bfloat16"]
@@ -51,7 +51,6 @@ class Trainer:
         keep_best: the metric by which the best weights are kept (:meth:`load_best`): that of the evaluations' number
             ``score``; None keeps none.
         decays: which parameters weight decay acts on.
-        learning_rate: the rate of every step; the recipe's cosine, counted from step 0, if left out.
         checkpoint_seconds: seconds between two checkpoints.
         name: what the progress bar says.
     """
@@ -70,7 +69,6 @@ class Trainer:
         evaluate_every: int = 0,
         keep_best: Metric | None = None,
         decays: DecayRule = is_decayed,
-        learning_rate: LearningRate | None = None,
         checkpoint_seconds: float = 120.0,
         name: str = "training",
     ) -> None:
@@ -81,9 +79,7 @@ class Trainer:
         self.evaluate, self.evaluate_every, self.keep_best = evaluate, evaluate_every, keep_best
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
-        self.learning_rate = learning_rate or LearningRate(
-            self.steps, recipe.learning_rate, warmup_steps=recipe.warmup_epochs * len(loader)
-        )
+        self.learning_rate = learning_rate(recipe, len(loader))
         self.optimizer = build_optimizer(learner.model.named_parameters(), recipe, decays)
         learner.guard(self.optimizer)
         self.average = MovingAverage(learner.model, recipe.ema_decay) if recipe.ema_decay else None
@@ -176,9 +172,7 @@ class Trainer:
             return
         values = self.evaluate(self.trained)
         if self.keep_best is not None:
-            self.checkpoints.save_best(
-                self.step, {"model": self.trained.state_dict()}, values["score"], self.keep_best
-            )
+            self.checkpoints.save_best(self.step, {"model": self.trained.state_dict()}, values["score"], self.keep_best)
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:

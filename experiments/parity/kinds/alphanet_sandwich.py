@@ -21,7 +21,8 @@ from experiments.parity.streams import alphanet_input
 from nasvit.layers import Network
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Sum
-from nasvit.training.sandwich import StepLosses, sandwich_step
+from nasvit.training.sampling import Member
+from nasvit.training.step import StepLosses, shared_step
 from search_spaces import Architecture
 
 TOLERANCE = 1e-8
@@ -41,7 +42,7 @@ def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
     subnets = [find_subnet(name, given, path.parent) for name, _ in content["losses_in_order"]]
     losses = take_step(content["input"], subnets, given)
     comparison = Comparison("losses", TOLERANCE)
-    ours = [losses.largest, *losses.others]
+    ours = [losses.first, *losses.others]
     for (name, expected), value in zip(content["losses_in_order"], ours, strict=True):
         comparison.values(name, value, expected)
     yield comparison.row()
@@ -57,15 +58,15 @@ def take_step(described: str, subnets: list[Architecture], given: Release) -> St
     shape, labels = ([int(number) for number in found[group].split(",")] for group in (2, 3))
     given.supernet.zero_grad()
 
-    def prepare(network: torch.nn.Module, largest: bool) -> None:
+    def prepare(network: torch.nn.Module, member: Member) -> None:
         assert isinstance(network, Network)
         on_batch_statistics(network)
 
-    return sandwich_step(
+    return shared_step(
         given.supernet,
         alphanet_input(found[1], shape),
         torch.tensor(labels),
-        subnets=subnets,
+        members=[Member(each) for each in subnets],
         criterion=functools.partial(F.cross_entropy, label_smoothing=SMOOTHING),
         distill=AdaptiveAlphaDivergence(-1.0, 1.0, 5.0),
         conflict=Sum(),

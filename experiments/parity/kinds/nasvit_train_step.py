@@ -16,7 +16,8 @@ from experiments.parity.rows import Comparison, Row, differs
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
 from nasvit.training.conflict import ConflictReport, Project
-from nasvit.training.sandwich import StepLosses, sandwich_step
+from nasvit.training.sampling import Member
+from nasvit.training.step import StepLosses, shared_step
 from search_spaces import Architecture
 
 TOLERANCE = 1e-8
@@ -85,11 +86,11 @@ def take_step(step: dict[str, Any], given: Release) -> Gradients:
     scale = step["teacher_logit_scale"]
     teachers = [scale * streams.nasvit_input(key, shape) for key in step["teacher_keys"]]
     supernet.zero_grad()
-    losses = sandwich_step(
+    losses = shared_step(
         supernet,
         images,
         teacher_probabilities(teachers, temperature=1 / SHARPNESS),
-        subnets=[space.largest, space.smallest, *drawn],
+        members=[Member(each) for each in (space.largest, space.smallest, *drawn)],
         criterion=SoftTargetCrossEntropy().of_probabilities,
         distill=AdaptiveAlphaDivergence(-1.0, 1.0, 5.0),
         conflict=recorder,
@@ -177,7 +178,7 @@ def _losses(
     name: str, step: dict[str, Any], taken: Gradients, combined: Combined, largest: list[Tensor], names: list[str]
 ) -> Row:
     comparison = Comparison(name, TOLERANCE)
-    comparison.values("loss of the largest", taken.losses.largest, step["losses"]["supernet"])
+    comparison.values("loss of the largest", taken.losses.first, step["losses"]["supernet"])
     smallest, *drawn = taken.losses.others
     comparison.values("loss of the smallest", smallest, step["losses"]["min"])
     comparison.values("losses of the random ones", torch.stack(drawn), step["losses"]["random"])

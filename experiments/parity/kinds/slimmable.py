@@ -22,7 +22,8 @@ from nasvit.models.family import Family as NetworkFamily
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
-from nasvit.training.sandwich import sandwich_step
+from nasvit.training.sampling import Member
+from nasvit.training.step import shared_step
 
 MODULES = ("models.s_", "models.us_", "models.autoslim_")
 
@@ -207,10 +208,11 @@ def train(network: SlimmableNetwork, images: Tensor, labels: Tensor, widths: lis
         return F.cross_entropy(scores, labels)
 
     distill = SoftTargetCrossEntropy() if name.startswith("us_") else hard
-    step = sandwich_step(
-        network, images, labels, subnets=widths, criterion=F.cross_entropy, distill=distill, conflict=Sum()
+    members = [Member(width) for width in widths]
+    step = shared_step(
+        network, images, labels, members=members, criterion=F.cross_entropy, distill=distill, conflict=Sum()
     )
-    return [step.largest, *step.others]
+    return [step.first, *step.others]
 
 
 def optimizer(network: SlimmableNetwork, given: dict[str, Any]) -> torch.optim.Optimizer:

@@ -13,7 +13,7 @@ from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.measure import Measurement, measure_all
 from nasvit.costs.latency.plan import Build
 from nasvit.costs.latency.subjects import Subject, network_name
-from nasvit.experiment.workbench import write_json
+from nasvit.records import write_json
 from predictors.latency import FORMAT, LatencyTable, load_table
 
 

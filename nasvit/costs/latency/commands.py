@@ -16,7 +16,7 @@ import search_spaces
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from nasvit.costs.latency.plan import Build, BuildSettings
-from nasvit.report.tables import describe
+from nasvit.report.results import describe
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable, load_table
 from search_spaces import Architecture, Space

@@ -14,7 +14,7 @@ from nasvit.costs.latency.journal import Journal
 from nasvit.costs.latency.measure import Measure, NoisePolicy
 from nasvit.costs.latency.runtimes import make_measure, this_device
 from nasvit.costs.latency.subjects import Subject, block_subjects, choose_networks, network_subject
-from nasvit.experiment.provenance import versions
+from nasvit.records import versions
 from predictors.blocks import fingerprint
 from search_spaces import Architecture, Space
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from nasvit.experiment.provenance import provenance
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.train import load_supernet
-from nasvit.experiment.workbench import Workbench, write_json
-from nasvit.export.saved import CARD, load_network
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import is_saved, load_network
 from nasvit.layers.calibration import calibrate
+from nasvit.records import write_json
 from nasvit.search.candidates import Candidate
-from nasvit.tasks.classification import evaluate as evaluate_network
 
 TRAINED = ("extracted", "finetuned", "scratch")
 
@@ -22,33 +21,35 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     Writes ``results.json``.
 
     Returns:
-        One row for each subnet: what it is, what it costs, its accuracies (0 to 1).
+        One row for each subnet: what it is, what it costs, its scores (of accuracies 0 to 1).
 
     Raises:
         FileNotFoundError: if a stage before is missing.
     """
     inherits = bench.experiment.search.uses_supernet
     supernet, calibration = load_supernet(bench) if inherits else None, bench.calibration()
-    test = bench.evaluation_loader(bench.test)
+    test = bench.images.plain(bench.images.test)
     rows = []
     for subject in subjects(bench):
-        accuracies = {}
+        scores = {}
         if supernet is not None:
             subnet = calibrate(supernet.at(subject.architecture), calibration)
-            accuracies["supernet"] = evaluate_network(subnet, test.evaluation_batches()).accuracy
+            scores["supernet"] = bench.task.evaluate(subnet, test.evaluation_batches()).value
         for how in TRAINED:
-            if (subject.folder / how / CARD).exists():
+            if is_saved(subject.folder / how):
                 network = load_network(subject.folder / how)
-                accuracies[how] = evaluate_network(network, test.evaluation_batches()).accuracy
-        rows.append(_row(bench, subject, accuracies))
-    results = {"test_images": len(bench.test), "data": bench.test.name, "rows": rows, **provenance(bench.experiment)}
+                scores[how] = bench.task.evaluate(network, test.evaluation_batches()).value
+        rows.append(_row(bench, subject, scores))
+    test_set = bench.images.test
+    results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
+    results |= bench.experiment.provenance()
     write_json(bench.folder / "results.json", results)
     return rows
 
 
-def _row(bench: Workbench, subject: Subject, accuracies: dict[str, float]) -> dict[str, Any]:
-    found = Candidate(subject.architecture, subject.recipe)
-    return {"name": subject.name, "budget": subject.budget, **found.to_json()} | {
+def _row(bench: Workbench, subject: Subject, scores: dict[str, float]) -> dict[str, Any]:
+    found = Candidate(subject.architecture, subject.training.recipe)
+    return {"name": subject.name, "budget": subject.budget.text, **found.to_json()} | {
         **bench.costs(found),
-        "accuracy": accuracies,
+        "scores": scores,
     }

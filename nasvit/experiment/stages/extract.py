@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from nasvit.experiment.provenance import provenance
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.train import load_supernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.export.saved import PROGRAM, export_program, save_network
-from nasvit.layers import Network
+from nasvit.export.card import Card
+from nasvit.export.saved import save_network
 from nasvit.layers.calibration import calibrate
 
 
@@ -34,27 +33,27 @@ def extract(bench: Workbench) -> None:
         save(bench, subject, network, subject.folder / "extracted", {"weights": "inherited from the supernet"})
 
 
-def save(bench: Workbench, subject: Subject, network: Network, folder: Path, origin: dict[str, Any]) -> None:
+def save(
+    bench: Workbench, subject: Subject, network: nn.Module, folder: Path, origin: dict[str, Any], fused: bool = False
+) -> None:
     """Save a network with its card, and as a program that takes pixels from 0 to 1 and needs PyTorch alone."""
-    images, normalization = bench.data.train, bench.normalization
-    side = bench.experiment.data.image_size or (images.image_size or (0,))[0]
-    card = {
+    images, normalization = bench.images, bench.images.normalization
+    told = {
         **origin,
-        "budget": subject.budget,
-        "classes": list(bench.classes),
-        "architecture": json.loads(subject.architecture.to_json()),
-        "image": {"channels": bench.space.image_channels, "side": side},
-        "normalization": {"mean": list(normalization.mean), "deviation": list(normalization.std)},
-        "data": images.name,
+        "budget": subject.budget.text,
+        "data": images.train.name,
         "note": bench.experiment.note,
-        **provenance(bench.experiment),
+        **bench.experiment.provenance(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    export_program(
-        network,
-        folder / PROGRAM,
-        shape=(bench.space.image_channels, side, side),
-        mean=normalization.mean,
-        deviation=normalization.std,
+    versions = told.pop("versions")
+    card = Card(
+        subject.spec(bench),
+        bench.classes,
+        images.shape[1] or None,
+        normalization.mean,
+        normalization.std,
+        fused,
+        told,
+        versions,
     )
-    save_network(network, folder, space=bench.space, architecture=subject.architecture, card=card)  # its card is last
+    save_network(network, folder, card, program=True)

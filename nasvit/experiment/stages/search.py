@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.experiment.provenance import plain_config
 from nasvit.experiment.stages.trials import make_trials
-from nasvit.experiment.workbench import Workbench, made_for, write_json
+from nasvit.experiment.workbench import Workbench
+from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.evaluate import Journal
 from nasvit.search.pareto import write_front
@@ -22,7 +22,7 @@ from nasvit.search.study import Plan, Study
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.ensemble import make_predictor
-from predictors.limits import Limit, feasible, require_feasible
+from predictors.limits import Budget, Limit, feasible, require_feasible
 from predictors.pool import Constraint, distinct
 from predictors.report import format_report, predictor_report
 from search_spaces import Architecture
@@ -36,19 +36,17 @@ class Choice:
     """What was chosen for one budget.
 
     Args:
-        name: folder-safe name of the budget.
-        budget: the limits as the user wrote them.
+        budget: the limits.
         architecture: the subnet.
         recipe: found with it; None where no recipes were searched.
-        accuracy: on all validation images, 0 to 1.
+        score: on all validation images, by the task's metric.
         costs: metric -> value, such as ``macs`` of one image.
     """
 
-    name: str
-    budget: str
+    budget: Budget
     architecture: Architecture
     recipe: Recipe | None
-    accuracy: float
+    score: float
     costs: dict[str, float]
 
 
@@ -67,10 +65,9 @@ def check_budgets(bench: Workbench) -> list[str]:
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
     for budget in filter(None, bench.budgets):
-        limits = bench.experiment.search.limits(budget)
-        share = float(feasible(costs, limits)[2:].mean())
+        share = float(feasible(costs, budget.limits)[2:].mean())
         if not share:
-            _require_reachable(candidates.constraint(limits), costs, limits)
+            _require_reachable(candidates.constraint(budget.limits), costs, budget.limits)
         lines.append(f"{budget}: {f'{share:.2%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
     return lines
 
@@ -106,7 +103,8 @@ def search(bench: Workbench) -> list[Choice]:
     _report(bench, study)
     records = {**{record["key"]: record for record in study.records}, **finalists.records}
     _write_lines(folder / "evaluations.jsonl", study.records)
-    write_front([*records.values()], folder, [Candidate(each.architecture, each.recipe).key for each in choices])
+    chosen = [Candidate(each.architecture, each.recipe).key for each in choices]
+    write_front([*records.values()], folder, bench.task.metric, chosen)
     write_json(folder / "choices.json", [_to_json(choice) for choice in choices])
     write_json(folder / "asked.json", _asked(bench))
     return choices
@@ -133,7 +131,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
     config = bench.experiment.search
     plan = Plan(
         bench.candidates,
-        [config.limits(budget) for budget in bench.budgets],
+        [budget.limits for budget in bench.budgets],
         config.evaluations,
         _predictor_factory(bench),
         _seed(bench),
@@ -159,9 +157,10 @@ def _choose(bench: Workbench, study: Study, finalists: Journal) -> list[Choice]:
         rng = np.random.default_rng([_seed(bench), number])
         rows = _promising(predictor, constraint, codes, bench.experiment.search.finalists, rng)
         candidates = study.plan.candidates.decode(rows)
-        best = max(candidates, key=lambda candidate: finalists.record(candidate)["accuracy"])
-        accuracy = finalists.record(best)["accuracy"]
-        choices.append(Choice(safe_name(budget), budget, best.architecture, best.recipe, accuracy, bench.costs(best)))
+        sign = 1 if bench.task.metric.higher_is_better else -1
+        best = max(candidates, key=lambda candidate: sign * finalists.record(candidate)["score"])
+        score = finalists.record(best)["score"]
+        choices.append(Choice(budget, best.architecture, best.recipe, score, bench.costs(best)))
     return choices
 
 
@@ -192,7 +191,7 @@ _CALIBRATION = ("calibration_batches", "calibration_batch_size")
 
 def _study_name(bench: Workbench) -> str:
     """Return a name that is another one wherever scores would mean something else."""
-    config = plain_config(bench.experiment)
+    config = bench.experiment.to_json()
     asked = config["search"]
     decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
     decides |= {name: config[name] for name in ("space", "data", "seed")}
@@ -206,20 +205,13 @@ def _study_name(bench: Workbench) -> str:
 
 def _asked(bench: Workbench) -> dict[str, Any]:
     """What a search result was made for."""
-    return {"study": _study_name(bench), "search": plain_config(bench.experiment)["search"]}
-
-
-def safe_name(budget: str) -> str:
-    """Return a budget as a name for folders: ``macs<=2.5M and params<=1M`` becomes ``macs-2.5M_params-1M``."""
-    name = budget.replace(" and ", "_").replace("<=", "-").replace(">=", "+").replace("==", "=").replace(" ", "")
-    return name or "best"
+    return {"study": _study_name(bench), "search": bench.experiment.to_json()["search"]}
 
 
 def _to_json(choice: Choice) -> dict[str, Any]:
     candidate = Candidate(choice.architecture, choice.recipe).to_json()
-    return {"name": choice.name, "budget": choice.budget, **candidate, "accuracy": choice.accuracy} | {
-        "costs": choice.costs
-    }
+    named = {"name": choice.budget.name, "budget": choice.budget.text}
+    return {**named, **candidate, "score": choice.score, "costs": choice.costs}
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
@@ -239,6 +231,6 @@ def load_choices(bench: Workbench) -> list[Choice]:
 
 
 def _from_json(bench: Workbench, entry: dict[str, Any]) -> Choice:
-    recipe = Recipe(**entry["recipe"]) if "recipe" in entry else None
+    recipe = Recipe.from_json(json.dumps(entry["recipe"])) if "recipe" in entry else None
     architecture = bench.space.architecture(entry["architecture"])
-    return Choice(entry["name"], entry["budget"], architecture, recipe, entry["accuracy"], entry["costs"])
+    return Choice(Budget(entry["budget"]), architecture, recipe, entry["score"], entry["costs"])

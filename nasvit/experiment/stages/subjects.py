@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
+from nasvit.specs import SubnetSpec
+from predictors.limits import Budget
 from search_spaces import Architecture
-from search_spaces.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,19 @@ class Subject:
         name: of its folder.
         budget: the limits it was chosen under; empty for a comparison.
         architecture: what it is.
-        recipe: what it is trained by: found with it, or the experiment's.
+        training: how it is trained: by the recipe found with it, or the experiment's.
         folder: where its networks go.
     """
 
     name: str
-    budget: str
+    budget: Budget
     architecture: Architecture
-    recipe: Recipe
+    training: Training
     folder: Path
+
+    def spec(self, bench: Workbench) -> SubnetSpec:
+        """Return what the network is."""
+        return SubnetSpec(bench.space, self.architecture)
 
 
 def subjects(bench: Workbench) -> list[Subject]:
@@ -38,12 +44,14 @@ def subjects(bench: Workbench) -> list[Subject]:
     Raises:
         FileNotFoundError: if nothing was searched yet.
     """
-    compare, space, recipe = bench.experiment.compare, bench.space, bench.experiment.finetune
+    compare, space, training = bench.experiment.compare, bench.space, bench.experiment.finetune
     found = [
-        (choice.name, choice.budget, choice.architecture, choice.recipe or recipe) for choice in load_choices(bench)
+        (choice.budget.name, choice.budget, choice.architecture, training.by(choice.recipe or training.recipe))
+        for choice in load_choices(bench)
     ]
+    none = Budget()
     if compare.ends:
-        found += [("smallest", "", space.smallest, recipe), ("largest", "", space.largest, recipe)]
+        found += [("smallest", none, space.smallest, training), ("largest", none, space.largest, training)]
     rng = np.random.default_rng([bench.experiment.seed, 1])
-    found += [(f"random-{number}", "", space.sample(rng), recipe) for number in range(compare.random)]
+    found += [(f"random-{number}", none, space.sample(rng), training) for number in range(compare.random)]
     return [Subject(*each, bench.folder / "subnets" / each[0]) for each in found]

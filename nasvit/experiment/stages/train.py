@@ -7,17 +7,18 @@ import torch
 from torch import nn
 
 from nasvit.experiment.config import TrainConfig
-from nasvit.experiment.teachers import load_teacher
+from nasvit.experiment.fitting import load_teacher
+from nasvit.experiment.images import Images
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.supernet import Supernet
-from nasvit.tasks.classification import evaluate
-from nasvit.tasks.distillation import AdaptiveAlphaDivergence, KLDivergence
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
+from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
+from nasvit.training.learner import Learner, Values
 from nasvit.training.processes import once
-from nasvit.training.sandwich import Sandwich
-from nasvit.training.task import SupernetTask, Values
+from nasvit.training.sampling import Sandwich
 from nasvit.training.trainer import Trainer
 
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
@@ -60,26 +61,34 @@ def load_supernet(bench: Workbench) -> Supernet:
 
 def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
     supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
-    task = SupernetTask(
+    learner = Learner(
         supernet,
-        Sandwich(bench.space, random=config.random_subnets),
-        AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
-        conflict_policy(config, supernet),
         config.recipe,
-        None if config.teacher is None else load_teacher(config.teacher, len(bench.classes)),
+        _objective(config, bench.images),
+        sampling=Sandwich(bench.space, random=config.random_subnets),
+        distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
+        conflict=conflict_policy(config, supernet),
     )
     return Trainer(
-        task,
-        bench.training_loader(config.recipe),
+        learner,
+        bench.images.training(config.recipe),
         config.recipe,
         bench.folder / "train",
         seed=bench.experiment.seed,
-        classes=len(bench.classes),
+        chance_loss=bench.task.chance_loss,
         precision=config.precision,
         evaluate=lambda model: _evaluate_some(bench, model),
         evaluate_every=config.evaluate_every,
         name="supernet",
     )
+
+
+def _objective(config: TrainConfig, images: Images) -> Objective:
+    """Return what the largest subnet learns from: the labels, or the teacher alone unless it is told otherwise."""
+    if config.teacher is None:
+        return Objective(config.recipe.label_smoothing)
+    distillation = config.teacher.distillation or Distillation(alpha=1.0)
+    return Objective(config.recipe.label_smoothing, load_teacher(config.teacher, images), distillation)
 
 
 def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
@@ -92,14 +101,15 @@ def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
 
 
 def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
-    """Validation accuracy of the smallest, the largest and a few random subnets, each calibrated."""
+    """Validation scores of the smallest, the largest and a few random subnets, each calibrated."""
     assert isinstance(model, Supernet)
     rng = np.random.default_rng(bench.experiment.seed)
     subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
     subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
-    validation = bench.evaluation_loader(bench.data.validation)
-    calibration, accuracies = bench.calibration(), {}
+    validation, metric = bench.images.plain(bench.images.validation), bench.task.metric.name
+    calibration, scores = bench.calibration(), {}
     for name, architecture in subnets.items():
         network = calibrate(model.at(architecture), calibration)
-        accuracies[f"accuracy_{name}"] = round(evaluate(network, validation.evaluation_batches()).accuracy, 4)
-    return accuracies
+        found = bench.task.evaluate(network, validation.evaluation_batches())
+        scores[f"{metric}_{name}"] = round(found.value, 4)
+    return scores

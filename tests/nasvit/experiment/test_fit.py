@@ -23,8 +23,8 @@ from nasvit.layers.reparameterized import Reparameterized, has_branches
 from nasvit.registry import build_network, search_result
 from nasvit.supernets.augmented_space import AugmentedSupernet
 from nasvit.supernets.supernet import build
-from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.classification import evaluate
+from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.training.netaug import NetAugTask, Phases
 from tests.nasvit.filled import filled

@@ -1,0 +1,253 @@
+"""One training of one network: what it starts from, how it learns, and what is left of it to deploy."""
+
+from __future__ import annotations
+
+from abc import ABC
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasvit.branches import fuse, reparameterize
+from nasvit.data import ImageSet
+from nasvit.experiment.images import Images
+from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
+from nasvit.export.card import Card
+from nasvit.layers.calibration import track_statistics
+from nasvit.layers.reparameterized import has_branches
+from nasvit.registry import augmentable, create
+from nasvit.specs import GhostNetSpec, Spec
+from nasvit.supernets import Augmented, augment
+from nasvit.tasks.classification import Classification
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.objective import Objective
+from nasvit.tasks.task import Score, Task
+from nasvit.tasks.teacher import Teacher
+from nasvit.training.learner import Learner, Values
+from nasvit.training.sampling import NetAug
+from nasvit.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training starts from.
+
+    Args:
+        spec: what the network is.
+        network: the network with trained weights, which is trained in place; None: one with random weights.
+        fused: whether that network's branches were fused.
+    """
+
+    spec: Spec
+    network: nn.Module | None = None
+    fused: bool = False
+
+
+class Fitting:
+    """One training of one network and what comes after it.
+
+    ``nasvit fit``, the fine-tuning stage and the trials of a search are all this.
+
+    Args:
+        start: what it starts from.
+        training: recipe and help.
+        images: the images to train on, to validate and to test with.
+        seed: decides initial weights, batches and augmented networks.
+        name: what the progress bar says.
+    """
+
+    def __init__(self, start: Start, training: Training, images: Images, *, seed: int, name: str) -> None:
+        self.start, self.training, self.images = start, training, images
+        self.seed, self.name = seed, name
+
+    @cached_property
+    def task(self) -> Task:
+        """What is learned."""
+        return Classification(len(self.images.classes))
+
+    @cached_property
+    def way(self) -> Way:
+        """How the network is prepared for its training, and taken out of it again."""
+        classes, training = len(self.images.classes), self.training
+        if training.netaug is not None:
+            return _InsideWider(self.start, training.netaug, self.images, classes, self.seed)
+        if training.branches is not None:
+            return _WithBranches(self.start, training, classes, self.seed)
+        return _AsItIs(self.start, classes, self.seed)
+
+    def trainer(
+        self,
+        folder: Path,
+        *,
+        images: ImageSet | None = None,
+        validation: ImageSet | None = None,
+        every: int | None = None,
+    ) -> Trainer:
+        """Return what trains the network.
+
+        Args:
+            folder: for checkpoints and metrics.
+            images: what it learns; all training images if left out.
+            validation: what it is evaluated on; all validation images if left out.
+            every: epochs between two evaluations; a fifth of the training if left out.
+        """
+        recipe = self.training.recipe
+        held_out = self.images.validation if validation is None else validation
+        learner = Learner(self.way.model, recipe, objective(self.training, self.images), sampling=self.way.sampling)
+        return Trainer(
+            learner,
+            self.images.training(recipe, images),
+            recipe,
+            folder,
+            seed=self.seed,
+            chance_loss=self.task.chance_loss,
+            precision=self.training.precision,
+            evaluate=lambda trained: self._validate(trained, held_out),
+            evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
+            name=self.name,
+        )
+
+    def deployed(self, trained: nn.Module) -> nn.Module:
+        """Return the plain network that is left of a trained one, in evaluation mode."""
+        return self.way.deployed(trained).eval()
+
+    def card(self, trained: nn.Module, origin: dict[str, Any]) -> Card:
+        """Return the card of what is deployed.
+
+        Args:
+            trained: what the trainer returned.
+            origin: how its weights came about.
+        """
+        normalization = self.images.normalization
+        return Card(
+            self.start.spec,
+            self.images.classes,
+            self.images.shape[1] or None,
+            normalization.mean,
+            normalization.std,
+            fused=self.start.fused or has_branches(trained),
+            origin=origin,
+        )
+
+    def score(self, network: nn.Module, images: ImageSet) -> Score:
+        """Return what a network scores on some images."""
+        return self.task.evaluate(network, self.images.plain(images).evaluation_batches())
+
+    def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
+        network = self.way.deployed(trained) if self.training.netaug is not None else trained
+        with torch.no_grad():
+            score = self.score(network, held_out)
+        return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
+
+
+def objective(training: Training, images: Images) -> Objective:
+    """Return what a network learns from as its training says: labels, and perhaps a teacher.
+
+    Raises:
+        ValueError: if the teacher cannot be had, or was trained on other classes or channels.
+    """
+    smoothing, asked = training.recipe.label_smoothing, training.teacher
+    if asked is None:
+        return Objective(smoothing)
+    return Objective(smoothing, load_teacher(asked, images), asked.distillation or Distillation())
+
+
+@lru_cache(maxsize=2)  # a search trains many candidates by one teacher
+def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
+    """Load a teacher, frozen and in evaluation mode, that is given the student's images as it was trained with them.
+
+    Args:
+        asked: which.
+        images: the student's.
+
+    Raises:
+        ValueError: if it has no weights, or was trained on other classes or channels.
+    """
+    try:
+        found = create(asked.network, len(images.classes), pretrained=True, image_channels=images.shape[0])
+    except (ValueError, FileNotFoundError) as error:
+        raise ValueError(f"teacher: {error}") from error
+    card, normalization = found.card, images.normalization
+    side = card.shape[1] if card.shape[1] not in (0, images.shape[1]) else None
+    return Teacher(
+        found.network,
+        normalization.mean,
+        normalization.std,
+        own_mean=card.mean,
+        own_deviation=card.deviation,
+        side=side,
+    )
+
+
+class Way(ABC):
+    """How a network is prepared for its training, and taken out of it again."""
+
+    model: nn.Module
+    sampling: NetAug | None = None
+
+    def deployed(self, trained: nn.Module) -> nn.Module:
+        """Return what is left of a trained model: one convolution where branches were."""
+        return fuse(trained.eval()) if has_branches(trained) else trained.eval()
+
+
+class _AsItIs(Way):
+    def __init__(self, start: Start, classes: int, seed: int) -> None:
+        self.model = _network(start, classes, seed)
+
+
+class _WithBranches(Way):
+    """Branches beside every convolution that allows it; those of trained networks start at gain 0."""
+
+    def __init__(self, start: Start, training: Training, classes: int, seed: int) -> None:
+        branches = training.branches
+        assert branches is not None
+        count, scale, identity = branches.count, branches.scale, branches.identity
+        if isinstance(start.spec, GhostNetSpec) and start.network is None:
+            self.model = start.spec.branched(count, scale=scale, identity=identity).build(classes, seed=seed)
+        else:
+            network, goes_on = _network(start, classes, seed), start.network is not None
+            self.model = reparameterize(
+                network, count, scale=scale, identity=identity, keep_output=goes_on, seed=seed
+            )
+
+
+class _InsideWider(Way):
+    """A tiny network inside wider ones; a trained one takes its weights along."""
+
+    model: Augmented
+
+    def __init__(self, start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> None:
+        width, expand = asked.factors
+        self.model = augment(
+            augmentable(start.spec),
+            width=width,
+            expand=expand,
+            classes=classes,
+            seed=seed,
+            image_channels=start.spec.channels,
+        )
+        if start.network is not None:
+            _take_weights(start.network, self.model.at(self.model.base))  # type: ignore[arg-type]
+        self.sampling = NetAug(self.model, asked.weight, asked.phases)
+        self.images, self.calibration_images = images, asked.calibration_images
+
+    def deployed(self, trained: nn.Module) -> nn.Module:
+        calibration = self.images.calibration_of(self.calibration_images)
+        extracted: nn.Module = trained.extract(calibration=calibration)  # type: ignore[operator]
+        return extracted.eval()
+
+
+def _network(start: Start, classes: int, seed: int) -> nn.Module:
+    network = start.spec.build(classes, seed=seed) if start.network is None else start.network
+    track_statistics(network)
+    return network.requires_grad_(True)
+
+
+@torch.no_grad()
+def _take_weights(source: nn.Module, target: nn.Module) -> None:
+    """Copy the values of a plain network into a live subnet of the same structure."""
+    for ours, theirs in zip(target.parameters(), source.parameters(), strict=True):
+        ours.copy_(theirs)

@@ -1,0 +1,170 @@
+"""One training of one network that runs at several widths, and AutoSlim on top of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nasvit.experiment.fitting import objective
+from nasvit.experiment.images import Images
+from nasvit.experiment.training import SlimmableConfig, Training
+from nasvit.export.card import Card
+from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
+from nasvit.models.family import Family
+from nasvit.search.autoslim import slim
+from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.tasks.classification import Classification
+from nasvit.tasks.distillation import SoftTargetCrossEntropy
+from nasvit.tasks.selection import mean_accuracy
+from nasvit.tasks.widths import evaluate_widths
+from nasvit.training.learner import Learner, Values
+from nasvit.training.optimizers import is_decayed_unless_depthwise
+from nasvit.training.sampling import AllSwitches, RandomWidths, Sampling
+from nasvit.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class WidthsStart:
+    """What a training of several widths starts from.
+
+    Args:
+        family: everything but the channels.
+        widths: multipliers, or channel plans that AutoSlim found.
+        image_channels: channels of the images.
+    """
+
+    family: Family
+    widths: tuple[Width, ...]
+    image_channels: int = 3
+
+
+class WidthsFitting:
+    """Trains all widths of one network at once, and deploys them as one object.
+
+    The weights that are best by the mean accuracy over all widths are kept. Depthwise convolutions do not decay, as in
+    the releases. With AutoSlim a universally slimmable network is trained first, slimmed to each budget, and what was
+    found is trained from random weights as the switches of one network.
+
+    Source: Yu et al., Slimmable Neural Networks (2019), https://arxiv.org/abs/1812.08928; Yu and Huang, Universally
+    Slimmable Networks (2019), https://arxiv.org/abs/1903.05134, and AutoSlim (2019), https://arxiv.org/abs/1903.11728
+
+    Args:
+        start: family and widths.
+        slimmable: how the widths are trained.
+        training: recipe and teacher.
+        images: the images to train on, to validate and to test with.
+        seed: decides initial weights, batches and random widths.
+        name: what the progress bar says.
+    """
+
+    def __init__(
+        self,
+        start: WidthsStart,
+        slimmable: SlimmableConfig,
+        training: Training,
+        images: Images,
+        *,
+        seed: int,
+        name: str,
+    ) -> None:
+        self.start, self.slimmable, self.training, self.images = start, slimmable, training, images
+        self.seed, self.name = seed, name
+
+    @cached_property
+    def network(self) -> SlimmableNetwork:
+        """The network with shared weights."""
+        return SlimmableNetwork(
+            self.start.family,
+            self.start.widths,
+            len(self.images.classes),
+            norm=self.slimmable.norm,
+            seed=self.seed,
+            image_channels=self.start.image_channels,
+        )
+
+    def trainer(self, folder: Path) -> Trainer:
+        """Return what trains all widths."""
+        network, recipe = self.network, self.training.recipe
+        universal = self.slimmable.norm == "universal"
+        learner = Learner(
+            network,
+            recipe,
+            objective(self.training, self.images),
+            sampling=self._sampling(),
+            distill=SoftTargetCrossEntropy() if universal else None,
+        )
+        task = Classification(len(self.images.classes))
+        return Trainer(
+            learner,
+            self.images.training(recipe),
+            recipe,
+            folder,
+            seed=self.seed,
+            chance_loss=task.chance_loss,
+            precision=self.training.precision,
+            evaluate=self._validate,
+            evaluate_every=max(1, recipe.epochs // 5),
+            keep_best=task.metric,
+            decays=is_decayed_unless_depthwise,
+            name=self.name,
+        )
+
+    def deployed(self, trainer: Trainer) -> SwitchableModel:
+        """Return all widths of the best weights as one object for inference."""
+        network = trainer.load_best()
+        assert isinstance(network, SlimmableNetwork)
+        if self.slimmable.norm == "universal":
+            network.calibrate(self._calibration())
+        return deploy(network)
+
+    def slimmed(self, trainer: Trainer) -> WidthsFitting:
+        """Return the training of what AutoSlim finds in a trained universal network, one width for each budget."""
+        network = trainer.load_best()
+        assert isinstance(network, SlimmableNetwork)
+        images, labels = next(iter(self.images.plain(self.images.validation).evaluation_batches()))
+        targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
+        found = tuple(plan for plan, _ in slim(network, targets, images, labels))
+        start = WidthsStart(self.start.family, tuple(dict.fromkeys(found)), self.start.image_channels)
+        return WidthsFitting(
+            start, SlimmableConfig(), self.training, self.images, seed=self.seed, name=f"{self.name}, slimmed"
+        )
+
+    def scores(self, model: SwitchableModel) -> dict[str, float]:
+        """Return the accuracy of every width on the test images."""
+        batches = self.images.plain(self.images.test).evaluation_batches
+        return evaluate_widths(model.shared, batches, model.widths)
+
+    def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
+        """Return the card of what is deployed."""
+        normalization = self.images.normalization
+        return Card(
+            spec_of_widths(model.shared, model.widths),
+            self.images.classes,
+            self.images.shape[1] or None,
+            normalization.mean,
+            normalization.std,
+            origin=origin,
+        )
+
+    def _sampling(self) -> Sampling:
+        if self.slimmable.norm != "universal":
+            return AllSwitches(self.network)
+        listed = [width for width in self.start.widths if isinstance(width, (int, float))]
+        return RandomWidths(min(listed), max(listed), self.slimmable.random)
+
+    def _validate(self, trained: nn.Module) -> Values:
+        assert isinstance(trained, SlimmableNetwork)
+        batches = self.images.plain(self.images.validation).evaluation_batches
+        calibration = self._calibration() if self.slimmable.norm == "universal" else None
+        with torch.no_grad():
+            values = evaluate_widths(trained, batches, self.start.widths, calibration)
+        return {"score": mean_accuracy(values), **values}
+
+    def _calibration(self) -> Sequence[torch.Tensor]:
+        return self.images.calibration_of(self.slimmable.calibration_images)

@@ -1,0 +1,155 @@
+"""The images of one experiment or training: a training part, a held-out part, and the test split."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+
+import torch
+from torch import Tensor
+
+from nasvit.data import (
+    NO_AUGMENTATION,
+    Augmentation,
+    ImageSet,
+    Loader,
+    Normalization,
+    SearchData,
+    hold_out,
+    load_images,
+)
+from nasvit.data.config import DataConfig
+from nasvit.data.sources import SplitName
+from nasvit.data.splits import held_out_indices
+from search_spaces.recipe import Recipe
+
+_SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
+
+
+class Images:
+    """Serves the images of one experiment, loaded when they are needed.
+
+    Args:
+        config: which images.
+        seed: decides the order and augmentation of training batches.
+        split_seed: decides which training images are held out.
+        channels: 1 or 3; None for what the source has.
+        most: training images that are used, held-out ones included; 0: all.
+    """
+
+    def __init__(
+        self, config: DataConfig, *, seed: int, split_seed: int = 0, channels: int | None = None, most: int = 0
+    ) -> None:
+        self.config, self.seed, self.split_seed = config, seed, split_seed
+        self._channels, self._most = channels, most
+
+    @cached_property
+    def data(self) -> SearchData:
+        """Training and validation images.
+
+        Raises:
+            ValueError: if more images are asked for than there are.
+        """
+        images, wanted = self._load("train"), self._most
+        if wanted > len(images):
+            raise ValueError(f"images {wanted}: {images.name} has {len(images)} training images")
+        if 0 < wanted < len(images):
+            kept, _ = held_out_indices(images.targets, fraction=1 - wanted / len(images), seed=_SUBSET_SEED)
+            images = images.subset(kept)
+        return hold_out(images, fraction=self.config.validation, seed=self.split_seed)
+
+    @cached_property
+    def test(self) -> ImageSet:
+        """The test images; no decision is made on them."""
+        return self._load("test")
+
+    @property
+    def train(self) -> ImageSet:
+        """The images that weights are trained on."""
+        return self.data.train
+
+    @property
+    def validation(self) -> ImageSet:
+        """The held-out images that decisions are made on."""
+        return self.data.validation
+
+    @cached_property
+    def normalization(self) -> Normalization:
+        """Mean and deviation of the training images."""
+        return Normalization.of(self.train)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.train.classes
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image: channels, height, width; zeros where sizes differ."""
+        side = self.config.image_size
+        return (self.train.channels, *((side, side) if side else self.train.image_size or (0, 0)))
+
+    def training(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
+        """Return what serves training batches, augmented as a recipe says; each of several processes gets its part.
+
+        Args:
+            recipe: batch size and augmentation.
+            images: which; all training images if left out.
+        """
+        config = self.config
+        augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
+        several = torch.distributed.is_initialized()
+        return self._loader(
+            self.train if images is None else images,
+            recipe.batch_size,
+            augmentation,
+            seed=self.seed,
+            rank=torch.distributed.get_rank() if several else 0,
+            world=torch.distributed.get_world_size() if several else 1,
+        )
+
+    def plain(self, images: ImageSet, batch_size: int = 500) -> Loader:
+        """Return what serves ``images`` once, as they are, to every process."""
+        return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION)
+
+    def calibration(self, batches: int, batch_size: int) -> tuple[Tensor, ...]:
+        """Return batches of training images to take batch-norm statistics from; fewer where there are not so many."""
+        size = min(batch_size, len(self.train))
+        return self._loader(self.train, size, NO_AUGMENTATION).calibration_batches(
+            min(batches, len(self.train) // size)
+        )
+
+    def calibration_of(self, count: int) -> tuple[Tensor, ...]:
+        """Return equal batches of about ``count`` training images, or of all, to take batch-norm statistics from."""
+        count = min(count, len(self.train))
+        batches = -(-count // 500)  # equal batches, so that 700 images are two of 350
+        return self.calibration(batches, count // batches)
+
+    def _loader(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        augmentation: Augmentation,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+    ) -> Loader:
+        return Loader(
+            images,
+            batch_size=batch_size,
+            normalization=self.normalization,
+            augmentation=augmentation,
+            image_size=self.config.image_size,
+            seed=seed,
+            rank=rank,
+            world=world,
+            workers=self.config.workers,
+        )
+
+    def _load(self, split: SplitName) -> ImageSet:
+        return _loaded(self.config, split, self._channels)
+
+
+@lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images
+def _loaded(config: DataConfig, split: SplitName, channels: int | None) -> ImageSet:
+    return load_images(config.source, split, image_size=config.image_size, channels=channels, download=config.download)

@@ -1,0 +1,96 @@
+"""What a network costs, block by block."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from nasvit.costs.counting import Cost, count
+from nasvit.export.switchable import SwitchableModel
+from nasvit.layers import Network
+from nasvit.registry import create
+from nasvit.report.console import open_console
+
+Row = tuple[str, str, Cost]
+"""Name, shape of the output, cost."""
+
+
+def show_profile(name: str, classes: int | None = None) -> None:
+    """Print what a network costs, block by block.
+
+    Args:
+        name: any name of a network; see :mod:`nasvit.registry`.
+        classes: classes of the classifier; None: those of its weights, or 1000.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    network, card = create(name, classes)
+    channels, side, _ = card.shape
+    if isinstance(network, Network) and network.resize is not None:
+        side = card.spec.side  # blocks see what the network resizes images to
+    table = Table(title=f"{name} at {side}x{side}", title_justify="left")
+    for heading in ("block", "output", "multiply-adds", "parameters", "peak memory"):
+        table.add_column(heading, justify="left" if heading in ("block", "output") else "right")
+    if isinstance(network, SwitchableModel):
+        rows: list[Row] = [
+            (f"width {width}", "class scores", count(network.export(width), channels, side, side))
+            for width in network.widths
+        ]
+    else:
+        rows = list(blocks(network, channels, side))
+    for block, shape, cost in rows:
+        table.add_row(block, shape, *_cells(cost), end_section=block == "stem")
+    if not isinstance(network, SwitchableModel):
+        table.add_section()
+        table.add_row("whole network", "class scores", *_cells(count(network, channels, side, side)))
+    open_console().print(table)
+    print(
+        "multiply-adds of convolutions, linear layers and matrix products for one image (papers of this field often "
+        "call them FLOPs);\npeak memory: activations alive at once, float32, batch size 1, weights not included"
+    )
+
+
+def _cells(cost: Cost) -> list[str]:
+    return [f"{cost.macs:,}", f"{cost.params:,}", f"{cost.memory:,} B"]
+
+
+def blocks(network: nn.Module, channels: int, side: int) -> Iterator[Row]:
+    """Yield name, output shape and cost of every block, in the order in which they run.
+
+    Of a network that is not ours, blocks are its children, and theirs where a child is a list of modules.
+    """
+    names = {block: name for name, block in _named_blocks(network)}
+    shapes: list[tuple[nn.Module, torch.Size, torch.Size]] = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shapes.append((module, inputs[0].shape, output.shape))
+
+    copied = copy.deepcopy(network).to("meta").eval()
+    ours = dict(zip((block for _, block in _named_blocks(copied)), names, strict=True))
+    for block in ours:
+        block.register_forward_hook(note)
+    with torch.no_grad():
+        copied(torch.empty(1, channels, side, side, device="meta"))
+    for block, taken, given in shapes:
+        shape = " x ".join(map(str, given[1:])) if len(given) > 2 else "class scores"
+        yield names[ours[block]], shape, count(ours[block], *taken[1:])
+
+
+def _named_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    if isinstance(network, Network):
+        named: list[tuple[str, nn.Module]] = [("stem", network.stem)]
+        for number, stage in enumerate(network.stages, start=1):
+            named += [(f"stage {number} {type(block).__name__}", block) for block in stage.children()]
+        return [*named, ("head", network.head)]
+    found = []
+    for name, child in network.named_children():
+        inner = list(child.named_children()) if isinstance(child, (nn.Sequential, nn.ModuleList)) else []
+        found += [(f"{name}.{part} {type(each).__name__}", each) for part, each in inner] or [
+            (f"{name} {type(child).__name__}", child)
+        ]
+    return found

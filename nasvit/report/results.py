@@ -1,0 +1,94 @@
+"""What people read at the end of an experiment: the table of results, and how to use the networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.program import PROGRAM
+from nasvit.report.console import open_console, short
+from search_spaces import Architecture
+from search_spaces.recipe import Recipe
+
+HOW = {
+    "supernet": "in supernet",
+    "extracted": "extracted",
+    "finetuned": "fine-tuned",
+    "scratch": "from scratch",
+}
+
+
+def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the results of an experiment and how to use the networks; write them as ``results.md`` too."""
+    console = open_console()
+    test = bench.images.test
+    title = f"{test.name}: {bench.task.metric.name} on {len(test)} test images (%)"
+    kinds = [kind for kind in HOW if any(kind in row["scores"] for row in rows)]
+    table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
+    for heading in ("budget", *_cost_headings(rows), *(HOW[kind] for kind in kinds)):
+        table.add_column(heading, justify="left" if heading == "budget" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["budget"] or f"({row['name']})", *_costs(row), *_scores(row, kinds))
+    console.print(table)
+    for choice in load_choices(bench):
+        console.print(f"{choice.budget or choice.budget.name}: {describe(choice.architecture)}", soft_wrap=True)
+        if choice.recipe is not None:
+            console.print(f"    found with it, recipe: {describe(choice.recipe)}", soft_wrap=True)
+    if bench.experiment.search.recipes is None:
+        console.print(f"recipe of the fine-tuning: {describe(bench.experiment.finetune.recipe)}", soft_wrap=True)
+    if {"finetuned", "scratch"} <= set(kinds):
+        console.print("from scratch: the same networks for the same number of epochs, without a supernet")
+    _show_use(console, bench, rows)
+    (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
+
+
+def describe(value: Architecture | Recipe) -> str:
+    """Return an architecture or a recipe in one line; what a recipe leaves off is left out."""
+    fields = [(name, setting) for name, setting in json.loads(value.to_json()).items() if setting or name == "depth"]
+    return ", ".join(f"{name} {_plain(setting)}" for name, setting in fields)
+
+
+def _plain(setting: Any) -> str:
+    if isinstance(setting, float):
+        return f"{setting:g}"
+    return str(setting).replace("None", "-")
+
+
+def _cost_headings(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return ["MACs", "parameters", "peak memory", *(["latency"] if "latency" in rows[0] else [])]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    latency = [f"{row['latency']:.3g} ms"] if "latency" in row else []
+    return [short(row["macs"]), short(row["params"]), f"{row['memory'] / 1e3:,.0f} kB", *latency]
+
+
+def _scores(row: dict[str, Any], kinds: Sequence[str]) -> list[str]:
+    return [f"{100 * row['scores'][kind]:.2f}" if kind in row["scores"] else "" for kind in kinds]
+
+
+def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
+    how = "finetuned" if bench.experiment.search.uses_supernet else "scratch"
+    path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
+    if not path.exists():
+        return
+    shape = f"{bench.space.image_channels}, {', '.join(map(str, bench.images.train.image_size or ('side', 'side')))}"
+    console.print(f"\nThe network trained for the first line is {path}. Use it with PyTorch alone:\n", soft_wrap=True)
+    console.print("    import torch")
+    console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)
+    console.print(f"    print(network(torch.rand(1, {shape})).argmax(1))  # pixels from 0 to 1")
+
+
+def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:
+    headings = ["subnet", *_cost_headings(rows), *(HOW[kind] for kind in kinds)]
+    lines = [f"{title}", "", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
+    lines += [
+        "| " + " | ".join([row["budget"] or row["name"], *_costs(row), *_scores(row, kinds)]) + " |" for row in rows
+    ]
+    return "\n".join(lines) + "\n"
