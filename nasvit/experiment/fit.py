@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,19 +30,21 @@ from nasvit.training.processes import once
 from nasvit.training.schedule import LearningRate
 from nasvit.training.task import NetworkTask, Values
 from nasvit.training.trainer import Trainer
+from search_spaces.reading import load_yaml
 
 RESULTS = "results.json"
 DEPLOYED = "deployed"
 
 
-def main(path: Path, output: Path | None = None) -> None:
+def main(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> None:
     """Train what a YAML file describes and print how good it is.
 
     Args:
         path: the file; see :class:`nasvit.experiment.fit_config.FitConfig`.
         output: folder for everything; what the file says, or ``runs/`` and its name, if left out.
+        overrides: values that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
     """
-    config = FitConfig.load(path)
+    config = load_yaml(FitConfig, path, overrides)
     folder = output or config.output or Path("runs") / path.stem
     results = fit(config, folder)
     deployed = results["deployed"]

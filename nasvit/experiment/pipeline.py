@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nasvit.experiment.stages.search import check_budgets, is_searched, search
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench, write_json
 from nasvit.training.processes import once
+from search_spaces.reading import load_yaml
 
 Stage = Callable[[Workbench], Any]
 
@@ -40,17 +41,18 @@ STAGES: dict[str, Stage] = {
 }
 
 
-def open_workbench(path: Path, output: Path | None = None) -> Workbench:
+def open_workbench(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> Workbench:
     """Read an experiment and open its folder.
 
     Args:
         path: a YAML file.
         output: folder of the results; left out: the file's ``output``, else ``runs/`` and the name of the file.
+        overrides: values that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
 
     Raises:
         ValueError: for a mistake in the file, named with its line, or a folder that another experiment began.
     """
-    experiment = Experiment.load(path)
+    experiment = load_yaml(Experiment, path, overrides)
     folder = output or experiment.output or Path("runs") / path.stem
     bench = Workbench(experiment, folder)
     _claim(folder / "experiment.json", plain_config(experiment))
