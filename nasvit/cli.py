@@ -91,7 +91,7 @@ def fit(
     """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
 
     Args:
-        config: a YAML file such as experiments/compact/cifar_netaug.yaml.
+        config: a YAML file such as experiments/compact/cifar.yaml.
         output: folder of the results; runs/NAME if left out.
     """
     from nasvit.experiment import fit as fitting
