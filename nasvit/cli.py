@@ -106,14 +106,9 @@ def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
     Args:
         of: the file of an experiment (`nasvit run`, ...), or of one training (`nasvit fit`).
     """
-    from nasvit.experiment.config import Experiment as Read
-    from nasvit.report.fields import list_fields
+    from nasvit.report.fields import show_fields
 
-    if of == "fit":
-        from nasvit.experiment.fit_config import FitConfig as Read  # type: ignore[assignment]
-
-    for option, description in list_fields(Read).items():
-        print(f"{option}: " + description.replace("\n", "\n    "))
+    show_fields(of)
 
 
 def spaces() -> None:

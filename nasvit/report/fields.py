@@ -5,9 +5,25 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import MISSING, is_dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from search_spaces.hints import field_types, kinds, parses, settable, words
+
+
+def show_fields(of: Literal["experiment", "fit"]) -> None:
+    """Print the fields that the file of an experiment, or of one training, may have."""
+    for option, description in list_fields(_file_class(of)).items():
+        print(f"{option}: " + description.replace("\n", "\n    "))
+
+
+def _file_class(of: Literal["experiment", "fit"]) -> type[Any]:
+    if of == "experiment":
+        from nasvit.experiment.config import Experiment
+
+        return Experiment
+    from nasvit.experiment.fit_config import FitConfig
+
+    return FitConfig
 
 
 def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
