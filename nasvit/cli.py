@@ -1,19 +1,27 @@
-"""The ``nasvit`` command: typed functions, one for each thing a user does."""
+"""The ``nasvit`` command: typed functions, one for each thing a user does.
+
+A command that reads a YAML file takes every field of that file as an option, besides its own: ``--finetune.epochs 20``.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
+from nasvit.options import Overrides, take_overrides
 from nasvit.training.collapse import TrainingCollapsedError
 
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
+Fields = tyro.conf.Suppress[Overrides]
+"""Options that are fields of the file; ``main`` takes them from the command line before tyro sees it."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,12 @@ class _Where:
     output: Path | None = None
 
 
-def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
     """Run all stages of an experiment; run it again and it goes on where it was stopped."""
     from nasvit.experiment import pipeline
     from nasvit.report import results as report
 
-    bench = pipeline.open_workbench(where.experiment, where.output)
+    bench = pipeline.open_workbench(where.experiment, where.output, overrides)
     with _distributed():
         rows = pipeline.run(bench)
     if rows:  # the first process has them
@@ -42,12 +50,12 @@ def run(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
 
 
 def _stage(name: str, description: str) -> Callable[[Any], None]:
-    def stage(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+    def stage(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
         from nasvit.experiment import pipeline
         from nasvit.experiment.stages.search import check_budgets
         from nasvit.report import results as report
 
-        bench = pipeline.open_workbench(where.experiment, where.output)
+        bench = pipeline.open_workbench(where.experiment, where.output, overrides)
         if name == "train":
             print("\n".join(check_budgets(bench)))
         with _distributed():
@@ -61,7 +69,7 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
     return stage
 
 
-def search_worker(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
+def search_worker(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
     """Help with the search of an experiment, beside `nasvit search` and other workers, until it is complete.
 
     Workers share a database: the study in the folder of the results, or search.storage of the experiment. On another
@@ -71,24 +79,36 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where]) -> None:
     from nasvit.experiment import pipeline
     from nasvit.experiment.stages.search import work
 
-    work(pipeline.open_workbench(where.experiment, where.output))
+    work(pipeline.open_workbench(where.experiment, where.output, overrides))
     print("search: all evaluations are complete")
 
 
 def fit(
     config: Annotated[Positional[Path], tyro.conf.arg(metavar="FIT.yaml")],
     output: Path | None = None,
+    overrides: Fields = (),
 ) -> None:
     """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
 
     Args:
-        config: a YAML file such as experiments/compact/cifar_netaug.yaml.
+        config: a YAML file such as experiments/compact/cifar.yaml.
         output: folder of the results; runs/NAME if left out.
     """
     from nasvit.experiment import fit as fitting
 
     with _distributed():
-        fitting.main(config, output)
+        fitting.main(config, output, overrides)
+
+
+def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
+    """List the fields that a YAML file may have, as the options that set them.
+
+    Args:
+        of: the file of an experiment (`nasvit run`, ...), or of one training (`nasvit fit`).
+    """
+    from nasvit.report.fields import show_fields
+
+    show_fields(of)
 
 
 def spaces() -> None:
@@ -155,6 +175,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": _stage("finetune", "Train the extracted subnets on."),
     "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
     "fit": fit,
+    "fields": fields,
     "spaces": spaces,
     "profile": profile,
     "latency-build": latency_build,
@@ -163,12 +184,23 @@ COMMANDS: dict[str, Callable[..., None]] = {
 }
 
 
+_EXPERIMENT_EXAMPLES = ("experiment", "--finetune.epochs 20", '--search.budgets "[macs<=2M, macs<=4M]"')
+FILE_COMMANDS = {
+    **dict.fromkeys(
+        ("run", "train", "search", "search-worker", "extract", "finetune", "evaluate"), _EXPERIMENT_EXAMPLES
+    ),
+    "fit": ("fit", "--recipe.epochs 20", '--recipe.schedule "{kind: step, milestones: [0.5, 0.75]}"'),
+}
+"""The commands that read a YAML file: whose fields it has, and two of them as options."""
+
+
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
     words = _joined(sys.argv[1:])
     try:
+        words, commands = _with_fields(words)
         tyro.extras.subcommand_cli_from_dict(
-            COMMANDS | (_latency_commands() if words[:1] in (["latency-build"], ["latency-use"]) else {}),
+            commands | (_latency_commands() if words[:1] in (["latency-build"], ["latency-use"]) else {}),
             args=words,
             prog="nasvit",
             description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune.",
@@ -179,6 +211,26 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\nnasvit: stopped; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., None]]]:
+    """Take the fields of a file from the words, and give them to the command that is called."""
+    name = words[0] if words else ""
+    if name not in FILE_COMMANDS:
+        return words, COMMANDS
+    left, overrides = take_overrides(words[1:])
+    whose, *examples = FILE_COMMANDS[name]
+
+    @functools.wraps(COMMANDS[name])
+    def command(*arguments: Any, **options: Any) -> None:
+        COMMANDS[name](*arguments, **options | {"overrides": overrides})
+
+    command.__doc__ = (
+        f"{inspect.cleandoc(COMMANDS[name].__doc__ or '').partition('Args:')[0].strip()}\n\n"
+        f"Any field of the file is an option too, and goes before what the file says: {' or '.join(examples)}. "
+        f"`nasvit fields {whose}` lists them all.\n"
+    )
+    return [name, *left], COMMANDS | {name: command}
 
 
 def _joined(words: list[str]) -> list[str]:

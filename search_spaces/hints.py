@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Hashable
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -49,9 +50,13 @@ def parses(wanted: Any) -> bool:
     return isinstance(wanted, type) and callable(getattr(wanted, "parse", None))
 
 
-@cache
 def field_types(cls: Any) -> dict[str, Any]:
     """The types of a dataclass's fields, by name."""
+    return _field_types(cls)
+
+
+@cache
+def _field_types(cls: Hashable) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 

@@ -115,9 +115,10 @@ def read_option(path: tuple[str, ...], text: str) -> Node:
     if text[:1] not in _FLOW:
         return replace(node, value=plain_scalar(text) if text else text)
     try:
-        return _wrap(yaml.compose(text, Loader=yaml.SafeLoader), "", path, ())
+        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise node.error(f"{text} is not YAML: {getattr(error, 'problem', error)}") from error
+    return _wrap(root, "", path, ())
 
 
 def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[yaml.Node, ...]) -> Node:

@@ -75,7 +75,9 @@ class RecipeSpace:
         lowest = max(getattr(schedule, "minimum", 0.0) for schedule in schedules)
         rate = min(min(case.values) for case in self.cases if case.field == "learning_rate")
         if lowest > rate:
-            raise FieldError(["fields", "schedule"], f"minimum {lowest} is more than the smallest learning_rate, {rate}")
+            raise FieldError(
+                ["fields", "schedule"], f"minimum {lowest} is more than the smallest learning_rate, {rate}"
+            )
 
     @cached_property
     def cases(self) -> tuple[Case, ...]:

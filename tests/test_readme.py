@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.fit_config import FitConfig
+from nasvit.experiment.training import FitConfig
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 

@@ -6,22 +6,50 @@ from pathlib import Path
 import pytest
 
 import experiments.compact as compact
-from nasvit.experiment.fit_config import FitConfig
+from nasvit.experiment.training import FitConfig
+from search_spaces.recipe import Recipe
+from search_spaces.saved import plain
+from search_spaces.schedule import Cosine
 
-FOLDER = Path(compact.__file__).parent / "compact"
-FILES = sorted(path for path in FOLDER.glob("*.yaml") if "network:" in path.read_text())
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_every_file_of_the_comparison_is_legal(file: Path) -> None:
-    FitConfig.load(file)
+TRAININGS = {training.name: training for table in compact.TABLES.values() for training in table}
 
 
-@pytest.mark.parametrize("group", ["cifar", "caltech", "mobilenet", "ghost"])
-def test_trainings_that_are_compared_differ_in_their_ingredients_only(group: str) -> None:
-    configs = [FitConfig.load(file) for file in FILES if file.stem.startswith(f"{group}_")]
+@pytest.mark.parametrize("training", TRAININGS.values(), ids=TRAININGS)
+def test_every_training_of_the_comparison_is_legal(training: compact.Training) -> None:
+    assert training.config(seed=3).seed == 3
+    assert Path(training.config(0).network).is_file()
+
+
+@pytest.mark.parametrize(
+    ("table", "file", "name"),
+    [
+        ("teachers", "compact_teachers", "{}"),
+        ("netaug", "compact_netaug", "{}"),
+        ("netaug_few_steps", "compact_netaug_few_steps", "few_steps_{}"),
+        ("ghost", "compact_ghost", "{}"),
+    ],
+)
+def test_a_table_trains_what_its_results_were_measured_with(table: str, file: str, name: str) -> None:
+    recorded = json.loads(Path(f"experiments/results/{file}.json").read_text(encoding="utf-8"))["configs"]
+    assert {name.format(each) for each in recorded} == {training.name for training in compact.TABLES[table]}
+    for each, config in recorded.items():
+        after_warmup = config.pop("decay_after_warmup")  # the name it had when this was measured
+        recipe = Recipe(**config.pop("recipe"), schedule=Cosine(after_warmup=after_warmup))
+        asked = plain(TRAININGS[name.format(each)].config(config["seed"]))
+        assert asked.pop("recipe") == plain(recipe)
+        assert {key: asked[key] for key in config} == config
+
+
+@pytest.mark.parametrize("file", ["cifar", "caltech", "mobilenet", "ghost"])
+def test_trainings_that_are_compared_differ_in_their_ingredients_only(file: str) -> None:
+    configs = [training.config(0) for name, training in TRAININGS.items() if name.startswith(f"{file}_")]
     equal = {(config.data, config.images, config.recipe.epochs, config.recipe.batch_size) for config in configs}
     assert len(configs) >= 6 and len(equal) == 1
+
+
+def test_a_name_that_is_no_table_and_no_training_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="'netaugg' is no table and no training; did you mean 'netaug'"):
+        _ = compact.Settings(("netaugg",)).trainings
 
 
 def test_the_table_has_a_row_for_each_file_with_all_seeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,10 +68,10 @@ def test_the_table_has_a_row_for_each_file_with_all_seeds(tmp_path: Path, monkey
         }
 
     monkeypatch.setattr(compact, "fit", fit)
-    files = tuple(FILES[:2])
-    rows = compact.run(compact.Settings(files, folder=tmp_path, json=tmp_path / "table.json"))
+    names = ("cifar_baseline", "ghost_branches")
+    rows = compact.run(compact.Settings(names, folder=tmp_path, json=tmp_path / "table.json"))
     assert [path.relative_to(tmp_path).as_posix() for path in asked] == [
-        f"{file.stem}/{seed}" for seed in (0, 1) for file in files
+        f"{name}/{seed}" for seed in (0, 1) for name in names
     ]
     assert [row["accuracies"] for row in rows] == [[0.5, 0.6]] * 2
     assert json.loads((tmp_path / "table.json").read_text())["rows"] == rows

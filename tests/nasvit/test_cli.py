@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 import search_spaces
 from nasvit import cli
 from nasvit.costs.tables import cost_table
+from nasvit.experiment import fit as fitting
+from nasvit.experiment import pipeline
 from nasvit.export.deployed import save_deployed
 from nasvit.layers.calibration import track_statistics
 from nasvit.report import tables as report
 from nasvit.report.tables import _blocks, find_network
 from nasvit.supernets.supernet import build
+from search_spaces.schedule import Step
 from tests.nasvit.experiment.tiny import write_experiment
 
 
@@ -114,6 +118,100 @@ def test_a_mistake_in_an_experiment_is_one_line_with_its_place(
         nasvit(monkeypatch, "run", str(path), "--output", str(tmp_path / "out"))
     assert stop.value.code == 2
     assert "tiny.yaml:11: search.evaluation" in capsys.readouterr().err
+
+
+def test_any_field_of_the_file_is_an_option_and_the_folder_records_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path, out = write_experiment(tmp_path), tmp_path / "out"
+    ran = []
+    monkeypatch.setitem(pipeline.STAGES, "extract", ran.append)
+    fields = ["--finetune.epochs", "20", "--search.budgets.0=macs<=200K", "--train.distill", "kl", "--seed=7"]
+    nasvit(monkeypatch, "extract", *fields[:2], str(path), *fields[2:], "--output", str(out), "--note", "a: b")
+    experiment = ran[0].experiment
+    assert (experiment.finetune.epochs, experiment.search.budgets[0]) == (20, "macs<=200K")
+    assert (experiment.train.distill, experiment.seed, experiment.note) == ("kl", 7, "a: b")
+    recorded = json.loads((out / "experiment.json").read_text())
+    assert (recorded["finetune"]["epochs"], recorded["seed"], recorded["note"]) == (20, 7, "a: b")
+    assert recorded["search"]["budgets"] == ["macs<=200K", "300K<=macs<=600K and params<=60K"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--finetune.epochz", "3"], "--finetune.epochz: unknown key; did you mean 'epochs'? legal: optimizer"),
+        (["--outputt", "x"], "--outputt: unknown key; did you mean 'output'? legal: space, data"),
+        (["--finetune.epochs"], "--finetune.epochs needs a value, as in --finetune.epochs 20"),
+        (["--compare.scratch", "--seed", "3"], "a switch needs true or false"),
+        (["--search.budgets", "macs<3"], "--search.budgets.0: cannot read the limit 'macs<3'"),
+    ],
+)
+@pytest.mark.parametrize("command", [["run"], ["train"], ["search", "worker"]])
+def test_a_mistake_in_an_option_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: list[str],
+    words: list[str],
+    message: str,
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        nasvit(monkeypatch, *command, str(write_experiment(tmp_path)), *words)
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and message in printed and printed.count("\n") == 1
+
+
+def test_fit_takes_the_fields_of_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+    monkeypatch.setattr(fitting, "fit", lambda config, folder: asked.append(config) or 1 / 0)
+    path = tmp_path / "fit.yaml"
+    path.write_text(
+        "network: micro8:smallest\ndata: {source: digits}\n"
+        "recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 5, batch_size: 8}\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(ZeroDivisionError):
+        nasvit(monkeypatch, "fit", str(path), "--recipe.schedule", "{kind: step, factor: 0.5}", "--netaug.weight=2")
+    assert asked[0].recipe.schedule == Step(factor=0.5)
+    assert asked[0].netaug.weight == 2
+
+
+@pytest.mark.parametrize("command", [*(name.split("-") for name in cli.FILE_COMMANDS)])
+def test_the_help_of_a_command_shows_two_fields_as_options(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        nasvit(monkeypatch, *command, "--help")
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Any field of the file is an option too" in printed
+    assert all(" ".join(example.split()) in printed for example in cli.FILE_COMMANDS["-".join(command)][1:])
+
+
+@pytest.mark.parametrize(
+    ("of", "options"),
+    [
+        ("experiment", ["--finetune.schedule: one of cosine, linear", "--train.recipe.epochs: a whole number"]),
+        ("fit", ["--netaug.phases.widths: a number; 0.5 if left out", "--recipe.schedule.factor: a number; 0.1"]),
+    ],
+)
+def test_all_fields_are_listed_with_what_they_do(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], of: str, options: list[str]
+) -> None:
+    nasvit(monkeypatch, "fields", of)
+    printed = capsys.readouterr().out
+    assert all(printed.count(option) == 1 for option in options)
+    assert "    passes over the training images, warm-up included." in printed
+    assert ".kind" not in printed
+
+
+def test_the_help_imports_neither_torch_nor_numpy() -> None:
+    program = (
+        "import sys; from nasvit import cli; sys.argv = ['nasvit', 'run', '--help']\n"
+        "try: cli.main()\nexcept SystemExit: pass\n"
+        "sys.exit(', '.join({'torch', 'numpy', 'yaml'} & set(sys.modules)) or 0)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
 
 
 def test_an_infeasible_budget_is_one_line_and_nothing_is_trained(

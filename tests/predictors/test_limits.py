@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from predictors.limits import Limit, feasible, parse_limits, require_feasible, violation
+from predictors.limits import Budget, Limit, feasible, parse_limits, require_feasible, violation
+from search_spaces.reading import build, read_text
+from search_spaces.saved import plain
 
 
 @pytest.mark.parametrize(
@@ -39,6 +43,42 @@ def test_a_limit_reads_as_it_is_written(text: str, limit: Limit) -> None:
 def test_a_limit_that_means_nothing_is_refused_in_words(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Limit.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("macs<=2.5M and params<=1M", "macs-2.5M_params-1M"),
+        ("300K<=macs<=600K", "300K-macs-600K"),
+        ("latency >= 5ms and params==4M", "latency+5ms_params=4M"),
+        ("", "best"),
+    ],
+)
+def test_a_budget_knows_its_text_its_limits_and_its_folder(text: str, name: str) -> None:
+    budget = Budget.parse(text)
+    assert (budget.text, str(budget), budget.name) == (text, text, name)
+    assert budget.limits == parse_limits(text.split(" and ") if text else [])
+    assert bool(budget) == bool(text)
+    assert budget == Budget(text) != Budget("macs<=1") and len({budget, Budget(text)}) == 1
+    assert Budget.from_json(budget.to_json()) == budget
+
+
+def test_a_budget_that_means_nothing_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="cannot read the limit 'params<3'"):
+        Budget.parse("macs<=3M and params<3")
+
+
+@dataclass(frozen=True)
+class Search:
+    budgets: tuple[Budget, ...]
+
+
+def test_budgets_are_read_from_files_and_written_as_text() -> None:
+    search = build(Search, read_text("budgets: [macs<=3M, 'macs<=1M and params<=2K']", "s.yaml"))
+    assert search.budgets == (Budget("macs<=3M"), Budget("macs<=1M and params<=2K"))
+    assert plain(search) == {"budgets": ["macs<=3M", "macs<=1M and params<=2K"]}
+    with pytest.raises(ValueError, match=r"s\.yaml:2: budgets\[1\]: cannot read the limit 'macs<3'"):
+        build(Search, read_text("budgets:\n  [macs<=3M, macs<3]", "s.yaml"))
 
 
 @given(st.floats(1, 1e9), st.floats(1, 1e9), st.lists(st.floats(1, 1e9), min_size=1))

@@ -106,6 +106,81 @@ def test_an_empty_file_and_a_list_at_the_top_are_refused(tmp_path: Path) -> None
         build(Outer, read_text("[1]", "f.yaml"))
 
 
+@dataclass(frozen=True)
+class Circle:
+    radius: float
+    kind: Literal["circle"] = "circle"
+
+
+@dataclass(frozen=True)
+class Square:
+    side: float = 1.0
+    kind: Literal["square", "box"] = "square"
+
+
+@dataclass(frozen=True)
+class Meters:
+    value: float
+
+    @classmethod
+    def parse(cls, text: str) -> Meters:
+        if not text.endswith("m"):
+            raise ValueError(f"{text!r} has no unit; write 5m")
+        return cls(float(text[:-1]))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    shape: Circle | Square | None = None
+    shapes: tuple[Circle | Square, ...] = ()
+    either: str | Meters | Circle | Square = ""
+    size: Meters | int | None = None
+    sizes: tuple[Meters, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("shape: {kind: circle, radius: 2}", "shape", Circle(2.0)),
+        ("shape: {kind: square}", "shape", Square()),
+        ("shape: {side: 2, kind: box}", "shape", Square(2.0, "box")),
+        ("shape: box", "shape", Square(kind="box")),
+        ("shape: null", "shape", None),
+        ("shapes: [square, {kind: circle, radius: 1}]", "shapes", (Square(), Circle(1.0))),
+        ("shapes: square", "shapes", (Square(),)),
+        ("either: square", "either", "square"),
+        ("either: {kind: square}", "either", Square()),
+        ("either: {value: 3}", "either", Meters(3.0)),
+        ("size: 3m", "size", Meters(3.0)),
+        ("size: 3", "size", 3),
+        ("size: {value: 3}", "size", Meters(3.0)),
+        ("sizes: [1m, 2m]", "sizes", (Meters(1.0), Meters(2.0))),
+        ("sizes: 1m", "sizes", (Meters(1.0),)),
+    ],
+)
+def test_a_choice_is_made_by_its_kind_and_a_text_is_parsed(text: str, name: str, value: Any) -> None:
+    assert getattr(build(Drawing, read_text(text, "f.yaml")), name) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("shape:\n  radius: 2", r"f\.yaml:2: shape: the key 'kind' is missing; legal: circle, square, box"),
+        ("shape: {kind: cirle}", r"f\.yaml:1: shape\.kind: is 'cirle'; did you mean 'circle'\? legal: circle, square"),
+        ("shape: {kind: [circle]}", r"shape\.kind: is a list; legal: circle, square, box"),
+        ("shape: {kind: square, radius: 1}", r"shape\.radius: unknown key; legal: side, kind"),
+        ("shape: cirle", r"f\.yaml:1: shape: is 'cirle'; did you mean 'circle'\? legal: circle, square, box"),
+        ("shape: circle", r"f\.yaml:1: shape: the key 'radius' is missing; it holds a number"),
+        ("shape: 3", r"shape: is 3; legal: one of circle, square, box or null"),
+        ("sizes: [1m, 2]", r"f\.yaml:1: sizes\[1\]: is 2; legal: a mapping of value"),
+        ("sizes: [1m, 2k]", r"f\.yaml:1: sizes\[1\]: '2k' has no unit; write 5m"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_refused_in_words(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(Drawing, read_text(text, "f.yaml"))
+
+
 def test_an_error_of_the_dataclass_itself_is_given_file_and_line() -> None:
     @dataclass(frozen=True)
     class Positive:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,12 @@ from hypothesis import strategies as st
 
 from search_spaces import Recipe, RecipeSpace, load, load_recipes, recipe_names
 from search_spaces.reading import build, read_text
+from search_spaces.saved import plain
+from search_spaces.schedule import Constant, Cosine, Linear, Step
 
 SPACES = {name: load_recipes(name) for name in recipe_names()}
 RECIPE = Recipe("sgd", 0.1, epochs=10, batch_size=32)
+KEY = "86a2135da98da423"
 HEADER = """\
 name: small
 source: this test
@@ -159,6 +163,81 @@ def test_equal_recipes_are_equal_values_with_one_key(tmp_path: Path) -> None:
     assert other.key == RECIPE.key
     RECIPE.save(tmp_path / "r.json")
     assert Recipe.load(tmp_path / "r.json") == RECIPE
+
+
+def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_there_were_schedules() -> None:
+    text = (
+        '{"optimizer":"sgd","learning_rate":0.1,"epochs":10,"batch_size":32,"warmup_epochs":0,"weight_decay":0.0,'
+        '"clip_norm":0.0,"label_smoothing":0.0,"mixup":0.0,"cutmix":0.0,"randaugment":0,"random_erasing":0.0,'
+        '"dropout":0.0,"drop_path_rate":0.0,"ema_decay":0.0}'
+    )
+    assert RECIPE.to_json() == text and RECIPE.key == KEY
+    assert replace(RECIPE, schedule=Cosine()).key == KEY != replace(RECIPE, schedule=Cosine(after_warmup=True)).key
+    assert plain(RECIPE) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("given", "schedule", "written"),
+    [
+        ("linear", Linear(), {"kind": "linear"}),
+        ("step", Step(), {"kind": "step"}),
+        ("{kind: constant, warmup_start: 0}", Constant(), {"kind": "constant"}),
+        ("{kind: cosine, after_warmup: true}", Cosine(after_warmup=True), {"kind": "cosine", "after_warmup": True}),
+        (
+            "{kind: step, milestones: [0.5, 1], factor: 0.5, minimum: 1e-3}",
+            Step(milestones=(0.5, 1.0), factor=0.5, minimum=1e-3),
+            {"kind": "step", "milestones": [0.5, 1.0], "factor": 0.5, "minimum": 1e-3},
+        ),
+    ],
+)
+def test_a_schedule_is_asked_for_by_its_kind_and_kept_in_json(given: str, schedule: Any, written: Any) -> None:
+    text = f"{{optimizer: sgd, learning_rate: 0.1, epochs: 10, batch_size: 32, schedule: {given}}}"
+    recipe = build(Recipe, read_text(text, "r.yaml"))
+    assert recipe == replace(RECIPE, schedule=schedule)
+    assert json.loads(recipe.to_json())["schedule"] == written or schedule == Cosine()
+    assert Recipe.from_json(recipe.to_json()) == Recipe(**json.loads(recipe.to_json())) == recipe
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        (
+            "steps",
+            r"schedule: 'steps' is no kind of schedule; did you mean 'step'\? legal: cosine, linear, step, constant",
+        ),
+        ({"kind": ["step"]}, r"schedule: \['step'\] is no kind of schedule"),
+        (
+            {"kind": "linear", "factor": 1},
+            r"schedule\.factor: unknown field of a linear schedule; legal: kind, minimum",
+        ),
+        ({"kind": "step", "factor": 0}, r"schedule\.factor: 0\.0 is illegal; legal: numbers above 0 to 1"),
+        ({"kind": "step", "milestones": [0.6, 0.3]}, r"schedule\.milestones: \[0\.6, 0\.3\]; legal: ascending shares"),
+        ({"kind": "cosine", "minimum": -1}, r"schedule\.minimum: -1 is illegal; legal: numbers from 0"),
+        ({"kind": "cosine", "minimum": 1}, r"schedule\.minimum: 1\.0 is more than learning_rate 0\.1"),
+        ({"kind": "cosine", "warmup_start": "x"}, r"schedule\.warmup_start: 'x' is not a finite number"),
+        ({"kind": "cosine", "after_warmup": 1}, r"schedule\.after_warmup: is 1; legal: true or false"),
+    ],
+)
+def test_an_impossible_schedule_is_refused_in_words(schedule: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(RECIPE, schedule=schedule)
+
+
+def test_schedules_are_searched_by_their_kinds() -> None:
+    space = recipes(
+        "  schedule: [cosine, {kind: step, factor: 0.5}, linear]\n"
+        "  learning_rate: {values: [0.1, 0.2], when: {schedule: [cosine, linear]}, otherwise: 1}\n"
+    )
+    decoded = space.decode(space.genome.sample(200, np.random.default_rng(0)))
+    assert {(recipe.schedule, recipe.learning_rate) for recipe in decoded} == {
+        *((schedule, rate) for schedule in (Cosine(), Linear()) for rate in (0.1, 0.2)),
+        (Step(factor=0.5), 1.0),
+    }
+    assert space.decode(space.encode(decoded)) == decoded
+    with pytest.raises(
+        ValueError, match=r"r\.yaml:8: fields\.schedule: minimum 0\.5 is more than the smallest learning"
+    ):
+        recipes("  learning_rate: [0.1, 1]\n  schedule: {kind: linear, minimum: 0.5}\n")
 
 
 def test_load_recipes_takes_a_name_or_a_path() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nasvit.training.schedule import LearningRate
+from nasvit.training.schedule import LearningRate, learning_rate
+from search_spaces.recipe import Recipe
 from tests.shared import SHARED, needs_shared
 
 RELEASED = LearningRate(steps=4000, base=6e-4, warmup_steps=50, warmup_start=1e-6, minimum=1e-5)
@@ -92,3 +94,25 @@ def test_illegal_values_are_refused_with_the_legal_ones(values: dict[str, object
 def test_a_negative_step_is_refused() -> None:
     with pytest.raises(ValueError, match="counted from 0"):
         RELEASED(-1)
+
+
+def test_a_recipe_without_a_schedule_has_the_rates_it_always_had() -> None:
+    recipe = Recipe("sgd", 0.1, epochs=7, batch_size=32, warmup_epochs=2)
+    assert learning_rate(recipe, 31) == LearningRate(7 * 31, 0.1, warmup_steps=2 * 31)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("cosine", {}),
+        ({"kind": "cosine", "after_warmup": True}, {"decay_after_warmup": True}),
+        ({"kind": "cosine", "minimum": 0.01, "warmup_start": 0.001}, {"minimum": 0.01, "warmup_start": 0.001}),
+        ({"kind": "linear", "minimum": 0.01, "after_warmup": True}, {"minimum": 0.01, "decay_after_warmup": True}),
+        ({"kind": "step", "milestones": [0.5], "factor": 0.2}, {"milestones": (0.5,), "factor": 0.2}),
+        ({"kind": "constant", "warmup_start": 0.05}, {"warmup_start": 0.05}),
+    ],
+)
+def test_every_shape_can_be_asked_for_in_a_recipe(schedule: Any, expected: dict[str, Any]) -> None:
+    recipe = Recipe("sgd", 0.1, epochs=7, batch_size=32, warmup_epochs=2, schedule=schedule)
+    shape = schedule if isinstance(schedule, str) else schedule["kind"]
+    assert learning_rate(recipe, 31) == LearningRate(7 * 31, 0.1, warmup_steps=2 * 31, shape=shape, **expected)

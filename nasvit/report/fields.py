@@ -1,0 +1,59 @@
+"""The fields that a YAML file may have, listed as the options that set them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import MISSING, is_dataclass
+from typing import Any, Literal, get_args
+
+from search_spaces.hints import field_types, kinds, parses, settable, words
+
+
+def show_fields(of: Literal["experiment", "fit"]) -> None:
+    """Print the fields that the file of an experiment, or of one training, may have."""
+    for option, description in list_fields(_file_class(of)).items():
+        print(f"{option}: " + description.replace("\n", "\n    "))
+
+
+def _file_class(of: Literal["experiment", "fit"]) -> type[Any]:
+    if of == "experiment":
+        from nasvit.experiment.config import Experiment
+
+        return Experiment
+    from nasvit.experiment.training import FitConfig
+
+    return FitConfig
+
+
+def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
+    """Return the options that set the fields of a dataclass and of the ones inside it: name -> what it is and does."""
+    found: dict[str, str] = {}
+    documented = _documented(cls)
+    for name, field in settable(cls).items():
+        wanted = field_types(cls)[name]
+        inside = [each for each in (wanted, *get_args(wanted)) if is_dataclass(each) and not parses(each)]
+        default = "" if field.default in (MISSING, None) or inside else f"; {_written(field.default)} if left out"
+        tags = kinds(get_args(wanted))
+        kind = "a mapping" if inside and not tags else words(wanted)
+        found[f"{above}{name}"] = f"{kind}{default}\n{documented.get(name, '')}".strip()
+        below = {option: text for each in inside for option, text in list_fields(each, f"{above}{name}.").items()}
+        found |= {option: text for option, text in below.items() if not (tags and option.endswith(f".{name}.kind"))}
+    return found
+
+
+def _written(default: Any) -> str:
+    """A default as an option gives it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    if isinstance(default, tuple):
+        return f"[{', '.join(map(_written, default))}]"
+    return repr(default) if default == "" else str(default)
+
+
+def _documented(cls: Any) -> dict[str, str]:
+    """What the docstring of a dataclass says of every field."""
+    section = inspect.cleandoc(cls.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
+    plain = {name: re.sub(r":\w+:`([^`]+)`", r"\1", " ".join(text.split())) for name, text in entries}
+    return {name: text.replace("``", "`") for name, text in plain.items()}
