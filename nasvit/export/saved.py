@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+from safetensors import safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -16,6 +18,7 @@ from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import SwitchableSpec
 
 WEIGHTS = "network.safetensors"
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 class Described(NamedTuple):
@@ -71,15 +74,22 @@ def load_saved(folder: Path) -> Described:
     missing = [name for name in (WEIGHTS, CARD) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card = Card.read(folder)
+    card, dtype = Card.read(folder), _dtype(folder / WEIGHTS)
     if isinstance(card.spec, SwitchableSpec):
-        shared = card.spec.empty(len(card.classes))
+        shared = card.spec.empty(len(card.classes)).to(dtype)
         load_model(shared, str(folder / WEIGHTS))
         return Described(SwitchableModel(shared), card)
     network = card.spec.build(len(card.classes)).eval()
-    network = with_fused_structure(network) if card.fused else network
+    network = (with_fused_structure(network) if card.fused else network).to(dtype)
     load_model(network, str(folder / WEIGHTS))
     return Described(network.eval(), card)
+
+
+def _dtype(weights: Path) -> torch.dtype:
+    """Return the data type of the numbers that are no counters."""
+    with safe_open(weights, "pt") as file:
+        kinds = [file.get_slice(name).get_dtype() for name in file.keys()]
+    return next((_DTYPES[kind] for kind in kinds if kind in _DTYPES), torch.float32)
 
 
 def with_fused_structure(network: nn.Module) -> nn.Module:

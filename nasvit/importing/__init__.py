@@ -129,7 +129,8 @@ def load_imported(path: Path) -> nn.Module:
         ValueError: if the file is none of those.
     """
     about = _about(path)
-    return _network(family_of(about["source"]), about["classes"], load_file(path))
+    state = {name: tensor.clone() for name, tensor in load_file(path).items()}  # no longer views of the file
+    return _network(family_of(about["source"]), about["classes"], state)
 
 
 def describe_imported(path: Path, which: str = "") -> Described:

@@ -14,9 +14,9 @@ import nasvit.experiment.fit as fit_module
 import search_spaces
 from nasvit.data import load_images
 from nasvit.experiment.fit import Fitting, fit, main
-from nasvit.experiment.training import FitConfig, NetAugConfig
 from nasvit.experiment.fit_images import FitImages
 from nasvit.experiment.teachers import load_teacher
+from nasvit.experiment.training import FitConfig, NetAugConfig
 from nasvit.export.deployed import load_deployed, save_deployed
 from nasvit.export.saved import PROGRAM
 from nasvit.layers.reparameterized import Reparameterized, has_branches

@@ -12,8 +12,10 @@ import pytest
 import torch
 
 from nasvit.costs.counting import count
-from nasvit.export.saved import export_program
-from nasvit.export.switchable import SwitchableModel, deploy
+from nasvit.export.card import Card
+from nasvit.export.program import export_program
+from nasvit.export.saved import load_network, save_network
+from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
 from nasvit.models.family import Block
 from nasvit.models.plan import ChannelPlan
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
@@ -133,8 +135,11 @@ def test_an_exported_width_becomes_a_program_that_needs_torch_alone(tmp_path: Pa
 def test_a_saved_model_loads_as_it_was(norm: str, tmp_path: Path) -> None:
     network = tiny(0.5, FAMILY.plan(0.75), 1.0, norm=norm)
     model = deploy(network.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    model.save(tmp_path)
-    assert_same(SwitchableModel.load(tmp_path), model)
+    card = Card(spec_of_widths(model.shared, model.widths), tuple("abcde"))
+    save_network(model, tmp_path, card)
+    loaded = load_network(tmp_path)
+    assert isinstance(loaded, SwitchableModel)
+    assert_same(loaded, model)
 
 
 def test_copies_pickles_and_loaded_weights_compute_the_same() -> None:
@@ -151,11 +156,6 @@ def test_copies_pickles_and_loaded_weights_compute_the_same() -> None:
 def test_a_model_that_is_cast_computes_in_the_new_type() -> None:
     model = deploy(tiny()).float()
     assert model(images().float(), width=0.5).dtype == torch.float32
-
-
-def test_a_folder_without_a_model_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"switchable.safetensors, switchable.json missing"):
-        SwitchableModel.load(tmp_path)
 
 
 def test_a_chosen_width_outlives_a_cast() -> None:

@@ -16,9 +16,8 @@ from nasvit.models.catalog import resnet, shufflenet_v1
 from nasvit.models.plan import ChannelPlan
 from nasvit.search.autoslim import _step, channel_groups, slim, top1_error
 from nasvit.supernets.slimmable import SlimmableNetwork
-from nasvit.training.conflict import Sum
-from nasvit.training.task import SupernetTask
-from nasvit.training.widths import AllSwitches
+from nasvit.training.learner import Learner
+from nasvit.training.sampling import AllSwitches
 from search_spaces.recipe import Recipe
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
@@ -66,7 +65,7 @@ def test_the_plans_found_train_jointly_by_the_step_of_supernets() -> None:
     found = slim(network, (0.7 * macs(network, network.largest_plan),), images(8), LABELS)
     slimmed = SlimmableNetwork(FAMILY, (found[0][0], network.largest_plan), 5).double()
     recipe = Recipe(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=8)
-    task = SupernetTask(slimmed, AllSwitches(slimmed), None, Sum(), recipe)
+    task = Learner(slimmed, recipe, sampling=AllSwitches(slimmed))
     task.add_gradients(images(8), LABELS, np.random.default_rng(0), nullcontext)
     alone = SlimmableNetwork(FAMILY, slimmed.widths, 5).double()
     for width in slimmed.widths:

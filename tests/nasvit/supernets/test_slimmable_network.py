@@ -16,7 +16,8 @@ from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
-from nasvit.training.sandwich import sandwich_step
+from nasvit.training.sampling import Member
+from nasvit.training.step import shared_step
 
 INVERTED = Family(
     "inverted",
@@ -97,11 +98,11 @@ def test_the_training_step_of_supernets_trains_a_slimmable_network() -> None:
     losses = []
     for _ in range(8):
         network.zero_grad()
-        step = sandwich_step(
+        step = shared_step(
             network,
             images(),
             torch.arange(4),
-            subnets=(1.0, 0.5, 0.77),
+            members=[Member(width) for width in (1.0, 0.5, 0.77)],
             criterion=F.cross_entropy,
             distill=SoftTargetCrossEntropy(),
             conflict=Sum(),

@@ -6,6 +6,7 @@ writes the weights.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -23,11 +24,10 @@ from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project, Sum
+from nasvit.training.learner import Autocast, Learner, Trainable, Values
 from nasvit.training.processes import process_group
-from nasvit.training.sandwich import Sandwich
-from nasvit.training.task import Autocast, NetworkTask, SupernetTask, Task, Values
+from nasvit.training.sampling import AllSwitches, Sandwich
 from nasvit.training.trainer import Trainer
-from nasvit.training.widths import AllSwitches
 from search_spaces.recipe import Recipe
 from tests.nasvit.filled import filled
 from tests.nasvit.supernets.tiny import FAMILY
@@ -45,6 +45,7 @@ RECIPE = Recipe(
     ema_decay=0.9,
 )
 STEPS = 8
+CHANCE = math.log(10)
 BARE = Recipe(optimizer="sgd", learning_rate=0.05, epochs=1, batch_size=32, clip_norm=1.0)
 
 
@@ -72,39 +73,44 @@ def loader_of(recipe: Recipe, kind: type[Loader] = Loader) -> Loader:
     )
 
 
-def task_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Task:
+def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Learner:
     if kind == "network":
-        return NetworkTask(build(SPACE, SPACE.largest, 10).to(dtype), recipe)
+        return Learner(build(SPACE, SPACE.largest, 10).to(dtype), recipe)
     if kind == "switches":
         network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, image_channels=1).to(dtype)
-        return SupernetTask(network, AllSwitches(network), None, Sum(recipe.clip_norm or None), recipe)
+        return Learner(network, recipe, sampling=AllSwitches(network))
     supernet = filled(Supernet(SPACE, 10)).to(dtype)
     names = [name for name, _ in supernet.named_parameters()]
     conflict = Project(names) if kind == "project" else Sum(recipe.clip_norm or None)
-    return SupernetTask(supernet, Sandwich(SPACE, random=1), AdaptiveAlphaDivergence(), conflict, recipe)
+    sampling, distill = Sandwich(SPACE, random=1), AdaptiveAlphaDivergence()
+    return Learner(supernet, recipe, sampling=sampling, distill=distill, conflict=conflict)
 
 
-def trainer_of(task: Task, folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
-    return Trainer(task, loader_of(recipe), recipe, folder, seed=3, classes=10, name="a test", **settings)
+def trainer_of(learner: Trainable, folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
+    settings = {"seed": 3, "chance_loss": CHANCE, "name": "a test", **settings}
+    return Trainer(learner, loader_of(recipe), recipe, folder, **settings)
 
 
 class KilledAt:
-    """A task whose process is killed, without a word, in the middle of a step."""
+    """A learner whose process is killed, without a word, in the middle of a step."""
 
-    def __init__(self, task: Task, call: int) -> None:
-        self.task, self.model, self.left = task, task.model, call
+    def __init__(self, learner: Learner, call: int) -> None:
+        self.learner, self.model, self.left = learner, learner.model, call
+
+    def before_step(self, trainer: Trainer) -> None:
+        self.learner.before_step(trainer)
 
     def zero_grad(self) -> None:
-        self.task.zero_grad()
+        self.learner.zero_grad()
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
-        self.task.guard(optimizer)
+        self.learner.guard(optimizer)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
         self.left -= 1
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.task.add_gradients(images, targets, rng, autocast)
+        return self.learner.add_gradients(images, targets, rng, autocast)
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -112,14 +118,14 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _killed(kind: str, folder: Path) -> None:
-    trainer_of(KilledAt(task_of(kind, RECIPE), 6), folder, checkpoint_seconds=0).run()
+    trainer_of(KilledAt(learner_of(kind, RECIPE), 6), folder, checkpoint_seconds=0).run()
 
 
 def _joined(kind: str, folder: Path) -> None:
-    task = task_of(kind, BARE, torch.float64)
-    trainer = Trainer(task, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, classes=10, name="a test")
+    learner = learner_of(kind, BARE, torch.float64)
+    trainer = Trainer(learner, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, chance_loss=CHANCE, name="a test")
     trainer.run()
-    torch.save(state_of(task.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
+    torch.save(state_of(learner.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import nasvit.training.netaug as task_module
+import nasvit.training.sampling as sampling_module
 from nasvit.data import Loader, Normalization, load_images
 from nasvit.models.family import Block, Family, Head, Stem
 from nasvit.supernets.augment import augment
@@ -20,7 +20,8 @@ from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
-from nasvit.training.netaug import NetAugTask, Phases
+from nasvit.training.learner import Learner
+from nasvit.training.sampling import NetAug, Phases
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 
@@ -41,8 +42,12 @@ def network() -> AugmentedNetwork:
 def trainer(folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
     images = load_images("digits", "train", channels=1).subset(np.arange(96))
     loader = Loader(images, batch_size=32, normalization=Normalization.of(images))
-    task = NetAugTask(network(), recipe, **settings)
-    return Trainer(task, loader, recipe, folder, seed=3, classes=10, before_step=task.before_step)
+    return Trainer(learner(recipe, **settings), loader, recipe, folder, seed=3, chance_loss=2.3)
+
+
+def learner(recipe: Recipe, objective: Objective | None = None, **settings: Any) -> Learner:
+    augmented = network()
+    return Learner(augmented, recipe, objective, sampling=NetAug(augmented, **settings))
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -50,15 +55,15 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(8, 1, 8, 8, generator=generator), torch.randint(10, (8,), generator=generator)
 
 
-def gradients(task: NetAugTask) -> torch.Tensor:
+def gradients(task: Learner) -> torch.Tensor:
     task.zero_grad()
     task.add_gradients(*batch(), np.random.default_rng(1), nullcontext)
-    return task.model.gradients.rows.clone()
+    return task.shared.gradients.rows.clone()
 
 
 def test_a_step_adds_the_weighted_gradients_of_one_augmented_network() -> None:
     bare = replace(RECIPE, clip_norm=0.0)
-    alone, half, whole = (gradients(NetAugTask(network(), bare, weight=weight)) for weight in (0.0, 0.5, 1.0))
+    alone, half, whole = (gradients(learner(bare, weight=weight)) for weight in (0.0, 0.5, 1.0))
     assert whole.abs().sum() > alone.abs().sum()
     torch.testing.assert_close(whole - alone, 2 * (half - alone), rtol=1e-4, atol=1e-6)
     expected = network()
@@ -75,18 +80,18 @@ def test_both_networks_of_a_step_learn_from_a_teacher_that_runs_once() -> None:
             return torch.eye(10)[:8]
 
     bare, objective = replace(RECIPE, clip_norm=0.0), Objective(0.0, Teacher(), Distillation(0.5))
-    taught = gradients(NetAugTask(network(), bare, objective))
+    taught = gradients(learner(bare, objective))
     assert len(calls) == 1
-    assert not torch.allclose(taught, gradients(NetAugTask(network(), bare)))
+    assert not torch.allclose(taught, gradients(learner(bare)))
 
 
 def test_widths_are_augmented_and_channels_sorted_in_the_first_phase_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, sorted_at, widths = trainer(tmp_path), [], []
-    task = run.task
-    assert isinstance(task, NetAugTask)
-    monkeypatch.setattr(task_module, "sort_channels", lambda *_: sorted_at.append(run.step))
+    task = run.learner
+    assert isinstance(task.model, AugmentedNetwork)
+    monkeypatch.setattr(sampling_module, "sort_channels", lambda *_: sorted_at.append(run.step))
     sample = task.model.sample
     monkeypatch.setattr(
         task.model, "sample", lambda generator, widths: recorded.append(widths) or sample(generator, widths=widths)
@@ -102,9 +107,9 @@ def test_sorting_takes_moments_and_average_along(tmp_path: Path) -> None:
     scores = []
     for sorts in (False, True):
         run = trainer(tmp_path / str(sorts), replace(RECIPE, clip_norm=0.0), phases=Phases(1.0, sort=False))
-        task = run.task
-        assert isinstance(task, NetAugTask)
-        widest = task.model.largest_plan  # type: ignore[union-attr]
+        task = run.learner
+        assert isinstance(task.model, AugmentedNetwork)
+        widest = task.model.largest_plan
         task.model.double()
         assert run.average is not None
         run.average.model.double()
@@ -139,26 +144,25 @@ def test_the_trainer_sorts_its_optimizers_moments_and_its_average_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, seen = trainer(tmp_path), []
-    monkeypatch.setattr(task_module, "sort_channels", lambda *asked: seen.append(asked))
-    assert isinstance(run.task, NetAugTask) and run.average is not None
-    run.task.before_step(run)
-    assert seen == [(run.task.model, [run.optimizer], [run.average.model])]
+    monkeypatch.setattr(sampling_module, "sort_channels", lambda *asked: seen.append(asked))
+    assert run.average is not None
+    run.learner.before_step(run)
+    assert seen == [(run.learner.model, [run.optimizer], [run.average.model])]
 
 
 def test_sorting_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = trainer(tmp_path, phases=Phases(sort=False))
-    monkeypatch.setattr(task_module, "sort_channels", lambda *_: pytest.fail("sorted"))
-    assert isinstance(run.task, NetAugTask)
-    run.task.before_step(run)
+    monkeypatch.setattr(sampling_module, "sort_channels", lambda *_: pytest.fail("sorted"))
+    run.learner.before_step(run)
 
 
 def test_the_gradients_of_both_networks_are_clipped_together() -> None:
-    assert float(gradients(NetAugTask(network(), replace(RECIPE, clip_norm=1e-3))).norm()) == pytest.approx(1e-3, rel=1e-3)
+    assert float(gradients(learner(replace(RECIPE, clip_norm=1e-3))).norm()) == pytest.approx(1e-3, rel=1e-3)
 
 
 @pytest.mark.parametrize("place", [0, 1])
 def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int) -> None:
-    task, calls = NetAugTask(network(), RECIPE), []
+    task, calls = learner(RECIPE), []
 
     def of_batch(*_: Any) -> Any:
         def loss(logits: torch.Tensor) -> torch.Tensor:
@@ -173,7 +177,7 @@ def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int) -> 
 
 
 def test_both_networks_of_a_step_drop_features_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    task, dropped = NetAugTask(network(), replace(RECIPE, dropout=0.25)), []
+    task, dropped = learner(replace(RECIPE, dropout=0.25)), []
     forward = nn.Dropout.forward
     monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: dropped.append((self.p, self.training)) or forward(self, x))
     gradients(task)

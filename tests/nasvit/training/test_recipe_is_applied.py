@@ -14,9 +14,10 @@ from torch import Tensor
 
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.supernets.supernet import build
-from nasvit.training.task import NetworkTask
+from nasvit.training.learner import Learner
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import OPTIMIZERS, Recipe
+from search_spaces.schedule import Linear
 from tests.nasvit.training.short import SPACE, digits
 
 BASE = Recipe(optimizer="adamw", learning_rate=1e-3, epochs=2, batch_size=32)
@@ -36,6 +37,7 @@ CHANGES: dict[str, Any] = {
     "dropout": 0.5,
     "drop_path_rate": 0.5,
     "ema_decay": 0.5,
+    "schedule": Linear(),
 }
 
 
@@ -48,8 +50,8 @@ def trained(recipe: Recipe) -> dict[str, Tensor]:
         augmentation=Augmentation.from_recipe(recipe, crop="none", mirror=False),
     )
     with TemporaryDirectory() as folder:
-        task = NetworkTask(build(SPACE, SPACE.largest, 10), recipe)
-        model = Trainer(task, loader, recipe, Path(folder), seed=3, classes=10, name="a test").run()
+        task = Learner(build(SPACE, SPACE.largest, 10), recipe)
+        model = Trainer(task, loader, recipe, Path(folder), seed=3, chance_loss=2.3, name="a test").run()
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 
 

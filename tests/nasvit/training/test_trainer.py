@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.training.checkpoint import Checkpoints
+from nasvit.training.learner import Autocast, Learner, Values
 from nasvit.training.metrics import read_metrics
 from nasvit.training.regularization import regularize
-from nasvit.training.task import Autocast, NetworkTask, Values
 from nasvit.training.trainer import Trainer
-from tests.nasvit.training.short import BARE, RECIPE, SPACE, STEPS, loader_of, state_of, task_of, trainer_of
+from tests.nasvit.training.short import BARE, CHANCE, RECIPE, SPACE, STEPS, learner_of, loader_of, state_of, trainer_of
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS = ["network", "project"]
@@ -26,8 +26,8 @@ KINDS = ["network", "project"]
 def trained(kind: str, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
     """A whole training, stopped at these steps; every part starts from nothing but the folder."""
     for stop in stops:
-        trainer_of(task_of(kind, RECIPE), folder).run(until=stop)
-    trainer = trainer_of(task_of(kind, RECIPE), folder, evaluate=guess, evaluate_every=1)
+        trainer_of(learner_of(kind, RECIPE), folder).run(until=stop)
+    trainer = trainer_of(learner_of(kind, RECIPE), folder, evaluate=guess, evaluate_every=1)
     trainer.run()
     return trainer
 
@@ -38,7 +38,7 @@ def guess(model: nn.Module) -> Values:
 
 
 def assert_same(one: Trainer, other: Trainer) -> None:
-    for mine, wanted in ((one.task.model, other.task.model), (one.trained, other.trained)):
+    for mine, wanted in ((one.learner.model, other.learner.model), (one.trained, other.trained)):
         state = state_of(wanted)
         assert all(torch.equal(tensor, state[name]) for name, tensor in state_of(mine).items())
     assert metrics(one) == metrics(other)
@@ -56,9 +56,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(kind: str, tmp_path
     records = [record for record in metrics(whole) if record["step"] != 4 or "epoch" not in record]
     assert metrics(resumed) == records
     assert whole.step == STEPS
-    for name in ("task", "trained"):
+    for name in ("learner", "trained"):
         mine, wanted = getattr(resumed, name), getattr(whole, name)
-        mine, wanted = (mine.model, wanted.model) if name == "task" else (mine, wanted)
+        mine, wanted = (mine.model, wanted.model) if name == "learner" else (mine, wanted)
         assert all(torch.equal(a, b) for a, b in zip(state_of(mine).values(), state_of(wanted).values(), strict=True))
 
 
@@ -73,7 +73,7 @@ def test_a_run_that_was_killed_in_a_step_goes_on_as_if_it_had_not_been(tmp_path:
         assert last is not None
         assert last.step == 6
         last.path.unlink()
-        resumed, whole = trainer_of(task_of(kind, RECIPE), tmp_path / kind), trainer_of(task_of(kind, RECIPE), tmp_path / "w" / kind)
+        resumed, whole = trainer_of(learner_of(kind, RECIPE), tmp_path / kind), trainer_of(learner_of(kind, RECIPE), tmp_path / "w" / kind)
         for trainer in (resumed, whole):
             trainer.run()
         assert_same(resumed, whole)
@@ -88,7 +88,7 @@ def test_a_finished_run_that_is_run_again_changes_nothing(tmp_path: Path) -> Non
 
 
 class Collapsing:
-    """A task whose weights turn to nonsense, and its loss to that of guessing, until it is rolled back.
+    """A learner whose weights turn to nonsense, and its loss to that of guessing, until it is rolled back.
 
     Args:
         healthy: steps before every collapse, one number for each.
@@ -96,17 +96,20 @@ class Collapsing:
     """
 
     def __init__(self, *healthy: int, loss: float = 2.4) -> None:
-        self.task = NetworkTask(task_of("network", BARE).model, BARE)
-        self.model, self.healthy, self.loss = self.task.model, list(healthy), loss
+        self.learner = Learner(learner_of("network", BARE).model, BARE)
+        self.model, self.healthy, self.loss = self.learner.model, list(healthy), loss
 
     def zero_grad(self) -> None:
-        self.task.zero_grad()
+        self.learner.zero_grad()
+
+    def before_step(self, trainer: Trainer) -> None:
+        pass
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
-        self.task.guard(optimizer)
+        self.learner.guard(optimizer)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
-        self.task.add_gradients(images, targets, rng, autocast)
+        self.learner.add_gradients(images, targets, rng, autocast)
         weight = self.model.head.classifier.weight
         if self.healthy and weight.abs().max() < 100:
             self.healthy[0] -= 1
@@ -121,7 +124,7 @@ LONG = replace(BARE, epochs=15)  # 60 steps
 
 def collapsing(task: Collapsing, folder: Path) -> Trainer:
     return Trainer(
-        task, loader_of(LONG), LONG, folder, seed=0, classes=10, checkpoint_seconds=0, name="a test"
+        task, loader_of(LONG), LONG, folder, seed=0, chance_loss=CHANCE, checkpoint_seconds=0, name="a test"
     )
 
 
@@ -172,18 +175,18 @@ def test_training_that_collapses_again_and_again_ends_with_advice(tmp_path: Path
 def test_a_batch_larger_than_the_images_is_refused_in_words(tmp_path: Path) -> None:
     recipe = replace(BARE, batch_size=129)
     with pytest.raises(ValueError, match="batch_size 129 is more than the 128 training images"):
-        trainer_of(task_of("network", recipe), tmp_path, recipe)
+        trainer_of(learner_of("network", recipe), tmp_path, recipe)
 
 
 def test_bfloat16_trains_a_supernet_too(tmp_path: Path) -> None:
-    trainer = trainer_of(task_of("project", BARE), tmp_path, BARE, precision="bfloat16")
+    trainer = trainer_of(learner_of("project", BARE), tmp_path, BARE, precision="bfloat16")
     trainer.run()
-    assert all(torch.isfinite(parameter).all() for parameter in trainer.task.model.parameters())
-    assert {parameter.dtype for parameter in trainer.task.model.parameters()} == {torch.float32}
+    assert all(torch.isfinite(parameter).all() for parameter in trainer.learner.model.parameters())
+    assert {parameter.dtype for parameter in trainer.learner.model.parameters()} == {torch.float32}
 
 
 def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replaces_it() -> None:
-    network = task_of("network", BARE).model
+    network = learner_of("network", BARE).model
     regularize(network, dropout=0.3, drop_path_rate=0.4)
     rates = [module.drop_path.drop_prob for module in network.modules() if getattr(module, "drop_path", None)]
     assert rates == sorted(rates)

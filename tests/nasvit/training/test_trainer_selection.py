@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import KLDivergence
-from nasvit.tasks.selection import mean_accuracy
+from nasvit.tasks.task import Metric
 from nasvit.training.conflict import Sum
+from nasvit.training.learner import Learner, Values
 from nasvit.training.metrics import read_metrics
 from nasvit.training.optimizers import is_decayed_unless_depthwise
-from nasvit.training.sandwich import Sandwich
-from nasvit.training.task import SupernetTask, Values
+from nasvit.training.sampling import Sandwich
 from nasvit.training.trainer import Trainer
 from tests.nasvit.filled import filled
-from tests.nasvit.training.short import BARE, SPACE, state_of, task_of, trainer_of
+from tests.nasvit.training.short import BARE, SPACE, learner_of, state_of, trainer_of
 
+ACCURACY = Metric("accuracy")
 FIVE = replace(BARE, epochs=5)  # of 4 steps
 
 
@@ -35,11 +36,11 @@ class Scripted:
     def __call__(self, model: nn.Module) -> Values:
         accuracy = next(self.left)
         self.weights.setdefault(accuracy, state_of(model))
-        return {"accuracy_small": accuracy - 0.1, "accuracy_large": accuracy + 0.1}
+        return {"score": accuracy}
 
 
-def scored(folder: Path, script: Scripted) -> Trainer:
-    return trainer_of(task_of("network", FIVE), folder, FIVE, evaluate=script, evaluate_every=1, score=mean_accuracy)
+def scored(folder: Path, script: Scripted, metric: Metric = ACCURACY) -> Trainer:
+    return trainer_of(learner_of("network", FIVE), folder, FIVE, evaluate=script, evaluate_every=1, keep_best=metric)
 
 
 def test_the_weights_that_scored_highest_are_kept_and_the_first_of_equals(tmp_path: Path) -> None:
@@ -54,6 +55,14 @@ def test_the_weights_that_scored_highest_are_kept_and_the_first_of_equals(tmp_pa
     assert not all(torch.equal(tensor, last[name]) for name, tensor in best.items())
 
 
+def test_where_lower_is_better_the_weights_that_scored_lowest_are_kept(tmp_path: Path) -> None:
+    script = Scripted([0.5, 0.2, 0.4, 0.2, 0.3])
+    trainer = scored(tmp_path, script, Metric("error", higher_is_better=False))
+    trainer.run()
+    best = state_of(trainer.load_best())
+    assert all(torch.equal(tensor, script.weights[0.2][name]) for name, tensor in best.items())
+
+
 def test_a_run_that_was_stopped_keeps_the_best_of_before(tmp_path: Path) -> None:
     script = Scripted([0.6, 0.5, 0.4, 0.2, 0.3])
     scored(tmp_path, script).run(until=8)
@@ -64,14 +73,14 @@ def test_a_run_that_was_stopped_keeps_the_best_of_before(tmp_path: Path) -> None
 
 
 def test_the_best_of_a_training_that_was_not_scored_is_refused_in_words(tmp_path: Path) -> None:
-    trainer = trainer_of(task_of("network", BARE), tmp_path, BARE)
+    trainer = trainer_of(learner_of("network", BARE), tmp_path, BARE)
     trainer.run()
     with pytest.raises(ValueError, match="no evaluation was scored"):
         trainer.load_best()
 
 
 def test_the_trainer_decays_what_the_rule_says(tmp_path: Path) -> None:
-    trainer = trainer_of(task_of("network", BARE), tmp_path, BARE, decays=is_decayed_unless_depthwise)
+    trainer = trainer_of(learner_of("network", BARE), tmp_path, BARE, decays=is_decayed_unless_depthwise)
     decayed = [p for group in trainer.optimizer.param_groups[:1] for p in group["params"]]
     assert decayed
     assert all(parameter.ndim < 4 or parameter.shape[1] > 1 for parameter in decayed)
@@ -89,7 +98,8 @@ class BadOnce:
 
 
 def test_a_smaller_subnets_loss_that_is_no_number_never_reaches_the_weights(tmp_path: Path) -> None:
-    task = SupernetTask(filled(Supernet(SPACE, 10)), Sandwich(SPACE, random=1), BadOnce(4), Sum(), BARE)
+    sampling = Sandwich(SPACE, random=1)
+    task = Learner(filled(Supernet(SPACE, 10)), BARE, sampling=sampling, distill=BadOnce(4), conflict=Sum())
     trainer = trainer_of(task, tmp_path, BARE, checkpoint_seconds=0)
     with pytest.warns(UserWarning, match="a loss is nan .*back to step 1"):
         trainer.run()

@@ -14,28 +14,31 @@ import search_spaces
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import KLDivergence
 from nasvit.training.conflict import Sum
-from nasvit.training.sandwich import Sandwich, sandwich_step
+from nasvit.training.sampling import Member, Sandwich
+from nasvit.training.step import shared_step
 from tests.nasvit.filled import filled, images
 
 SPACE = search_spaces.load("micro8")
 X, LABELS = images(SPACE, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
 SUBNETS = [SPACE.largest, SPACE.smallest, SPACE.sample(np.random.default_rng(0))]
+MEMBERS = [Member(each, regularized=each is SPACE.largest) for each in SUBNETS]
 
 
 def test_the_sandwich_is_the_largest_then_the_smallest_then_random_ones() -> None:
     drawn = Sandwich(SPACE, random=3)(np.random.default_rng(1))
-    assert drawn[:2] == [SPACE.largest, SPACE.smallest]
+    assert [member.subnet for member in drawn[:2]] == [SPACE.largest, SPACE.smallest]
     assert len(drawn) == 5
     assert drawn == Sandwich(SPACE, random=3)(np.random.default_rng(1))
     assert drawn != Sandwich(SPACE, random=3)(np.random.default_rng(2))
-    assert Sandwich(SPACE, random=0, smallest=False)(np.random.default_rng(0)) == [SPACE.largest]
+    (alone,) = Sandwich(SPACE, random=0, smallest=False)(np.random.default_rng(0))
+    assert alone == Member(SPACE.largest, regularized=True)
 
 
 def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> None:
     supernet = filled(Supernet(SPACE, 3).double())
     expected = copy.deepcopy(supernet)
-    step = sandwich_step(
-        supernet, X, LABELS, subnets=SUBNETS, criterion=F.cross_entropy, distill=KLDivergence(), conflict=Sum()
+    step = shared_step(
+        supernet, X, LABELS, members=MEMBERS, criterion=F.cross_entropy, distill=KLDivergence(), conflict=Sum()
     )
     logits = expected.at(SUBNETS[0])(X)
     loss = F.cross_entropy(logits, LABELS)
@@ -44,7 +47,7 @@ def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> No
     for other in others:
         other.backward()
     assert torch.equal(supernet.gradients.rows, expected.gradients.rows)
-    assert step.largest.item() == loss.item()
+    assert step.first.item() == loss.item()
     assert [each.item() for each in step.others] == [other.item() for other in others]
     assert step.conflict is None
     assert step.finite
@@ -53,41 +56,41 @@ def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> No
 def test_without_distillation_every_subnet_learns_from_the_targets() -> None:
     supernet = filled(Supernet(SPACE, 3).double())
     expected = copy.deepcopy(supernet)
-    step = sandwich_step(supernet, X, LABELS, subnets=SUBNETS, criterion=F.cross_entropy, distill=None, conflict=Sum())
+    step = shared_step(supernet, X, LABELS, members=MEMBERS, criterion=F.cross_entropy, distill=None, conflict=Sum())
     losses = [F.cross_entropy(expected.at(subnet)(X), LABELS) for subnet in SUBNETS]
     for loss in losses:
         loss.backward()
     assert torch.equal(supernet.gradients.rows, expected.gradients.rows)
-    assert [each.item() for each in (step.largest, *step.others)] == [loss.item() for loss in losses]
+    assert [each.item() for each in (step.first, *step.others)] == [loss.item() for loss in losses]
 
 
-def test_a_step_prepares_every_subnet_and_says_which_is_the_largest() -> None:
+def test_a_step_prepares_every_subnet_and_says_which_it_is() -> None:
     supernet, seen = filled(Supernet(SPACE, 3).double()), []
 
-    def prepare(network: nn.Module, is_largest: bool) -> None:
+    def prepare(network: nn.Module, member: Member) -> None:
         assert network.training
-        seen.append(is_largest)
+        seen.append(member.subnet)
 
-    sandwich_step(
+    shared_step(
         supernet.eval(),
         X,
         LABELS,
-        subnets=SUBNETS,
+        members=MEMBERS,
         criterion=F.cross_entropy,
         distill=KLDivergence(),
         conflict=Sum(),
         prepare=prepare,
     )
-    assert seen == [True, False, False]
+    assert seen == SUBNETS
 
 
 def test_no_gradient_flows_to_the_largest_subnet_through_the_teaching() -> None:
     supernet = filled(Supernet(SPACE, 3).double())
-    sandwich_step(
+    shared_step(
         supernet,
         X,
         LABELS,
-        subnets=SUBNETS[:2],
+        members=MEMBERS[:2],
         criterion=lambda logits, _: logits.sum() * 0,
         distill=lambda student, teacher: student.sum() * 0 + teacher.square().sum() * int(teacher.requires_grad),
         conflict=Sum(),
@@ -98,13 +101,25 @@ def test_no_gradient_flows_to_the_largest_subnet_through_the_teaching() -> None:
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_no_number_is_reported(bad: float) -> None:
     supernet = filled(Supernet(SPACE, 3).double())
-    step = sandwich_step(
+    step = shared_step(
         supernet,
         X,
         LABELS,
-        subnets=SUBNETS,
+        members=MEMBERS,
         criterion=F.cross_entropy,
         distill=lambda student, teacher: student.sum() * 0 + bad,
         conflict=Sum(),
     )
     assert not step.finite
+
+
+def test_a_weighted_loss_weighs_its_gradients() -> None:
+    rows = []
+    for weight in (0.0, 0.5, 1.0):
+        supernet = filled(Supernet(SPACE, 3).double())
+        members = [Member(SUBNETS[0]), Member(SUBNETS[1], weight)]
+        shared_step(supernet, X, LABELS, members=members, criterion=F.cross_entropy, conflict=Sum())
+        rows.append(supernet.gradients.rows.clone())
+    alone, half, whole = rows
+    assert (whole - alone).abs().sum() > 0
+    torch.testing.assert_close(whole - alone, 2 * (half - alone))
