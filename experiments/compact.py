@@ -157,8 +157,9 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 def _content(settings: Settings, results: dict[Training, list[dict[str, Any]]]) -> dict[str, Any]:
     finished = [each for each in results.values() if each]
+    seeds = " ".join(map(str, settings.seeds))
     return {
-        "command": f"python -m experiments.compact {' '.join(settings.names)}",
+        "command": f"python -m experiments.compact {' '.join(settings.names)} --seeds {seeds}",
         "seeds": list(settings.seeds),
         "rows": _rows(results),
         "configs": {training.name: of_it[0]["config"] for training, of_it in results.items() if of_it},

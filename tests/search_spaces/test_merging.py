@@ -46,6 +46,7 @@ class Whole:
     extra: Extra | None = None
     weights: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    limit: int | None = 4
 
 
 BASE = """\
@@ -54,6 +55,7 @@ recipe: {epochs: 5, rate: 0.2, mixup: 0.1, schedule: {kind: step, factor: 0.5}}
 budgets: [a, b]
 extra: {weight: 3}
 weights: {x: 1, y: 2}
+limit: 3
 """
 
 
@@ -73,7 +75,7 @@ def child(folder: Path, text: str, name: str = "child.yaml") -> Path:
 def test_a_file_says_only_what_differs_from_its_base(folder: Path) -> None:
     whole = load_yaml(Whole, child(folder, "base: base.yaml\nrecipe: {epochs: 9}\nbudgets: [c]\nweights: {y: 3}\n"))
     recipe = Recipe(9, 0.2, 0.1, Step(factor=0.5))
-    assert whole == Whole("base", recipe, budgets=("c",), extra=Extra(3), weights={"x": 1.0, "y": 3.0})
+    assert whole == Whole("base", recipe, budgets=("c",), extra=Extra(3), weights={"x": 1.0, "y": 3.0}, limit=3)
 
 
 def test_bases_have_bases_and_paths_are_counted_from_the_file_that_names_them(folder: Path) -> None:
@@ -83,9 +85,9 @@ def test_bases_have_bases_and_paths_are_counted_from_the_file_that_names_them(fo
 
 
 def test_null_takes_an_inherited_key_out(folder: Path) -> None:
-    text = "base: base.yaml\nextra: null\nbudgets: null\nrecipe: {mixup: ~, schedule: null}\nweights: {x: null}\n"
+    text = "base: base.yaml\nextra: null\nbudgets: null\nrecipe: {mixup: ~, schedule: null}\nweights: {x: null}\nlimit: null\n"
     whole = load_yaml(Whole, child(folder, text))
-    assert (whole.extra, whole.budgets, whole.weights) == (None, (), {"y": 2.0})
+    assert (whole.extra, whole.budgets, whole.weights, whole.limit) == (None, (), {"y": 2.0}, None)
     assert whole.recipe == Recipe(5, 0.2)
 
 
