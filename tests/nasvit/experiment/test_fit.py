@@ -1,3 +1,5 @@
+"""``nasvit fit``: one training of one network, whatever it starts from and whatever helps it."""
+
 from __future__ import annotations
 
 import json
@@ -7,26 +9,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 
-import nasvit.experiment.fit as fit_module
 import search_spaces
+from nasvit.branches import Branches
 from nasvit.data import load_images
-from nasvit.experiment.fit import Fitting, fit, main
-from nasvit.experiment.fit_images import FitImages
-from nasvit.experiment.teachers import load_teacher
-from nasvit.experiment.training import FitConfig, NetAugConfig
-from nasvit.export.deployed import load_deployed, save_deployed
-from nasvit.export.saved import PROGRAM
-from nasvit.layers.reparameterized import Reparameterized, has_branches
-from nasvit.registry import build_network, search_result
+from nasvit.experiment import fit as fit_module
+from nasvit.experiment import fitting as fitting_module
+from nasvit.experiment.fit import fit, fitting_of, images_of, main
+from nasvit.experiment.fitting import Fitting, load_teacher, objective
+from nasvit.experiment.training import FitConfig, NetAugConfig, TeacherConfig
+from nasvit.export import saved
+from nasvit.export.card import Card
+from nasvit.export.program import PROGRAM
+from nasvit.export.saved import load_network, load_saved, save_network
+from nasvit.layers.reparameterized import Reparameterized
+from nasvit.registry import create
 from nasvit.supernets.augmented_space import AugmentedSupernet
 from nasvit.supernets.supernet import build
 from nasvit.tasks.classification import evaluate
 from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.objective import Objective
-from nasvit.training.netaug import NetAugTask, Phases
+from nasvit.tasks.teacher import Teacher
+from nasvit.training.sampling import NetAug, Phases
+from search_spaces.schedule import Cosine
 from tests.nasvit.filled import filled
 
 TINY = """\
@@ -58,6 +63,10 @@ def config(folder: Path, more: str = "") -> FitConfig:
     return FitConfig.load(folder / "fit.yaml")
 
 
+def fitting(asked: FitConfig) -> Fitting:
+    return fitting_of(asked, images_of(asked))
+
+
 def some_images() -> torch.Tensor:
     return torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -68,7 +77,7 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     results = fit(asked, tmp_path / "out")
     space = search_spaces.load(tmp_path / "tiny.yaml")
     plain = build(space, space.smallest, 10)
-    network = load_deployed(tmp_path / "out" / "deployed")
+    network = load_network(tmp_path / "out" / "deployed")
     assert [p.shape for p in network.parameters() if p.dim() > 1] == [
         p.shape for p in plain.parameters() if p.dim() > 1
     ]
@@ -87,19 +96,20 @@ def test_fusing_does_not_change_the_accuracy(tmp_path: Path) -> None:
 
 def test_a_deployed_netaug_network_is_the_base_of_the_wider_one(tmp_path: Path) -> None:
     asked = config(tmp_path, NETAUG)
-    fitting = Fitting(asked, FitImages(asked))
-    trained = fitting.trainer(tmp_path / "training").run()
+    fitted = fitting(asked)
+    trained = fitted.trainer(tmp_path / "training").run()
     assert isinstance(trained, AugmentedSupernet)
-    deployed = fitting.deployed(trained)
+    deployed = fitted.deployed(trained)
+    shared = dict(trained.at(trained.base).named_parameters())
     for name, tensor in deployed.state_dict().items():
         if "running" not in name and "num_batches" not in name:
-            assert torch.equal(tensor, trained.at(trained.base).state_dict()[name])
+            assert torch.equal(tensor, shared[name])
 
 
 @pytest.mark.parametrize("way", ["branches", "netaug"])
 def test_a_training_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path, way: str) -> None:
     asked = config(tmp_path, WAYS[way])
-    Fitting(asked, FitImages(asked)).trainer(tmp_path / "parts" / "training").run(until=7)
+    fitting(asked).trainer(tmp_path / "parts" / "training").run(until=7)
     whole, parts = fit(asked, tmp_path / "whole"), fit(asked, tmp_path / "parts")
     assert whole["deployed"] == parts["deployed"]
 
@@ -107,7 +117,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path, 
 def test_a_fitted_network_can_be_the_teacher_of_another(tmp_path: Path) -> None:
     fit(config(tmp_path), tmp_path / "teacher")
     folder = tmp_path / "teacher" / "deployed"
-    assert torch.equal(load_teacher(str(folder), 10)(some_images()), load_deployed(folder)(some_images()))
+    teacher = load_teacher(TeacherConfig(str(folder)), images_of(config(tmp_path)))
+    assert torch.equal(teacher(some_images()), load_network(folder)(some_images()))
     taught = fit(config(tmp_path, f"teacher: {{network: {folder}, distillation: {{alpha: 0.9}}}}\n"), tmp_path / "out")
     assert taught["config"]["teacher"]["distillation"] == {"alpha": 0.9, "temperature": 1.0}
     assert taught["deployed"]["loss"] != json.loads((tmp_path / "teacher/results.json").read_text())["deployed"]["loss"]
@@ -118,21 +129,21 @@ def test_a_finished_training_is_only_read_and_another_one_does_not_overwrite_it(
 ) -> None:
     asked = config(tmp_path)
     first = fit(asked, tmp_path / "out")
-    monkeypatch.setattr(Fitting, "run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(fit_module, "_run", lambda *_: pytest.fail("trained again"))
     assert fit(asked, tmp_path / "out") == first
     with pytest.raises(ValueError, match="holds the training of another configuration"):
         fit(config(tmp_path, "seed: 1\n"), tmp_path / "out")
 
 
 def test_every_seed_sees_the_same_images(tmp_path: Path) -> None:
-    zero, one = (FitImages(config(tmp_path, more)).data.train for more in ("", "seed: 1\n"))
+    zero, one = (images_of(config(tmp_path, more)).train for more in ("", "seed: 1\n"))
     assert torch.equal(zero.targets, one.targets) and len(zero) == 180
 
 
 def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
     asked = config(tmp_path)
     with pytest.raises(ValueError, match="images 99999: digits has 1438 training images"):
-        FitImages(replace(asked, images=99999)).data  # noqa: B018
+        images_of(replace(asked, images=99999)).data  # noqa: B018
 
 
 REFUSED: dict[str, Any] = {
@@ -169,86 +180,76 @@ def test_the_command_prints_costs_accuracy_and_where_the_network_is(
 
 def test_what_the_file_says_of_netaug_reaches_the_training(tmp_path: Path) -> None:
     more = "netaug: {width: [1, 2], expand: [1, 3], weight: 0.3, phases: {widths: 0.25, sort: false}}\nseed: 4\n"
-    asked = config(tmp_path, more + "decay_after_warmup: true\n")
-    trainer = Fitting(asked, FitImages(asked)).trainer(tmp_path / "training")
-    task = trainer.task
-    assert isinstance(task, NetAugTask)
-    assert (task.weight, task.phases) == (0.3, Phases(0.25, sort=False))
-    assert trainer.before_step == task.before_step and trainer.seed == 4
+    asked = config(tmp_path, more)
+    asked = replace(asked, recipe=replace(asked.recipe, schedule=Cosine(after_warmup=True)))
+    fitted = fitting(asked)
+    trainer, sampling, model = fitted.trainer(tmp_path / "training"), fitted.way.sampling, fitted.way.model
+    assert isinstance(sampling, NetAug) and isinstance(model, AugmentedSupernet)
+    assert (sampling.weight, sampling.phases) == (0.3, Phases(0.25, sort=False))
+    assert trainer.learner.model is model and trainer.seed == 4
     assert trainer.learning_rate.decay_after_warmup and trainer.learning_rate.warmup_steps == len(trainer.loader)
-    space = task.model.space  # type: ignore[union-attr]
-    assert (space.stages[0].width, space.stages[0].expand_ratio) == ((8, 16), (2, 6))
-    other = Fitting(config(tmp_path, more.replace("seed: 4", "seed: 5")), FitImages(asked)).trainer(tmp_path / "other")
-    assert not torch.equal(next(task.model.parameters()), next(other.task.model.parameters()))
+    assert (model.space.stages[0].width, model.space.stages[0].expand_ratio) == ((8, 16), (2, 6))
+    other = fitting(config(tmp_path, more.replace("seed: 4", "seed: 5"))).way.model
+    assert not torch.equal(next(model.parameters()), next(other.parameters()))
 
 
 def test_the_student_learns_from_smoothed_labels_and_the_teacher_as_the_file_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fit_module, "load_teacher", lambda name, classes: (name, classes))
+    monkeypatch.setattr(fitting_module, "load_teacher", lambda asked, images: (asked.network, len(images.classes)))
     asked = config(tmp_path, "teacher: {network: some, distillation: {alpha: 0.9, temperature: 2}}\n")
     asked = replace(asked, recipe=replace(asked.recipe, label_smoothing=0.2))
-    objective = Fitting(asked, FitImages(asked))._objective()
-    assert objective == Objective(0.2, ("some", 10), Distillation(0.9, 2.0))  # type: ignore[arg-type]
+    found = objective(asked.training, images_of(asked))
+    assert (found.label_smoothing, found.teacher, found.distillation) == (0.2, ("some", 10), Distillation(0.9, 2.0))
+    named = objective(config(tmp_path, "teacher: some\n").training, images_of(asked))
+    assert (named.teacher, named.distillation) == (("some", 10), Distillation())
 
 
 @pytest.mark.parametrize("way", ["", "branches: {count: 2}\n", NETAUG])
 def test_the_saved_network_computes_what_was_measured(tmp_path: Path, way: str) -> None:
-    asked = config(tmp_path, way)
-    fitting = Fitting(asked, FitImages(asked))
-    trained = filled(fitting.trainer(tmp_path / "training").trained)
-    deployed = fitting.deployed(trained)
-    fitting._save(deployed, tmp_path / "deployed", fused=has_branches(trained))
-    assert torch.equal(load_deployed(tmp_path / "deployed")(some_images()), deployed(some_images()))
+    fitted = fitting(config(tmp_path, way))
+    trained = filled(fitted.trainer(tmp_path / "training").trained)
+    deployed = fitted.deployed(trained)
+    save_network(deployed, tmp_path / "deployed", fitted.card(trained, {}))
+    assert torch.equal(load_network(tmp_path / "deployed")(some_images()), deployed(some_images()))
 
 
 def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_path: Path) -> None:
     asked = config(tmp_path, NETAUG)
-    images = FitImages(asked)
-    train, held_out = (images.plain(each) for each in (images.data.train, images.data.validation))
+    images = images_of(asked)
+    train, held_out = (images.plain(each) for each in (images.train, images.validation))
     seen = torch.cat([batch for batch, _ in train.evaluation_batches()]).flatten(1)
-    taken = torch.cat(images.calibration(64)).flatten(1)
+    taken = torch.cat(images.calibration_of(64)).flatten(1)
     assert len(taken) == 64 and bool((taken[:, None] == seen[None]).all(2).any(1).all())
-    fitting = Fitting(asked, images)
-    trained = filled(fitting.trainer(tmp_path / "training").trained)
-    expected = evaluate(fitting.deployed(trained), held_out.evaluation_batches()).accuracy
-    assert fitting._validate(trained) == {"accuracy": round(expected, 4)}
+    fitted = fitting_of(asked, images)
+    trained = filled(fitted.trainer(tmp_path / "training").trained)
+    expected = evaluate(fitted.deployed(trained), held_out.evaluation_batches())
+    values = fitted._validate(trained, images.validation)
+    assert values["score"] == values["accuracy"] == round(expected.accuracy, 4)
+    assert values["class_accuracy"] == round(expected.class_accuracy, 4)
 
 
 def test_the_program_takes_pixels_and_normalizes_them_as_training_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = replace(config(tmp_path), program=True)
-    fitting, given = Fitting(asked, FitImages(asked)), {}
-    monkeypatch.setattr(fit_module, "export_program", lambda *_, **settings: given.update(settings))
-    fitting._save(build_network(asked.network, 10), tmp_path / "deployed", fused=False)
-    normalization = fitting.images.normalization
+    fitted, given = fitting(config(tmp_path)), dict[str, Any]()
+    monkeypatch.setattr(saved, "export_program", lambda *_, **settings: given.update(settings))
+    trained = filled(fitted.trainer(tmp_path / "training").trained)
+    save_network(fitted.deployed(trained), tmp_path / "deployed", fitted.card(trained, {}), program=True)
+    normalization = fitted.images.normalization
     assert given == {"shape": (1, 8, 8), "mean": normalization.mean, "deviation": normalization.std}
 
 
-def test_a_deployed_search_result_needs_neither_its_files_nor_the_working_folder(
+def test_a_deployed_network_needs_neither_its_files_nor_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tiny.yaml").write_text(TINY)
     monkeypatch.chdir(tmp_path)
-    network = filled(build_network("tiny.yaml", 10)).eval()
-    card = {"classes": list("0123456789"), "image_channels": 1}
-    structure = search_result("tiny.yaml")
-    save_deployed(network, tmp_path / "deployed", name="tiny.yaml", structure=structure, fused=False, card=card)
+    network, card = create("tiny.yaml", 10)
+    network = filled(network).eval()
+    save_network(network, tmp_path / "deployed", card)
     (tmp_path / "tiny.yaml").unlink()
-    assert torch.equal(load_deployed(tmp_path / "deployed")(some_images()), network(some_images()))
-
-
-def test_a_timm_teacher_is_frozen_and_in_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
-    def made(name: str, **_: object) -> torch.nn.Module:
-        model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(4, 10))
-        model.num_classes = 10
-        return model
-
-    monkeypatch.setattr(timm, "create_model", made)
-    teacher = load_teacher("timm:some", 10)
-    assert not any(module.training for module in teacher.modules())
-    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    assert torch.equal(load_network(tmp_path / "deployed")(some_images()), network(some_images()))
 
 
 def test_a_training_that_could_not_start_does_not_own_its_folder(tmp_path: Path) -> None:
@@ -260,8 +261,8 @@ def test_a_training_that_could_not_start_does_not_own_its_folder(tmp_path: Path)
 
 @pytest.mark.parametrize("wanted", [64, 700, 1200])
 def test_statistics_are_taken_from_as_many_images_as_asked_for(tmp_path: Path, wanted: int) -> None:
-    images = FitImages(replace(config(tmp_path), images=0))
-    assert sum(len(batch) for batch in images.calibration(wanted)) == wanted
+    images = images_of(replace(config(tmp_path), images=0))
+    assert sum(len(batch) for batch in images.calibration_of(wanted)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -280,3 +281,111 @@ def test_an_illegal_netaug_is_refused_in_words(changed: dict[str, object], words
 def test_less_than_no_images_are_refused_in_words(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="images: -5; legal are 0"):
         replace(config(tmp_path), images=-5)
+
+
+def test_a_saved_network_is_trained_on_from_its_weights(tmp_path: Path) -> None:
+    first = fit(config(tmp_path), tmp_path / "first")
+    folder = tmp_path / "first" / "deployed"
+    for way in WAYS.values():
+        asked = replace(config(tmp_path, way), network=str(folder))
+        fitted = fitting(asked)
+        if fitted.start.network is not None:
+            fitted.start.network.eval()
+        before = fitted.deployed(fitted.trainer(tmp_path / "none").learner.model)
+        images = images_of(asked)
+        score = fitted.score(before, images.test).value
+        assert score > first["deployed"]["accuracy"] - 0.25, way  # random weights would guess
+
+
+def test_weights_may_be_named_apart_from_the_network(tmp_path: Path) -> None:
+    fit(config(tmp_path), tmp_path / "first")
+    folder = tmp_path / "first" / "deployed"
+    fitted = fitting(replace(config(tmp_path), weights=str(folder)))
+    assert torch.equal(fitted.way.model.eval()(some_images()), load_network(folder)(some_images()))
+    with pytest.raises(ValueError, match="weights: .* is another network than micro8:smallest"):
+        fitting(replace(config(tmp_path), network="micro8:smallest", weights=str(folder)))
+    with pytest.raises(ValueError, match="weights: 'mcunet' names a network without weights"):
+        fitting(replace(config(tmp_path), weights="mcunet"))
+
+
+@pytest.mark.parametrize("name", ["micro8:smallest", "timm:test_resnet", "mobilenet_v1-0.25@32"])
+def test_every_kind_of_name_can_be_trained_and_read_back(tmp_path: Path, name: str) -> None:
+    asked = replace(config(tmp_path), network=name, images=128)
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0))
+    results = fit(asked, tmp_path / "out")
+    network, card = load_saved(tmp_path / "out" / "deployed")
+    assert results["params"] == sum(parameter.numel() for parameter in network.parameters())
+    images = images_of(asked)
+    assert evaluate(network, images.plain(images.test).evaluation_batches()).accuracy == pytest.approx(
+        results["deployed"]["accuracy"], abs=1e-6
+    )
+    assert card.classes == tuple("0123456789") and card.origin["network"] == name
+
+
+def test_one_network_is_trained_at_several_widths_and_deployed_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = replace(config(tmp_path), network="mobilenet_v1@32", widths=(0.25, 0.125), images=128)
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0, ema_decay=0.0))
+    results = fit(asked, tmp_path / "out")
+    assert [row["width"] for row in results["widths"]] == [0.25, 0.125]
+    assert results["widths"][0]["macs"] > results["widths"][1]["macs"]
+    model = load_network(tmp_path / "out" / "deployed")
+    assert model(some_images(), width=0.125).shape == (4, 10)
+    assert fit(asked, tmp_path / "out") == results
+
+
+def test_autoslim_finds_widths_under_its_budgets_and_trains_them(tmp_path: Path) -> None:
+    more = "widths: [0.125, 0.25]\nslimmable: {norm: universal, random: 1, autoslim: [macs<=3M]}\n"
+    asked = replace(config(tmp_path, more), network="mobilenet_v1@32", images=128)
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0, ema_decay=0.0))
+    (row,) = fit(asked, tmp_path / "out")["widths"]
+    assert row["macs"] <= 3_000_000
+    assert len(row["width"]) > 10
+
+
+def test_a_teacher_is_given_images_as_it_was_trained_with_them(tmp_path: Path) -> None:
+    student = images_of(config(tmp_path))
+    network = filled(create("micro8:smallest", 10).network).eval()
+    card = Card(create("micro8:smallest", 10).card.spec, student.classes, 16, (0.3,), (0.7,))
+    save_network(network, tmp_path / "teacher", card)
+    teacher = load_teacher(TeacherConfig(str(tmp_path / "teacher")), student)
+    seen: list[torch.Tensor] = []
+    teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    pixels = torch.rand(2, 1, 8, 8)
+    mean, deviation = student.normalization.mean[0], student.normalization.std[0]
+    teacher((pixels - mean) / deviation)
+    assert seen[0].shape == (2, 1, 16, 16)
+    wanted = torch.nn.functional.interpolate((pixels - 0.3) / 0.7, (16, 16), mode="bicubic", antialias=True)
+    torch.testing.assert_close(seen[0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_of_the_same_images_sees_the_students_images_untouched() -> None:
+    seen: list[torch.Tensor] = []
+    network = torch.nn.Identity()
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    x = torch.randn(2, 3, 8, 8)
+    teacher = Teacher(network, (0.1, 0.2, 0.3), (1, 2, 3), own_mean=(0.1, 0.2, 0.3), own_deviation=(1, 2, 3), side=8)
+    teacher.train()(x)
+    assert seen[0] is x and not teacher.training
+    with pytest.raises(ValueError, match="the teacher takes images of 1 channels, the student's have 3"):
+        Teacher(network, (0.1, 0.2, 0.3), (1, 2, 3), own_mean=(0.1,), own_deviation=(1,))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"widths": (0.25, 0.5), "branches": Branches()}, "widths: a network of several widths trains without"),
+        ({"network": "micro8:smallest", "widths": (0.5,)}, "network: micro8:smallest has no widths"),
+        ({"teacher": TeacherConfig("mcunet")}, "teacher: 'mcunet' names a network without weights"),
+        (
+            {"teacher": TeacherConfig("nowhere")},
+            "teacher: .*'nowhere' is unknown|teacher: 'nowhere' names a network without",
+        ),
+        ({"network": "nowhere"}, "network: network 'nowhere' is unknown"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused_in_words(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        fit(replace(config(tmp_path), **changed), tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()

@@ -19,7 +19,9 @@ from nasvit.experiment.stages.search import load_choices, search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.workbench import Workbench
-from nasvit.export.saved import export_program, load_network
+from nasvit.export import saved
+from nasvit.export.program import export_program
+from nasvit.export.saved import load_network
 from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
@@ -42,7 +44,7 @@ head: {width: 16, expand_ratio: 2}
 def _no_programs() -> Iterator[None]:
     """Exporting a program takes longer than all else; one test does it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract_stage, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
         yield
 
 
@@ -67,8 +69,8 @@ def test_every_budget_gets_a_subnet_that_keeps_it(done: tuple[Workbench, list[di
     assert 300_000 <= rows[1]["macs"] <= 600_000
     assert rows[1]["params"] <= 60_000
     for row in rows:
-        assert set(row["accuracy"]) == {"supernet", "extracted", "finetuned", "scratch"}
-        assert row["accuracy"]["supernet"] == row["accuracy"]["extracted"]
+        assert set(row["scores"]) == {"supernet", "extracted", "finetuned", "scratch"}
+        assert row["scores"]["supernet"] == row["scores"]["extracted"]
 
 
 def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]]]) -> None:
@@ -87,11 +89,11 @@ def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_comput
     bench, _ = done
     subject = subjects(bench)[0]
     network = load_network(subject.folder / "finetuned")
-    monkeypatch.setattr(extract_stage, "export_program", export_program)
+    monkeypatch.setattr(saved, "export_program", export_program)
     extract_stage.save(bench, subject, network, tmp_path, {})
     loaded, program = load_network(tmp_path), torch.export.load(tmp_path / "program.pt2").module()
     pixels = torch.rand(3, 1, 8, 8)
-    scores = loaded((pixels - torch.tensor(bench.normalization.mean)) / torch.tensor(bench.normalization.std))
+    scores = loaded((pixels - torch.tensor(bench.images.normalization.mean)) / torch.tensor(bench.images.normalization.std))
     torch.testing.assert_close(program(pixels), scores, rtol=1e-4, atol=1e-5)
 
 
@@ -103,7 +105,7 @@ def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
 
     for name in ("train", "search"):
         monkeypatch.setattr(pipeline, name, refused)
-    monkeypatch.setattr("nasvit.experiment.stages.finetune.train_network", refused)
+    monkeypatch.setattr("nasvit.experiment.stages.finetune._train", refused)
     assert run(open_workbench(write_experiment(copied), copied / "out")) == done[1]
 
 
@@ -138,14 +140,14 @@ def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: t
 
     def measure(candidate: Candidate) -> dict[str, Any]:
         measured.append(candidate)
-        return {"accuracy": 0.1 + 0.2}
+        return {"score": 0.1 + 0.2}
 
     candidates = [Candidate(each) for each in space.decode(space.genome.sample(5, np.random.default_rng(0)))]
     path = tmp_path / "journal.jsonl"
-    first = [Journal(path, measure).record(candidate)["accuracy"] for candidate in candidates]
+    first = [Journal(path, measure).record(candidate)["score"] for candidate in candidates]
     with path.open("a") as file:
         file.write('{"key": "cut o')  # what a kill in the middle of a line leaves
-    again = [Journal(path, measure).record(candidate)["accuracy"] for candidate in reversed(candidates)]
+    again = [Journal(path, measure).record(candidate)["score"] for candidate in reversed(candidates)]
     assert first == again == [0.1 + 0.2] * 5
     assert len(measured) == 5
 
@@ -182,9 +184,9 @@ def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
     rows = run(open_workbench(path, copied / "out"))
     assert [row["name"] for row in rows] == ["macs-300K"]
     new = json.loads((copied / "out" / "subnets" / "macs-300K" / "finetuned" / "card.json").read_text())
-    assert json.loads(new["recipe"])["learning_rate"] == 2e-3
-    assert json.loads(json.loads(old)["recipe"])["learning_rate"] == 1e-3
-    assert new["architecture"] == rows[0]["architecture"]
+    assert json.loads(new["origin"]["recipe"])["learning_rate"] == 2e-3
+    assert json.loads(json.loads(old)["origin"]["recipe"])["learning_rate"] == 1e-3
+    assert new["spec"]["architecture"] == rows[0]["architecture"]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(
 
 def test_choices_come_back_from_their_file(done: tuple[Workbench, Any]) -> None:
     choices = load_choices(done[0])
-    assert [choice.budget for choice in choices] == ["macs<=300K", "300K<=macs<=600K and params<=60K"]
+    assert [choice.budget.text for choice in choices] == ["macs<=300K", "300K<=macs<=600K and params<=60K"]
     assert all(done[0].space.encode([choice.architecture]).shape == (1, len(done[0].space.genome)) for choice in choices)
 
 
@@ -260,6 +262,6 @@ def test_a_space_of_ghost_blocks_goes_all_the_way(tmp_path: Path) -> None:
     bench = open_workbench(write_experiment(tmp_path, **changes), tmp_path / "out")
     (row,) = run(bench)
     assert row["macs"] <= 60_000
-    assert row["accuracy"]["supernet"] == row["accuracy"]["extracted"]
+    assert row["scores"]["supernet"] == row["scores"]["extracted"]
     network = load_network(subjects(bench)[0].folder / "finetuned")
     assert any(isinstance(module, GhostBlock) for module in network.modules())

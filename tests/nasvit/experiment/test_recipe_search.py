@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from nasvit.experiment.pipeline import open_workbench, run
-from nasvit.experiment.stages import extract as extract_stage
 from nasvit.experiment.stages import trials
 from nasvit.experiment.stages.finetune import finetune
 from nasvit.experiment.stages.search import check_budgets, load_choices, search, work
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.workbench import Workbench
+from nasvit.export import saved
 from nasvit.export.saved import load_network
 from nasvit.training.collapse import TrainingCollapsedError
 from tests.nasvit.experiment.tiny import write_experiment
@@ -39,7 +39,7 @@ fields:
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(extract_stage, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
         yield
 
 
@@ -81,19 +81,19 @@ def test_architecture_and_recipe_are_found_together_and_used(joint: tuple[Workbe
     choice = load_choices(bench)[0]
     assert choice.costs["macs"] <= 300_000
     assert choice.recipe is not None
-    assert subjects(bench)[0].recipe == choice.recipe
+    assert subjects(bench)[0].training.recipe == choice.recipe
     card = json.loads((subjects(bench)[0].folder / "finetuned" / "card.json").read_text())
-    assert card["recipe"] == choice.recipe.to_json()
-    assert set(rows[0]["accuracy"]) == {"supernet", "extracted", "finetuned"}
+    assert card["origin"]["recipe"] == choice.recipe.to_json()
+    assert set(rows[0]["scores"]) == {"supernet", "extracted", "finetuned"}
 
 
 def test_every_evaluation_says_what_was_trained_and_how_it_went(joint: tuple[Workbench, Any]) -> None:
     records = lines(joint[0])
     assert len(records) == 12
     assert all(len(record["curve"]) == record["recipe"]["epochs"] for record in records)
-    assert all(record["accuracy"] == record["curve"][-1] for record in records)
+    assert all(record["score"] == record["curve"][-1] for record in records)
     assert len({record["recipe"]["optimizer"] for record in records}) == 2
-    assert len({record["accuracy"] for record in records}) > 2
+    assert len({record["score"] for record in records}) > 2
     report = json.loads((joint[0].folder / "search" / "predictor.json").read_text())
     assert report["distinct"] == 12
 
@@ -142,7 +142,7 @@ def test_a_recipe_alone_is_searched_from_scratch_without_a_supernet(tmp_path: Pa
     bench = open_workbench(write(tmp_path, section), tmp_path / "out")
     rows = run(bench)
     assert not (bench.folder / "supernet.pt").exists()
-    assert set(rows[0]["accuracy"]) == {"scratch"}
+    assert set(rows[0]["scores"]) == {"scratch"}
     assert {tuple(record["architecture"]["width"]) for record in lines(bench)} == {bench.space.smallest.width}
     assert rows[0]["name"] == "best"
 
@@ -151,7 +151,7 @@ def test_a_front_is_a_ladder_of_budgets(tmp_path: Path) -> None:
     section = "front: {cost: macs, points: 3}\nevaluations: 12"
     bench = open_workbench(write(tmp_path, section), tmp_path / "out")
     ends = bench.candidates.costs(bench.candidates.smallest_and_largest)["macs"]
-    caps = [bench.experiment.search.limits(budget)[0].high for budget in bench.budgets]
+    caps = [budget.limits[0].high for budget in bench.budgets]
     steps = [cap / before for cap, before in zip(caps, [ends[0], *caps])]
     assert caps[-1] == pytest.approx(ends[1], rel=0.01)
     assert max(steps) == pytest.approx(min(steps), rel=0.02)
@@ -174,7 +174,7 @@ def test_a_training_that_collapses_scores_as_guessing(tmp_path: Path, monkeypatc
     monkeypatch.setattr("nasvit.training.trainer.Trainer.run", collapse)
     candidate = bench.candidates.decode(bench.candidates.genome.sample(1, np.random.default_rng(0)))[0]
     record = trials.make_trials(bench).quick(candidate, 1.0)
-    assert record["accuracy"] == 0.1
+    assert record["score"] == 0.1
     assert record["collapsed"] == "lower the learning rate"
 
 
