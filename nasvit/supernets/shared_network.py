@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.elastic.base import Elastic
+from nasvit.elastic.live import enliven
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.gradients import FlatGradients
 
@@ -70,6 +71,11 @@ class SharedNetwork(Elastic):
         if self._gradients is not None:
             self._gradients.zero_()
 
+    def as_live(self, network: N) -> N:
+        """Return a network made of live parts as a live one itself, in this network's mode."""
+        enliven(network)
+        return network if self.training else network.eval()  # whatever is new trains
+
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
         """Let every step of ``optimizer`` first check that the gradients are still this network's.
 
@@ -106,8 +112,4 @@ def independent(subnet: N, calibration: Iterable[Tensor] | None = None) -> N:
     """
     if calibration is not None:
         calibrate(subnet, calibration)
-    network = copy.deepcopy(subnet)
-    for module in network.modules():
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else buffer.clone()
-    return network
+    return copy.deepcopy(subnet)
