@@ -66,6 +66,16 @@ class Live(nn.Module):
         """
         zero_in_place(self, set_to_none)
 
+    def register_parameter(self, name: str, param: nn.Parameter | None) -> None:
+        """Add a parameter that is the subnet's own; ``module.weight = parameter`` comes here too.
+
+        Raises:
+            RuntimeError: if it would take the place of a shared one.
+        """
+        if isinstance(self._parameters.get(name), SharedParameter):
+            refuse("replacing a parameter of")
+        super().register_parameter(name, param)
+
     def _save_to_state_dict(self, *_: Any) -> NoReturn:
         refuse("saving")
 

@@ -51,22 +51,28 @@ class SharedNetwork(Elastic):
             self._gradients.check()
 
     def _bind(self) -> None:
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        trained = self._trained()
         if trained:
             self.forget()
             with torch.inference_mode(False):  # a buffer made in inference mode could never be added to
                 self._gradients = FlatGradients(trained)
 
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def zero_grad(self, set_to_none: bool = False) -> None:
-        """Set all gradients to zero in place.
+        """Set all gradients to zero in place; parameters that were frozen have none from now on.
 
         Raises:
             ValueError: for ``set_to_none=True``, which would cut every subnet off from its gradients.
         """
         if set_to_none:
             super().zero_grad(set_to_none)
-        if self._gradients is not None and not self._gradients.intact():
+        if self._gradients is not None and not (self._gradients.intact() and self._gradients.are_of(self._trained())):
             self.forget()
+        for parameter in self.parameters():
+            if not parameter.requires_grad:
+                parameter.grad = None  # an optimizer would go on moving what has one
         self.bind()
         if self._gradients is not None:
             self._gradients.zero_()
