@@ -134,7 +134,8 @@ def _live_class(plain: type[nn.Module]) -> type[nn.Module]:
 def enliven(module: M) -> M:
     """Make a module and all inside it live, in place, and return it."""
     if not isinstance(module, Live):
-        module.__class__ = _live_class(type(module))
+        plain: type[nn.Module] = type(module)
+        object.__setattr__(module, "__class__", _live_class(plain))
         for child in module.children():
             enliven(child)
     return module
