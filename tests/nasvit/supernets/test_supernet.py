@@ -310,9 +310,9 @@ def test_a_layer_that_was_frozen_stays_as_it_is_in_every_subnet_and_the_rest_tra
     network = supernet()
     train(network)  # views, gradients and momentum of all layers are there
     network.stem.conv.requires_grad_(False)
+    assert not network.at(SPACE.smallest).stem.conv.weight.requires_grad
     frozen, before = network.stem.conv.weight.detach().clone(), weights(network)
     train(network)
-    assert not network.at(SPACE.smallest).stem.conv.weight.requires_grad
     assert torch.equal(network.stem.conv.weight, frozen)
     assert network.stem.conv.weight.grad is None
     assert not torch.equal(weights(network), before)
