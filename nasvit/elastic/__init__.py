@@ -1,7 +1,7 @@
 """Elastic layers: they own the largest tensors and give plain layers of any size that share them."""
 
 from nasvit.elastic.attention import ElasticAttention, ElasticRelativePositionBias, ElasticTalkingHeads
-from nasvit.elastic.base import Elastic, SharedParameter, is_live
+from nasvit.elastic.base import Elastic, is_live
 from nasvit.elastic.batch_norm import ElasticBatchNorm2d, ElasticSwitchableBatchNorm2d
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
 from nasvit.elastic.conv_norm import ElasticConvNorm
@@ -11,6 +11,7 @@ from nasvit.elastic.layer_norm import ElasticLayerNorm
 from nasvit.elastic.linear import ElasticLinear
 from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.mlp import ElasticMlp
+from nasvit.elastic.shared_parameter import SharedParameter
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.elastic.transformer import ElasticTransformerBlock, SwitchableScale
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d

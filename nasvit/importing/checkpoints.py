@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasvit.importing.pickles import CheckpointError, StoredTensor, read_pickled
+from nasvit.importing.pickles import CheckpointError, read_pickled
 
 _PREFIXES = ("module.", "_orig_mod.")
 _DEEPEST = 4
 
 
 class LoadedTensor:
-    """A tensor already in memory, with the face of a :class:`StoredTensor`."""
+    """A tensor of a file, in memory or still there.
+
+    Args:
+        tensor: the tensor; its values are first touched by :meth:`load`.
+    """
 
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
@@ -28,7 +32,7 @@ class LoadedTensor:
         return self._tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
-Tensors = Mapping[str, "StoredTensor | LoadedTensor"]
+Tensors = Mapping[str, LoadedTensor]
 
 
 @dataclass(frozen=True)
@@ -88,12 +92,16 @@ def _walk(part: str, content: Any, depth: int, seen: set[int]) -> Iterator[Weigh
         return
     seen.add(id(content))
     named = {plain_name(name): value for name, value in content.items() if isinstance(name, str)}
-    tensors = {name: value for name, value in named.items() if isinstance(value, StoredTensor)}
+    tensors = {name: LoadedTensor(value) for name, value in named.items() if _is_plain(value)}
     if tensors:
         yield Weights(part, tensors)
     for name, value in named.items():
         if "optim" not in name.lower():
             yield from _walk(f"{part}.{name}" if part else name, value, depth - 1, seen)
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
 
 
 def _read_safetensors(path: Path) -> Tensors:

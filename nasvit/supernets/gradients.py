@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -47,6 +48,10 @@ class FlatGradients:
     def intact(self) -> bool:
         """Return whether every parameter's gradient is still its slice of the buffer."""
         return all(parameter.grad is view for parameter, view in zip(self.parameters, self.views, strict=True))
+
+    def are_of(self, parameters: Sequence[nn.Parameter]) -> bool:
+        """Return whether these, in this order, are the parameters whose gradients it holds."""
+        return len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
 
     def check(self) -> None:
         """Raise if a gradient is not its slice of the buffer.

@@ -97,7 +97,7 @@ class PlannedNetwork(SharedNetwork):
                 stages[-1].append(block.at(channels, decided, switch))
                 channels = decided[-1]
         stem, head = self.stem.at(parts.stem, switch), self.head.at(channels, parts.head, switch)
-        return Network(None, stem, stages, head).train(self.training)
+        return self.as_live(Network(None, stem, stages, head))
 
     def fixed_family(self) -> Family:
         """Return the family with what followed from the switches written down, so that fewer switches change nothing.

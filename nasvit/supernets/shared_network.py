@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.elastic.base import Elastic
+from nasvit.elastic.live import enliven
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.gradients import FlatGradients
 
@@ -50,25 +51,36 @@ class SharedNetwork(Elastic):
             self._gradients.check()
 
     def _bind(self) -> None:
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        trained = self._trained()
         if trained:
             self.forget()
             with torch.inference_mode(False):  # a buffer made in inference mode could never be added to
                 self._gradients = FlatGradients(trained)
 
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
     def zero_grad(self, set_to_none: bool = False) -> None:
-        """Set all gradients to zero in place.
+        """Set all gradients to zero in place; parameters that were frozen have none from now on.
 
         Raises:
             ValueError: for ``set_to_none=True``, which would cut every subnet off from its gradients.
         """
         if set_to_none:
             super().zero_grad(set_to_none)
-        if self._gradients is not None and not self._gradients.intact():
+        if self._gradients is not None and not (self._gradients.intact() and self._gradients.are_of(self._trained())):
             self.forget()
+        for parameter in self.parameters():
+            if not parameter.requires_grad:
+                parameter.grad = None  # an optimizer would go on moving what has one
         self.bind()
         if self._gradients is not None:
             self._gradients.zero_()
+
+    def as_live(self, network: N) -> N:
+        """Return a network made of live parts as a live one itself, in this network's mode."""
+        enliven(network)
+        return network if self.training else network.eval()  # whatever is new trains
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
         """Let every step of ``optimizer`` first check that the gradients are still this network's.
@@ -106,8 +118,4 @@ def independent(subnet: N, calibration: Iterable[Tensor] | None = None) -> N:
     """
     if calibration is not None:
         calibrate(subnet, calibration)
-    network = copy.deepcopy(subnet)
-    for module in network.modules():
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = None if buffer is None else buffer.clone()
-    return network
+    return copy.deepcopy(subnet)

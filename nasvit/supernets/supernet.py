@@ -137,8 +137,8 @@ class Supernet(SharedNetwork):
             for number, side in enumerate(sides)
         ]
         stem = self.stem.at(self.space.image_channels, widths[0])
-        network = Network(Resize(architecture.resolution), stem, stages, self.head.at(widths[-2], widths[-1]))
-        return network.train(self.training)
+        head = self.head.at(widths[-2], widths[-1])
+        return self.as_live(Network(Resize(architecture.resolution), stem, stages, head))
 
     def _stage_at(
         self, number: int, architecture: Architecture, in_channels: int, out_channels: int, side: int

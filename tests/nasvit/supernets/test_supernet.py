@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 import subprocess
 import sys
@@ -213,37 +212,6 @@ def test_create_graph_is_noticed_by_a_guarded_step_and_by_the_next_subnet() -> N
         network.at(SPACE.smallest)
 
 
-def frozen_one_by_one(subnet: nn.Module) -> None:
-    for parameter in subnet.parameters():
-        parameter.requires_grad = False
-
-
-REFUSED: dict[str, tuple[Callable[[nn.Module], object], str]] = {
-    "to a type": (lambda subnet: subnet.to(torch.float64), "replacing the data of"),
-    "double": (lambda subnet: subnet.double(), "replacing the data of"),
-    "half": (lambda subnet: subnet.half(), "replacing the data of"),
-    "to a device": (lambda subnet: subnet.to("meta"), "moving"),
-    "to a layout": (lambda subnet: subnet.to(memory_format=torch.channels_last), "replacing the data of"),
-    "data": (lambda subnet: setattr(subnet.head.classifier.weight, "data", torch.zeros(3, 48)), "replacing the data of"),
-    "pickle": (pickle.dumps, "saving"),
-    "torch.save": (lambda subnet: torch.save(subnet, io.BytesIO()), "saving"),
-    "freezing": (lambda subnet: subnet.requires_grad_(False), "freezing or unfreezing"),
-    "freezing one by one": (frozen_one_by_one, "freezing or unfreezing"),
-}
-
-
-@pytest.mark.parametrize(("deed", "words"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_would_cut_a_live_subnet_off_is_refused_with_the_way_out(
-    deed: Callable[[nn.Module], object], words: str
-) -> None:
-    network = supernet()
-    subnet = network.at(SPACE.smallest)
-    with pytest.raises(RuntimeError, match=rf"{words} a live subnet would cut it off .*extract it first: supernet\.extract"):
-        deed(subnet)
-    train(network)  # and nothing was cut
-    deed(copy.deepcopy(subnet))
-
-
 def test_a_frozen_supernet_gives_frozen_subnets_and_keeps_their_views() -> None:
     network = supernet()
     network.at(SPACE.smallest)
@@ -336,6 +304,63 @@ def test_copies_and_pickles_hold_no_cached_views() -> None:
     assert len(pickle.dumps(network)) <= 1.01 * empty
     assert all(not module._templates for module in copy.deepcopy(network).modules() if isinstance(module, Elastic))
     assert set(network.state_dict()) == {name for name, _ in network.named_parameters()}
+
+
+def test_a_layer_that_was_frozen_stays_as_it_is_in_every_subnet_and_the_rest_trains() -> None:
+    network = supernet()
+    train(network)  # views, gradients and momentum of all layers are there
+    network.stem.conv.requires_grad_(False)
+    assert not network.at(SPACE.smallest).stem.conv.weight.requires_grad
+    frozen, before = network.stem.conv.weight.detach().clone(), weights(network)
+    train(network)
+    assert torch.equal(network.stem.conv.weight, frozen)
+    assert network.stem.conv.weight.grad is None
+    assert not torch.equal(weights(network), before)
+    network.stem.conv.requires_grad_(True)
+    train(network)
+    assert not torch.equal(network.stem.conv.weight, frozen)
+
+
+def test_parameters_written_from_one_vector_are_those_of_every_subnet_made_afterwards() -> None:
+    network = supernet()
+    kept = network.at(SPACE.smallest)
+    doubled = 2 * nn.utils.parameters_to_vector(network.parameters())
+    nn.utils.vector_to_parameters(doubled, network.parameters())
+    assert torch.equal(network.at(SPACE.smallest).head.classifier.weight, network.head.classifier.weight[:, :48])
+    train(network)
+    with pytest.raises(RuntimeError, match=r"cut off from its supernet.*take it anew"):
+        kept(X).sum().backward()
+
+
+def test_loading_a_part_with_other_tensors_gives_subnets_of_those() -> None:
+    network = supernet()
+    network.at(SPACE.smallest)
+    stem = {name: 2 * tensor for name, tensor in network.stem.state_dict().items()}
+    network.stem.conv.load_state_dict({"weight": stem["conv.weight"]}, assign=True)
+    assert torch.equal(network.at(SPACE.smallest).stem.conv.weight, stem["conv.weight"][:8])
+    train(network)
+    assert not torch.equal(network.stem.conv.weight, 2 * filled(Supernet(SPACE, 3)).stem.conv.weight)
+
+
+FUTURE = (
+    torch.__future__.set_swap_module_params_on_conversion,
+    torch.__future__.set_overwrite_module_params_on_conversion,
+)
+
+
+@pytest.mark.parametrize("set_future", FUTURE, ids=["swap", "overwrite"])
+def test_casting_the_supernet_works_however_pytorch_converts_modules(set_future: Callable[[bool], None]) -> None:
+    network = supernet()
+    kept = network.at(SPACE.smallest)
+    set_future(True)
+    try:
+        network.double()
+    finally:
+        set_future(False)
+    train(network)
+    assert network.at(SPACE.smallest).head.classifier.weight.dtype == torch.float64
+    with pytest.raises(RuntimeError, match=r"cut off from its supernet.*take it anew"):
+        kept(X).sum().backward()
 
 
 def test_loading_in_place_keeps_the_views() -> None:
