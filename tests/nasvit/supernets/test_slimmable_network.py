@@ -257,7 +257,7 @@ def test_the_form_for_small_images_keeps_maps_that_are_not_too_small(family: Fam
     widths = (1.0, 2.0) if family.name.startswith("shufflenet") else (0.5, 1.0)
     network = SlimmableNetwork(family.for_small_images(), widths, 10).train()
     with torch.no_grad():
-        maps = network.at(widths[0]).forward_features(torch.randn(2, 3, 32, 32))
+        maps = network.at(widths[0]).forward_intermediates(torch.randn(2, 3, 32, 32))
     assert maps[-1].shape[-1] == 4
 
 
