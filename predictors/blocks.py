@@ -14,7 +14,7 @@ from search_spaces.values import Number
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockKey:
     """One block on one size of map: what its latency depends on, apart from what a whole space has in common.
 
     Args:
@@ -51,7 +51,7 @@ class Block:
         return " ".join([*words, *(["gated"] if self.squeeze_excite else [])])
 
 
-Blocks: TypeAlias = tuple[tuple[Block, int], ...]
+Blocks: TypeAlias = tuple[tuple[BlockKey, int], ...]
 """Blocks and how often each of them runs."""
 
 
@@ -75,7 +75,7 @@ def block_parts(space: Space) -> tuple[BlockPart, ...]:
     return (_stem(space), *(_stage(space, number) for number in range(len(space.stages))), _head(space))
 
 
-def unique_blocks(space: Space) -> tuple[Block, ...]:
+def unique_blocks(space: Space) -> tuple[BlockKey, ...]:
     """Return every block that some subnet of the space has, once, in the order of the network."""
     parts = block_parts(space)
     found = (block for part in parts for blocks in part.combinations for block, _ in blocks)
@@ -102,7 +102,7 @@ def _stem(space: Space) -> BlockPart:
     stem, channels = space.stem, space.image_channels
 
     def blocks(resolution: int, width: int) -> Blocks:
-        return ((Block("stem", channels, width, resolution, stem.stride, stem.kernel_size), 1),)
+        return ((BlockKey("stem", channels, width, resolution, stem.stride, stem.kernel_size), 1),)
 
     return _part(space, {"resolution": space.resolution, "width.stem": stem.width}, blocks)
 
@@ -112,7 +112,7 @@ def _head(space: Space) -> BlockPart:
 
     def blocks(resolution: int, width: int, features: int) -> Blocks:
         side = space.feature_sizes(resolution)[-1]
-        return ((Block("head", width, features, side, expand_ratio=expand_ratio), 1),)
+        return ((BlockKey("head", width, features, side, expand_ratio=expand_ratio), 1),)
 
     choices = {"resolution": space.resolution, f"width.{last.name}": last.width, "width.head": space.head.width}
     return _part(space, choices, blocks)
@@ -153,11 +153,11 @@ def _stage_blocks(
     sizes: dict[str, Any] = {"kernel_size": kernel_size, "expand_ratio": expand_ratio}
     sizes["squeeze_excite"] = stage.squeeze_excite
     kind: Literal["mbconv", "ghost"] = "ghost" if stage.block == "ghost" else "mbconv"
-    first = Block(kind, in_channels, channels, before, stage.stride, **sizes)
+    first = BlockKey(kind, in_channels, channels, before, stage.stride, **sizes)
     if depth == 1:
         return ((first, 1),)
     if stage.hybrid:
-        rest = Block("transformer", channels, channels, side, mlp_ratio=mlp_ratio, windows=windows)
+        rest = BlockKey("transformer", channels, channels, side, mlp_ratio=mlp_ratio, windows=windows)
     else:
-        rest = Block(kind, channels, channels, side, **sizes)
+        rest = BlockKey(kind, channels, channels, side, **sizes)
     return ((first, 1), (rest, depth - 1))

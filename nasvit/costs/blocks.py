@@ -18,11 +18,11 @@ from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.transformer import ElasticTransformerBlock
 from nasvit.layers.calibration import track_statistics
 from nasvit.supernets.shared_network import independent
-from predictors.blocks import Block
+from predictors.blocks import BlockKey
 from search_spaces import Space
 
 
-def plain_block(space: Space, block: Block, classes: int) -> nn.Module:
+def plain_block(space: Space, block: BlockKey, classes: int) -> nn.Module:
     """Build one block alone, with weights of its own, as it stands in a subnet of the space.
 
     Args:
@@ -37,7 +37,7 @@ def plain_block(space: Space, block: Block, classes: int) -> nn.Module:
     return module.eval()
 
 
-def meta_block(space: Space, block: Block, classes: int) -> nn.Module:
+def meta_block(space: Space, block: BlockKey, classes: int) -> nn.Module:
     """Build one block on the meta device: without values, to be counted.
 
     Arguments as in :func:`plain_block`.
@@ -54,14 +54,14 @@ Built = tuple[Elastic, Callable[[], nn.Module]]
 """An elastic block that holds one size only, and what gives that size."""
 
 
-def _stem(space: Space, block: Block, classes: int) -> Built:
+def _stem(space: Space, block: BlockKey, classes: int) -> Built:
     assert block.kernel_size is not None
     conv = ElasticConv2d(block.in_channels, block.out_channels, block.kernel_size, stride=block.stride)
     stem = ElasticConvNorm(conv, ElasticBatchNorm2d(block.out_channels), space.activation)
     return stem, lambda: stem.at(block.in_channels, block.out_channels)
 
 
-def _mbconv(space: Space, block: Block, classes: int) -> Built:
+def _mbconv(space: Space, block: BlockKey, classes: int) -> Built:
     assert block.kernel_size is not None
     assert block.expand_ratio is not None
     kernel_size, expand_ratio = block.kernel_size, block.expand_ratio
@@ -79,7 +79,7 @@ def _mbconv(space: Space, block: Block, classes: int) -> Built:
     return mbconv, lambda: mbconv.at(block.in_channels, block.out_channels, kernel_size, expand_ratio)
 
 
-def _transformer(space: Space, block: Block, classes: int) -> Built:
+def _transformer(space: Space, block: BlockKey, classes: int) -> Built:
     assert space.transformer is not None
     assert block.mlp_ratio is not None
     assert block.windows is not None
@@ -97,14 +97,14 @@ def _transformer(space: Space, block: Block, classes: int) -> Built:
     )
 
 
-def _head(space: Space, block: Block, classes: int) -> Built:
+def _head(space: Space, block: BlockKey, classes: int) -> Built:
     assert block.expand_ratio is not None
     act, expand_ratio = space.activation, block.expand_ratio
     head = ElasticHead(block.in_channels, block.out_channels, classes, expand_ratio=expand_ratio, act=act)
     return head, lambda: head.at(block.in_channels, block.out_channels)
 
 
-_BUILDERS: dict[str, Callable[[Space, Block, int], Built]] = {
+_BUILDERS: dict[str, Callable[[Space, BlockKey, int], Built]] = {
     "stem": _stem,
     "mbconv": _mbconv,
     "ghost": _mbconv,

@@ -10,7 +10,7 @@ from nasvit.elastic.linear import ElasticLinear
 from nasvit.elastic.shuffle import ElasticGroupedLayers
 from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, full
 from nasvit.layers.head import Head as PlainHead
-from nasvit.models.family import Head, Stem
+from nasvit.models.family import HeadSpec, StemSpec
 
 
 class ElasticStem(Elastic):
@@ -23,7 +23,7 @@ class ElasticStem(Elastic):
         norm: builds a batch norm from the channels at each switch.
     """
 
-    def __init__(self, stem: Stem, image_channels: int, widths: Widths, norm: NormFactory) -> None:
+    def __init__(self, stem: StemSpec, image_channels: int, widths: Widths, norm: NormFactory) -> None:
         super().__init__()
         self.stem, self.image_channels = stem, image_channels
         side, stride, images = stem.kernel_size, stem.stride, (image_channels,) * len(widths)
@@ -61,7 +61,7 @@ class ElasticPooledHead(Elastic):
     """
 
     def __init__(
-        self, head: Head, in_widths: Widths, widths: tuple[Widths, ...], classes: int, norm: NormFactory
+        self, head: HeadSpec, in_widths: Widths, widths: tuple[Widths, ...], classes: int, norm: NormFactory
     ) -> None:
         super().__init__()
         self.classes = classes

@@ -12,7 +12,7 @@ from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.residual import ResidualBlock
-from nasvit.models.family import Block
+from nasvit.models.family import BlockSpec
 from search_spaces import make_divisible
 
 SMALLEST_SQUEEZE = 16
@@ -28,13 +28,13 @@ class ElasticBlock(Elastic):
         norm: builds a batch norm from the channels at each switch.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+    def __init__(self, block: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
         super().__init__()
         self.block = block
         same = block.stride == 1 and in_widths == widths[-1]
         self.keeps = same if block.shortcut is None else block.shortcut
 
-    def fixed(self) -> Block:
+    def fixed(self) -> BlockSpec:
         """Return the block with what the widths decided written down."""
         return replace(self.block, shortcut=self.keeps)
 
@@ -72,7 +72,7 @@ class ElasticInvertedResidual(ElasticBlock):
     as in :class:`ElasticBlock`.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+    def __init__(self, block: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
         super().__init__(block, in_widths, widths, norm)
         hidden = widths[0] if block.widens else in_widths
         self.expand = full(in_widths, hidden, norm, block.act) if block.widens else None
@@ -94,7 +94,7 @@ class ElasticInvertedResidual(ElasticBlock):
             self.reduction = most / squeezed
         self.squeeze_excite = ElasticSqueezeExcite(most, squeezed)
 
-    def fixed(self) -> Block:
+    def fixed(self) -> BlockSpec:
         return replace(super().fixed(), reduction=self.reduction if self.squeeze_excite is not None else None)
 
     def squeezed_channels(self, hidden: int) -> int:
@@ -124,7 +124,7 @@ class ElasticResidual(ElasticBlock):
     :class:`ElasticBlock`.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+    def __init__(self, block: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
         super().__init__(block, in_widths, widths, norm)
         side = block.kernel_size
         sides = (1, side, 1) if block.kind == "bottleneck" else (side, side)

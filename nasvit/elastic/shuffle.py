@@ -8,7 +8,7 @@ from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.planned_blocks import ElasticBlock
 from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
 from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock
-from nasvit.models.family import Block
+from nasvit.models.family import BlockSpec
 
 
 def shares(channels: Widths, groups: int, what: str) -> Widths:
@@ -77,7 +77,7 @@ class ElasticShuffleBlock(ElasticBlock):
     Arguments as in :class:`ElasticBlock`.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+    def __init__(self, block: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
         super().__init__(block, in_widths, widths, norm)
         hidden, out = widths
         groups = block.groups
@@ -108,7 +108,7 @@ class ElasticSplitShuffleBlock(ElasticBlock):
     Arguments as in :class:`ElasticBlock`.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
+    def __init__(self, block: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
         super().__init__(block, in_widths, widths, norm)
         hidden, half = widths[0], shares(widths[1], 2, "channel split")
         depth = {"kernel_size": block.kernel_size, "stride": block.stride}

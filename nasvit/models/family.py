@@ -17,7 +17,7 @@ HIDDEN_LAYERS: dict[BlockKind, int] = {"inverted": 1, "bottleneck": 2, "basic": 
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockSpec:
     """One block.
 
     Args:
@@ -64,7 +64,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Stem:
+class StemSpec:
     """First layers: a convolution and perhaps max-pooling.
 
     Args:
@@ -87,7 +87,7 @@ class Stem:
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadSpec:
     """Last layers.
 
     Args:
@@ -135,14 +135,14 @@ class Family:
 
     name: str
     source: str
-    stem: Stem
-    stages: tuple[tuple[Block, ...], ...]
-    head: Head = Head()
+    stem: StemSpec
+    stages: tuple[tuple[BlockSpec, ...], ...]
+    head: HeadSpec = HeadSpec()
     divisor: int = 8
     resolution: int = 224
     published: tuple[tuple[int, tuple[tuple[float, int], ...]], ...] = ()
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[BlockSpec]:
         """Yield all blocks in order."""
         for stage in self.stages:
             yield from stage
@@ -210,7 +210,7 @@ class Family:
                 chosen.append(most if fixed else self.scaled(most, width))
         return ChannelPlan(tuple(chosen))
 
-    def _hidden(self, block: Block, in_channels: int, out_channels: int, width: float) -> list[int]:
+    def _hidden(self, block: BlockSpec, in_channels: int, out_channels: int, width: float) -> list[int]:
         if not block.widens:
             return []
         if block.kind in ("bottleneck", "shuffle"):
