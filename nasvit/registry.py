@@ -10,7 +10,8 @@ from pathlib import Path
 from torch import nn
 
 from nasvit.branches.reparameterize import reparameterize
-from nasvit.elastic.unit import Switch, shared_norm
+from nasvit.elastic.batch_norm import Switch
+from nasvit.elastic.norms import shared_norm
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.family import Family
 from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3

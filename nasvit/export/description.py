@@ -50,7 +50,7 @@ class Description:
 def description_of(network: SlimmableNetwork, widths: Sequence[Width]) -> Description:
     """Return what a network of some of the widths of ``network`` is, which computes the same at them."""
     return Description(
-        network.fixed_family(),
+        network.fixed_family,
         tuple(widths),
         network.classes,
         network.norm,
