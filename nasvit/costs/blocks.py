@@ -12,7 +12,7 @@ from nasvit.elastic.batch_norm import ANY
 from nasvit.elastic.in_spaces import Place
 from nasvit.elastic.initialization import initialize
 from nasvit.elastic.norms import calibrated_norm
-from nasvit.elastic.registry import in_space
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.calibration import track_statistics
 from nasvit.supernets.shared_network import independent
 from predictors.blocks import BlockKey
@@ -49,6 +49,6 @@ def meta_block(space: Space, block: BlockKey, classes: int) -> nn.Module:
 
 def _built(space: Space, block: BlockKey, classes: int) -> tuple[Elastic, Callable[[], nn.Module]]:
     """Return an elastic block that holds one size only, and what gives that size."""
-    sizes, place = in_space(block.kind), Place(space, classes)
-    elastic = sizes.build(place, (block,), calibrated_norm)
-    return elastic, lambda: sizes.at(elastic, place, block, ANY)
+    kind, place = KINDS[block.kind], Place(space, classes)
+    elastic = kind.build(place, (block,), calibrated_norm)
+    return elastic, lambda: kind.at(elastic, place, block, ANY)

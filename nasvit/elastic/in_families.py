@@ -6,20 +6,22 @@ far its gate squeezes, is decided.
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
+from nasvit.elastic.base import Elastic
 from nasvit.elastic.batch_norm import Switch, Widths
 from nasvit.elastic.conv_norm import ElasticConvNorm, full
 from nasvit.elastic.ends import ElasticHead, ElasticStem
 from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.norms import NormFactory
-from nasvit.elastic.residual import ElasticResidual
-from nasvit.elastic.shuffle import ElasticGroupedLayers, ElasticShuffleBlock, ElasticSplitShuffleBlock
+from nasvit.elastic.shuffle import ElasticGroupedLayers, ElasticShuffleBlock
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.layers.mbconv import MBConv
-from nasvit.layers.residual import ResidualBlock
 from nasvit.models.family import BlockSpec, HeadSpec, StemSpec
 
+E = TypeVar("E", bound=Elastic)
 Channels = tuple[int, ...]
 """Hidden channels and channels out of one block, one entry a decision."""
 
@@ -67,50 +69,17 @@ def inverted_at(block: ElasticMBConv, in_channels: int, channels: Channels, swit
     return block.at(in_channels, hidden, channels[-1], switch=switch)
 
 
-def build_residual(
-    spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
-) -> ElasticResidual:
-    """Build a block of ResNet: a bottleneck if it has two hidden layers, else a basic block."""
+def build_keeping(
+    elastic: Callable[..., E], spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
+) -> E:
+    """Build a block of an elastic class that is told whether it keeps its channels."""
     sides = {"kernel_size": spec.kernel_size, "stride": spec.stride}
-    return ElasticResidual(in_widths, widths, act=spec.act, keeps=bool(spec.shortcut), norm=norm, **sides)
-
-
-def residual_at(block: ElasticResidual, in_channels: int, channels: Channels, switch: Switch) -> ResidualBlock:
-    """Return the block of ResNet of one subnet."""
-    return block.at(in_channels, channels, switch)
+    return elastic(in_widths, widths, act=spec.act, keeps=bool(spec.shortcut), norm=norm, **sides)
 
 
 def build_shuffle(
     spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
 ) -> ElasticShuffleBlock:
     """Build a block of ShuffleNet v1."""
-    hidden, out = widths
-    return ElasticShuffleBlock(
-        in_widths,
-        hidden,
-        out,
-        kernel_size=spec.kernel_size,
-        stride=spec.stride,
-        groups=spec.groups,
-        split_input=spec.split_input,
-        act=spec.act,
-        keeps=bool(spec.shortcut),
-        norm=norm,
-    )
-
-
-def build_split_shuffle(
-    spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
-) -> ElasticSplitShuffleBlock:
-    """Build a block of ShuffleNet v2."""
-    hidden, out = widths
-    sides = {"kernel_size": spec.kernel_size, "stride": spec.stride}
-    return ElasticSplitShuffleBlock(in_widths, hidden, out, act=spec.act, keeps=bool(spec.shortcut), norm=norm, **sides)
-
-
-def shuffle_at(
-    block: ElasticShuffleBlock | ElasticSplitShuffleBlock, in_channels: int, channels: Channels, switch: Switch
-) -> nn.Module:
-    """Return the block of ShuffleNet of one subnet."""
-    hidden, out = channels
-    return block.at(in_channels, hidden, out, switch)
+    grouped = partial(ElasticShuffleBlock, groups=spec.groups, split_input=spec.split_input)
+    return build_keeping(grouped, spec, in_widths, widths, norm)

@@ -17,20 +17,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from nasvit.elastic import in_families, in_spaces
 from nasvit.elastic.base import Elastic
-from nasvit.elastic.batch_norm import Switch, Widths
 from nasvit.elastic.conv_norm import Axes, ElasticConvNorm
 from nasvit.elastic.ends import ElasticHead
 from nasvit.elastic.ghost import ElasticGhostBlock
-from nasvit.elastic.in_families import Channels
-from nasvit.elastic.in_spaces import Keys, Place
 from nasvit.elastic.mbconv import ElasticMBConv
-from nasvit.elastic.norms import NormFactory
 from nasvit.elastic.residual import ElasticResidual
 from nasvit.elastic.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
 from nasvit.elastic.transformer import ElasticTransformerBlock
@@ -41,38 +38,6 @@ from nasvit.layers.mbconv import MBConv
 from nasvit.layers.residual import ResidualBlock
 from nasvit.layers.shuffle import ShuffleBlock, SplitShuffleBlock
 from nasvit.layers.transformer import TransformerBlock
-from nasvit.models.family import BlockSpec
-from predictors.blocks import BlockKey
-
-
-@dataclass(frozen=True)
-class InSpace:
-    """How a block of a search space gets its sizes.
-
-    Args:
-        build: makes the elastic block that holds some subnets, from its place, its key in each of them, and its norm.
-        at: gives the plain block of one subnet, from the elastic one, its place, its key and the subnet.
-    """
-
-    build: Callable[[Place, Keys, NormFactory], Elastic]
-    at: Callable[[Any, Place, BlockKey, Switch], nn.Module]
-
-
-@dataclass(frozen=True)
-class InFamily:
-    """How a block of a family gets its sizes.
-
-    Args:
-        build: makes the elastic block, from what it is, its channels in, those that are decided, and its norm.
-        at: gives the plain block of one subnet, from the elastic one, its channels in, those decided and the subnet.
-    """
-
-    build: Callable[[BlockSpec, Widths, tuple[Widths, ...], NormFactory], Elastic]
-    at: Callable[[Any, int, Channels, Switch], nn.Module]
-
-
-def _none(block: Any) -> list[Axes]:
-    return []
 
 
 @dataclass(frozen=True)
@@ -82,52 +47,40 @@ class BlockKind:
     Args:
         plain: the plain class.
         elastic: the elastic class.
-        sizes: how it gets its sizes, in a space or in a family.
-        inner_channels: lists the channels inside an elastic block that may change places; kinds whose channels are
-            tied to each other have none.
+        build: makes the elastic block that holds it in some subnets; in a space ``build(place, keys, norm)`` from its
+            place and its key in each of them, in a family ``build(spec, in_widths, widths, norm)`` from its channels.
+        at: gives the plain block of one subnet; in a space ``at(block, place, key, switch)``, in a family
+            ``at(block, in_channels, channels, switch)``.
+        inner_channels: lists the channels inside an elastic block that may change places; of kinds that leave it out
+            none may.
     """
 
     plain: type[nn.Module]
     elastic: type[Elastic]
-    sizes: InSpace | InFamily
-    inner_channels: Callable[[Any], list[Axes]] = _none
+    build: Callable[..., Elastic]
+    at: Callable[..., nn.Module]
+    inner_channels: Callable[[Any], list[Axes]] = lambda block: []
 
 
-_MBCONV = InSpace(in_spaces.build_mbconv, in_spaces.mbconv_at)
-_GHOST = InSpace(in_spaces.build_ghost, in_spaces.ghost_at)
-_TRANSFORMER = InSpace(in_spaces.build_transformer, in_spaces.transformer_at)
-_INVERTED = InFamily(in_families.build_inverted, in_families.inverted_at)
-_RESIDUAL = InFamily(in_families.build_residual, in_families.residual_at)
-_SHUFFLE = InFamily(in_families.build_shuffle, in_families.shuffle_at)
-_SPLIT_SHUFFLE = InFamily(in_families.build_split_shuffle, in_families.shuffle_at)
+_residual = partial(in_families.build_keeping, ElasticResidual)
+_split = partial(in_families.build_keeping, ElasticSplitShuffleBlock)
+_sorted = ElasticMBConv.inner_channels
 
 KINDS: dict[str, BlockKind] = {
-    "stem": BlockKind(ConvNorm, ElasticConvNorm, InSpace(in_spaces.build_stem, in_spaces.stem_at)),
-    "mbconv": BlockKind(MBConv, ElasticMBConv, _MBCONV, ElasticMBConv.inner_channels),
-    "ghost": BlockKind(GhostBlock, ElasticGhostBlock, _GHOST),
-    "transformer": BlockKind(TransformerBlock, ElasticTransformerBlock, _TRANSFORMER),
-    "head": BlockKind(Head, ElasticHead, InSpace(in_spaces.build_head, in_spaces.head_at)),
-    "inverted": BlockKind(MBConv, ElasticMBConv, _INVERTED, ElasticMBConv.inner_channels),
-    "bottleneck": BlockKind(ResidualBlock, ElasticResidual, _RESIDUAL),
-    "basic": BlockKind(ResidualBlock, ElasticResidual, _RESIDUAL),
-    "shuffle": BlockKind(ShuffleBlock, ElasticShuffleBlock, _SHUFFLE),
-    "split_shuffle": BlockKind(SplitShuffleBlock, ElasticSplitShuffleBlock, _SPLIT_SHUFFLE),
+    "stem": BlockKind(ConvNorm, ElasticConvNorm, in_spaces.build_stem, in_spaces.stem_at),
+    "mbconv": BlockKind(MBConv, ElasticMBConv, in_spaces.build_mbconv, in_spaces.mbconv_at, _sorted),
+    "ghost": BlockKind(GhostBlock, ElasticGhostBlock, in_spaces.build_ghost, in_spaces.ghost_at),
+    "transformer": BlockKind(
+        TransformerBlock, ElasticTransformerBlock, in_spaces.build_transformer, in_spaces.transformer_at
+    ),
+    "head": BlockKind(Head, ElasticHead, in_spaces.build_head, in_spaces.head_at),
+    "inverted": BlockKind(MBConv, ElasticMBConv, in_families.build_inverted, in_families.inverted_at, _sorted),
+    "bottleneck": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
+    "basic": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
+    "shuffle": BlockKind(ShuffleBlock, ElasticShuffleBlock, in_families.build_shuffle, ElasticShuffleBlock.at),
+    "split_shuffle": BlockKind(SplitShuffleBlock, ElasticSplitShuffleBlock, _split, ElasticSplitShuffleBlock.at),
 }
 """All kinds of blocks by name, and the ends of search spaces."""
-
-
-def in_space(kind: str) -> InSpace:
-    """Return how blocks of a kind get their sizes in a space."""
-    sizes = KINDS[kind].sizes
-    assert isinstance(sizes, InSpace), f"{kind} blocks are those of families"
-    return sizes
-
-
-def in_family(kind: str) -> InFamily:
-    """Return how blocks of a kind get their sizes in a family."""
-    sizes = KINDS[kind].sizes
-    assert isinstance(sizes, InFamily), f"{kind} blocks are those of search spaces"
-    return sizes
 
 
 def inner_channels(block: nn.Module) -> list[Axes]:

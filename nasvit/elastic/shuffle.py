@@ -75,24 +75,18 @@ class ElasticGroupedLayers(Elastic):
 class ElasticShuffleBlock(Elastic):
     """ShuffleNet blocks of many channels; see :class:`nasvit.layers.ShuffleBlock`.
 
+    A block that does not keep its channels pools its input and appends it. Arguments as in
+    :class:`nasvit.elastic.ElasticResidual`, and:
+
     Args:
-        in_widths: channels in at each switch.
-        hidden: hidden channels at each switch.
-        out_widths: channels out at each switch.
-        kernel_size: side of the depthwise kernel, in pixels.
-        stride: stride, in pixels.
         groups: groups of the 1x1 convolutions.
         split_input: give each group of the first convolution its share of the channels in; otherwise all.
-        act: name of the activation.
-        keeps: whether every block adds its input; otherwise it is pooled and appended.
-        norm: builds a batch norm from the channels at each switch.
     """
 
     def __init__(
         self,
         in_widths: Widths,
-        hidden: Widths,
-        out_widths: Widths,
+        widths: tuple[Widths, ...],
         *,
         kernel_size: int = 3,
         stride: int = 1,
@@ -103,19 +97,16 @@ class ElasticShuffleBlock(Elastic):
         norm: NormFactory = calibrated_norm,
     ) -> None:
         super().__init__()
-        self.groups, self.keeps = groups, keeps
+        (hidden, out_widths), self.groups, self.keeps = widths, groups, keeps
         self.squeeze = ElasticGroupedLayers(in_widths, hidden, groups, norm, act, split=split_input)
         self.depthwise = depthwise(hidden, norm, kernel_size=kernel_size, stride=stride)
         made = out_widths if keeps else tuple(o - i for o, i in zip(out_widths, in_widths, strict=True))
         self.expand = ElasticGroupedLayers(hidden, made, groups, norm, None, split=True)
 
     @shared
-    def at(self, in_channels: int, hidden: int, out_channels: int, switch: Switch = ANY) -> ShuffleBlock:
-        """Return the block of one size as plain layers that share this one's memory.
-
-        Raises:
-            ValueError: if this block holds no such size, or adds its input and should change its channels.
-        """
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch = ANY) -> ShuffleBlock:
+        """Return the block of one size; see :meth:`nasvit.elastic.ElasticResidual.at`."""
+        hidden, out_channels = channels
         if self.keeps:
             check_kept(in_channels, out_channels)
         return ShuffleBlock(
@@ -133,22 +124,14 @@ class ElasticSplitShuffleBlock(Elastic):
     The branches are layers of their own, so that each keeps its own first channels. Which channels a branch reads
     follows from the channels of the subnet: halves are taken, and interleaved, of what that subnet has.
 
-    Args:
-        in_widths: channels in at each switch.
-        hidden: hidden channels at each switch.
-        out_widths: channels out at each switch.
-        kernel_size: side of the depthwise kernels, in pixels.
-        stride: stride, in pixels.
-        act: name of the activation.
-        keeps: whether half of the channels pass every block; otherwise all go through both branches.
-        norm: builds a batch norm from the channels at each switch.
+    Arguments as in :class:`nasvit.elastic.ElasticResidual`. Half of the channels pass a block that keeps them; else
+    all go through both branches.
     """
 
     def __init__(
         self,
         in_widths: Widths,
-        hidden: Widths,
-        out_widths: Widths,
+        widths: tuple[Widths, ...],
         *,
         kernel_size: int = 3,
         stride: int = 1,
@@ -157,7 +140,8 @@ class ElasticSplitShuffleBlock(Elastic):
         norm: NormFactory = calibrated_norm,
     ) -> None:
         super().__init__()
-        self.keeps, half = keeps, shares(out_widths, 2, "channel split")
+        (hidden, out_widths), self.keeps = widths, keeps
+        half = shares(out_widths, 2, "channel split")
         self.shortcut: nn.ModuleList | None = None
         if not keeps:
             strided = depthwise(in_widths, norm, kernel_size=kernel_size, stride=stride)
@@ -167,12 +151,9 @@ class ElasticSplitShuffleBlock(Elastic):
         self.expand = full(hidden, half, norm, act)
 
     @shared
-    def at(self, in_channels: int, hidden: int, out_channels: int, switch: Switch = ANY) -> SplitShuffleBlock:
-        """Return the block of one size as plain layers that share this one's memory.
-
-        Raises:
-            ValueError: if this block holds no such size, or keeps its channels and should change them.
-        """
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch = ANY) -> SplitShuffleBlock:
+        """Return the block of one size; see :meth:`nasvit.elastic.ElasticResidual.at`."""
+        hidden, out_channels = channels
         if self.keeps:
             check_kept(in_channels, out_channels)
         (half,) = shares((out_channels,), 2, "channel split")

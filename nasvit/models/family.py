@@ -16,27 +16,18 @@ Widths = tuple[int, ...]
 SMALLEST_SQUEEZE = 16
 
 
-@dataclass(frozen=True)
-class HiddenLayers:
-    """The hidden layers of a kind of block.
-
-    Args:
-        count: how many there are.
-        out_ratio: channels out over the hidden ones; None: every block says them itself, by ``expand`` or ``hidden``.
-    """
-
-    count: int = 1
-    out_ratio: int | None = None
-
-
-FAMILY_BLOCKS: dict[str, HiddenLayers] = {
-    "inverted": HiddenLayers(),
-    "bottleneck": HiddenLayers(2, out_ratio=4),
-    "basic": HiddenLayers(out_ratio=1),
-    "shuffle": HiddenLayers(out_ratio=4),
-    "split_shuffle": HiddenLayers(out_ratio=2),
+FAMILY_BLOCKS: dict[str, tuple[int, int | None]] = {
+    "inverted": (1, None),
+    "bottleneck": (2, 4),
+    "basic": (1, 1),
+    "shuffle": (1, 4),
+    "split_shuffle": (1, 2),
 }
-"""The kinds of blocks that families are made of; what they are is said in :mod:`nasvit.elastic.registry`."""
+"""For every kind of block of families, how many hidden layers it has, and its channels out over the hidden ones.
+
+None: every block says the hidden ones itself, by ``expand`` or ``hidden``. What the kinds are is said in
+:mod:`nasvit.elastic.registry`.
+"""
 
 
 @dataclass(frozen=True)
@@ -82,12 +73,12 @@ class BlockSpec:
     @property
     def widens(self) -> bool:
         """Whether the hidden channels of this block are a decision of their own."""
-        return FAMILY_BLOCKS[self.kind].out_ratio is not None or self.expand != 1 or self.hidden is not None
+        return FAMILY_BLOCKS[self.kind][1] is not None or self.expand != 1 or self.hidden is not None
 
     @property
     def decisions(self) -> int:
         """How many entries of a channel plan belong to this block; the last is its channels out."""
-        return 1 + (FAMILY_BLOCKS[self.kind].count if self.widens else 0)
+        return 1 + (FAMILY_BLOCKS[self.kind][0] if self.widens else 0)
 
     def squeeze_channels(self, hidden: int) -> int:
         """Return the squeezed channels of the gate for so many hidden ones, once the reduction is fixed."""
@@ -301,9 +292,9 @@ class Family:
     def _hidden(self, block: BlockSpec, in_channels: int, out_channels: int, width: float) -> list[int]:
         if not block.widens:
             return []
-        layers = FAMILY_BLOCKS[block.kind]
-        if layers.out_ratio is not None:
-            return [out_channels // layers.out_ratio] * layers.count
+        count, out_ratio = FAMILY_BLOCKS[block.kind]
+        if out_ratio is not None:
+            return [out_channels // out_ratio] * count
         if block.hidden is not None:
             return [self.scaled(block.hidden, width) if width != 1 else block.hidden]
         return [round(in_channels * block.expand)]

@@ -10,7 +10,7 @@ from nasvit.elastic.batch_norm import Switch
 from nasvit.elastic.in_families import build_head, build_stem
 from nasvit.elastic.initialization import initialize
 from nasvit.elastic.norms import NormFactory
-from nasvit.elastic.registry import in_family
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.network import Network
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
@@ -62,7 +62,7 @@ class PlannedNetwork(SharedNetwork):
         for specs, chosen in zip(self.fixed_family.stages, parts.stages, strict=True):
             stage = nn.ModuleList()
             for spec, decided in zip(specs, chosen, strict=True):
-                stage.append(in_family(spec.kind).build(spec, widths, decided, norm))
+                stage.append(KINDS[spec.kind].build(spec, widths, decided, norm))
                 widths = decided[-1]
             self.stages.append(stage)
         self.head = build_head(family.head, widths, parts.head, classes, head_norm)
@@ -86,7 +86,7 @@ class PlannedNetwork(SharedNetwork):
         for specs, blocks, chosen in zip(self.family.stages, self.stages, parts.stages, strict=True):
             stages.append([])
             for spec, block, decided in zip(specs, blocks, chosen, strict=True):  # type: ignore[call-overload]
-                stages[-1].append(in_family(spec.kind).at(block, channels, decided, switch))
+                stages[-1].append(KINDS[spec.kind].at(block, channels, decided, switch))
                 channels = decided[-1]
         stem = self.stem.at(parts.stem, switch)
         head = self.head.at(channels, *self.family.head.split(parts.head), switch)

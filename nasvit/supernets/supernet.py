@@ -11,7 +11,7 @@ from nasvit.elastic.batch_norm import ANY, Switch
 from nasvit.elastic.in_spaces import Place, build_head, build_stem, head_at, stem_at
 from nasvit.elastic.initialization import initialize
 from nasvit.elastic.norms import NormFactory, calibrated_norm, shared_norm, switchable_norm
-from nasvit.elastic.registry import in_space
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.network import Network, Resize
 from nasvit.supernets.shared_network import SharedNetwork, independent
@@ -67,7 +67,7 @@ class Supernet(SharedNetwork):
         blocks = nn.ModuleList()
         for keys in zip(*map(_one_by_one, switches), strict=True):
             place = Place(self.space, self.classes, stage, not blocks)
-            blocks.append(in_space(keys[0].kind).build(place, keys, norm))
+            blocks.append(KINDS[keys[0].kind].build(place, keys, norm))
         return blocks
 
     def at(self, architecture: Architecture) -> Network:
@@ -104,7 +104,7 @@ class Supernet(SharedNetwork):
         keys = _one_by_one(blocks)
         place = Place(self.space, self.classes, self.space.stages[number], depth=len(keys))
         held: Iterable[nn.Module] = self.stages[number]  # type: ignore[assignment]
-        return [in_space(key.kind).at(block, place, key, switch) for block, key in zip(held, keys)]
+        return [KINDS[key.kind].at(block, place, key, switch) for block, key in zip(held, keys)]
 
     def extract(
         self, architecture: Architecture, calibration: Iterable[Tensor] | None = None, *, resize: bool = True
