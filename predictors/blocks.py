@@ -7,18 +7,22 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
-from search_spaces import Space, Stage
+from search_spaces import Architecture, Space, Stage
+from search_spaces.blocks import BLOCK_FIELDS
+from search_spaces.stages import OPTIONAL
 from search_spaces.values import Number
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockKey:
     """One block on one size of map: what its latency depends on, apart from what a whole space has in common.
 
     Args:
-        kind: what it is; "stem" and "head" are the ends of the network.
+        kind: what it is, a key of :data:`search_spaces.blocks.BLOCK_FIELDS`; "stem" and "head" are the ends of the
+            network.
         in_channels: channels in.
         out_channels: channels out; of a head, the channels that enter the classifier.
         side: side of the map that comes in, in pixels.
@@ -30,7 +34,7 @@ class Block:
         windows: attention windows along a side of the map, or None.
     """
 
-    kind: Literal["stem", "mbconv", "ghost", "transformer", "head"]
+    kind: str
     in_channels: int
     out_channels: int
     side: int
@@ -51,7 +55,7 @@ class Block:
         return " ".join([*words, *(["gated"] if self.squeeze_excite else [])])
 
 
-Blocks: TypeAlias = tuple[tuple[Block, int], ...]
+Blocks: TypeAlias = tuple[tuple[BlockKey, int], ...]
 """Blocks and how often each of them runs."""
 
 
@@ -75,7 +79,20 @@ def block_parts(space: Space) -> tuple[BlockPart, ...]:
     return (_stem(space), *(_stage(space, number) for number in range(len(space.stages))), _head(space))
 
 
-def unique_blocks(space: Space) -> tuple[Block, ...]:
+def blocks_of(space: Space, architecture: Architecture) -> tuple[Blocks, ...]:
+    """Return the blocks of one subnet: those of the stem, of every stage and of the head."""
+    resolution, widths = architecture.resolution, architecture.width
+    sides = space.feature_sizes(resolution)
+    stages = []
+    for number, stage in enumerate(space.stages):
+        choices = [getattr(architecture, field) for field in ("depth", *_fields(stage))]
+        sizes = (sides[number], sides[number + 1], widths[number], widths[number + 1])
+        stages.append(_stage_blocks(stage, *sizes, *(entries[number] for entries in choices)))
+    stem, head = _stem_block(space, resolution, widths[0]), _head_block(space, resolution, *widths[-2:])
+    return (stem, *stages, head)
+
+
+def unique_blocks(space: Space) -> tuple[BlockKey, ...]:
     """Return every block that some subnet of the space has, once, in the order of the network."""
     parts = block_parts(space)
     found = (block for part in parts for blocks in part.combinations for block, _ in blocks)
@@ -99,23 +116,24 @@ def _part(space: Space, choices: Mapping[str, Sequence[Any]], blocks: Callable[.
 
 
 def _stem(space: Space) -> BlockPart:
-    stem, channels = space.stem, space.image_channels
+    choices = {"resolution": space.resolution, "width.stem": space.stem.width}
+    return _part(space, choices, partial(_stem_block, space))
 
-    def blocks(resolution: int, width: int) -> Blocks:
-        return ((Block("stem", channels, width, resolution, stem.stride, stem.kernel_size), 1),)
 
-    return _part(space, {"resolution": space.resolution, "width.stem": stem.width}, blocks)
+def _stem_block(space: Space, resolution: int, width: int) -> Blocks:
+    stem = space.stem
+    return ((BlockKey("stem", space.image_channels, width, resolution, stem.stride, stem.kernel_size), 1),)
 
 
 def _head(space: Space) -> BlockPart:
-    last, expand_ratio = space.stages[-1], space.head.expand_ratio
-
-    def blocks(resolution: int, width: int, features: int) -> Blocks:
-        side = space.feature_sizes(resolution)[-1]
-        return ((Block("head", width, features, side, expand_ratio=expand_ratio), 1),)
-
+    last = space.stages[-1]
     choices = {"resolution": space.resolution, f"width.{last.name}": last.width, "width.head": space.head.width}
-    return _part(space, choices, blocks)
+    return _part(space, choices, partial(_head_block, space))
+
+
+def _head_block(space: Space, resolution: int, width: int, features: int) -> Blocks:
+    side = space.feature_sizes(resolution)[-1]
+    return ((BlockKey("head", width, features, side, expand_ratio=space.head.expand_ratio), 1),)
 
 
 def _stage(space: Space, number: int) -> BlockPart:
@@ -125,10 +143,8 @@ def _stage(space: Space, number: int) -> BlockPart:
         "resolution": space.resolution,
         f"width.{before}": space.stages[number - 1].width if number else space.stem.width,
     }
-    for field in ("width", "depth", "kernel_size", "expand_ratio"):
+    for field in ("width", "depth", *_fields(stage)):
         choices[f"{field}.{stage.name}"] = getattr(stage, field)
-    if stage.hybrid:
-        choices |= {f"mlp_ratio.{stage.name}": stage.mlp_ratio, f"windows.{stage.name}": stage.windows}
 
     def blocks(resolution: int, *chosen: Any) -> Blocks:
         sides = space.feature_sizes(resolution)
@@ -137,27 +153,18 @@ def _stage(space: Space, number: int) -> BlockPart:
     return _part(space, choices, blocks)
 
 
+def _fields(stage: Stage) -> tuple[str, ...]:
+    """The fields that are chosen for all blocks of a stage together."""
+    return ("kernel_size", "expand_ratio", *(field for field in OPTIONAL if any(stage.sized_by(field))))
+
+
 def _stage_blocks(
-    stage: Stage,
-    before: int,
-    side: int,
-    in_channels: int,
-    channels: int,
-    depth: int,
-    kernel_size: int,
-    expand_ratio: Number,
-    mlp_ratio: Number | None = None,
-    windows: int | None = None,
+    stage: Stage, before: int, side: int, in_channels: int, channels: int, depth: int, *chosen: Any
 ) -> Blocks:
     """The first block, and as often as the depth says the one that follows it."""
-    sizes: dict[str, Any] = {"kernel_size": kernel_size, "expand_ratio": expand_ratio}
-    sizes["squeeze_excite"] = stage.squeeze_excite
-    kind: Literal["mbconv", "ghost"] = "ghost" if stage.block == "ghost" else "mbconv"
-    first = Block(kind, in_channels, channels, before, stage.stride, **sizes)
+    sizes = {**dict(zip(_fields(stage), chosen, strict=True)), "squeeze_excite": stage.squeeze_excite}
+    first, rest = ({field: sizes[field] for field in BLOCK_FIELDS[kind]} for kind in stage.kinds)
+    blocks = ((BlockKey(stage.kinds[0], in_channels, channels, before, stage.stride, **first), 1),)
     if depth == 1:
-        return ((first, 1),)
-    if stage.hybrid:
-        rest = Block("transformer", channels, channels, side, mlp_ratio=mlp_ratio, windows=windows)
-    else:
-        rest = Block(kind, channels, channels, side, **sizes)
-    return ((first, 1), (rest, depth - 1))
+        return blocks
+    return (*blocks, (BlockKey(stage.kinds[1], channels, channels, side, **rest), depth - 1))

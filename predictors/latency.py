@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.arrays import Codes
-from predictors.blocks import Block, BlockPart, block_parts, fingerprint
+from predictors.blocks import BlockKey, BlockPart, block_parts, fingerprint
 from search_spaces import Space
 
 FORMAT = 1
@@ -91,7 +91,7 @@ class _Timed:
         return self.table[position]
 
 
-def _sum(blocks: Sequence[tuple[Block, int]], milliseconds: Mapping[str, float]) -> float:
+def _sum(blocks: Sequence[tuple[BlockKey, int]], milliseconds: Mapping[str, float]) -> float:
     missing = [block.name for block, _ in blocks if block.name not in milliseconds]
     if missing:
         raise ValueError(f"no latency was measured for the block {missing[0]!r}; build the table of its space anew")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.genome import Gene
+from search_spaces.stages import OPTIONAL
 
 if TYPE_CHECKING:
     from search_spaces.space import Space
@@ -21,7 +22,8 @@ class Decision:
         position: the entry's place in that field; None where the field is one number.
         place: the name of the stage, ``"stem"`` or ``"head"``; empty for the resolution.
         values: the legal values, ascending.
-        transformer_of: index of the hybrid stage whose transformer blocks this sizes; None for other entries.
+        after_first_of: index of the stage of which this sizes only blocks after the first, so that there is no such
+            entry at depth 1 (the MLP ratio of a hybrid stage); None for other entries.
         never: True where the entry is always None (the MLP ratio of a stage without transformer blocks).
     """
 
@@ -29,7 +31,7 @@ class Decision:
     position: int | None
     place: str
     values: tuple[Any, ...]
-    transformer_of: int | None = None
+    after_first_of: int | None = None
     never: bool = False
 
     @property
@@ -61,11 +63,12 @@ def _decisions(space: Space) -> Iterator[Decision]:
     for field in ("depth", "kernel_size", "expand_ratio"):
         for position, stage in enumerate(space.stages):
             yield Decision(field, position, stage.name, getattr(stage, field))
-    if space.transformer is not None:
-        for field in ("mlp_ratio", "windows"):
+    for field in OPTIONAL:
+        if any(any(stage.sized_by(field)) for stage in space.stages):
             for position, stage in enumerate(space.stages):
-                owner = position if stage.hybrid else None
-                yield Decision(field, position, stage.name, getattr(stage, field), owner, not stage.hybrid)
+                first, rest = stage.sized_by(field)
+                later = position if rest and not first else None
+                yield Decision(field, position, stage.name, getattr(stage, field), later, not (first or rest))
 
 
 def list_genes(space: Space, decisions: tuple[Decision, ...]) -> tuple[Gene, ...]:
@@ -73,8 +76,8 @@ def list_genes(space: Space, decisions: tuple[Decision, ...]) -> tuple[Gene, ...
     genes = []
     for decision in decisions:
         when = None
-        if decision.transformer_of is not None:
-            depth = space.stages[decision.transformer_of].depth
+        if decision.after_first_of is not None:
+            depth = space.stages[decision.after_first_of].depth
             if depth == (1,):
                 continue
             if 1 in depth:

@@ -221,7 +221,7 @@ class Space:
 
     def _legal(self, decision: Decision, depth: Sequence[Any]) -> tuple[Any, ...]:
         """What a decision may be, given the depth of every stage."""
-        if decision.never or (decision.transformer_of is not None and depth[decision.transformer_of] == 1):
+        if decision.never or (decision.after_first_of is not None and depth[decision.after_first_of] == 1):
             return (None,)
         return decision.values
 
@@ -244,7 +244,7 @@ class Space:
         if decision.never:
             return [None] * len(population)
         chosen = self._chosen(decision, population)
-        if decision.transformer_of is None:
+        if decision.after_first_of is None:
             return chosen
         depth = next(d for d in self.decisions if d.field == "depth" and d.position == decision.position)
         return [None if d == 1 else value for value, d in zip(chosen, self._chosen(depth, population))]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
+from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
+from search_spaces.reading import legal_names
 from search_spaces.values import FieldError, Number, check_choices
 
 STRIDES = (1, 2)
+OPTIONAL = ("mlp_ratio", "windows")
+"""Choices that only stages of some kinds have; the others are those of every stage."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ class Stage:
 
     Args:
         name: for messages and gene names, for example ``"mb4"``.
-        block: "mbconv": every block is an MBConv. "hybrid": the first is an MBConv, the others are transformer
-            blocks. "ghost": every block is a Ghost block.
+        block: which blocks it is made of, a key of :data:`search_spaces.blocks.STAGE_BLOCKS`. "mbconv": every block is
+            an MBConv. "hybrid": the first is an MBConv, the others are transformer blocks. "ghost": every block is a
+            Ghost block.
         width: choices of output channels.
         depth: choices of the number of blocks.
         kernel_size: choices of the depthwise kernels' side, for every MBConv or Ghost block of the stage.
@@ -56,7 +60,7 @@ class Stage:
     """
 
     name: str
-    block: Literal["mbconv", "hybrid", "ghost"]
+    block: str
     width: tuple[int, ...]
     depth: tuple[int, ...]
     kernel_size: tuple[int, ...]
@@ -67,21 +71,33 @@ class Stage:
     windows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.block not in STAGE_BLOCKS:
+            raise FieldError(["block"], f"is {self.block!r}; {legal_names(str(self.block), STAGE_BLOCKS)}")
         check_choices("width", self.width, least=1)
         check_choices("depth", self.depth, least=1)
         check_choices("kernel_size", self.kernel_size, least=1, odd=True)
         check_choices("expand_ratio", self.expand_ratio, least=1)
         _check_stride(self.stride)
-        for field, choices in (("mlp_ratio", self.mlp_ratio), ("windows", self.windows)):
-            if self.hybrid:
-                check_choices(field, choices, least=1)
-            elif choices:
-                raise FieldError([field], 'belongs to transformer blocks; legal: only where block is "hybrid"')
+        for field in OPTIONAL:
+            if any(self.sized_by(field)):
+                check_choices(field, getattr(self, field), least=1)
+            elif getattr(self, field):
+                raise FieldError([field], _owners(field))
+
+    @property
+    def kinds(self) -> tuple[str, str]:
+        """The kind of the first block, and that of the blocks after it."""
+        return STAGE_BLOCKS[self.block]
+
+    def sized_by(self, field: str) -> tuple[bool, bool]:
+        """Whether a field sizes the first block, and whether it sizes the blocks after it."""
+        first, rest = self.kinds
+        return field in BLOCK_FIELDS[first], field in BLOCK_FIELDS[rest]
 
     @property
     def hybrid(self) -> bool:
-        """True if blocks after the first are transformer blocks."""
-        return self.block == "hybrid"
+        """True if there may be transformer blocks."""
+        return "transformer" in self.kinds
 
 
 @dataclass(frozen=True)
@@ -99,9 +115,19 @@ class Head:
     width: tuple[int, ...]
     expand_ratio: Number = 6
 
+    def hidden_channels(self, in_channels: int) -> int:
+        """Channels before pooling, behind a last stage of ``in_channels``."""
+        return round(in_channels * self.expand_ratio)
+
     def __post_init__(self) -> None:
         check_choices("width", self.width, least=1)
         check_choices("expand_ratio", (self.expand_ratio,), least=1)
+
+
+def _owners(field: str) -> str:
+    blocks = [kind for kind, fields in BLOCK_FIELDS.items() if field in fields]
+    stages = [f'"{name}"' for name, kinds in STAGE_BLOCKS.items() if {*kinds} & {*blocks}]
+    return f"belongs to {' and '.join(blocks)} blocks; legal: only where block is {' or '.join(stages)}"
 
 
 def _check_stride(stride: int) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from nasvit.costs.blocks import meta_block
 from nasvit.costs.counting import BYTES, Cost, count_on_meta
-from predictors.blocks import Block, BlockPart, Blocks, block_parts, unique_blocks
+from predictors.blocks import BlockKey, BlockPart, Blocks, block_parts, unique_blocks
 from predictors.cost import CostTable, Integers, Part
 from search_spaces import Space
 
@@ -27,12 +27,12 @@ def cost_table(space: Space, classes: int) -> CostTable:
     return CostTable([_part(space, part, costs) for part in block_parts(space)], len(space.genome))
 
 
-def _counted(space: Space, block: Block, classes: int) -> Cost:
+def _counted(space: Space, block: BlockKey, classes: int) -> Cost:
     x = torch.empty(1, block.in_channels, block.side, block.side, device="meta")
     return count_on_meta(meta_block(space, block, classes), x)
 
 
-def _part(space: Space, part: BlockPart, costs: Mapping[Block, Cost]) -> Part:
+def _part(space: Space, part: BlockPart, costs: Mapping[BlockKey, Cost]) -> Part:
     def table(cost: Callable[[Blocks], int]) -> Integers:
         return np.array([cost(blocks) for blocks in part.combinations], dtype=np.int64).reshape(part.shape)
 

@@ -2,16 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nasvit.elastic.base import Elastic, check_size, shared
 from nasvit.layers.batch_norm import BatchNorm2d
 
+Widths = tuple[int, ...]
+"""Channels at each switch of a network; of one without switches, the most channels alone."""
 
-class ElasticBatchNorm2d(Elastic):
+
+@dataclass(frozen=True)
+class Switch:
+    """Which subnet of a network is meant, as batch norms need to know.
+
+    Args:
+        index: its place among the network's switches, or None if it is none of them.
+        key: what its own statistics are kept under, if universal batch norms hold such.
+    """
+
+    index: int | None = None
+    key: str = ""
+
+
+ANY = Switch()
+"""A subnet that batch norms need not tell from others."""
+
+
+class ElasticNorm(Elastic):
+    """Base of elastic batch norms: what they have in common is how that of a subnet is asked for."""
+
+    num_features: int
+
+    @abstractmethod
+    def at(self, num_features: int, switch: Switch = ANY) -> BatchNorm2d:
+        """Return the batch norm of one subnet as a plain layer that shares this one's memory.
+
+        Args:
+            num_features: channels.
+            switch: which subnet; those that share everything ignore it.
+
+        Raises:
+            ValueError: if this layer holds no such width or subnet.
+        """
+
+    def gains(self) -> list[Tensor]:
+        """Return all gains."""
+        return [parameter for name, parameter in self.named_parameters() if name.endswith("weight")]
+
+    def channel_tensors(self) -> list[str]:
+        """Name the tensors that change places with the channels of the widest subnet.
+
+        Raises:
+            ValueError: if a subnet has a batch norm of its own, which belongs to the channels as they are.
+        """
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        return [name for name, tensor in tensors.items() if tensor.shape == (self.num_features,)]
+
+
+class ElasticBatchNorm2d(ElasticNorm):
     """Batch norms of many widths that share gain and bias; statistics belong to each subnet.
 
     A shared batch norm trains on batch statistics, because the statistics of one width are wrong for another
@@ -36,13 +88,11 @@ class ElasticBatchNorm2d(Elastic):
             self.register_buffer("running_var", torch.ones(num_features))
             self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
 
-    @shared
-    def at(self, num_features: int) -> BatchNorm2d:
-        """Return the batch norm of one width as a plain layer that shares this one's memory.
+    def at(self, num_features: int, switch: Switch = ANY) -> BatchNorm2d:
+        return self._of_width(num_features)
 
-        Raises:
-            ValueError: if this layer holds no such width.
-        """
+    @shared
+    def _of_width(self, num_features: int) -> BatchNorm2d:
         check_size("ElasticBatchNorm2d", "num_features", num_features, self.num_features)
         with torch.device("meta"):
             norm = BatchNorm2d(num_features)
@@ -56,7 +106,7 @@ class ElasticBatchNorm2d(Elastic):
         return norm
 
 
-class ElasticSwitchableBatchNorm2d(Elastic):
+class ElasticSwitchableBatchNorm2d(ElasticNorm):
     """One batch norm of its own, gain, bias and statistics, for each switch.
 
     Source: Yu et al., Slimmable Neural Networks (2019), section 3.2, https://arxiv.org/abs/1812.08928. Switches are
@@ -69,19 +119,28 @@ class ElasticSwitchableBatchNorm2d(Elastic):
         The layer of ``at``: ``(batch, widths[switch], height, width) -> (batch, widths[switch], height, width)``
     """
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self, widths: Widths) -> None:
         super().__init__()
+        self.num_features, self.widths = max(widths), tuple(widths)
         self.switches = nn.ModuleList(ElasticBatchNorm2d(width, stored_statistics=True) for width in widths)
 
     @shared
-    def at(self, switch: int) -> BatchNorm2d:
-        """Return the batch norm of one switch as a plain layer that shares this one's memory.
-
-        Raises:
-            ValueError: if there is no such switch.
-        """
-        if not 0 <= switch < len(self.switches):
-            raise ValueError(f"ElasticSwitchableBatchNorm2d: switch={switch} is outside 0..{len(self.switches) - 1}")
-        own = self.switches[switch]
+    def at(self, num_features: int, switch: Switch = ANY) -> BatchNorm2d:
+        if switch.index is None:
+            raise ValueError(
+                "a switchable batch norm belongs to one of the listed switches; for other channels build the network "
+                'with norm="universal" and calibrate them'
+            )
+        check_size("ElasticSwitchableBatchNorm2d", "switch + 1", switch.index + 1, len(self.switches))
+        if num_features != self.widths[switch.index]:
+            legal = f"switch {switch.index} has {self.widths[switch.index]} channels"
+            raise ValueError(f"ElasticSwitchableBatchNorm2d: num_features={num_features}, but {legal}")
+        own = self.switches[switch.index]
         assert isinstance(own, ElasticBatchNorm2d)
-        return own.at(own.num_features)
+        return own.at(num_features)
+
+    def channel_tensors(self) -> list[str]:
+        raise ValueError(
+            "switchable batch norms belong to the channels as they are, so these cannot be sorted; sort before the "
+            'switches are made, or build the network with norm="universal" or norm="shared"'
+        )

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from nasvit.elastic.base import Elastic, shared
-from nasvit.elastic.batch_norm import ElasticBatchNorm2d
+from nasvit.elastic.batch_norm import ANY, ElasticNorm, Switch, Widths
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
+from nasvit.elastic.norms import NormFactory
 from nasvit.layers.activation import activation
 from nasvit.layers.conv_norm import ConvNorm
 
+Axes = list[tuple[str, int]]
+"""Some channels: every tensor that has them, and its axis of them.
+
+The first tensor is that of the convolution that reads them, whose weights tell how much each of them matters.
+"""
+
 
 class ElasticConvNorm(Elastic):
-    """Elastic convolution, then elastic batch norm, then an activation (or none).
+    """Elastic convolution, then an elastic batch norm, then an activation (or none).
 
     Args:
         conv: the elastic convolution, full or depthwise.
@@ -19,10 +26,7 @@ class ElasticConvNorm(Elastic):
     """
 
     def __init__(
-        self,
-        conv: ElasticConv2d | ElasticDepthwiseConv2d,
-        norm: ElasticBatchNorm2d | None = None,
-        act: str | None = None,
+        self, conv: ElasticConv2d | ElasticDepthwiseConv2d, norm: ElasticNorm | None = None, act: str | None = None
     ) -> None:
         super().__init__()
         self.conv = conv
@@ -30,16 +34,64 @@ class ElasticConvNorm(Elastic):
         self.act = act
 
     @shared
-    def at(self, *channels: int, kernel_size: int | None = None) -> ConvNorm:
+    def at(
+        self, in_channels: int, out_channels: int, switch: Switch = ANY, *, kernel_size: int | None = None
+    ) -> ConvNorm:
         """Return the plain layers of one size.
 
         Args:
-            channels: channels in and out of a full convolution, or the channels of a depthwise one.
+            in_channels: channels in.
+            out_channels: channels out; of a depthwise convolution they are those in.
+            switch: which subnet its batch norm is that of.
             kernel_size: side of the kernel in pixels; the largest if left out.
 
         Raises:
-            ValueError: if the convolution holds no such size.
+            ValueError: if the convolution holds no such size, or a depthwise one should change its channels.
         """
-        conv = self.conv.at(*channels, kernel_size=kernel_size)  # type: ignore[misc]
-        norm = None if self.norm is None else self.norm.at(channels[-1])
+        if isinstance(self.conv, ElasticConv2d):
+            conv = self.conv.at(in_channels, out_channels, kernel_size)
+        elif in_channels == out_channels:
+            conv = self.conv.at(in_channels, kernel_size)
+        else:
+            raise ValueError(f"depthwise convolution: {in_channels} channels in, {out_channels} out; they are the same")
+        norm = None if self.norm is None else self.norm.at(out_channels, switch)
         return ConvNorm(conv, norm, None if self.act is None else activation(self.act))
+
+    def out_channel_tensors(self) -> list[str]:
+        """Name the tensors whose first axis is the channels out.
+
+        Raises:
+            ValueError: if these cannot change places, as with switchable batch norms.
+        """
+        norm = [] if self.norm is None else [f"norm.{name}" for name in self.norm.channel_tensors()]
+        return ["conv.weight", *norm]
+
+
+def full(
+    in_widths: Widths,
+    out_widths: Widths,
+    norm: NormFactory,
+    act: str | None = None,
+    *,
+    kernel_size: int = 1,
+    stride: int = 1,
+) -> ElasticConvNorm:
+    """Build the layers around a full convolution.
+
+    Args:
+        in_widths: channels in at each switch.
+        out_widths: channels out at each switch.
+        norm: builds the batch norm from the channels at each switch.
+        act: name of the activation, or None.
+        kernel_size: side of the largest kernel, in pixels.
+        stride: stride, in pixels.
+    """
+    conv = ElasticConv2d(max(in_widths), max(out_widths), kernel_size, stride=stride)
+    return ElasticConvNorm(conv, norm(out_widths), act)
+
+
+def depthwise(
+    widths: Widths, norm: NormFactory, act: str | None = None, *, kernel_size: int, stride: int = 1
+) -> ElasticConvNorm:
+    """Build the layers around a depthwise convolution; arguments as in :func:`full`."""
+    return ElasticConvNorm(ElasticDepthwiseConv2d(max(widths), kernel_size, stride=stride), norm(widths), act)

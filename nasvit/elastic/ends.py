@@ -1,42 +1,43 @@
-"""Elastic first and last layers whose channels are planned."""
+"""First and last layers of many sizes in one memory."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
+from nasvit.elastic.batch_norm import ANY, Switch, Widths
 from nasvit.elastic.conv import ElasticConv2d
+from nasvit.elastic.conv_norm import ElasticConvNorm, full
 from nasvit.elastic.linear import ElasticLinear
+from nasvit.elastic.norms import NormFactory, calibrated_norm
 from nasvit.elastic.shuffle import ElasticGroupedLayers
-from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, full
-from nasvit.layers.head import Head as PlainHead
-from nasvit.models.family import Head, Stem
+from nasvit.layers.head import Head
 
 
 class ElasticStem(Elastic):
     """First convolution, batch norm and activation, then perhaps max-pooling, of many channels.
 
     Args:
-        stem: what the stem is.
+        conv: the convolution with its batch norm and activation, or several side by side.
         image_channels: channels of the images.
-        widths: channels out at each switch.
-        norm: builds a batch norm from the channels at each switch.
+        pool: side of the max-pooled squares (stride 2) in pixels, or None.
+        pool_padding: padding of the max-pooling, in pixels.
     """
 
-    def __init__(self, stem: Stem, image_channels: int, widths: Widths, norm: NormFactory) -> None:
+    def __init__(
+        self,
+        conv: ElasticConvNorm | ElasticGroupedLayers,
+        image_channels: int,
+        *,
+        pool: int | None = None,
+        pool_padding: int = 1,
+    ) -> None:
         super().__init__()
-        self.stem, self.image_channels = stem, image_channels
-        side, stride, images = stem.kernel_size, stem.stride, (image_channels,) * len(widths)
-        self.conv: ElasticUnit | ElasticGroupedLayers
-        if stem.groups == 1:
-            self.conv = full(images, widths, norm, stem.act, kernel_size=side, stride=stride)
-        else:
-            self.conv = ElasticGroupedLayers(
-                images, widths, stem.groups, norm, stem.act, split=False, kernel_size=side, stride=stride
-            )
+        self.conv, self.image_channels = conv, image_channels
+        self.pool, self.pool_padding = pool, pool_padding
 
     @shared
-    def at(self, channels: int, switch: Switch) -> nn.Sequential:
+    def at(self, channels: int, switch: Switch = ANY) -> nn.Sequential:
         """Return the plain layers of one subnet.
 
         Raises:
@@ -44,51 +45,67 @@ class ElasticStem(Elastic):
         """
         layers = nn.Sequential()
         layers.add_module("conv", self.conv.at(self.image_channels, channels, switch))
-        if self.stem.pool is not None:
-            layers.add_module("pool", nn.MaxPool2d(self.stem.pool, 2, self.stem.pool_padding))
+        if self.pool is not None:
+            layers.add_module("pool", nn.MaxPool2d(self.pool, 2, self.pool_padding))
         return layers
 
 
-class ElasticPooledHead(Elastic):
-    """Perhaps a convolution, pooling, perhaps another convolution, classifier, of many channels.
+class ElasticHead(Elastic):
+    """Perhaps a 1x1 convolution, pooling, perhaps another 1x1 convolution, classifier, of many channels.
 
     Args:
-        head: what the head is.
         in_widths: channels in at each switch.
-        widths: channels of the convolutions at each switch, one entry a decision.
+        hidden: channels before pooling at each switch; None: those in, and there is no convolution before it.
+        mixed: channels that enter the classifier at each switch; None: those before pooling, and there is no
+            convolution after it.
         classes: number of classes.
+        act: name of the activation after both convolutions.
+        mix_bias: whether the convolution after pooling, which has no batch norm, has a bias.
+        deviation: deviation of the classifier's first weights; None: as of any linear layer.
         norm: builds a batch norm from the channels at each switch.
+
+    Shape:
+        The head of ``at``: ``(batch, in_channels, height, width) -> (batch, classes)``
     """
 
     def __init__(
-        self, head: Head, in_widths: Widths, widths: tuple[Widths, ...], classes: int, norm: NormFactory
+        self,
+        in_widths: Widths,
+        hidden: Widths | None,
+        mixed: Widths | None,
+        classes: int,
+        *,
+        act: str,
+        mix_bias: bool = True,
+        deviation: float | None = None,
+        norm: NormFactory = calibrated_norm,
     ) -> None:
         super().__init__()
         self.classes = classes
-        rest = list(widths)
-        self.expand: ElasticUnit | None = None
-        self.mix: ElasticUnit | None = None
-        if head.channels is not None:
-            self.expand = full(in_widths, rest[0], norm, head.act)
-            in_widths = rest.pop(0)
-        if head.mix is not None:
-            self.mix = ElasticUnit(ElasticConv2d(max(in_widths), max(rest[0]), bias=True), None, head.act)
-            in_widths = rest.pop(0)
-        self.classifier = ElasticLinear(max(in_widths), classes)
+        self.expand = None if hidden is None else full(in_widths, hidden, norm, act)
+        last = in_widths if hidden is None else hidden
+        self.mix: ElasticConvNorm | None = None
+        if mixed is not None:
+            self.mix = ElasticConvNorm(ElasticConv2d(max(last), max(mixed), bias=mix_bias), None, act)
+            last = mixed
+        self.classifier = ElasticLinear(max(last), classes, deviation=deviation)
 
     @shared
-    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> PlainHead:
+    def at(self, in_channels: int, hidden: int | None, mixed: int | None, switch: Switch = ANY) -> Head:
         """Return the plain head of one subnet.
+
+        Args:
+            in_channels: channels in.
+            hidden: channels before pooling, or None where there is no convolution before it.
+            mixed: channels that enter the classifier, or None where there is no convolution after pooling.
+            switch: which subnet its batch norm is that of.
 
         Raises:
             ValueError: if this head holds no such size.
         """
-        rest, last = list(channels), in_channels
-        expand = mix = None
-        if self.expand is not None:
-            expand = self.expand.at(last, rest[0], switch)
-            last = rest.pop(0)
-        if self.mix is not None:
-            mix = self.mix.at(last, rest[0], switch)
-            last = rest.pop(0)
-        return PlainHead(expand, mix, self.classifier.at(last, self.classes))
+        last, expand, mix = in_channels, None, None
+        if self.expand is not None and hidden is not None:
+            expand, last = self.expand.at(last, hidden, switch), hidden
+        if self.mix is not None and mixed is not None:
+            mix, last = self.mix.at(last, mixed, switch), mixed
+        return Head(expand, mix, self.classifier.at(last, self.classes))

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from nasvit.elastic.attention import ElasticRelativePositionBias
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
-from nasvit.elastic.head import ElasticHead
 from nasvit.elastic.linear import ElasticLinear
-from nasvit.elastic.mbconv import ElasticMBConv
-from nasvit.elastic.transformer import ElasticTransformerBlock
 
 
 @torch.no_grad()
@@ -21,9 +18,8 @@ def initialize(network: nn.Module, seed: int, *, fan: Literal["out", "in"] = "ou
     """Give the elastic layers of ``network`` their first values.
 
     Convolutions: normal, variance ``2 / fan_out`` (He et al., 2015). Linear layers and position tables: truncated
-    normal, deviation 0.02 (Liu et al., Swin Transformer, 2021); the classifier: 0.01. Talking heads start as the
-    identity, so that attention starts as ordinary attention. Where a space says so, the last batch norm of an MBConv
-    starts at gain zero (Goyal et al., 2017). Switchable scales start at the space's ``scale_init``.
+    normal, deviation 0.02 (Liu et al., Swin Transformer, 2021), unless the layer says otherwise. Gains, scales and
+    talking heads stay as their layers make them.
 
     Args:
         network: a supernet or any elastic layer.
@@ -35,18 +31,10 @@ def initialize(network: nn.Module, seed: int, *, fan: Literal["out", "in"] = "ou
         if isinstance(module, (ElasticConv2d, ElasticDepthwiseConv2d)):
             _convolution(module, seed, f"{name}.weight", fan)
         elif isinstance(module, ElasticLinear):
-            _normal(module.weight, 0.02, seed, f"{name}.weight", cut=2)
+            own = module.deviation
+            _normal(module.weight, own or 0.02, seed, f"{name}.weight", cut=2 if own is None else None)
         elif isinstance(module, ElasticRelativePositionBias):
             _normal(module.table, 0.02, seed, f"{name}.table", cut=2)
-    for name, module in network.named_modules():
-        if isinstance(module, ElasticHead):
-            _normal(module.classifier.weight, 0.01, seed, f"{name}.classifier.weight")
-        elif isinstance(module, ElasticMBConv) and module.options.zero_init_last_gain and module.has_shortcut:
-            assert module.project.norm is not None
-            nn.init.zeros_(module.project.norm.weight)
-        elif isinstance(module, ElasticTransformerBlock):
-            nn.init.constant_(module.attention_scale.weight, module.options.scale_init)
-            nn.init.constant_(module.mlp_scale.weight, module.options.scale_init)
 
 
 def _convolution(conv: ElasticConv2d | ElasticDepthwiseConv2d, seed: int, name: str, fan: str) -> None:

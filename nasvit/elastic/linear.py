@@ -17,14 +17,18 @@ class ElasticLinear(Elastic):
         in_features: inputs of the widest layer.
         out_features: outputs of the widest layer.
         bias: whether to add a bias per output.
+        deviation: standard deviation of the first weights, normal; None: 0.02, truncated at two of them (Liu et al.,
+            Swin Transformer, 2021).
 
     Shape:
         The layer of ``at``: ``(..., in_features) -> (..., out_features)``
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = True) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = True, deviation: float | None = None
+    ) -> None:
         super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features, self.out_features, self.deviation = in_features, out_features, deviation
         self.weight = nn.Parameter(torch.zeros(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 

@@ -135,7 +135,7 @@ def enliven(module: M) -> M:
     """Make a module and all inside it live, in place, and return it."""
     if not isinstance(module, Live):
         plain: type[nn.Module] = type(module)
-        object.__setattr__(module, "__class__", _live_class(plain))
+        object.__setattr__(module, "__class__", _live_class(plain))  # type: ignore[arg-type]
         for child in module.children():
             enliven(child)
     return module

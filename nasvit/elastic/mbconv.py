@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
-from nasvit.elastic.batch_norm import ElasticBatchNorm2d
-from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
-from nasvit.elastic.conv_norm import ElasticConvNorm
+from nasvit.elastic.batch_norm import ANY, Switch, Widths
+from nasvit.elastic.conv import ElasticConv2d
+from nasvit.elastic.conv_norm import Axes, depthwise, full
+from nasvit.elastic.norms import NormFactory, calibrated_norm
+from nasvit.elastic.shortcut import check_kept
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.shortcut import PoolShortcut
-from search_spaces import MBConvOptions
+
+Shortcut = Literal["pool", "where_equal", "always", "never"]
 
 
 class ElasticMBConv(Elastic):
-    """Inverted residual blocks of many widths, kernel sizes and expand ratios.
+    """Inverted residual blocks of many channels, hidden channels and kernel sizes.
 
-    Hidden channels are the input's times the expand ratio, rounded as the options say; at ratio 1 they are the
-    input's and there is no widening convolution.
-
-    Source: Yu et al., BigNAS (2020), https://arxiv.org/abs/2003.11142; sizes as in Wang et al., AttentiveNAS (2021),
-    https://arxiv.org/abs/2011.09011
+    Source: Sandler et al., MobileNetV2 (2018), https://arxiv.org/abs/1801.04381; without a widening convolution it is
+    the depthwise separable convolution of Howard et al., MobileNets (2017), https://arxiv.org/abs/1704.04861. Shared
+    weights as in Yu et al., BigNAS (2020), https://arxiv.org/abs/2003.11142
 
     Args:
-        in_channels: channels in of the widest block.
-        out_channels: channels out of the widest block.
+        in_widths: channels in at each switch.
+        hidden: hidden channels at each switch; None: those in, and there is no widening convolution.
+        out_widths: channels out at each switch.
         kernel_size: side of the largest depthwise kernel, in pixels.
-        expand_ratio: the largest hidden channels over the channels in.
         stride: stride of the depthwise convolution, in pixels.
-        squeeze_excite: whether there is a gate on the hidden channels.
+        gate: squeeze-and-excite of the hidden channels, or None.
         act: name of the activation.
-        options: what all blocks of a search space have in common.
-        stored_statistics: see :class:`nasvit.elastic.ElasticBatchNorm2d`.
+        out_act: name of the activation after the narrowing convolution, or None.
+        shortcut: "pool": every block has one; it average-pools by the stride, then a 1x1 convolution changes the
+            channels. "where_equal": blocks that keep size and channels add their input. "always": all do, so none may
+            change them. "never": none does.
+        zero_last_gain: start the last batch norm's gain at 0, so that a block starts as its shortcut (Goyal et al.,
+            2017, https://arxiv.org/abs/1706.02677).
+        norm: builds a batch norm from the channels at each switch.
 
     Shape:
         The block of ``at``: ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``
@@ -40,66 +48,89 @@ class ElasticMBConv(Elastic):
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
+        in_widths: Widths,
+        hidden: Widths | None,
+        out_widths: Widths,
         *,
-        kernel_size: int,
-        expand_ratio: float,
+        kernel_size: int = 3,
         stride: int = 1,
-        squeeze_excite: bool = False,
+        gate: ElasticSqueezeExcite | None = None,
         act: str = "swish",
-        options: MBConvOptions = MBConvOptions(),  # noqa: B008 - frozen
-        stored_statistics: bool = False,
+        out_act: str | None = None,
+        shortcut: Shortcut = "where_equal",
+        zero_last_gain: bool = False,
+        norm: NormFactory = calibrated_norm,
     ) -> None:
         super().__init__()
-        self.stride, self.options = stride, options
-        hidden = self.hidden_channels(in_channels, expand_ratio)
-
-        def norm(channels: int) -> ElasticBatchNorm2d:
-            return ElasticBatchNorm2d(channels, stored_statistics=stored_statistics)
-
-        self.expand = None
-        if expand_ratio > 1:
-            self.expand = ElasticConvNorm(ElasticConv2d(in_channels, hidden), norm(hidden), act)
-        depthwise = ElasticDepthwiseConv2d(hidden, kernel_size, stride=stride)
-        self.depthwise = ElasticConvNorm(depthwise, norm(hidden), act)
-        self.squeeze_excite = (
-            ElasticSqueezeExcite(hidden, options.squeeze_channels(hidden), act=options.squeeze_excite_activation)
-            if squeeze_excite
-            else None
-        )
-        self.project = ElasticConvNorm(ElasticConv2d(hidden, out_channels), norm(out_channels))
-        self.shortcut = ElasticConv2d(in_channels, out_channels) if options.shortcut == "pool" else None
-        self.has_shortcut = options.shortcut == "pool" or (stride == 1 and in_channels == out_channels)
-
-    def hidden_channels(self, in_channels: int, expand_ratio: float) -> int:
-        """Return the hidden channels of a block."""
-        return in_channels if expand_ratio == 1 else self.options.hidden_channels(in_channels, expand_ratio)
+        self.stride, self.adds_input = stride, shortcut
+        self.expand = None if hidden is None else full(in_widths, hidden, norm, act)
+        hidden = in_widths if hidden is None else hidden
+        self.depthwise = depthwise(hidden, norm, act, kernel_size=kernel_size, stride=stride)
+        self.squeeze_excite = gate
+        self.project = full(hidden, out_widths, norm, out_act)
+        self.shortcut = ElasticConv2d(max(in_widths), max(out_widths)) if shortcut == "pool" else None
+        if zero_last_gain:
+            assert self.project.norm is not None
+            for gain in self.project.norm.gains():
+                nn.init.zeros_(gain)
 
     @shared
-    def at(self, in_channels: int, out_channels: int, kernel_size: int, expand_ratio: float) -> MBConv:
+    def at(
+        self,
+        in_channels: int,
+        hidden: int | None,
+        out_channels: int,
+        kernel_size: int | None = None,
+        switch: Switch = ANY,
+    ) -> MBConv:
         """Return the block of one size as plain layers that share this one's memory.
 
+        Args:
+            in_channels: channels in.
+            hidden: hidden channels; None: those in, without a widening convolution.
+            out_channels: channels out.
+            kernel_size: side of the depthwise kernel in pixels; the largest if left out.
+            switch: which subnet its batch norms are those of.
+
         Raises:
-            ValueError: if this block holds no such size.
+            ValueError: if this block holds no such size, or adds its input and should change its channels.
         """
-        hidden = self.hidden_channels(in_channels, expand_ratio)
-        if expand_ratio != 1 and self.expand is None:
-            raise ValueError(f"ElasticMBConv: expand_ratio={expand_ratio}, but this block holds only 1")
-        gate = self.squeeze_excite
+        if hidden is not None and self.expand is None:
+            raise ValueError(f"ElasticMBConv: {hidden} hidden channels, but this block holds no widening convolution")
+        expand = None if hidden is None or self.expand is None else self.expand.at(in_channels, hidden, switch)
+        wide = in_channels if hidden is None else hidden
         return MBConv(
-            None if expand_ratio == 1 or self.expand is None else self.expand.at(in_channels, hidden),
-            self.depthwise.at(hidden, kernel_size=kernel_size),
-            None if gate is None else gate.at(hidden, self.options.squeeze_channels(hidden)),
-            self.project.at(hidden, out_channels),
+            expand,
+            self.depthwise.at(wide, wide, switch, kernel_size=kernel_size),
+            None if self.squeeze_excite is None else self.squeeze_excite.at(wide),
+            self.project.at(wide, out_channels, switch),
             self._shortcut_at(in_channels, out_channels),
         )
 
     def _shortcut_at(self, in_channels: int, out_channels: int) -> nn.Module | None:
-        same = self.stride == 1 and in_channels == out_channels
-        if same:
+        if self.adds_input == "always":
+            check_kept(in_channels, out_channels)
+            return nn.Identity()
+        if self.adds_input != "never" and self.stride == 1 and in_channels == out_channels:
             return nn.Identity()
         if self.shortcut is None:
             return None
         conv = None if in_channels == out_channels else self.shortcut.at(in_channels, out_channels)
         return PoolShortcut(self.stride, conv)
+
+    def inner_channels(self) -> list[Axes]:
+        """Return the axes of the hidden channels, if there is a widening convolution, and of the gate's squeezed ones.
+
+        Raises:
+            ValueError: if they cannot change places, as with switchable batch norms.
+        """
+        if self.expand is None:
+            return []
+        hidden: Axes = [("project.conv.weight", 1)]
+        for name, layers in (("depthwise", self.depthwise), ("expand", self.expand)):
+            hidden += [(f"{name}.{tensor}", 0) for tensor in layers.out_channel_tensors()]
+        if self.squeeze_excite is None:
+            return [hidden]
+        gate = "squeeze_excite"
+        hidden += [(f"{gate}.expand.weight", 0), (f"{gate}.expand.bias", 0), (f"{gate}.reduce.weight", 1)]
+        return [hidden, [(f"{gate}.expand.weight", 1), (f"{gate}.reduce.weight", 0), (f"{gate}.reduce.bias", 0)]]

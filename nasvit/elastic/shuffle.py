@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from nasvit.elastic.base import Elastic, shared
-from nasvit.elastic.planned_blocks import ElasticBlock
-from nasvit.elastic.unit import ElasticUnit, NormFactory, Switch, Widths, depthwise, full
+from nasvit.elastic.batch_norm import ANY, Switch, Widths
+from nasvit.elastic.conv_norm import ElasticConvNorm, depthwise, full
+from nasvit.elastic.norms import NormFactory, calibrated_norm
+from nasvit.elastic.shortcut import check_kept
 from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock
-from nasvit.models.family import Block
 
 
 def shares(channels: Widths, groups: int, what: str) -> Widths:
@@ -58,7 +59,7 @@ class ElasticGroupedLayers(Elastic):
         )
 
     @shared
-    def at(self, in_channels: int, out_channels: int, switch: Switch) -> GroupedLayers:
+    def at(self, in_channels: int, out_channels: int, switch: Switch = ANY) -> GroupedLayers:
         """Return the plain layers of one subnet.
 
         Raises:
@@ -67,68 +68,99 @@ class ElasticGroupedLayers(Elastic):
         count = len(self.groups)
         share_in = shares((in_channels,), count, "grouped convolution")[0] if self.split else in_channels
         share_out = shares((out_channels,), count, "grouped convolution")[0]
-        layers = [group.at(share_in, share_out, switch) for group in self.groups if isinstance(group, ElasticUnit)]
+        layers = [group.at(share_in, share_out, switch) for group in self.groups if isinstance(group, ElasticConvNorm)]
         return GroupedLayers(layers, split=self.split)
 
 
-class ElasticShuffleBlock(ElasticBlock):
+class ElasticShuffleBlock(Elastic):
     """ShuffleNet blocks of many channels; see :class:`nasvit.layers.ShuffleBlock`.
 
-    Arguments as in :class:`ElasticBlock`.
+    A block that does not keep its channels pools its input and appends it. Arguments as in
+    :class:`nasvit.elastic.ElasticResidual`, and:
+
+    Args:
+        groups: groups of the 1x1 convolutions.
+        split_input: give each group of the first convolution its share of the channels in; otherwise all.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
-        super().__init__(block, in_widths, widths, norm)
-        hidden, out = widths
-        groups = block.groups
-        self.squeeze = ElasticGroupedLayers(in_widths, hidden, groups, norm, block.act, split=block.split_input)
-        self.depthwise = depthwise(hidden, norm, None, kernel_size=block.kernel_size, stride=block.stride)
-        made = out if self.keeps else tuple(o - i for o, i in zip(out, in_widths, strict=True))
+    def __init__(
+        self,
+        in_widths: Widths,
+        widths: tuple[Widths, ...],
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        groups: int = 1,
+        split_input: bool = True,
+        act: str = "relu",
+        keeps: bool = False,
+        norm: NormFactory = calibrated_norm,
+    ) -> None:
+        super().__init__()
+        (hidden, out_widths), self.groups, self.keeps = widths, groups, keeps
+        self.squeeze = ElasticGroupedLayers(in_widths, hidden, groups, norm, act, split=split_input)
+        self.depthwise = depthwise(hidden, norm, kernel_size=kernel_size, stride=stride)
+        made = out_widths if keeps else tuple(o - i for o, i in zip(out_widths, in_widths, strict=True))
         self.expand = ElasticGroupedLayers(hidden, made, groups, norm, None, split=True)
 
     @shared
-    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> ShuffleBlock:
-        self.check_shortcut(in_channels, channels[-1])
-        hidden, out = channels
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch = ANY) -> ShuffleBlock:
+        """Return the block of one size; see :meth:`nasvit.elastic.ElasticResidual.at`."""
+        hidden, out_channels = channels
+        if self.keeps:
+            check_kept(in_channels, out_channels)
         return ShuffleBlock(
             self.squeeze.at(in_channels, hidden, switch),
             self.depthwise.at(hidden, hidden, switch),
-            self.expand.at(hidden, out if self.keeps else out - in_channels, switch),
-            groups=self.block.groups,
+            self.expand.at(hidden, out_channels if self.keeps else out_channels - in_channels, switch),
+            groups=self.groups,
             pooled=not self.keeps,
         )
 
 
-class ElasticSplitShuffleBlock(ElasticBlock):
+class ElasticSplitShuffleBlock(Elastic):
     """ShuffleNet v2 blocks of many channels; see :class:`nasvit.layers.SplitShuffleBlock`.
 
     The branches are layers of their own, so that each keeps its own first channels. Which channels a branch reads
     follows from the channels of the subnet: halves are taken, and interleaved, of what that subnet has.
 
-    Arguments as in :class:`ElasticBlock`.
+    Arguments as in :class:`nasvit.elastic.ElasticResidual`. Half of the channels pass a block that keeps them; else
+    all go through both branches.
     """
 
-    def __init__(self, block: Block, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> None:
-        super().__init__(block, in_widths, widths, norm)
-        hidden, half = widths[0], shares(widths[1], 2, "channel split")
-        depth = {"kernel_size": block.kernel_size, "stride": block.stride}
+    def __init__(
+        self,
+        in_widths: Widths,
+        widths: tuple[Widths, ...],
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+        act: str = "relu",
+        keeps: bool = False,
+        norm: NormFactory = calibrated_norm,
+    ) -> None:
+        super().__init__()
+        (hidden, out_widths), self.keeps = widths, keeps
+        half = shares(out_widths, 2, "channel split")
         self.shortcut: nn.ModuleList | None = None
-        if not self.keeps:
-            self.shortcut = nn.ModuleList(
-                [depthwise(in_widths, norm, None, **depth), full(in_widths, half, norm, block.act)]
-            )
-        self.squeeze = full(half if self.keeps else in_widths, hidden, norm, block.act)
-        self.depthwise = depthwise(hidden, norm, None, **depth)
-        self.expand = full(hidden, half, norm, block.act)
+        if not keeps:
+            strided = depthwise(in_widths, norm, kernel_size=kernel_size, stride=stride)
+            self.shortcut = nn.ModuleList([strided, full(in_widths, half, norm, act)])
+        self.squeeze = full(half if keeps else in_widths, hidden, norm, act)
+        self.depthwise = depthwise(hidden, norm, kernel_size=kernel_size, stride=stride)
+        self.expand = full(hidden, half, norm, act)
 
     @shared
-    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch) -> SplitShuffleBlock:
-        self.check_shortcut(in_channels, channels[-1])
-        hidden, (half,) = channels[0], shares((channels[1],), 2, "channel split")
+    def at(self, in_channels: int, channels: tuple[int, ...], switch: Switch = ANY) -> SplitShuffleBlock:
+        """Return the block of one size; see :meth:`nasvit.elastic.ElasticResidual.at`."""
+        hidden, out_channels = channels
+        if self.keeps:
+            check_kept(in_channels, out_channels)
+        (half,) = shares((out_channels,), 2, "channel split")
         shortcut = None
         if self.shortcut is not None:
-            units = zip(self.shortcut, (in_channels, half), strict=True)
-            shortcut = [unit.at(in_channels, out, switch) for unit, out in units if isinstance(unit, ElasticUnit)]
+            pairs = zip(self.shortcut, (in_channels, half), strict=True)
+            shortcut = [each.at(in_channels, out, switch) for each, out in pairs if isinstance(each, ElasticConvNorm)]
         return SplitShuffleBlock(
             shortcut,
             self.squeeze.at(half if self.keeps else in_channels, hidden, switch),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.conv import ElasticConv2d
 from nasvit.layers.activation import activation
@@ -13,23 +15,27 @@ class ElasticSqueezeExcite(Elastic):
 
     Args:
         channels: channels of the widest one.
-        squeezed: squeezed channels of the widest one.
+        squeezed: gives the squeezed channels for so many channels.
         act: activation between the two convolutions.
         gate: what makes weights of the result.
     """
 
-    def __init__(self, channels: int, squeezed: int, *, act: str = "relu", gate: str = "hard_sigmoid") -> None:
+    def __init__(
+        self, channels: int, squeezed: Callable[[int], int], *, act: str = "relu", gate: str = "hard_sigmoid"
+    ) -> None:
         super().__init__()
-        self.reduce = ElasticConv2d(channels, squeezed, bias=True)
-        self.expand = ElasticConv2d(squeezed, channels, bias=True)
+        self.squeezed = squeezed
+        self.reduce = ElasticConv2d(channels, squeezed(channels), bias=True)
+        self.expand = ElasticConv2d(squeezed(channels), channels, bias=True)
         self.act, self.gate = act, gate
 
     @shared
-    def at(self, channels: int, squeezed: int) -> SqueezeExcite:
-        """Return the plain layer for so many channels, squeezed to so many.
+    def at(self, channels: int) -> SqueezeExcite:
+        """Return the plain layer for so many channels.
 
         Raises:
             ValueError: if this layer holds no such size.
         """
+        squeezed = self.squeezed(channels)
         reduce, expand = self.reduce.at(channels, squeezed), self.expand.at(squeezed, channels)
         return SqueezeExcite(reduce, expand, activation(self.act), activation(self.gate))

@@ -24,12 +24,15 @@ class SwitchableScale(Elastic):
         columns: kinds of subnets along the second axis.
         channels: channels of the widest subnet.
         factor_channels: if given, scales are also multiplied by ``factor_channels / channels`` of the subnet.
+        first: what every scale starts at.
     """
 
-    def __init__(self, rows: int, columns: int, channels: int, *, factor_channels: int | None = None) -> None:
+    def __init__(
+        self, rows: int, columns: int, channels: int, *, factor_channels: int | None = None, first: float = 1.0
+    ) -> None:
         super().__init__()
         self.factor_channels = factor_channels
-        self.weight = nn.Parameter(torch.ones(rows, columns, channels))
+        self.weight = nn.Parameter(torch.full((rows, columns, channels), first))
 
     @shared
     def at(self, row: int, column: int, channels: int) -> ChannelScale:
@@ -88,8 +91,9 @@ class ElasticTransformerBlock(Elastic):
         self.mlp2 = ElasticMlp(channels, mlp_ratio, depthwise=options.mlp_depthwise, act=act)
         self.norms = nn.ModuleDict({name: ElasticLayerNorm(channels, over=options.norm) for name in self.order})
         factor = options.head_dim if options.scale == "depth_tokens" else None
-        self.attention_scale = SwitchableScale(*scales, channels, factor_channels=factor)
-        self.mlp_scale = SwitchableScale(*scales, channels, factor_channels=factor)
+        first = options.scale_init
+        self.attention_scale = SwitchableScale(*scales, channels, factor_channels=factor, first=first)
+        self.mlp_scale = SwitchableScale(*scales, channels, factor_channels=factor, first=first)
 
     @property
     def order(self) -> tuple[str, str, str]:

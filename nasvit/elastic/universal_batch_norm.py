@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from nasvit.elastic.base import Elastic, check_size, shared
+from nasvit.elastic.base import check_size, shared
+from nasvit.elastic.batch_norm import ANY, ElasticNorm, Switch
 from nasvit.layers.batch_norm import BatchNorm2d
 
 
@@ -30,7 +31,7 @@ class Statistics(nn.Module):
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.long))
 
 
-class ElasticUniversalBatchNorm2d(Elastic):
+class ElasticUniversalBatchNorm2d(ElasticNorm):
     """Batch norms of any width: gain and bias are shared, statistics are kept for each subnet that was calibrated.
 
     A subnet without statistics trains on batch statistics and refuses to evaluate.
@@ -52,24 +53,15 @@ class ElasticUniversalBatchNorm2d(Elastic):
         self.statistics = nn.ModuleDict()
 
     @shared
-    def at(self, num_features: int, key: str) -> BatchNorm2d:
-        """Return the batch norm of one subnet as a plain layer that shares this one's memory.
-
-        Args:
-            num_features: channels.
-            key: which subnet; its statistics are used if there are any.
-
-        Raises:
-            ValueError: if this layer holds no such width.
-        """
+    def at(self, num_features: int, switch: Switch = ANY) -> BatchNorm2d:
         check_size("ElasticUniversalBatchNorm2d", "num_features", num_features, self.num_features)
         with torch.device("meta"):
             norm = BatchNorm2d(num_features)
         norm.weight = self.view("weight", slice(num_features))
         norm.bias = self.view("bias", slice(num_features))
-        if key in self.statistics:
+        if switch.key in self.statistics:
             norm.track_running_stats = True
-            for name, buffer in self.statistics[key].named_buffers():
+            for name, buffer in self.statistics[switch.key].named_buffers():
                 setattr(norm, name, buffer)
         return norm
 

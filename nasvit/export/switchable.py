@@ -159,7 +159,7 @@ def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> 
 def spec_of_widths(network: SlimmableNetwork, widths: Sequence[Width]) -> SwitchableSpec:
     """Return what a network of some of the widths of ``network`` is, which computes the same at them."""
     return SwitchableSpec(
-        network.fixed_family(), tuple(widths), network.norm, network.head_norm, network.stem.image_channels
+        network.fixed_family, tuple(widths), network.norm, network.head_norm, network.stem.image_channels
     )
 
 

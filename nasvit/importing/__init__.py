@@ -158,7 +158,7 @@ def describe_imported(path: Path, which: str = "") -> Described:
     elif isinstance(shared, SlimmableNetwork):
         network = shared.extract(float(which)) if which else deploy(shared)
         plan = shared.plan(float(which)) if which else None
-        spec = spec_of_widths(shared, shared.widths) if plan is None else PlannedSpec(shared.fixed_family(), plan)
+        spec = spec_of_widths(shared, shared.widths) if plan is None else PlannedSpec(shared.fixed_family, plan)
     elif isinstance(shared, AugmentedNetwork):
         network, spec = shared.extract(), PlannedSpec(shared.family, shared.base)
     elif which:

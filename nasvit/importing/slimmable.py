@@ -9,7 +9,7 @@ from torch import nn
 
 from nasvit.importing.families import Entry, Family
 from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.models.family import Block
+from nasvit.models.family import BlockSpec
 from nasvit.models.family import Family as NetworkFamily
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
@@ -91,7 +91,7 @@ def _convolution(networks: NetworkFamily, unit: str) -> str:
     return f"features.{number}.{_in_block(networks.stages[stage][place], layer)}"
 
 
-def _in_block(block: Block, layer: str) -> str:
+def _in_block(block: BlockSpec, layer: str) -> str:
     if block.kind == "shuffle":
         part, _, group = layer.partition(".groups.")
         return "b.1" if part == "depthwise" else f"{'a' if part == 'squeeze' else 'c'}_{group}.0"

@@ -54,7 +54,7 @@ class Network(nn.Module):
         self.stages = nn.ModuleList(nn.ModuleList(blocks) for blocks in stages)
         self.head = head
 
-    def forward_features(self, images: Tensor) -> list[Tensor]:
+    def forward_intermediates(self, images: Tensor) -> list[Tensor]:
         """Return the map after every stage, as backbones of detectors and segmenters need them."""
         x = self.stem(images if self.resize is None else self.resize(images))
         maps = []
@@ -64,10 +64,14 @@ class Network(nn.Module):
             maps.append(x)
         return maps
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the last map, which the head pools."""
         x = self.stem(images if self.resize is None else self.resize(images))
         for stage in self.stages:
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x)
-        scores: Tensor = self.head(x)
+        return x
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.head(self.forward_features(images))
         return scores

@@ -1,15 +1,15 @@
 """Networks as data: families at any width, tiny networks, and published designs."""
 
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.models.plan import ChannelPlan
 
 __all__ = [
-    "Block",
+    "BlockSpec",
     "ChannelPlan",
     "Family",
-    "Head",
-    "Stem",
+    "HeadSpec",
+    "StemSpec",
     "mnasnet",
     "mobilenet_v1",
     "mobilenet_v2",

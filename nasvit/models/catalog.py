@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 
 
-def _repeat(first: Block, count: int) -> tuple[Block, ...]:
+def _repeat(first: BlockSpec, count: int) -> tuple[BlockSpec, ...]:
     return (first, *(replace(first, stride=1) for _ in range(count - 1)))
 
 
@@ -15,10 +15,10 @@ def mobilenet_v1() -> Family:
     """MobileNet v1: depthwise separable convolutions throughout."""
     settings = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
     stages = tuple(
-        _repeat(Block("inverted", channels, stride, out_act="relu6", shortcut=False), count)
+        _repeat(BlockSpec("inverted", channels, stride, out_act="relu6", shortcut=False), count)
         for channels, count, stride in settings
     )
-    return Family("mobilenet_v1", "Howard et al. (2017), https://arxiv.org/abs/1704.04861", Stem(32), stages)
+    return Family("mobilenet_v1", "Howard et al. (2017), https://arxiv.org/abs/1704.04861", StemSpec(32), stages)
 
 
 def mobilenet_v2() -> Family:
@@ -33,11 +33,11 @@ def mobilenet_v2() -> Family:
         (6, 320, 1, 1),
     )
     stages = tuple(
-        _repeat(Block("inverted", channels, stride, expand=expand), count)
+        _repeat(BlockSpec("inverted", channels, stride, expand=expand), count)
         for expand, channels, count, stride in settings
     )
-    head = Head(1280, fixed=True)
-    return Family("mobilenet_v2", "Sandler et al. (2018), https://arxiv.org/abs/1801.04381", Stem(32), stages, head)
+    head = HeadSpec(1280, fixed=True)
+    return Family("mobilenet_v2", "Sandler et al. (2018), https://arxiv.org/abs/1801.04381", StemSpec(32), stages, head)
 
 
 def mnasnet() -> Family:
@@ -52,10 +52,11 @@ def mnasnet() -> Family:
         (6, 320, 1, 1, 3),
     )
     stages = tuple(
-        _repeat(Block("inverted", channels, stride, kernel_size=side, expand=expand), count)
+        _repeat(BlockSpec("inverted", channels, stride, kernel_size=side, expand=expand), count)
         for expand, channels, count, stride, side in settings
     )
-    return Family("mnasnet", "Tan et al. (2019), https://arxiv.org/abs/1807.11626", Stem(32), stages, Head(1280))
+    source = "Tan et al. (2019), https://arxiv.org/abs/1807.11626"
+    return Family("mnasnet", source, StemSpec(32), stages, HeadSpec(1280))
 
 
 RESNET_DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -77,8 +78,8 @@ def resnet(depth: int = 50) -> Family:
     for number, count in enumerate(RESNET_DEPTHS[depth]):
         channels = 64 * 2**number * (4 if bottleneck else 1)
         stride = 1 if number == 0 else 2
-        stages.append(_repeat(Block("bottleneck" if bottleneck else "basic", channels, stride, act="relu"), count))
-    stem = Stem(64, kernel_size=7, act="relu", pool=3)
+        stages.append(_repeat(BlockSpec("bottleneck" if bottleneck else "basic", channels, stride, act="relu"), count))
+    stem = StemSpec(64, kernel_size=7, act="relu", pool=3)
     source = "He et al. (2016), https://arxiv.org/abs/1512.03385"
     return Family(f"resnet{depth}", source, stem, tuple(stages), divisor=0)
 
@@ -94,10 +95,10 @@ def shufflenet_v1(groups: int = 3) -> Family:
     """
     stages = []
     for channels, count in ((240, 4), (480, 8), (960, 4)):
-        first = Block("shuffle", channels, 2, act="relu", groups=groups, split_input=channels != 240)
+        first = BlockSpec("shuffle", channels, 2, act="relu", groups=groups, split_input=channels != 240)
         rest = replace(first, stride=1, split_input=True)
         stages.append((first, *[rest] * (count - 1)))
-    stem = Stem(24, act="relu", pool=3, pool_padding=0, groups=groups)
+    stem = StemSpec(24, act="relu", pool=3, pool_padding=0, groups=groups)
     source = "Zhang et al. (2018), https://arxiv.org/abs/1707.01083"
     return Family("shufflenet_v1", source, stem, tuple(stages), divisor=0)
 
@@ -117,15 +118,15 @@ _SHUFFLENET_V2_CHANNELS = (
 def shufflenet_v2() -> Family:
     """ShuffleNet v2 at widths from 0.5 to 2; the published channels of 0.5, 1, 1.5 and 2 are no multiples."""
     stages = [
-        _repeat(Block("split_shuffle", row[1], 2, act="relu"), count)
+        _repeat(BlockSpec("split_shuffle", row[1], 2, act="relu"), count)
         for row, count in zip(_SHUFFLENET_V2_CHANNELS[1:4], (4, 8, 4), strict=True)
     ]
     return Family(
         "shufflenet_v2",
         "Ma et al. (2018), https://arxiv.org/abs/1807.11164",
-        Stem(24, act="relu", pool=3),
+        StemSpec(24, act="relu", pool=3),
         tuple(stages),
-        Head(1024, act="relu"),
+        HeadSpec(1024, act="relu"),
         divisor=2,
         published=tuple(
             (row[1], tuple(zip(SHUFFLENET_V2_WIDTHS, row, strict=True))) for row in _SHUFFLENET_V2_CHANNELS

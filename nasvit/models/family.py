@@ -4,26 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
 from nasvit.models.plan import ChannelPlan
 from search_spaces import make_divisible
 
-BlockKind = Literal["inverted", "bottleneck", "basic", "shuffle", "split_shuffle"]
 T = TypeVar("T")
-HIDDEN_LAYERS: dict[BlockKind, int] = {"inverted": 1, "bottleneck": 2, "basic": 1, "shuffle": 1, "split_shuffle": 1}
+Widths = tuple[int, ...]
+SMALLEST_SQUEEZE = 16
+
+
+FAMILY_BLOCKS: dict[str, tuple[int, int | None]] = {
+    "inverted": (1, None),
+    "bottleneck": (2, 4),
+    "basic": (1, 1),
+    "shuffle": (1, 4),
+    "split_shuffle": (1, 2),
+}
+"""For every kind of block of families, how many hidden layers it has, and its channels out over the hidden ones.
+
+None: every block says the hidden ones itself, by ``expand`` or ``hidden``. What the kinds are is said in
+:mod:`nasvit.elastic.registry`.
+"""
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockSpec:
     """One block.
 
     Args:
-        kind: "inverted": widen, convolve each channel, narrow (MobileNetV2; at ``expand=1`` nothing is widened).
-            "bottleneck", "basic": the two blocks of ResNet. "shuffle": the grouped block of ShuffleNet v1.
-            "split_shuffle": the block of ShuffleNet v2, of which half of the channels pass.
+        kind: a key of :data:`FAMILY_BLOCKS`. "inverted": widen, convolve each channel, narrow (MobileNetV2; at
+            ``expand=1`` nothing is widened). "bottleneck", "basic": the two blocks of ResNet. "shuffle": the grouped
+            block of ShuffleNet v1. "split_shuffle": the block of ShuffleNet v2, of which half of the channels pass.
         out_channels: channels out at width 1.
         stride: stride, in pixels.
         kernel_size: side of the middle kernel, in pixels.
@@ -38,7 +52,7 @@ class Block:
         shortcut: whether the block adds its input; None: if it keeps size and, at every width, channels.
     """
 
-    kind: BlockKind
+    kind: str
     out_channels: int
     stride: int = 1
     kernel_size: int = 3
@@ -52,19 +66,50 @@ class Block:
     split_input: bool = True
     shortcut: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.kind not in FAMILY_BLOCKS:
+            raise ValueError(f"a block of kind {self.kind!r} is unknown; legal: {', '.join(FAMILY_BLOCKS)}")
+
     @property
     def widens(self) -> bool:
         """Whether the hidden channels of this block are a decision of their own."""
-        return self.kind != "inverted" or self.expand != 1 or self.hidden is not None
+        return FAMILY_BLOCKS[self.kind][1] is not None or self.expand != 1 or self.hidden is not None
 
     @property
     def decisions(self) -> int:
         """How many entries of a channel plan belong to this block; the last is its channels out."""
-        return 1 + (HIDDEN_LAYERS[self.kind] if self.widens else 0)
+        return 1 + (FAMILY_BLOCKS[self.kind][0] if self.widens else 0)
+
+    def squeeze_channels(self, hidden: int) -> int:
+        """Return the squeezed channels of the gate for so many hidden ones, once the reduction is fixed."""
+        assert self.reduction is not None, "Family.fixed decides it"
+        return make_divisible(max(hidden / self.reduction, SMALLEST_SQUEEZE), 1)
+
+    def fixed(self, in_widths: Widths, widths: tuple[Widths, ...]) -> BlockSpec:
+        """Return the block with what its channels at all switches decide written down: shortcut and reduction.
+
+        Args:
+            in_widths: channels in at each switch.
+            widths: hidden channels and channels out at each switch, one entry a decision.
+        """
+        same = self.stride == 1 and in_widths == widths[-1]
+        reduction = self.reduction
+        if not self.squeeze_excite:
+            reduction = None
+        elif reduction is None:
+            hidden = widths[0] if self.widens else in_widths
+            reduction = _reduction(min(hidden), max(hidden))
+        return replace(self, shortcut=same if self.shortcut is None else self.shortcut, reduction=reduction)
+
+
+def _reduction(least: int, most: int) -> float:
+    """Return hidden over squeezed channels: every width in the proportion of the narrowest, that of MobileNetV3."""
+    proportion = least / max(make_divisible(least / 4, 8), SMALLEST_SQUEEZE) + 1e-10
+    return most / max(round(most / proportion), SMALLEST_SQUEEZE)
 
 
 @dataclass(frozen=True)
-class Stem:
+class StemSpec:
     """First layers: a convolution and perhaps max-pooling.
 
     Args:
@@ -87,7 +132,7 @@ class Stem:
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadSpec:
     """Last layers.
 
     Args:
@@ -102,10 +147,10 @@ class Head:
     act: str = "relu6"
     fixed: bool = False
 
-    @property
-    def decisions(self) -> int:
-        """How many entries of a channel plan belong to the head."""
-        return (self.channels is not None) + (self.mix is not None)
+    def split(self, values: Sequence[T]) -> tuple[T | None, T | None]:
+        """Return which of the head's values belongs to the convolution before pooling and which to that after it."""
+        rest = iter(values)
+        return (None if self.channels is None else next(rest), None if self.mix is None else next(rest))
 
 
 @dataclass(frozen=True)
@@ -135,14 +180,14 @@ class Family:
 
     name: str
     source: str
-    stem: Stem
-    stages: tuple[tuple[Block, ...], ...]
-    head: Head = Head()
+    stem: StemSpec
+    stages: tuple[tuple[BlockSpec, ...], ...]
+    head: HeadSpec = HeadSpec()
     divisor: int = 8
     resolution: int = 224
     published: tuple[tuple[int, tuple[tuple[float, int], ...]], ...] = ()
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self) -> Iterator[BlockSpec]:
         """Yield all blocks in order."""
         for stage in self.stages:
             yield from stage
@@ -169,6 +214,40 @@ class Family:
         stem = next(rest)
         stages = tuple(tuple(tuple(next(rest) for _ in range(b.decisions)) for b in stage) for stage in self.stages)
         return Parts(stem, stages, tuple(rest))
+
+    def widths(self, plans: Sequence[ChannelPlan]) -> Parts[Widths]:
+        """Sort the channels at each switch by where they belong.
+
+        Args:
+            plans: the channels at each switch.
+
+        Raises:
+            ValueError: if a plan has too many or too few entries.
+        """
+        for plan in plans:
+            self.split(plan.channels)
+        return self.split(tuple(zip(*(plan.channels for plan in plans), strict=True)))
+
+    def fixed(self, plans: Sequence[ChannelPlan]) -> Family:
+        """Return the family with what followed from the plans written down, so that fewer plans change nothing.
+
+        Which blocks add their input, and how far gates squeeze, is decided by all plans together.
+
+        Args:
+            plans: the channels at each switch.
+
+        Raises:
+            ValueError: if a plan has too many or too few entries.
+        """
+        parts = self.widths(plans)
+        stages, widths = [], parts.stem
+        for blocks, chosen in zip(self.stages, parts.stages, strict=True):
+            stage = []
+            for block, decided in zip(blocks, chosen, strict=True):
+                stage.append(block.fixed(widths, decided))
+                widths = decided[-1]
+            stages.append(tuple(stage))
+        return replace(self, stages=tuple(stages))
 
     def scaled(self, channels: float, width: float) -> int:
         """Return ``channels`` times ``width``, rounded as this family rounds, or what was published for that width.
@@ -210,15 +289,12 @@ class Family:
                 chosen.append(most if fixed else self.scaled(most, width))
         return ChannelPlan(tuple(chosen))
 
-    def _hidden(self, block: Block, in_channels: int, out_channels: int, width: float) -> list[int]:
+    def _hidden(self, block: BlockSpec, in_channels: int, out_channels: int, width: float) -> list[int]:
         if not block.widens:
             return []
-        if block.kind in ("bottleneck", "shuffle"):
-            return [out_channels // 4] * HIDDEN_LAYERS[block.kind]
-        if block.kind == "split_shuffle":
-            return [out_channels // 2]
-        if block.kind == "basic":
-            return [out_channels]
+        count, out_ratio = FAMILY_BLOCKS[block.kind]
+        if out_ratio is not None:
+            return [out_channels // out_ratio] * count
         if block.hidden is not None:
             return [self.scaled(block.hidden, width) if width != 1 else block.hidden]
         return [round(in_channels * block.expand)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"
@@ -16,8 +16,9 @@ MOBILENET_V2 = "Sandler et al. (2018), https://arxiv.org/abs/1801.04381"
 def mobilenet_v2_tiny() -> Family:
     """MobileNetV2-Tiny: MobileNetV2 at width 0.35 with a smaller head, 144x144 images."""
     stages = _mobilenet_v2_stages(0.35)
-    last = (Block("inverted", 112, expand=6, shortcut=False),)
-    return Family("tinymbv2", f"Cai et al. (2022), {NETAUG}", Stem(16), (*stages, last), Head(448), resolution=144)
+    last = (BlockSpec("inverted", 112, expand=6, shortcut=False),)
+    source = f"Cai et al. (2022), {NETAUG}"
+    return Family("tinymbv2", source, StemSpec(16), (*stages, last), HeadSpec(448), resolution=144)
 
 
 def mobilenet_v2_small(width: float = 0.35) -> Family:
@@ -26,13 +27,13 @@ def mobilenet_v2_small(width: float = 0.35) -> Family:
     Args:
         width: width multiplier; the head keeps its 1280 channels below 1.
     """
-    last = (Block("inverted", make_divisible(320 * width, 8), expand=6, shortcut=False),)
-    head = Head(max(make_divisible(1280 * width, 8), 1280))
-    stem = Stem(make_divisible(32 * width, 8))
+    last = (BlockSpec("inverted", make_divisible(320 * width, 8), expand=6, shortcut=False),)
+    head = HeadSpec(max(make_divisible(1280 * width, 8), 1280))
+    stem = StemSpec(make_divisible(32 * width, 8))
     return Family("mbv2", MOBILENET_V2, stem, (*_mobilenet_v2_stages(width), last), head, resolution=160)
 
 
-def _mobilenet_v2_stages(width: float) -> tuple[tuple[Block, ...], ...]:
+def _mobilenet_v2_stages(width: float) -> tuple[tuple[BlockSpec, ...], ...]:
     settings = ((24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2))
     stages = [
         _stage(make_divisible(channels * width, 8), stride, (6,) * count, (3,) * count)
@@ -53,9 +54,9 @@ def mcunet() -> Family:
         _stage(40, 2, (5, 6, 4), (3, 7, 5)),
         _stage(48, 1, (5, 5, 5), (5, 7, 3)),
         _stage(96, 2, (6, 5, 4), (3, 7, 3)),
-        (Block("inverted", 160, kernel_size=7, expand=5, shortcut=False),),
+        (BlockSpec("inverted", 160, kernel_size=7, expand=5, shortcut=False),),
     )
-    return Family("mcunet", "Lin et al. (2020), https://arxiv.org/abs/2007.10319", Stem(16), stages, resolution=176)
+    return Family("mcunet", "Lin et al. (2020), https://arxiv.org/abs/2007.10319", StemSpec(16), stages, resolution=176)
 
 
 def proxylessnas(width: float = 0.35) -> Family:
@@ -72,11 +73,11 @@ def proxylessnas(width: float = 0.35) -> Family:
         (192, 2, (6, 6, 3, 3), (7, 7, 7, 7)),
     )
     stages = [_stage(make_divisible(c * width, 8), stride, expand, sides) for c, stride, expand, sides in settings]
-    last = (Block("inverted", make_divisible(320 * width, 8), kernel_size=7, expand=6, shortcut=False),)
+    last = (BlockSpec("inverted", make_divisible(320 * width, 8), kernel_size=7, expand=6, shortcut=False),)
     first = _first(make_divisible(16 * width, 8))
-    head = Head(max(make_divisible(1280 * width, 8), 1280))
+    head = HeadSpec(max(make_divisible(1280 * width, 8), 1280))
     source = "Cai et al. (2019), https://arxiv.org/abs/1812.00332"
-    stem = Stem(make_divisible(32 * width, 8))
+    stem = StemSpec(make_divisible(32 * width, 8))
     return Family("proxylessnas", source, stem, (first, *stages, last), head, resolution=160)
 
 
@@ -94,12 +95,12 @@ def mobilenet_v3(width: float = 0.35) -> Family:
         (160, 5, 2, (672, 960, 960), "hard_swish", True),
     )
     channels = make_divisible(16 * width, 8)
-    stages: list[tuple[Block, ...]] = [(Block("inverted", channels, act="relu", shortcut=True),)]
+    stages: list[tuple[BlockSpec, ...]] = [(BlockSpec("inverted", channels, act="relu", shortcut=True),)]
     for out, side, stride, hidden, act, gated in settings:
         out_channels = make_divisible(out * width, 8)
         stages.append(
             tuple(
-                Block(
+                BlockSpec(
                     "inverted",
                     out_channels,
                     stride if place == 0 else 1,
@@ -112,20 +113,20 @@ def mobilenet_v3(width: float = 0.35) -> Family:
                 for place, each in enumerate(hidden)
             )
         )
-    head = Head(make_divisible(960 * width, 8), max(make_divisible(1280 * width, 8), 1280), "hard_swish")
+    head = HeadSpec(make_divisible(960 * width, 8), max(make_divisible(1280 * width, 8), 1280), "hard_swish")
     source = "Howard et al. (2019), https://arxiv.org/abs/1905.02244"
-    stem = Stem(channels, act="hard_swish")
+    stem = StemSpec(channels, act="hard_swish")
     return Family("mbv3", source, stem, tuple(stages), head, resolution=160)
 
 
-def _first(channels: int) -> tuple[Block, ...]:
-    return (Block("inverted", channels, shortcut=False),)
+def _first(channels: int) -> tuple[BlockSpec, ...]:
+    return (BlockSpec("inverted", channels, shortcut=False),)
 
 
-def _stage(channels: int, stride: int, expand: tuple[int, ...], sides: tuple[int, ...]) -> tuple[Block, ...]:
+def _stage(channels: int, stride: int, expand: tuple[int, ...], sides: tuple[int, ...]) -> tuple[BlockSpec, ...]:
     """Return the blocks of a stage: the first may stride and has no shortcut, the others have one."""
     return tuple(
-        Block("inverted", channels, stride if place == 0 else 1, side, expand=ratio, shortcut=place > 0)
+        BlockSpec("inverted", channels, stride if place == 0 else 1, side, expand=ratio, shortcut=place > 0)
         for place, (ratio, side) in enumerate(zip(expand, sides, strict=True))
     )
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import MISSING, is_dataclass
 from typing import Any, Literal, get_args
 
-from search_spaces.hints import field_types, kinds, parses, settable, words
+from search_spaces.hints import field_types, inline_fields, kinds, parses, settable, words
 
 
 def show_fields(of: Literal["experiment", "fit"]) -> None:
@@ -32,6 +32,9 @@ def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
     documented = _documented(cls)
     for name, field in settable(cls).items():
         wanted = field_types(cls)[name]
+        if name in inline_fields(cls):
+            found |= list_fields(wanted, above)
+            continue
         inside = [each for each in (wanted, *get_args(wanted)) if is_dataclass(each) and not parses(each)]
         default = "" if field.default in (MISSING, None) or inside else f"; {_written(field.default)} if left out"
         tags = kinds(get_args(wanted))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from nasvit.costs.counting import count
-from nasvit.elastic.planned_blocks import ElasticBlock
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
 from nasvit.models.family import Family
@@ -82,11 +81,10 @@ def channel_groups(network: SlimmableNetwork) -> list[list[int]]:
         raise ValueError(f"AutoSlim: blocks of {network.family.name} append their input, so layers are not independent")
     parts = network.family.split(range(len(network.largest_plan.channels)))
     groups, last = [[parts.stem]], 0
-    for stage, decided in zip(network.stages, parts.stages, strict=True):
-        for block, entries in zip(stage, decided, strict=True):  # type: ignore[call-overload]
-            assert isinstance(block, ElasticBlock)
+    for stage, decided in zip(network.fixed_family.stages, parts.stages, strict=True):
+        for block, entries in zip(stage, decided, strict=True):
             groups += [[entry] for entry in entries[:-1]]
-            if block.keeps:
+            if block.shortcut:
                 groups[last].append(entries[-1])
             else:
                 groups.append([entries[-1]])

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from nasvit.elastic.batch_norm import ElasticBatchNorm2d
+from nasvit.elastic.batch_norm import ANY, ElasticBatchNorm2d
 from nasvit.elastic.initialization import initialize
-from nasvit.elastic.unit import Switch, shared_norm
+from nasvit.elastic.norms import shared_norm
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Network
@@ -91,7 +91,7 @@ class AugmentedNetwork(PlannedNetwork):
             ValueError: if the plan does not fit.
             RuntimeError: if a gradient was replaced, as by ``optimizer.zero_grad()``.
         """
-        return self.network_at(plan, Switch(None, plan.key))
+        return self.network_at(plan, ANY)
 
     def extract(self, plan: ChannelPlan | None = None, calibration: Iterable[Tensor] | None = None) -> Network:
         """Return an independent copy of the tiny network, or of that of a plan.
@@ -129,9 +129,9 @@ class AugmentedNetwork(PlannedNetwork):
     def _blocks(self) -> Iterator[tuple[bool, tuple[int, ...]]]:
         """For every block: whether it keeps its channels in, and the tiny network's hidden and outgoing channels."""
         base = self.family.split(self.base.channels)
-        for stage, chosen in zip(self.stages, base.stages, strict=True):
-            for block, own in zip(stage, chosen, strict=True):  # type: ignore[call-overload]
-                yield block.keeps, own
+        for stage, chosen in zip(self.fixed_family.stages, base.stages, strict=True):
+            for block, own in zip(stage, chosen, strict=True):
+                yield bool(block.shortcut), own
 
     def calibrate(self, batches: Iterable[Tensor], plan: ChannelPlan | None = None) -> None:
         """Take new batch-norm statistics for the tiny network, or that of a plan, and store them.

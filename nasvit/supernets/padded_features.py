@@ -38,17 +38,17 @@ class PaddedFeatures(nn.Module):
         self.network = network
         self.channels = tuple(channels)
 
-    def forward_features(self, images: Tensor) -> list[Tensor]:
+    def forward_intermediates(self, images: Tensor) -> list[Tensor]:
         """Return the padded map after every stage.
 
         Raises:
             ValueError: if a map has more channels than asked for.
         """
-        maps = self.network.forward_features(images)
+        maps = self.network.forward_intermediates(images)
         return [_padded(each, channels) for each, channels in zip(maps, self.channels, strict=True)]
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        return self.forward_features(images)
+        return self.forward_intermediates(images)
 
 
 def _padded(x: Tensor, channels: int) -> Tensor:

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import nn
 
-from nasvit.elastic.ends import ElasticPooledHead, ElasticStem
+from nasvit.elastic.batch_norm import Switch
+from nasvit.elastic.in_families import build_head, build_stem
 from nasvit.elastic.initialization import initialize
-from nasvit.elastic.planned_blocks import ElasticBlock, ElasticInvertedResidual, ElasticResidual
-from nasvit.elastic.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
-from nasvit.elastic.unit import NormFactory, Switch
+from nasvit.elastic.norms import NormFactory
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.network import Network
-from nasvit.models.family import BlockKind, Family
+from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.shared_network import SharedNetwork
-
-BLOCKS: dict[BlockKind, type[ElasticBlock]] = {
-    "inverted": ElasticInvertedResidual,
-    "bottleneck": ElasticResidual,
-    "basic": ElasticResidual,
-    "shuffle": ElasticShuffleBlock,
-    "split_shuffle": ElasticSplitShuffleBlock,
-}
 
 
 class PlannedNetwork(SharedNetwork):
@@ -44,6 +35,9 @@ class PlannedNetwork(SharedNetwork):
         ValueError: if a plan does not fit the family, or there is less than one class.
     """
 
+    fixed_family: Family
+    """The family with what followed from the switches written down, so that fewer switches change nothing."""
+
     def __init__(
         self,
         family: Family,
@@ -59,21 +53,19 @@ class PlannedNetwork(SharedNetwork):
         if classes < 1:
             raise ValueError(f"classes={classes}; a classifier needs at least 1")
         self.family, self.classes, self.seed = family, classes, seed
-        for plan in plans:
-            family.split(plan.channels)
-        columns = tuple(zip(*(plan.channels for plan in plans), strict=True))
-        self.largest_plan = ChannelPlan(tuple(max(column) for column in columns))
-        parts = family.split(columns)
-        self.stem = ElasticStem(family.stem, image_channels, parts.stem, norm)
+        self.fixed_family = family.fixed(plans)
+        parts = family.widths(plans)
+        self.largest_plan = ChannelPlan(tuple(map(max, zip(*(plan.channels for plan in plans), strict=True))))
+        self.stem = build_stem(family.stem, image_channels, parts.stem, norm)
         self.stages = nn.ModuleList()
         widths = parts.stem
-        for blocks, chosen in zip(family.stages, parts.stages, strict=True):
+        for specs, chosen in zip(self.fixed_family.stages, parts.stages, strict=True):
             stage = nn.ModuleList()
-            for block, decided in zip(blocks, chosen, strict=True):
-                stage.append(BLOCKS[block.kind](block, widths, decided, norm))
+            for spec, decided in zip(specs, chosen, strict=True):
+                stage.append(KINDS[spec.kind].build(spec, widths, decided, norm))
                 widths = decided[-1]
             self.stages.append(stage)
-        self.head = ElasticPooledHead(family.head, widths, parts.head, classes, head_norm)
+        self.head = build_head(family.head, widths, parts.head, classes, head_norm)
         initialize(self, seed)
 
     def network_at(self, plan: ChannelPlan, switch: Switch) -> Network:
@@ -91,21 +83,14 @@ class PlannedNetwork(SharedNetwork):
         self.bind()
         channels = parts.stem
         stages: list[list[nn.Module]] = []
-        for blocks, chosen in zip(self.stages, parts.stages, strict=True):
+        for specs, blocks, chosen in zip(self.family.stages, self.stages, parts.stages, strict=True):
             stages.append([])
-            for block, decided in zip(blocks, chosen, strict=True):  # type: ignore[call-overload]
-                stages[-1].append(block.at(channels, decided, switch))
+            for spec, block, decided in zip(specs, blocks, chosen, strict=True):  # type: ignore[call-overload]
+                stages[-1].append(KINDS[spec.kind].at(block, channels, decided, switch))
                 channels = decided[-1]
-        stem, head = self.stem.at(parts.stem, switch), self.head.at(channels, parts.head, switch)
+        stem = self.stem.at(parts.stem, switch)
+        head = self.head.at(channels, *self.family.head.split(parts.head), switch)
         return self.as_live(Network(None, stem, stages, head))
-
-    def fixed_family(self) -> Family:
-        """Return the family with what followed from the switches written down, so that fewer switches change nothing.
-
-        Which blocks add their input, and how far gates squeeze, is decided by all switches together.
-        """
-        stages = [[block.fixed() for block in blocks] for blocks in self.stages]  # type: ignore[attr-defined]
-        return replace(self.family, stages=tuple(map(tuple, stages)))
 
     def extra_repr(self) -> str:
         return f"family={self.family.name}, classes={self.classes}"

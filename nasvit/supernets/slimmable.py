@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nasvit.elastic.base import Elastic
-from nasvit.elastic.unit import NormFactory, Switch, shared_norm, switchable_norm, universal_norm
+from nasvit.elastic.batch_norm import Switch
+from nasvit.elastic.norms import NORMS, NormKind
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.network import Network
@@ -20,13 +20,7 @@ from nasvit.supernets.padded_features import PaddedFeatures
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.shared_network import independent
 
-NormKind = Literal["switchable", "universal", "shared"]
 Width = float | ChannelPlan
-NORMS: dict[NormKind, NormFactory] = {
-    "switchable": switchable_norm,
-    "universal": universal_norm,
-    "shared": shared_norm,
-}
 
 
 class SlimmableNetwork(PlannedNetwork):

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from nasvit.elastic.mbconv import ElasticMBConv
-from nasvit.elastic.planned_blocks import ElasticInvertedResidual
+from nasvit.elastic.registry import inner_channels
 from nasvit.supernets.shared_network import SharedNetwork
 
 
@@ -18,10 +17,12 @@ def sort_channels(
     optimizers: Iterable[torch.optim.Optimizer] = (),
     copies: Iterable[SharedNetwork] = (),
 ) -> None:
-    """Sort the hidden channels of every inverted block by the L1 norm of the narrowing weights they feed.
+    """Sort the channels inside every block that has such to sort by the L1 norm of the weights that read them.
 
-    The widest network computes the same as before; narrower ones change. Sorting is in place: live subnets stay live,
-    and gradients, every optimizer's moments and averaged copies move along. Blocks of other kinds stay as they are.
+    Which channels may change places is said by the kind of the block (:mod:`nasvit.elastic.registry`): the hidden ones
+    of inverted blocks, and the squeezed ones of their gates. The widest network computes the same as before; narrower
+    ones change, and statistics that universal batch norms keep for them are to be taken anew. Sorting is in place: live
+    subnets stay live, and gradients, every optimizer's moments and averaged copies move along.
 
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), released code, which leaves the momentum
     where it was.
@@ -30,34 +31,22 @@ def sort_channels(
         network: what is sorted.
         optimizers: optimizers of its parameters.
         copies: networks of the same kind that follow it, such as an exponential moving average.
+
+    Raises:
+        ValueError: if batch norms are switchable, and so belong to the channels as they are.
     """
     mover = _Mover(network, tuple(optimizers), tuple(copies))
     for name, block in network.named_modules():
-        if isinstance(block, ElasticInvertedResidual | ElasticMBConv) and block.expand is not None:
-            _sort_block(mover, name, block)
+        for axes in inner_channels(block):
+            reader, axis = axes[0]
+            order = _order(block.get_parameter(reader), axis)
+            for tensor, axis in axes:
+                mover.move(f"{name}.{tensor}", axis, order)
 
 
-def _sort_block(mover: _Mover, name: str, block: ElasticInvertedResidual | ElasticMBConv) -> None:
-    order = _order(block.project.conv.weight)
-    mover.move(f"{name}.project.conv.weight", 1, order)
-    for unit in ("depthwise", "expand"):
-        mover.move(f"{name}.{unit}.conv.weight", 0, order)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            mover.move(f"{name}.{unit}.norm.{part}", 0, order)
-    if block.squeeze_excite is None:
-        return
-    gate = f"{name}.squeeze_excite"
-    mover.move(f"{gate}.expand.weight", 0, order)
-    mover.move(f"{gate}.expand.bias", 0, order)
-    mover.move(f"{gate}.reduce.weight", 1, order)
-    squeezed = _order(block.squeeze_excite.expand.weight)
-    mover.move(f"{gate}.expand.weight", 1, squeezed)
-    mover.move(f"{gate}.reduce.weight", 0, squeezed)
-    mover.move(f"{gate}.reduce.bias", 0, squeezed)
-
-
-def _order(weight: Tensor) -> Tensor:
-    return torch.sort(weight.abs().sum((0, 2, 3)), descending=True).indices
+def _order(weight: Tensor, axis: int) -> Tensor:
+    others = [each for each in range(weight.ndim) if each != axis]
+    return torch.sort(weight.abs().sum(others), descending=True).indices
 
 
 class _Mover:
@@ -75,8 +64,7 @@ class _Mover:
     def move(self, name: str, axis: int, order: Tensor) -> None:
         """Reorder one axis of the tensor of that name everywhere."""
         for tensors in self.networks:
-            if name in tensors:
-                self._move_tensor(tensors[name], axis, order)
+            self._move_tensor(tensors[name], axis, order)
 
     def _move_tensor(self, tensor: Tensor, axis: int, order: Tensor) -> None:
         followers = [tensor, tensor.grad]

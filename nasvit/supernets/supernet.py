@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
-from nasvit.elastic.batch_norm import ElasticBatchNorm2d
-from nasvit.elastic.conv import ElasticConv2d
-from nasvit.elastic.conv_norm import ElasticConvNorm
-from nasvit.elastic.ghost import ElasticGhostBlock
-from nasvit.elastic.head import ElasticHead
+from nasvit.elastic.batch_norm import ANY, Switch
+from nasvit.elastic.in_spaces import Place, build_head, build_stem, head_at, stem_at
 from nasvit.elastic.initialization import initialize
-from nasvit.elastic.mbconv import ElasticMBConv
-from nasvit.elastic.transformer import ElasticTransformerBlock
+from nasvit.elastic.norms import NormFactory, calibrated_norm, shared_norm, switchable_norm
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.network import Network, Resize
 from nasvit.supernets.shared_network import SharedNetwork, independent
-from search_spaces import Architecture, Space
-from search_spaces.stages import Stage
+from predictors.blocks import BlockKey, Blocks, blocks_of
+from search_spaces import Architecture, Space, Stage
 
 
 class Supernet(SharedNetwork):
@@ -33,90 +31,44 @@ class Supernet(SharedNetwork):
         seed: decides the initial weights.
         stored_statistics: keep batch-norm statistics in the supernet too, for imported checkpoints; see
             :class:`nasvit.elastic.ElasticBatchNorm2d`.
+        switches: if given, the only subnets there are, each with batch norms of its own, as in slimmable networks.
 
     Raises:
-        ValueError: if there is less than one class.
+        ValueError: if there is less than one class, or the space does not hold a switch.
     """
 
-    def __init__(self, space: Space, classes: int, *, seed: int = 0, stored_statistics: bool = False) -> None:
+    def __init__(
+        self,
+        space: Space,
+        classes: int,
+        *,
+        seed: int = 0,
+        stored_statistics: bool = False,
+        switches: Sequence[Architecture] = (),
+    ) -> None:
         super().__init__()
         if classes < 1:
             raise ValueError(f"classes={classes}; a classifier needs at least 1")
-        self.space, self.classes, self.seed = space, classes, seed
-        self._stored = stored_statistics
-        stem = space.stem
-        width = max(stem.width)
-        self.stem = ElasticConvNorm(
-            ElasticConv2d(space.image_channels, width, stem.kernel_size, stride=stem.stride),
-            ElasticBatchNorm2d(width, stored_statistics=stored_statistics),
-            space.activation,
-        )
-        self.stages = nn.ModuleList()
-        largest_sides = space.feature_sizes(max(space.resolution))[1:]
-        for stage, side in zip(space.stages, largest_sides, strict=True):
-            self.stages.append(self._build_stage(stage, width, side))
-            width = max(stage.width)
-        self.head = ElasticHead(
-            width,
-            max(space.head.width),
-            classes,
-            expand_ratio=space.head.expand_ratio,
-            act=space.activation,
-            stored_statistics=stored_statistics,
-        )
+        self.space, self.classes, self.seed, self.switches = space, classes, seed, tuple(switches)
+        for architecture in switches:
+            space.check(architecture)
+        norm = switchable_norm if switches else shared_norm if stored_statistics else calibrated_norm
+        subnets = self.switches or (space.largest,)
+        depth = tuple(map(max, zip(*(each.depth for each in subnets), strict=True)))
+        stem, *stages, head = zip(*(blocks_of(space, replace(each, depth=depth)) for each in subnets), strict=True)
+        self._ends = Place(space, classes)
+        self.stem = build_stem(self._ends, [key for ((key, _),) in stem], norm)
+        self.stages = nn.ModuleList(map(self._build_stage, space.stages, stages, [norm] * len(stages)))
+        self.head = build_head(self._ends, [key for ((key, _),) in head], norm)
         initialize(self, seed)
 
-    def _build_stage(self, stage: Stage, in_channels: int, side: int) -> nn.ModuleList:
+    def _build_stage(self, stage: Stage, switches: Sequence[Blocks], norm: NormFactory) -> nn.ModuleList:
+        """Build the blocks that hold those of every switch."""
         blocks = nn.ModuleList()
-        for number in range(max(stage.depth)):
-            if stage.hybrid and number > 0:
-                blocks.append(self._build_transformer(stage, side))
-            elif stage.block == "ghost":
-                blocks.append(self._build_ghost(stage, in_channels, number == 0))
-            else:
-                blocks.append(self._build_mbconv(stage, in_channels, stage.stride if number == 0 else 1))
-            in_channels = max(stage.width)
+        for keys in zip(*map(_one_by_one, switches), strict=True):
+            place = Place(self.space, self.classes, stage, not blocks)
+            blocks.append(KINDS[keys[0].kind].build(place, keys, norm))
         return blocks
-
-    def _build_mbconv(self, stage: Stage, in_channels: int, stride: int) -> ElasticMBConv:
-        return ElasticMBConv(
-            in_channels,
-            max(stage.width),
-            kernel_size=max(stage.kernel_size),
-            expand_ratio=max(stage.expand_ratio),
-            stride=stride,
-            squeeze_excite=stage.squeeze_excite,
-            act=self.space.activation,
-            options=self.space.mbconv,
-            stored_statistics=self._stored,
-        )
-
-    def _build_ghost(self, stage: Stage, in_channels: int, is_first: bool) -> ElasticGhostBlock:
-        return ElasticGhostBlock(
-            in_channels,
-            max(stage.width),
-            kernel_size=max(stage.kernel_size),
-            expand_ratio=max(stage.expand_ratio),
-            stride=stage.stride if is_first else 1,
-            squeeze_excite=stage.squeeze_excite,
-            keeps=not is_first,
-            act=self.space.activation,
-            options=self.space.mbconv,
-            stored_statistics=self._stored,
-        )
-
-    def _build_transformer(self, stage: Stage, side: int) -> ElasticTransformerBlock:
-        options = self.space.transformer
-        assert options is not None, "a space with hybrid stages has transformer options"
-        by_width = options.scale == "width_depth"
-        return ElasticTransformerBlock(
-            max(stage.width),
-            side,
-            mlp_ratio=max(stage.mlp_ratio),
-            scales=(len(stage.width), len(stage.depth)) if by_width else (max(stage.depth) + 1, 8),
-            act=self.space.activation,
-            options=options,
-        )
 
     def at(self, architecture: Architecture) -> Network:
         """Return the subnet of ``architecture`` as a plain network that shares the supernet's weights.
@@ -125,48 +77,34 @@ class Supernet(SharedNetwork):
         adds to the supernet's gradients. Every call gives fresh modules around the same views.
 
         Raises:
-            ValueError: if the space does not hold the architecture.
+            ValueError: if the space does not hold the architecture, or it is none of the switches.
             RuntimeError: if a gradient was replaced, as by ``optimizer.zero_grad()``.
         """
         self.space.check(architecture)
         self.bind()
-        sides = self.space.feature_sizes(architecture.resolution)[1:]
-        widths = architecture.width
-        stages = [
-            self._stage_at(number, architecture, widths[number], widths[number + 1], side)
-            for number, side in enumerate(sides)
-        ]
-        stem = self.stem.at(self.space.image_channels, widths[0])
-        head = self.head.at(widths[-2], widths[-1])
-        return self.as_live(Network(Resize(architecture.resolution), stem, stages, head))
+        switch = self._switch(architecture)
+        ((stem, _),), *stages, ((head, _),) = blocks_of(self.space, architecture)
+        network = Network(
+            Resize(architecture.resolution),
+            stem_at(self.stem, self._ends, stem, switch),
+            [self._stage_at(number, keys, switch) for number, keys in enumerate(stages)],
+            head_at(self.head, self._ends, head, switch),
+        )
+        return self.as_live(network)
 
-    def _stage_at(
-        self, number: int, architecture: Architecture, in_channels: int, out_channels: int, side: int
-    ) -> list[nn.Module]:
-        stage, depth = self.space.stages[number], architecture.depth[number]
-        blocks: list[nn.Module] = []
-        for block in self.stages[number][:depth]:  # type: ignore[index]
-            if isinstance(block, ElasticTransformerBlock):
-                blocks.append(
-                    block.at(
-                        out_channels,
-                        side,
-                        mlp_ratio=architecture.mlp_ratio[number],  # type: ignore[arg-type]
-                        windows=architecture.windows[number],  # type: ignore[arg-type]
-                        scale=self._scale_at(stage, out_channels, depth, side),
-                    )
-                )
-            else:
-                kernel_size, expand_ratio = architecture.kernel_size[number], architecture.expand_ratio[number]
-                blocks.append(block.at(in_channels, out_channels, kernel_size, expand_ratio))
-            in_channels = out_channels
-        return blocks
+    def _switch(self, architecture: Architecture) -> Switch:
+        if not self.switches:
+            return ANY
+        if architecture not in self.switches:
+            keys = ", ".join(each.key for each in self.switches)
+            raise ValueError(f"architecture {architecture.key} is none of the supernet's switches: {keys}")
+        return Switch(self.switches.index(architecture), architecture.key)
 
-    def _scale_at(self, stage: Stage, width: int, depth: int, side: int) -> tuple[int, int]:
-        assert self.space.transformer is not None
-        if self.space.transformer.scale == "width_depth":
-            return stage.width.index(width), stage.depth.index(depth)
-        return depth, side * side % 8
+    def _stage_at(self, number: int, blocks: Blocks, switch: Switch) -> list[nn.Module]:
+        keys = _one_by_one(blocks)
+        place = Place(self.space, self.classes, self.space.stages[number], depth=len(keys))
+        held: Iterable[nn.Module] = self.stages[number]  # type: ignore[assignment]
+        return [KINDS[key.kind].at(block, place, key, switch) for block, key in zip(held, keys)]
 
     def extract(
         self, architecture: Architecture, calibration: Iterable[Tensor] | None = None, *, resize: bool = True
@@ -189,6 +127,10 @@ class Supernet(SharedNetwork):
 
     def extra_repr(self) -> str:
         return f"space={self.space.name}, subnets={self.space.size:,}, classes={self.classes}"
+
+
+def _one_by_one(blocks: Blocks) -> list[BlockKey]:
+    return [key for key, times in blocks for _ in range(times)]
 
 
 def build(space: Space, architecture: Architecture, classes: int, *, seed: int = 0) -> Network:

@@ -11,14 +11,14 @@ import pytest
 
 import search_spaces
 from nasvit import cli
+from nasvit.costs.counting import count
 from nasvit.costs.tables import cost_table
 from nasvit.experiment import fit as fitting
 from nasvit.experiment import pipeline
-from nasvit.export.deployed import save_deployed
-from nasvit.layers.calibration import track_statistics
-from nasvit.report import tables as report
-from nasvit.report.tables import _blocks, find_network
-from nasvit.supernets.supernet import build
+from nasvit.export.saved import save_network
+from nasvit.registry import create
+from nasvit.report import spaces as spaces_report
+from nasvit.report.profile import blocks
 from search_spaces.schedule import Step
 from tests.nasvit.experiment.tiny import write_experiment
 
@@ -37,8 +37,8 @@ def test_profile_prints_the_published_multiply_adds(
 
 
 def test_the_blocks_of_a_profile_add_up_to_the_whole_network() -> None:
-    network, channels, side = find_network("micro8:largest", 10)
-    costs = [cost for _, _, cost in _blocks(network, channels, side)]
+    network = create("micro8:largest", 10).network
+    costs = [cost for _, _, cost in blocks(network, 1, 8)]
     space = search_spaces.load("micro8")
     whole = cost_table(space, 10).costs(space.encode([space.largest]))
     assert sum(cost.macs for cost in costs) == whole["macs"][0]
@@ -46,28 +46,29 @@ def test_the_blocks_of_a_profile_add_up_to_the_whole_network() -> None:
     assert not next(network.parameters()).is_meta
 
 
-def test_profile_reads_an_architecture_from_its_file(tmp_path: Path) -> None:
-    space = search_spaces.load("micro8")
-    space.smallest.save(tmp_path / "small.json")
-    network, channels, side = find_network(f"micro8:{tmp_path / 'small.json'}", 7)
-    assert (network.head.classifier.out_features, channels, side) == (7, 1, 8)
+@pytest.mark.parametrize("name", ["timm:test_resnet", "mobilenet_v2-0.25", "fbnetv3_a0"])
+def test_the_parts_of_any_network_add_up_to_the_whole(name: str) -> None:
+    network, card = create(name, 10)
+    whole, costs = count(network, *card.shape), [cost for _, _, cost in blocks(network, *card.shape[:2])]
+    assert len(costs) > 3
+    assert sum(cost.macs for cost in costs) == whole.macs
+    assert sum(cost.params for cost in costs) == whole.params
 
 
-def test_profile_reads_what_fit_deployed_of_a_search_result(tmp_path: Path) -> None:
-    space = search_spaces.load("micro8")
-    card = {"classes": list("0123456"), "image_channels": 1}
-    network, structure = build(space, space.smallest, 7), (space, space.smallest)
-    track_statistics(network)
-    save_deployed(network, tmp_path, name="micro8:small.json", structure=structure, fused=False, card=card)
-    found, channels, side = find_network(str(tmp_path), 10)
-    assert (found.head.classifier.out_features, channels, side) == (7, 1, 8)
+def test_profile_reads_what_was_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, card = create("micro8:smallest", 7)
+    save_network(network, tmp_path, card)
+    nasvit(monkeypatch, "profile", str(tmp_path))
+    assert f"{count(network, 1, 8, 8).macs:,}" in capsys.readouterr().out
 
 
 def test_spaces_lists_every_space(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ["micro32", "micro8"]
-    monkeypatch.setattr(report.search_spaces, "names", lambda: names)  # the tables of large spaces take a while
+    monkeypatch.setattr(spaces_report.search_spaces, "names", lambda: names)  # the tables of large spaces take a while
     monkeypatch.setenv("COLUMNS", "200")
     cli.spaces()
     printed = capsys.readouterr().out
@@ -129,10 +130,11 @@ def test_any_field_of_the_file_is_an_option_and_the_folder_records_it(
     fields = ["--finetune.epochs", "20", "--search.budgets.0=macs<=200K", "--train.distill", "kl", "--seed=7"]
     nasvit(monkeypatch, "extract", *fields[:2], str(path), *fields[2:], "--output", str(out), "--note", "a: b")
     experiment = ran[0].experiment
-    assert (experiment.finetune.epochs, experiment.search.budgets[0]) == (20, "macs<=200K")
+    assert (experiment.finetune.recipe.epochs, experiment.search.budgets[0].text) == (20, "macs<=200K")
     assert (experiment.train.distill, experiment.seed, experiment.note) == ("kl", 7, "a: b")
+    ran[0].images  # noqa: B018 - from here on the folder is the experiment's
     recorded = json.loads((out / "experiment.json").read_text())
-    assert (recorded["finetune"]["epochs"], recorded["seed"], recorded["note"]) == (20, 7, "a: b")
+    assert (recorded["finetune"]["recipe"]["epochs"], recorded["seed"], recorded["note"]) == (20, 7, "a: b")
     assert recorded["search"]["budgets"] == ["macs<=200K", "300K<=macs<=600K and params<=60K"]
 
 
@@ -143,7 +145,7 @@ def test_any_field_of_the_file_is_an_option_and_the_folder_records_it(
         (["--outputt", "x"], "--outputt: unknown key; did you mean 'output'? legal: space, data"),
         (["--finetune.epochs"], "--finetune.epochs needs a value, as in --finetune.epochs 20"),
         (["--compare.scratch", "--seed", "3"], "a switch needs true or false"),
-        (["--search.budgets", "macs<3"], "--search.budgets.0: cannot read the limit 'macs<3'"),
+        (["--search.budgets", "macs<3"], "--search.budgets: cannot read the limit 'macs<3'"),
     ],
 )
 @pytest.mark.parametrize("command", [["run"], ["train"], ["search", "worker"]])

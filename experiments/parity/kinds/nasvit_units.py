@@ -66,19 +66,21 @@ def _module(given: Release, prefix: str, active: dict[str, Any], images: Tensor)
     if prefix == "first_conv":
         module: nn.Module = given.supernet.stem.at(channels, active["out"])
     elif prefix == "last_conv":
-        head = given.supernet.head.at(channels, active["out"])
+        hidden = given.supernet.space.head.hidden_channels(channels)
+        head = given.supernet.head.at(channels, hidden, active["out"])
         module = _Pooled(head)
     else:
-        module = _block(given.block(prefix), active, channels, side)
+        module = _block(given, given.block(prefix), active, channels, side)
     for part in module.train().modules():
         if isinstance(part, BatchNorm2d):
             part.momentum = 0.0
     return module
 
 
-def _block(block: nn.Module, active: dict[str, Any], channels: int, side: int) -> nn.Module:
+def _block(given: Release, block: nn.Module, active: dict[str, Any], channels: int, side: int) -> nn.Module:
     if isinstance(block, ElasticMBConv):
-        return block.at(channels, active["out"], active["kernel"], active["expand"])
+        wide = given.supernet.space.mbconv.hidden_channels(channels, active["expand"])
+        return block.at(channels, None if active["expand"] == 1 else wide, active["out"], active["kernel"])
     assert isinstance(block, ElasticTransformerBlock)
     scale = (active["depth_index"], active["token_index"])
     return block.at(channels, side, mlp_ratio=1, windows=1, scale=scale)

@@ -10,7 +10,7 @@ from torch import nn
 
 from nasvit.costs.blocks import plain_block
 from nasvit.supernets.supernet import build
-from predictors.blocks import Block, unique_blocks
+from predictors.blocks import BlockKey, unique_blocks
 from predictors.pool import distinct
 from search_spaces import Architecture, Space
 
@@ -38,7 +38,7 @@ def block_subjects(space: Space, classes: int, batch_size: int) -> list[Subject]
     ]
 
 
-def _maker(space: Space, block: Block, classes: int) -> Callable[[], nn.Module]:
+def _maker(space: Space, block: BlockKey, classes: int) -> Callable[[], nn.Module]:
     return lambda: plain_block(space, block, classes)
 
 

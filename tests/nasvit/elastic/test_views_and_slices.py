@@ -27,6 +27,7 @@ from nasvit.elastic import (
     ElasticSwitchableBatchNorm2d,
     ElasticTalkingHeads,
     ElasticTransformerBlock,
+    Switch,
     SwitchableScale,
 )
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
@@ -51,6 +52,10 @@ def expanded_head(w: Weights, x: Tensor) -> Tensor:
     x = reference.conv_norm(below(w, "expand"), x, 3 * x.shape[1], 1, "swish").mean((2, 3), keepdim=True)
     x = reference.ACTIVATIONS["swish"](reference.conv(below(w, "mix.conv"), x, 20, 1)).flatten(1)
     return reference.linear(below(w, "classifier"), x, 5)
+
+
+def gate(channels: int, options: MBConvOptions) -> ElasticSqueezeExcite:
+    return ElasticSqueezeExcite(channels, options.squeeze_channels, act=options.squeeze_excite_activation)
 
 
 def scaled(w: Weights, x: Tensor) -> Tensor:
@@ -97,14 +102,14 @@ CASES: dict[str, Case] = {
         (3, 5, 4, 4),
     ),
     "switchable batch norm": (
-        ElasticSwitchableBatchNorm2d([4, 8]),
-        lambda e: e.at(0),
+        ElasticSwitchableBatchNorm2d((4, 8)),
+        lambda e: e.at(4, Switch(0)),
         lambda w, x: reference.batch_norm(below(w, "switches.0"), x),
         (3, 4, 4, 4),
     ),
     "universal batch norm": (
         ElasticUniversalBatchNorm2d(8),
-        lambda e: e.at(3, "0.5"),
+        lambda e: e.at(3, Switch(None, "0.5")),
         reference.batch_norm,
         (3, 3, 4, 4),
     ),
@@ -127,60 +132,56 @@ CASES: dict[str, Case] = {
         (2, 4, 5, 5),
     ),
     "squeeze and excite": (
-        ElasticSqueezeExcite(16, 8),
-        lambda e: e.at(10, 4),
+        ElasticSqueezeExcite(16, lambda channels: 4 if channels == 10 else 8),
+        lambda e: e.at(10),
         lambda w, x: reference.squeeze_excite(w, x, 4, "relu"),
         (2, 10, 4, 4),
     ),
     "mbconv that strides over an odd map": (
-        ElasticMBConv(16, 24, kernel_size=5, expand_ratio=3, stride=2, squeeze_excite=True, act="swish", options=POOL),
-        lambda e: e.at(8, 16, 3, 2),
+        ElasticMBConv((16,), (48,), (24,), kernel_size=5, stride=2, gate=gate(48, POOL), shortcut="pool"),
+        lambda e: e.at(8, 16, 16, 3),
         lambda w, x: reference.mbconv(w, x, 16, 3, 2, 2, "swish", POOL, True),
         (2, 8, 7, 7),
     ),
     "mbconv of unequal widths": (
-        ElasticMBConv(16, 24, kernel_size=3, expand_ratio=2, stride=1, squeeze_excite=False, act="relu", options=POOL),
-        lambda e: e.at(16, 24, 3, 1),
+        ElasticMBConv((16,), (32,), (24,), act="relu", shortcut="pool"),
+        lambda e: e.at(16, None, 24),
         lambda w, x: reference.mbconv(w, x, 24, 3, 1, 1, "relu", POOL, False),
         (2, 16, 6, 6),
     ),
     "mbconv with an identity": (
-        ElasticMBConv(
-            16, 16, kernel_size=5, expand_ratio=3, stride=1, squeeze_excite=True, act="hard_swish", options=IDENTITY
-        ),
-        lambda e: e.at(8, 8, 5, 3),
+        ElasticMBConv((16,), (48,), (16,), kernel_size=5, gate=gate(48, IDENTITY), act="hard_swish"),
+        lambda e: e.at(8, 24, 8, 5),
         lambda w, x: reference.mbconv(w, x, 8, 5, 3, 1, "hard_swish", IDENTITY, True),
         (2, 8, 6, 6),
     ),
     "mbconv without a shortcut": (
-        ElasticMBConv(
-            16, 24, kernel_size=5, expand_ratio=3, stride=2, squeeze_excite=False, act="relu", options=IDENTITY
-        ),
-        lambda e: e.at(16, 16, 3, 3),
+        ElasticMBConv((16,), (48,), (24,), kernel_size=5, stride=2, act="relu"),
+        lambda e: e.at(16, 48, 16, 3),
         lambda w, x: reference.mbconv(w, x, 16, 3, 3, 2, "relu", IDENTITY, False),
         (2, 16, 6, 6),
     ),
     "ghost module of odd width": (
-        ElasticGhostModule(16, 24, kernel_size=5, act="relu", stored_statistics=False),
+        ElasticGhostModule((16,), (24,), kernel_size=5, act="relu"),
         lambda e: e.at(8, 11, 3),
         lambda w, x: reference.ghost_module(w, x, 11, 3, "relu"),
         (2, 8, 6, 6),
     ),
     "ghost block that strides over an odd map": (
-        ElasticGhostBlock(16, 24, kernel_size=5, expand_ratio=3, stride=2, squeeze_excite=True, act="relu"),
-        lambda e: e.at(8, 16, 3, 2),
+        ElasticGhostBlock((16,), (48,), (24,), kernel_size=5, stride=2, gate=gate(48, POOL)),
+        lambda e: e.at(8, 16, 16, 3),
         lambda w, x: reference.ghost_block(w, x, 16, 3, 2, 2, "relu", POOL, True),
         (2, 8, 7, 7),
     ),
     "ghost block that changes width": (
-        ElasticGhostBlock(16, 24, kernel_size=3, expand_ratio=2, act="swish"),
-        lambda e: e.at(16, 20, 3, 1),
+        ElasticGhostBlock((16,), (32,), (24,), kernel_size=3, act="swish"),
+        lambda e: e.at(16, 16, 20, 3),
         lambda w, x: reference.ghost_block(w, x, 20, 3, 1, 1, "swish", POOL, False),
         (2, 16, 6, 6),
     ),
     "ghost block that keeps its input": (
-        ElasticGhostBlock(16, 16, kernel_size=3, expand_ratio=2, keeps=True),
-        lambda e: e.at(12, 12, 3, 2),
+        ElasticGhostBlock((16,), (32,), (16,), kernel_size=3, keeps=True),
+        lambda e: e.at(12, 24, 12, 3),
         lambda w, x: reference.ghost_block(w, x, 12, 3, 2, 1, "relu", POOL, False),
         (2, 12, 6, 6),
     ),
@@ -233,8 +234,8 @@ CASES: dict[str, Case] = {
         (2, 8, 3, 3),
     ),
     "head": (
-        ElasticHead(16, 24, 5, expand_ratio=3, act="swish"),
-        lambda e: e.at(8, 20),
+        ElasticHead((16,), (48,), (24,), 5, act="swish", mix_bias=False),
+        lambda e: e.at(8, 24, 20),
         expanded_head,
         (3, 8, 3, 3),
     ),
@@ -321,15 +322,25 @@ ILLEGAL: dict[str, tuple[Callable[[], object], str]] = {
     "heads": (lambda: ElasticAttention(16, 4).at(12, 4), r"channels=12 is no multiple of head_dim=8"),
     "windows": (lambda: ElasticAttention(16, 4).at(16, 4, 3), r"windows=3 does not divide a map of side 4"),
     "side": (lambda: ElasticRelativePositionBias(4, 2).at(5, 2), r"side=5 is outside 1\.\.4"),
-    "switch": (lambda: ElasticSwitchableBatchNorm2d([4]).at(1), r"switch=1 is outside 0\.\.0"),
+    "switch": (lambda: ElasticSwitchableBatchNorm2d((4,)).at(4, Switch(1)), r"switch \+ 1=2 is outside 1\.\.1"),
     "scale": (lambda: SwitchableScale(2, 2, 8).at(2, 0, 8), r"row \+ 1=3 is outside 1\.\.2"),
     "batch norm": (lambda: ElasticBatchNorm2d(8).at(9), r"num_features=9 is outside 1\.\.8"),
     "layer norm": (lambda: ElasticLayerNorm(8).at(9), r"num_channels=9 is outside 1\.\.8"),
     "expand": (
-        lambda: ElasticMBConv(
-            8, 8, kernel_size=3, expand_ratio=1, stride=1, squeeze_excite=False, act="relu"
-        ).at(8, 8, 3, 2),
-        r"expand_ratio=2, but this block holds only 1",
+        lambda: ElasticMBConv((8,), None, (8,)).at(8, 16, 8),
+        r"ElasticMBConv: 16 hidden channels, but this block holds no widening convolution",
+    ),
+    "kept": (
+        lambda: ElasticMBConv((8,), None, (8,), shortcut="always").at(8, None, 4),
+        r"a block that adds its input has 8 channels in and 4 out; they must be equal",
+    ),
+    "width of a switch": (
+        lambda: ElasticSwitchableBatchNorm2d((4, 8)).at(8, Switch(0)),
+        r"num_features=8, but switch 0 has 4 channels",
+    ),
+    "no switch": (
+        lambda: ElasticSwitchableBatchNorm2d((4, 8)).at(8),
+        r"a switchable batch norm belongs to one of the listed switches",
     ),
 }
 

@@ -16,7 +16,7 @@ from nasvit.export.card import Card
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network, save_network
 from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
-from nasvit.models.family import Block
+from nasvit.models.family import BlockSpec
 from nasvit.models.plan import ChannelPlan
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
@@ -38,8 +38,8 @@ def test_every_width_computes_what_the_slimmable_network_computes(norm: str) -> 
 
 
 def test_fewer_switches_leave_shortcuts_and_gates_as_all_of_them_made_them() -> None:
-    gated = Block("inverted", 24, expand=4, squeeze_excite=True)
-    family = replace(FAMILY, stages=(FAMILY.stages[0], (gated, Block("inverted", 24, expand=3))), divisor=4)
+    gated = BlockSpec("inverted", 24, expand=4, squeeze_excite=True)
+    family = replace(FAMILY, stages=(FAMILY.stages[0], (gated, BlockSpec("inverted", 24, expand=3))), divisor=4)
     narrow = family.plan(0.25)
     uneven = list(narrow.channels)
     uneven[-2] += 4  # the last block changes its channels at this switch, so that it adds its input at none

@@ -42,8 +42,8 @@ def test_the_released_padding_makes_smaller_maps() -> None:
     with torch.device("meta"):
         released, padded = fbnetv3("a"), fbnetv3("a", half_kernel_padding=True)
         images = torch.zeros(1, 3, 224, 224)
-        assert [maps.shape[-1] for maps in released.forward_features(images)] == [112, 56, 28, 13, 13, 6]
-        assert [maps.shape[-1] for maps in padded.forward_features(images)] == [112, 56, 28, 14, 14, 7]
+        assert [maps.shape[-1] for maps in released.forward_intermediates(images)] == [112, 56, 28, 13, 13, 6]
+        assert [maps.shape[-1] for maps in padded.forward_intermediates(images)] == [112, 56, 28, 14, 14, 7]
 
 
 def test_a_and_b_are_one_network_at_two_resolutions() -> None:

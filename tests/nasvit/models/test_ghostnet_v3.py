@@ -133,7 +133,7 @@ def test_fusing_a_live_subnet_is_refused_in_words() -> None:
 def test_the_form_for_small_images_keeps_the_size_in_the_stem_and_the_first_strided_block() -> None:
     network = ghostnet_v3(0.5, 5, small_images=True).eval()
     with torch.no_grad():
-        maps = network.forward_features(torch.randn(1, 3, 32, 32))
+        maps = network.forward_intermediates(torch.randn(1, 3, 32, 32))
     assert [each.shape[-1] for each in maps] == [32, 32, 32, 16, 16, 8, 8, 4, 4]
 
 

@@ -7,7 +7,7 @@ from torch import nn
 import search_spaces
 from nasvit.layers.calibration import calibrate
 from nasvit.models.catalog import shufflenet_v1
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.models.tiny import TARGETS, target
 from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_space import AugmentedSupernet
@@ -60,8 +60,8 @@ def test_without_widths_only_expand_and_mlp_ratios_of_a_search_result_grow() -> 
 
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
 def test_resnets_can_be_augmented(kind: str) -> None:
-    blocks = (Block(kind, 16, act="relu"), Block(kind, 16, act="relu"), Block(kind, 32, 2, act="relu"))  # type: ignore[arg-type]
-    network = augment(Family("small", "a test", Stem(16), (blocks,), divisor=0), width=(1, 2), expand=(1, 2), classes=5)
+    blocks = (BlockSpec(kind, 16, act="relu"), BlockSpec(kind, 16, act="relu"), BlockSpec(kind, 32, 2, act="relu"))  # type: ignore[arg-type]
+    network = augment(Family("small", "a test", StemSpec(16), (blocks,), divisor=0), width=(1, 2), expand=(1, 2), classes=5)
     generator = seeded(0)
     for _ in range(5):
         plan = network.sample(generator)
@@ -97,7 +97,7 @@ def test_an_unknown_target_is_refused_in_words() -> None:
 
 
 def test_convolutions_start_as_in_pytorch_because_fan_out_fails_in_wide_networks() -> None:
-    family = Family("small", "a test", Stem(8), ((Block("inverted", 16, expand=4),),), Head(32))
+    family = Family("small", "a test", StemSpec(8), ((BlockSpec("inverted", 16, expand=4),),), HeadSpec(32))
     network = augment(family, classes=5)
     project = dict(network.named_parameters())["stages.0.0.project.conv.weight"]
     bound = project.shape[1] ** -0.5

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nasvit.layers import BatchNorm2d
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.models.tiny import TARGETS, target
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
@@ -17,15 +17,15 @@ from nasvit.supernets.sorting import sort_channels
 SMALL = Family(
     "small",
     "a test",
-    Stem(8),
+    StemSpec(8),
     (
-        (Block("inverted", 8, shortcut=False),),
+        (BlockSpec("inverted", 8, shortcut=False),),
         (
-            Block("inverted", 16, 2, expand=3, shortcut=False),
-            Block("inverted", 16, expand=4, squeeze_excite=True, shortcut=True),
+            BlockSpec("inverted", 16, 2, expand=3, shortcut=False),
+            BlockSpec("inverted", 16, expand=4, squeeze_excite=True, shortcut=True),
         ),
     ),
-    Head(32, 24),
+    HeadSpec(32, 24),
 )
 
 

@@ -13,7 +13,7 @@ from tests.nasvit.supernets.tiny import images, tiny
 def test_a_shared_head_on_padded_maps_computes_what_a_head_with_fewer_inputs_computes() -> None:
     network = tiny()
     backbone = network.features_at(0.5).eval()
-    maps, padded = network.at(0.5).eval().forward_features(images()), backbone.forward_features(images())
+    maps, padded = network.at(0.5).eval().forward_intermediates(images()), backbone.forward_intermediates(images())
     assert tuple(each.shape[1] for each in padded) == network.feature_channels
     for narrow, wide in zip(maps, padded, strict=True):
         head = nn.Conv2d(wide.shape[1], 4, 3, padding=1).double()
@@ -26,7 +26,7 @@ def test_a_shared_head_on_padded_maps_computes_what_a_head_with_fewer_inputs_com
 
 def test_the_largest_width_is_not_padded() -> None:
     network = tiny()
-    maps = network.at(1.0).eval().forward_features(images())
+    maps = network.at(1.0).eval().forward_intermediates(images())
     for one, other in zip(maps, network.features_at(1.0).eval()(images()), strict=True):
         assert torch.equal(one, other)
 

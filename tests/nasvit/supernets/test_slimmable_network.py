@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from nasvit.layers import BatchNorm2d
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
@@ -22,31 +22,31 @@ from nasvit.training.step import shared_step
 INVERTED = Family(
     "inverted",
     "a test",
-    Stem(16),
-    ((Block("inverted", 16),), (Block("inverted", 24, 2, expand=3), Block("inverted", 24, expand=3))),
-    Head(32, fixed=True),
+    StemSpec(16),
+    ((BlockSpec("inverted", 16),), (BlockSpec("inverted", 24, 2, expand=3), BlockSpec("inverted", 24, expand=3))),
+    HeadSpec(32, fixed=True),
 )
 BOTTLENECK = Family(
     "bottleneck",
     "a test",
-    Stem(16, act="relu", pool=3),
-    ((Block("bottleneck", 32, act="relu"), Block("bottleneck", 32, act="relu")),),
+    StemSpec(16, act="relu", pool=3),
+    ((BlockSpec("bottleneck", 32, act="relu"), BlockSpec("bottleneck", 32, act="relu")),),
     divisor=0,
 )
-BASIC = Family("basic", "a test", Stem(16, act="relu"), ((Block("basic", 32, 2, act="relu"),),), divisor=0)
+BASIC = Family("basic", "a test", StemSpec(16, act="relu"), ((BlockSpec("basic", 32, 2, act="relu"),),), divisor=0)
 SHUFFLE = Family(
     "shuffle",
     "a test",
-    Stem(24, act="relu", pool=3, pool_padding=0, groups=3),
-    ((Block("shuffle", 48, 2, act="relu", groups=3, split_input=False), Block("shuffle", 48, act="relu", groups=3)),),
+    StemSpec(24, act="relu", pool=3, pool_padding=0, groups=3),
+    ((BlockSpec("shuffle", 48, 2, act="relu", groups=3, split_input=False), BlockSpec("shuffle", 48, act="relu", groups=3)),),
     divisor=0,
 )
 SPLIT_SHUFFLE = Family(
     "split_shuffle",
     "a test",
-    Stem(24, act="relu", pool=3),
-    ((Block("split_shuffle", 48, 2, act="relu"), Block("split_shuffle", 48, act="relu")),),
-    Head(32, act="relu"),
+    StemSpec(24, act="relu", pool=3),
+    ((BlockSpec("split_shuffle", 48, 2, act="relu"), BlockSpec("split_shuffle", 48, act="relu")),),
+    HeadSpec(32, act="relu"),
     divisor=2,
 )
 FAMILIES = [INVERTED, BOTTLENECK, BASIC, SHUFFLE, SPLIT_SHUFFLE]
@@ -108,7 +108,7 @@ def test_the_training_step_of_supernets_trains_a_slimmable_network() -> None:
             conflict=Sum(),
         )
         optimizer.step()
-        losses.append(float(step.largest))
+        losses.append(float(step.first))
     assert losses[-1] < losses[0]
 
 
@@ -258,7 +258,7 @@ def test_the_form_for_small_images_keeps_maps_that_are_not_too_small(family: Fam
     widths = (1.0, 2.0) if family.name.startswith("shufflenet") else (0.5, 1.0)
     network = SlimmableNetwork(family.for_small_images(), widths, 10).train()
     with torch.no_grad():
-        maps = network.at(widths[0]).forward_features(torch.randn(2, 3, 32, 32))
+        maps = network.at(widths[0]).forward_intermediates(torch.randn(2, 3, 32, 32))
     assert maps[-1].shape[-1] == 4
 
 

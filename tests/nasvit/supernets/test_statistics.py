@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nasvit.layers import BatchNorm2d
-from nasvit.models.family import Head
+from nasvit.models.family import HeadSpec
 from nasvit.tasks.widths import evaluate_widths
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
@@ -39,7 +39,7 @@ def test_calibration_that_fails_leaves_the_statistics_that_were_there(norm: str)
 
 
 def test_an_evaluation_with_calibration_uses_it_and_changes_nothing() -> None:
-    network = tiny(norm="universal", family=replace(FAMILY, head=Head(32)))
+    network = tiny(norm="universal", family=replace(FAMILY, head=HeadSpec(32)))
     before = copy.deepcopy(network.state_dict())
     subnet = network.extract(0.7, calibration=[images(8, 2)]).eval()
     labels = subnet(images(8)).argmax(1)

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 
 FAMILY = Family(
     "tiny",
     "a test",
-    Stem(16),
-    ((Block("inverted", 16),), (Block("inverted", 24, 2, expand=3), Block("inverted", 24, expand=3))),
-    Head(32, fixed=True),
+    StemSpec(16),
+    ((BlockSpec("inverted", 16),), (BlockSpec("inverted", 24, 2, expand=3), BlockSpec("inverted", 24, expand=3))),
+    HeadSpec(32, fixed=True),
 )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import nasvit.training.sampling as sampling_module
 from nasvit.data import Loader, Normalization, load_images
-from nasvit.models.family import Block, Family, Head, Stem
+from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
 from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
@@ -27,10 +27,10 @@ from search_spaces.recipe import Recipe
 
 RECIPE = Recipe(optimizer="adamw", learning_rate=4e-3, epochs=4, batch_size=32, ema_decay=0.9, clip_norm=1.0)
 BLOCKS = (
-    Block("inverted", 8, expand=2, shortcut=True),
-    Block("inverted", 16, 2, expand=2, squeeze_excite=True, shortcut=False),
+    BlockSpec("inverted", 8, expand=2, shortcut=True),
+    BlockSpec("inverted", 16, 2, expand=2, squeeze_excite=True, shortcut=False),
 )
-SMALL = Family("small", "a test", Stem(8, stride=1), (BLOCKS,), Head(24))
+SMALL = Family("small", "a test", StemSpec(8, stride=1), (BLOCKS,), HeadSpec(24))
 
 
 def network() -> AugmentedNetwork:

@@ -1,0 +1,20 @@
+"""Which kinds of blocks stages are made of, and which fields of a stage size them: the one table of them here.
+
+What the blocks are is said in :mod:`nasvit.elastic.registry`, by the same names.
+"""
+
+from __future__ import annotations
+
+BLOCK_FIELDS: dict[str, tuple[str, ...]] = {
+    "mbconv": ("kernel_size", "expand_ratio", "squeeze_excite"),
+    "ghost": ("kernel_size", "expand_ratio", "squeeze_excite"),
+    "transformer": ("mlp_ratio", "windows"),
+}
+"""For every kind of block, the fields of a stage that size it, beside width, depth and stride."""
+
+STAGE_BLOCKS: dict[str, tuple[str, str]] = {
+    "mbconv": ("mbconv", "mbconv"),
+    "hybrid": ("mbconv", "transformer"),
+    "ghost": ("ghost", "ghost"),
+}
+"""For every kind of stage, the kind of its first block and that of the blocks after it."""
