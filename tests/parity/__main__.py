@@ -1,4 +1,4 @@
-"""``python -m experiments.parity``: compute every number of golden folders again and print a table."""
+"""``python -m tests.parity``: compute every number of golden folders again and print a table."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from experiments.parity import files, kinds
-from experiments.parity.rows import Row, attempt
+from tests.parity import files, kinds
+from tests.parity.rows import Row, attempt
 
 DESCRIPTION = """\
 Compute the numbers of released networks again with ours and compare them, in float64.
@@ -27,7 +27,7 @@ Deviations are relative: lists over the largest magnitude, sums over the L2 norm
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 if nothing failed."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.parity", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m tests.parity", description=DESCRIPTION, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="DIR_OR_FILE", help="golden folders or case files")
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch (default: 1)")

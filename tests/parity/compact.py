@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.parity import streams
-from experiments.parity.rows import Comparison
 from nasvit.importing.checkpoints import LoadedTensor
 from nasvit.importing.conversion import convert, find_misfit
 from nasvit.importing.families import Family
+from tests.parity import streams
+from tests.parity.rows import Comparison
 
 TOLERANCE = 1e-8
 Layout = Mapping[str, tuple[int, ...]]

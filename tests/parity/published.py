@@ -1,4 +1,4 @@
-"""``python -m experiments.parity.published``: every published network's printed cost beside our own count.
+"""``python -m tests.parity.published``: every published network's printed cost beside our own count.
 
 With ``--write`` our counts are written into the files of ``search_spaces/published``.
 """
@@ -51,7 +51,7 @@ def write(name: str, counted: Counted) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.parity.published", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.parity.published", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write our counts into the files")
     options = parser.parse_args(arguments)
     heads = f"{'MACs/1e6 printed':>17} {'counted':>12} {'params/1e6 printed':>19} {'counted':>10} {'top-1':>7}"

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.parity import streams
-from experiments.parity.rows import Comparison, Row
 from nasvit import importing
 from nasvit.importing.attentive import released_name
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.supernets.supernet import Supernet
 from search_spaces import Architecture
+from tests.parity import streams
+from tests.parity.rows import Comparison, Row
 
 FILLS: dict[str, streams.Fill] = {"nasvit": streams.nasvit_tensor, "alphanet": streams.alphanet_tensor}
 

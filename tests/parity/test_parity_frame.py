@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.parity.__main__ import main
-from experiments.parity.files import case_files, read
-from experiments.parity.rows import Comparison
+from tests.parity.__main__ import main
+from tests.parity.files import case_files, read
+from tests.parity.rows import Comparison
 
 PROJECTION = {
     "cases": [

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zlib
 
 import numpy as np
 
-from experiments.parity import streams
-from experiments.parity.released import crc32, read_layout
-from tests.shared import SHARED, needs_shared
-
-GOLDEN = SHARED / "golden"
+from tests.parity import streams
+from tests.parity.golden import WHOLE
+from tests.parity.released import crc32, read_layout
+from tests.shared import needs_shared
 
 
 def test_the_stream_is_that_of_the_rule() -> None:
@@ -49,16 +46,6 @@ def test_inputs_have_the_checksums_of_the_rules() -> None:
 @needs_shared
 def test_all_weights_of_nasvit_together_have_the_checksum_of_the_rule() -> None:
     checksum = 0
-    for name, shape in read_layout(GOLDEN / "nasvit").items():
+    for name, shape in read_layout(WHOLE / "nasvit").items():
         checksum = zlib.crc32(streams.nasvit_tensor(name, shape).numpy().tobytes(), checksum)
     assert f"{checksum:08x}" == "07738501"
-
-
-@needs_shared
-def test_compact_weights_have_the_checksum_of_their_file() -> None:
-    content = json.loads((GOLDEN / "compact" / "slimmable_s_shufflenet.json").read_text())
-    digest = hashlib.sha256()
-    for name, shape in content["layout"]:
-        digest.update(f"{name}|{'x'.join(map(str, shape))}|".encode())
-        digest.update(streams.compact_tensor(name, shape, content["gain"]).numpy().tobytes())
-    assert digest.hexdigest() == content["weights_sha256"]

@@ -1,4 +1,4 @@
-"""The smallest released cases, and faults that must make them fail; ``python -m experiments.parity`` runs all."""
+"""What a comparison shows of released cases, and faults that must make them fail."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.parity.__main__ import compare
-from experiments.parity.published import count
-from experiments.parity.rows import Row
 from nasvit.elastic.transformer import SwitchableScale
 from nasvit.layers import Attention, PoolShortcut
 from nasvit.layers.activation import HardSigmoid
 from search_spaces.published import load, names
-from tests.shared import SHARED, needs_shared
-
-GOLDEN = SHARED / "golden"
+from tests.parity.__main__ import compare
+from tests.parity.golden import GOLDEN
+from tests.parity.published import count
+from tests.parity.rows import Row
 
 
 def subset(folder: Path, file: str, field: str, keep: Callable[[dict[str, Any]], bool]) -> Path:
@@ -33,17 +31,12 @@ def subset(folder: Path, file: str, field: str, keep: Callable[[dict[str, Any]],
     return path
 
 
-def statuses(rows: list[Row]) -> dict[str, str]:
-    return {row.case: row.status for row in rows}
-
-
 def assert_passed(rows: list[Row]) -> None:
     assert rows and all(row.status == "pass" for row in rows), [row for row in rows if row.status != "pass"]
 
 
-@needs_shared
 def test_the_smallest_nasvit_is_reproduced_in_three_modes_with_every_block_and_its_cost(tmp_path: Path) -> None:
-    rows = list(compare(subset(tmp_path, "nasvit/cases_public.json", "cases", lambda c: c["name"] == "p00_min")))
+    rows = list(compare(subset(tmp_path, "nasvit/cases.json", "cases", lambda c: c["name"] == "p00_min")))
     assert [row.case for row in rows] == [
         "p00_min train_bn and trace",
         "p00_min eval_bn and trace",
@@ -53,9 +46,8 @@ def test_the_smallest_nasvit_is_reproduced_in_three_modes_with_every_block_and_i
     assert_passed(rows)
 
 
-@needs_shared
 def test_a_case_that_cannot_be_built_fails_and_does_not_hide_the_next_one(tmp_path: Path) -> None:
-    path = subset(tmp_path, "nasvit/cases_public.json", "cases", lambda c: c["name"] in ("p00_min", "p08_min_from224"))
+    path = subset(tmp_path, "nasvit/cases.json", "cases", lambda c: c["name"] in ("p00_min", "p08_min_from224"))
     content = json.loads(path.read_text())
     content["cases"][0]["config"]["width"][1] = 17
     path.write_text(json.dumps(content))
@@ -64,46 +56,6 @@ def test_a_case_that_cannot_be_built_fails_and_does_not_hide_the_next_one(tmp_pa
     assert [row.case.split()[0] for row in rest] == ["p08_min_from224"] * 3
 
 
-@needs_shared
-def test_the_smallest_alphanet_is_reproduced_in_every_mode_with_its_cost(tmp_path: Path) -> None:
-    rows = list(compare(subset(tmp_path, "alphanet/cases_public.json", "cases", lambda c: c["name"] == "min")))
-    assert len(rows) == 6
-    assert_passed(rows)
-
-
-@needs_shared
-@pytest.mark.parametrize(
-    "file",
-    [
-        "nasvit/losses.json",
-        "nasvit/projection.json",
-        "nasvit/lr_schedule.json",
-        "nasvit/sampling.json",
-        "alphanet/loss_golden.json",
-    ],
-)
-def test_losses_projection_schedule_and_sampling_are_reproduced(file: str) -> None:
-    rows = list(compare(GOLDEN / file))
-    assert rows and "fail" not in statuses(rows).values(), [row for row in rows if row.status == "fail"]
-
-
-@needs_shared
-def test_costs_of_fbnetv3_are_reproduced_padding_included(tmp_path: Path) -> None:
-    kept = ("FBNetV3_A0", "FBNetV3_C")
-    path = subset(tmp_path, "fbnetv3/fbnetv3_table.json", "mobile_vision", lambda network: network["name"] in kept)
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps({**content, "timm": content["timm"][:1]}))
-    assert_passed(list(compare(path)))
-
-
-@needs_shared
-def test_fbnetv3_a_and_its_form_in_timm_are_reproduced(tmp_path: Path) -> None:
-    kept = ("mobile_vision/FBNetV3_A", "timm/fbnetv3_b")
-    path = subset(tmp_path, "fbnetv3/fbnetv3_forward.json", "cases", lambda c: c["name"] in kept)
-    assert_passed(list(compare(path)))
-
-
-@needs_shared
 @pytest.mark.parametrize("name", names())
 def test_the_counts_in_the_files_of_published_networks_are_those_of_the_code(name: str) -> None:
     published = load(name)
@@ -139,7 +91,6 @@ def wrong_pooling(patch: pytest.MonkeyPatch) -> None:
     assert PoolShortcut(2, None)(torch.ones(1, 1, 3, 3)).min() == 1
 
 
-@needs_shared
 @pytest.mark.parametrize("fault", [wrong_scale, wrong_head_mixing, wrong_gate, wrong_pooling])
 def test_one_changed_detail_makes_cases_fail(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[pytest.MonkeyPatch], None]

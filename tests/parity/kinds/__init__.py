@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from experiments.parity.rows import Row
+from tests.parity.rows import Row
 
 NAMES: tuple[str, ...] = (
     "nasvit_cases",

@@ -13,13 +13,13 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.parity.released import Release, check_weights, logits, release
-from experiments.parity.rows import Comparison, Row, attempt
-from experiments.parity.streams import alphanet_input
 from nasvit.costs.counting import count
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.layers.calibration import calibrate
 from search_spaces import Architecture
+from tests.parity.released import Release, check_weights, logits, release
+from tests.parity.rows import Comparison, Row, attempt
+from tests.parity.streams import alphanet_input
 
 TOLERANCE = 1e-8
 BATCH = 2

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.parity.rows import Comparison, Row, failed
-from experiments.parity.streams import symmetric_noise, tensor
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, AlphaDivergence, SoftTargetCrossEntropy
+from tests.parity.rows import Comparison, Row, failed
+from tests.parity.streams import symmetric_noise, tensor
 
 TOLERANCE = 1e-8
 SHAPE = (8, 10)

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.parity.kinds.sampling import draw
-from experiments.parity.released import Release, on_batch_statistics
-from experiments.parity.rows import Comparison, Row
-from experiments.parity.streams import alphanet_input
 from nasvit.layers import Network
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Sum
 from nasvit.training.sandwich import StepLosses, sandwich_step
 from search_spaces import Architecture
+from tests.parity.kinds.sampling import draw
+from tests.parity.released import Release, on_batch_statistics
+from tests.parity.rows import Comparison, Row
+from tests.parity.streams import alphanet_input
 
 TOLERANCE = 1e-8
 NOISE = 1e-12

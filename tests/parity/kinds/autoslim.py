@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.parity import streams
-from experiments.parity.rows import Comparison, Row
 from nasvit.search.greedy import Channels, slim_greedily
+from tests.parity import streams
+from tests.parity.rows import Comparison, Row
 
 CLASSES = 10
 IMAGE_CHANNELS = 3

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from experiments.parity.released import logits
-from experiments.parity.rows import Comparison, Row, attempt
-from experiments.parity.streams import alphanet_input, alphanet_tensor, state_dict
 from nasvit import importing
+from tests.parity.released import logits
+from tests.parity.rows import Comparison, Row, attempt
+from tests.parity.streams import alphanet_input, alphanet_tensor, state_dict
 
 TOLERANCE = 1e-8
 BATCH = 2

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.parity.rows import Comparison, Row, differs, failed
 from nasvit.costs.counting import count
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
+from tests.parity.rows import Comparison, Row, differs, failed
 
 TOLERANCE = 1e-12
 GROUPED = "a teacher of another kind with grouped convolutions, not one of the family's A to G: not built"

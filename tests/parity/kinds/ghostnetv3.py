@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.parity import compact
-from experiments.parity.counting import conv_linear_macs
-from experiments.parity.rows import Comparison, Row
 from nasvit.branches.fuse import fuse
 from nasvit.importing import ghostnetv3 as released
+from tests.parity import compact
+from tests.parity.counting import conv_linear_macs
+from tests.parity.rows import Comparison, Row
 
 
 def claims(path: Path, content: dict[str, Any]) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.parity.rows import Comparison, Row
 from nasvit.training.schedule import LearningRate
+from tests.parity.rows import Comparison, Row
 
 TOLERANCE = 1e-9
 

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.parity.counting import conv_linear_macs
-from experiments.parity.released import Release, logits, release
-from experiments.parity.rows import Comparison, Row, attempt
-from experiments.parity.streams import nasvit_input
 from nasvit.costs.counting import count
 from nasvit.layers import BatchNorm2d, Network, ResidualBranch, TransformerBlock
 from nasvit.layers.calibration import calibrate
 from search_spaces import Architecture
+from tests.parity.counting import conv_linear_macs
+from tests.parity.released import Release, logits, release
+from tests.parity.rows import Comparison, Row, attempt
+from tests.parity.streams import nasvit_input
 
 TOLERANCE = 1e-9
 MODES = ("train_bn", "eval_bn", "calibrated_eval")

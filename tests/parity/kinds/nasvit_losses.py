@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from experiments.parity.rows import Comparison, Row, as_array, differs
 from nasvit.tasks.distillation import (
     AdaptiveAlphaDivergence,
     AlphaDivergence,
     SoftTargetCrossEntropy,
     teacher_probabilities,
 )
+from tests.parity.rows import Comparison, Row, as_array, differs
 
 TOLERANCE = 1e-9
 NOISE = 1e-12

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from experiments.parity.rows import Comparison, Row, differs
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.conflict import Project
+from tests.parity.rows import Comparison, Row, differs
 
 TOLERANCE = 1e-9
 DOUBLED = "the release doubles gradients that the subnets do not reach (gradients set to None, torch 2); ours does not"

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.parity import streams
-from experiments.parity.released import Release
-from experiments.parity.rows import Comparison, Row, differs
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
 from nasvit.training.conflict import ConflictReport, Project
 from nasvit.training.sandwich import StepLosses, sandwich_step
 from search_spaces import Architecture
+from tests.parity import streams
+from tests.parity.released import Release
+from tests.parity.rows import Comparison, Row, differs
 
 TOLERANCE = 1e-8
 NOISE = 1e-12

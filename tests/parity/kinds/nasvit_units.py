@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.parity.released import Release, release
-from experiments.parity.rows import Comparison, Row, attempt
-from experiments.parity.streams import nasvit_input
 from nasvit.elastic import ElasticMBConv, ElasticTransformerBlock
 from nasvit.layers import BatchNorm2d, Head, ResidualBranch, Resize, TransformerBlock
+from tests.parity.released import Release, release
+from tests.parity.rows import Comparison, Row, attempt
+from tests.parity.streams import nasvit_input
 
 TOLERANCE = 1e-9
 _BRANCHES = {"attn": "attention", "mlp1": "mlp1", "mlp2": "mlp2"}

@@ -9,9 +9,6 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from experiments.parity import compact, streams
-from experiments.parity.counting import conv_linear_macs
-from experiments.parity.rows import Comparison, Row
 from nasvit.importing import netaug as released
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.models.plan import ChannelPlan
@@ -19,6 +16,9 @@ from nasvit.models.tiny import target
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
 from nasvit.training.schedule import LearningRate
+from tests.parity import compact, streams
+from tests.parity.counting import conv_linear_macs
+from tests.parity.rows import Comparison, Row
 
 SINGLE_PRECISION = 1e-7  # values that the release computes from float32 targets
 ALIASES = {"proxyless": "proxylessnas"}

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.parity.rows import Comparison, Row
-from experiments.parity.streams import uniform
 from nasvit.tasks.distillation import KLDivergence, SoftTargetCrossEntropy
 from nasvit.tasks.losses import SmoothedCrossEntropy
 from nasvit.training.ema import MovingAverage
 from nasvit.training.optimizers import build_optimizer
 from nasvit.training.schedule import LearningRate
+from tests.parity.rows import Comparison, Row
+from tests.parity.streams import uniform
 
 TOLERANCE = 1e-9
 SINGLE_PRECISION = 1e-7  # values that the release computes from float32 targets

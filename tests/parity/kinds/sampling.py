@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
-from experiments.parity.rows import Comparison, Row
+from tests.parity.rows import Comparison, Row
 
 RELEASED_FIELDS = ("resolution", "width", "depth", "kernel_size", "expand_ratio")
 

@@ -10,9 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from experiments.parity import compact
-from experiments.parity.counting import conv_linear_macs
-from experiments.parity.rows import Comparison, Row
 from nasvit.importing import slimmable as released
 from nasvit.importing.families import Family
 from nasvit.layers import BatchNorm2d, Network
@@ -23,6 +20,9 @@ from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
 from nasvit.training.sandwich import sandwich_step
+from tests.parity import compact
+from tests.parity.counting import conv_linear_macs
+from tests.parity.rows import Comparison, Row
 
 MODULES = ("models.s_", "models.us_", "models.autoslim_")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from experiments.parity.kinds.slimmable import count, network_family
-from experiments.parity.rows import Comparison, Row
 from nasvit.supernets.slimmable import SlimmableNetwork
+from tests.parity.kinds.slimmable import count, network_family
+from tests.parity.rows import Comparison, Row
 
 COLUMNS = ["width", "macs", "readme_mflops"]
 
