@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
 from nasvit.experiment import pipeline
 from nasvit.experiment.pipeline import open_workbench, run
@@ -77,7 +78,7 @@ def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]
     assert results["rows"] == rows
     assert results["seed"] == 0
     assert results["config"]["space"] == "micro8"
-    assert results["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert Version(results["versions"]["torch"]).release == Version(torch.__version__).release  # builds add +cpu, +cu130
     assert results["data"] == "digits"
 
 
@@ -131,6 +132,17 @@ def test_a_killed_search_goes_on_to_the_same_choices(
     search(bench)
     assert (folder / "choices.json").read_text() == wanted
     assert (folder / "evaluations.jsonl").read_text() == lines
+
+
+def test_the_best_finalist_is_chosen(copied: Path) -> None:
+    changes = {"budgets": "  budgets: [macs<=600K]", "finalists": "  finalists: 8"}
+    for finalists in (copied / "out" / "search").glob("finalists-*.jsonl"):
+        finalists.unlink()
+    (choice,) = search(open_workbench(write_experiment(copied, **changes), copied / "out"))
+    (finalists,) = (copied / "out" / "search").glob("finalists-*.jsonl")
+    measured = {record["key"]: record["accuracy"] for record in map(json.loads, finalists.read_text().splitlines())}
+    assert len(set(measured.values())) > 1
+    assert choice.accuracy == max(measured.values()) == measured[Candidate(choice.architecture, None).key]
 
 
 def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: tuple[Workbench, Any], tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from nasvit.training.checkpoint import Checkpoints
 from nasvit.training.metrics import read_metrics
 from nasvit.training.regularization import regularize
-from nasvit.training.task import Autocast, NetworkTask, Values
-from nasvit.training.trainer import Trainer
+from nasvit.training.task import Autocast, NetworkTask, SupernetTask, Values
+from nasvit.training.trainer import Precision, Trainer
 from tests.nasvit.training.short import BARE, RECIPE, SPACE, STEPS, loader_of, state_of, task_of, trainer_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -175,11 +175,24 @@ def test_a_batch_larger_than_the_images_is_refused_in_words(tmp_path: Path) -> N
         trainer_of(task_of("network", recipe), tmp_path, recipe)
 
 
-def test_bfloat16_trains_a_supernet_too(tmp_path: Path) -> None:
-    trainer = trainer_of(task_of("project", BARE), tmp_path, BARE, precision="bfloat16")
-    trainer.run()
-    assert all(torch.isfinite(parameter).all() for parameter in trainer.task.model.parameters())
-    assert {parameter.dtype for parameter in trainer.task.model.parameters()} == {torch.float32}
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_subnets_compute_in_the_precision_asked_for_and_their_weights_stay_float32(
+    precision: Precision, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    task = task_of("project", BARE)
+    assert isinstance(task, SupernetTask)
+    assert task.distill is not None
+    distill, seen = task.distill, set()
+
+    def watched(logits: Tensor, soft_targets: Tensor) -> Tensor:
+        seen.update((logits.dtype, soft_targets.dtype))
+        return distill(logits, soft_targets)
+
+    task.distill = watched
+    trainer_of(task, tmp_path, BARE, precision=precision).run()
+    assert seen == {dtype}
+    assert {parameter.dtype for parameter in task.model.parameters()} == {torch.float32}
+    assert all(torch.isfinite(parameter).all() for parameter in task.model.parameters())
 
 
 def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replaces_it() -> None:
