@@ -16,7 +16,7 @@ from tests.nasvit.experiment.tiny import write_experiment
 from tests.packages import ROOT
 
 pytestmark = pytest.mark.slow
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CHANGES = {
     "recipe": "  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64, clip_norm: 1.0}",
     "budgets": "  budgets: [macs<=300K]",
@@ -26,7 +26,7 @@ CHANGES = {
 }
 
 
-def nasvit(*words: str, prefix: list[str] = []) -> subprocess.CompletedProcess[str]:
+def nasvit(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, *prefix, "-m", "nasvit", *words]
     return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
 
@@ -36,7 +36,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder where one process and two did the same experiment, and what the two printed."""
     folder = tmp_path_factory.mktemp("torchrun")
     path, printed = str(write_experiment(folder, **CHANGES)), ""
-    for name, prefix in (("one", []), ("two", TORCHRUN)):
+    for name, prefix in (("one", ()), ("two", TORCHRUN)):
         done = nasvit("run", path, "--output", str(folder / name), prefix=prefix)
         assert done.returncode == 0, done.stdout + done.stderr
         printed = done.stdout
@@ -64,8 +64,8 @@ def test_one_of_the_processes_searches_writes_and_prints(runs: tuple[Path, str])
     assert two[0]["macs"] <= 300_000
     assert set(two[0]["accuracy"]) == {"supernet", "extracted", "finetuned"}
     assert len((folder / "two" / "search" / "evaluations.jsonl").read_text().splitlines()) == 12
-    assert printed.count("of random subnets meet it") == 1, printed
-    assert printed.count("program.pt2") == 1, printed
+    assert printed.count("of random subnets meet it") == 1
+    assert printed.count("Use it with PyTorch alone") == 1
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_in_words(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from packaging.version import Version
 
+from nasvit.data import load_images
 from nasvit.experiment import pipeline
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages.finetune import finetune
 from nasvit.experiment.stages.search import load_choices, search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
@@ -24,6 +26,7 @@ from nasvit.export.saved import export_program, load_network
 from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
+from nasvit.supernets.supernet import build
 from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
@@ -80,6 +83,21 @@ def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]
     assert results["config"]["space"] == "micro8"
     assert Version(results["versions"]["torch"]).release == Version(torch.__version__).release  # builds add +cpu, +cu130
     assert results["data"] == "digits"
+
+
+def test_results_are_measured_on_the_test_images_normalized_as_the_training_images_are(
+    done: tuple[Workbench, list[dict[str, Any]]],
+) -> None:
+    bench, rows = done
+    test = load_images("digits", "test", channels=1)
+    deviation, mean = torch.std_mean(bench.data.train.pixels.double() / 255, correction=0)
+    images = ((test.pixels / 255 - mean) / deviation).float()
+    for subject, row in zip(subjects(bench), rows, strict=True):
+        network = load_network(subject.folder / "finetuned")
+        with torch.no_grad():
+            right = network(images).argmax(1) == test.targets
+        assert row["accuracy"]["finetuned"] == pytest.approx(float(right.double().mean()), abs=2 / len(test))
+    assert json.loads((bench.folder / "results.json").read_text())["test_images"] == len(test)
 
 
 def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_computes(
@@ -197,6 +215,25 @@ def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
     assert json.loads(new["recipe"])["learning_rate"] == 2e-3
     assert json.loads(json.loads(old)["recipe"])["learning_rate"] == 1e-3
     assert new["architecture"] == rows[0]["architecture"]
+
+
+def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch_does_not(copied: Path) -> None:
+    changes = {
+        "finetune": "finetune: {optimizer: sgd, learning_rate: 1e-9, epochs: 1, batch_size: 64}",
+        "compare": "compare: {scratch: true, learning_rate: 1e-8}",
+    }
+    bench = open_workbench(write_experiment(copied, **changes), copied / "out")
+    finetune(bench)
+    for subject in subjects(bench):
+        extracted, tuned, scratch = (
+            dict(load_network(subject.folder / how).named_parameters()) for how in ("extracted", "finetuned", "scratch")
+        )
+        initial = build(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
+        for name, tensor in initial.named_parameters():
+            torch.testing.assert_close(tuned[name], extracted[name], msg=name)
+            torch.testing.assert_close(scratch[name], tensor, msg=name)
+        recipes = (json.loads((subject.folder / how / "card.json").read_text())["recipe"] for how in ("finetuned", "scratch"))
+        assert [json.loads(recipe)["learning_rate"] for recipe in recipes] == [1e-9, 1e-8]
 
 
 @pytest.mark.parametrize(
