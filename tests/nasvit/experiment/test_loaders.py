@@ -71,3 +71,13 @@ def test_the_data_section_decides_how_training_images_are_varied(
 def test_worker_processes_are_used_where_the_file_asks_for_them(loaders: Any, tmp_path: Path) -> None:
     served = loaders(tmp_path, workers=2)
     assert {loader.workers for loader in served.values()} == {2}
+
+
+def test_statistics_are_taken_from_training_images_as_they_are(tmp_path: Path) -> None:
+    bench = open_workbench(write_experiment(tmp_path), tmp_path / "out")
+    calibration = torch.cat(bench.calibration())
+    assert len(calibration) == 64
+    known = torch.cat([images for images, _ in bench.evaluation_loader(bench.data.train).evaluation_batches()])
+    held_out = torch.cat([images for images, _ in bench.evaluation_loader(bench.data.validation).evaluation_batches()])
+    assert (calibration[:, None] == known[None]).flatten(2).all(2).any(1).all()
+    assert not (calibration[:, None] == held_out[None]).flatten(2).all(2).any(1).all()

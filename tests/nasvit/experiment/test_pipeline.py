@@ -27,6 +27,8 @@ from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build
+from nasvit.tasks.evaluation import Score
+from search_spaces import Architecture
 from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
@@ -150,6 +152,37 @@ def test_a_killed_search_goes_on_to_the_same_choices(
     search(bench)
     assert (folder / "choices.json").read_text() == wanted
     assert (folder / "evaluations.jsonl").read_text() == lines
+
+
+def test_candidates_are_measured_on_some_validation_images_and_finalists_on_all(done: tuple[Workbench, Any]) -> None:
+    bench = done[0]
+    (finalists,) = (bench.folder / "search").glob("finalists-*.jsonl")
+    quick, thorough = (
+        {json.loads(line)["images"] for line in path.read_text().splitlines()}
+        for path in (bench.folder / "search" / "evaluations.jsonl", finalists)
+    )
+    assert (quick, thorough) == ({100}, {len(bench.data.validation)})
+
+
+def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = open_workbench(write_experiment(copied, budgets="  budgets: [macs<=600K]"), copied / "out")
+    shutil.rmtree(bench.folder / "search")
+
+    def wide(self: InheritedWeights, architecture: Architecture) -> Score:
+        return Score(sum(architecture.width) / 1000, 0.5, 1.0, 100)
+
+    monkeypatch.setattr(InheritedWeights, "__call__", wide)
+    (choice,) = search(bench)
+    pool = bench.candidates.constraint(bench.experiment.search.limits("macs<=600K")).sample(200, np.random.default_rng(1))
+    expected = sorted(sum(candidate.architecture.width) / 1000 for candidate in bench.candidates.decode(pool))
+    assert choice.accuracy >= expected[-20]
+
+
+def test_a_folder_whose_images_were_split_otherwise_is_refused(copied: Path) -> None:
+    record = copied / "out" / "split.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"seed": 17}))
+    with pytest.raises(ValueError, match="the held-out split is not the one this run began with; seed: was 17, is 0"):
+        open_workbench(write_experiment(copied), copied / "out").data  # noqa: B018
 
 
 def test_the_best_finalist_is_chosen(copied: Path) -> None:

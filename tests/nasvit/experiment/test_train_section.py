@@ -17,8 +17,9 @@ from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench
-from nasvit.layers.calibration import track_statistics
+from nasvit.layers.calibration import calibrate, track_statistics
 from nasvit.supernets.supernet import build
+from nasvit.tasks.evaluation import evaluate
 from nasvit.training.metrics import read_metrics
 from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment
@@ -93,8 +94,19 @@ def test_the_supernet_is_evaluated_as_often_as_asked(every: int, tmp_path: Path)
     train(bench)
     records = [record for record in read_metrics(bench.folder / "train" / "metrics.jsonl") if "epoch" in record]
     assert len(records) == every
-    wanted = {"smallest", "largest", "random_0", "random_1"}
-    assert all({f"accuracy_{name}" for name in wanted} <= record.keys() for record in records)
+
+
+def test_an_evaluation_looks_at_each_end_of_the_space_and_some_subnets_between(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, evaluate_every=1, recipe=replace(RECIPE, optimizer="adamw", learning_rate=4e-3))
+    supernet = train(bench)
+    (record,) = (record for record in read_metrics(bench.folder / "train" / "metrics.jsonl") if "epoch" in record)
+    found = {name: value for name, value in record.items() if name.startswith("accuracy_")}
+    assert set(found) == {"accuracy_smallest", "accuracy_largest", "accuracy_random_0", "accuracy_random_1"}
+    for name, architecture in (("smallest", bench.space.smallest), ("largest", bench.space.largest)):
+        network = calibrate(supernet.at(architecture), bench.calibration())
+        score = evaluate(network, bench.evaluation_loader(bench.data.validation).evaluation_batches())
+        assert found[f"accuracy_{name}"] == pytest.approx(score.accuracy, abs=1e-4)
+    assert len(set(found.values())) > 1
 
 
 def test_a_supernet_with_a_teacher_learns_what_the_teacher_says(tmp_path: Path, teacher: str) -> None:
