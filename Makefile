@@ -7,11 +7,11 @@ BIN := .venv/bin
 quickstart: .venv/installed
 	$(BIN)/nasvit run experiments/quickstart.yaml
 
-# Lint, types, tests; the test extra is installed first.
+# Lint, types, tests, the wheel among them; the extras that tests need are installed first. SLOW=1 runs the slow tests too.
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(if $(SLOW),,-m "not slow")
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -19,5 +19,5 @@ test: .venv/installed-test
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install -e '.[test]'
+	$(BIN)/pip install -e '.[data,export,test]'
 	touch $@

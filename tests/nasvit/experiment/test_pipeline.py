@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 
+from nasvit.data import load_images
 from nasvit.experiment import pipeline
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages.finetune import finetune
 from nasvit.experiment.stages.search import load_choices, search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
@@ -25,6 +28,9 @@ from nasvit.export.saved import load_network
 from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
+from nasvit.supernets.supernet import build
+from nasvit.tasks.evaluation import Score
+from search_spaces import Architecture
 from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
@@ -79,8 +85,23 @@ def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]
     assert results["rows"] == rows
     assert results["seed"] == 0
     assert results["config"]["space"] == "micro8"
-    assert results["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert Version(results["versions"]["torch"]).release == Version(torch.__version__).release  # builds add +cpu, +cu130
     assert results["data"] == "digits"
+
+
+def test_results_are_measured_on_the_test_images_normalized_as_the_training_images_are(
+    done: tuple[Workbench, list[dict[str, Any]]],
+) -> None:
+    bench, rows = done
+    test = load_images("digits", "test", channels=1)
+    deviation, mean = torch.std_mean(bench.data.train.pixels.double() / 255, correction=0)
+    images = ((test.pixels / 255 - mean) / deviation).float()
+    for subject, row in zip(subjects(bench), rows, strict=True):
+        network = load_network(subject.folder / "finetuned")
+        with torch.no_grad():
+            right = network(images).argmax(1) == test.targets
+        assert row["accuracy"]["finetuned"] == pytest.approx(float(right.double().mean()), abs=2 / len(test))
+    assert json.loads((bench.folder / "results.json").read_text())["test_images"] == len(test)
 
 
 def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_computes(
@@ -135,6 +156,48 @@ def test_a_killed_search_goes_on_to_the_same_choices(
     assert (folder / "evaluations.jsonl").read_text() == lines
 
 
+def test_candidates_are_measured_on_some_validation_images_and_finalists_on_all(done: tuple[Workbench, Any]) -> None:
+    bench = done[0]
+    (finalists,) = (bench.folder / "search").glob("finalists-*.jsonl")
+    quick, thorough = (
+        {json.loads(line)["images"] for line in path.read_text().splitlines()}
+        for path in (bench.folder / "search" / "evaluations.jsonl", finalists)
+    )
+    assert (quick, thorough) == ({100}, {len(bench.data.validation)})
+
+
+def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = open_workbench(write_experiment(copied, budgets="  budgets: [macs<=600K]"), copied / "out")
+    shutil.rmtree(bench.folder / "search")
+
+    def wide(self: InheritedWeights, architecture: Architecture) -> Score:
+        return Score(sum(architecture.width) / 1000, 0.5, 1.0, 100)
+
+    monkeypatch.setattr(InheritedWeights, "__call__", wide)
+    (choice,) = search(bench)
+    pool = bench.candidates.constraint(bench.experiment.search.limits("macs<=600K")).sample(200, np.random.default_rng(1))
+    expected = sorted(sum(candidate.architecture.width) / 1000 for candidate in bench.candidates.decode(pool))
+    assert choice.accuracy >= expected[-20]
+
+
+def test_a_folder_whose_images_were_split_otherwise_is_refused(copied: Path) -> None:
+    record = copied / "out" / "split.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"seed": 17}))
+    with pytest.raises(ValueError, match="the held-out split is not the one this run began with; seed: was 17, is 0"):
+        open_workbench(write_experiment(copied), copied / "out").data  # noqa: B018
+
+
+def test_the_best_finalist_is_chosen(copied: Path) -> None:
+    changes = {"budgets": "  budgets: [macs<=600K]", "finalists": "  finalists: 8"}
+    for finalists in (copied / "out" / "search").glob("finalists-*.jsonl"):
+        finalists.unlink()
+    (choice,) = search(open_workbench(write_experiment(copied, **changes), copied / "out"))
+    (finalists,) = (copied / "out" / "search").glob("finalists-*.jsonl")
+    measured = {record["key"]: record["accuracy"] for record in map(json.loads, finalists.read_text().splitlines())}
+    assert len(set(measured.values())) > 1
+    assert choice.accuracy == max(measured.values()) == measured[Candidate(choice.architecture, None).key]
+
+
 def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: tuple[Workbench, Any], tmp_path: Path) -> None:
     space, measured = done[0].space, []
 
@@ -187,6 +250,25 @@ def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
     assert json.loads(new["origin"]["recipe"])["learning_rate"] == 2e-3
     assert json.loads(json.loads(old)["origin"]["recipe"])["learning_rate"] == 1e-3
     assert new["spec"]["architecture"] == rows[0]["architecture"]
+
+
+def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch_does_not(copied: Path) -> None:
+    changes = {
+        "finetune": "finetune: {optimizer: sgd, learning_rate: 1e-9, epochs: 1, batch_size: 64}",
+        "compare": "compare: {scratch: true, learning_rate: 1e-8}",
+    }
+    bench = open_workbench(write_experiment(copied, **changes), copied / "out")
+    finetune(bench)
+    for subject in subjects(bench):
+        extracted, tuned, scratch = (
+            dict(load_network(subject.folder / how).named_parameters()) for how in ("extracted", "finetuned", "scratch")
+        )
+        initial = build(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
+        for name, tensor in initial.named_parameters():
+            torch.testing.assert_close(tuned[name], extracted[name], msg=name)
+            torch.testing.assert_close(scratch[name], tensor, msg=name)
+        recipes = (json.loads((subject.folder / how / "card.json").read_text())["recipe"] for how in ("finetuned", "scratch"))
+        assert [json.loads(recipe)["learning_rate"] for recipe in recipes] == [1e-9, 1e-8]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.saved import load_network
+from nasvit.search.candidates import Candidate
+from nasvit.supernets.supernet import Supernet, build
 from nasvit.training.collapse import TrainingCollapsedError
+from nasvit.training.trainer import Trainer
+from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment
 
 RECIPES = """\
@@ -176,6 +180,46 @@ def test_a_training_that_collapses_scores_as_guessing(tmp_path: Path, monkeypatc
     record = trials.make_trials(bench).quick(candidate, 1.0)
     assert record["score"] == 0.1
     assert record["collapsed"] == "lower the learning rate"
+
+
+@pytest.mark.parametrize("evaluate", ["finetune", "scratch"])
+def test_a_quick_measurement_trains_a_part_of_the_epochs_on_some_images_and_a_thorough_one_everything(
+    evaluate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = JOINT.replace("evaluate: finetune", f"evaluate: {evaluate}")
+    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+    supernet = Supernet(bench.space, len(bench.classes), seed=5)
+    torch.save(supernet.state_dict(), bench.folder / "supernet.pt")
+    recipe = Recipe(optimizer="sgd", learning_rate=0.1, epochs=4, batch_size=64)
+    candidate = Candidate(bench.space.smallest, recipe)
+    seen: list[tuple[Any, ...]] = []
+
+    def watched(trainer: Trainer, *, until: int | None = None) -> None:
+        started = trainer.task.model.stages[0][0].depthwise.conv.weight.detach().clone()
+        seen.append((trainer.recipe, trainer.steps, until, len(trainer.loader.images), started))
+        raise TrainingCollapsedError("seen enough")
+
+    monkeypatch.setattr("nasvit.training.trainer.Trainer.run", watched)
+    measured = trials.make_trials(bench)
+    quick, thorough = measured.quick(candidate, 0.5), measured.thorough(candidate)
+    assert [(asked, steps, until, count) for asked, steps, until, count, _ in seen] == [
+        (recipe, 4 * (128 // 64), 2 * (128 // 64), 128),
+        (recipe, 4 * (len(bench.data.train) // 64), 4 * (len(bench.data.train) // 64), len(bench.data.train)),
+    ]
+    assert (quick["images"], thorough["images"]) == (100, len(bench.data.validation))
+    fresh = build(bench.space, candidate.architecture, len(bench.classes), seed=bench.experiment.seed)
+    start = {"finetune": supernet.at(candidate.architecture), "scratch": fresh}[evaluate]
+    assert all(torch.equal(started, start.stages[0][0].depthwise.conv.weight) for *_, started in seen)
+
+
+def test_trainings_are_stopped_early_where_the_file_allows_it(tmp_path: Path) -> None:
+    section = JOINT.replace("budgets: [macs<=300K]\n", "architecture: smallest\n").replace("finetune", "scratch")
+    section = section.replace("evaluations: 12", "evaluations: 16\nearly_stop: 0.0001").replace("RECIPES", "LONGER")
+    path = write(tmp_path, section.replace("LONGER", str(tmp_path / "longer.yaml")))
+    (tmp_path / "longer.yaml").write_text(RECIPES.replace("epochs: [1, 2]", "epochs: 3"))
+    bench = open_workbench(path, tmp_path / "out")
+    search(bench)
+    assert {record["share"] for record in lines(bench)} == {1 / 3, 1.0}
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def cheap_weights(source: str) -> dict[str, Tensor]:
 @needs_shared
 @pytest.mark.parametrize(("source", "folder"), [("nasvit", "nasvit"), ("alphanet", "alphanet")])
 def test_every_released_tensor_is_either_imported_or_known_as_unused(source: str, folder: str) -> None:
-    from experiments.parity.released import read_layout
+    from tests.parity.released import read_layout
 
     released = read_layout(SHARED / "golden" / folder)
     ours = released_layout(source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ KINDS = ("project", "sum", "network", "switches")
 
 
 def test_two_processes_train_to_the_weights_of_one_with_the_joined_batch(tmp_path: Path) -> None:
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(20000 + os.getpid() % 10000)]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for name, prefix in (("one", []), ("two", launch)):
         program = [sys.executable, *prefix, "-m", "tests.nasvit.training.short", "joined", str(tmp_path / name), *KINDS]
         for kind in KINDS:

@@ -16,7 +16,7 @@ from nasvit.training.checkpoint import Checkpoints
 from nasvit.training.learner import Autocast, Learner, Values
 from nasvit.training.metrics import read_metrics
 from nasvit.training.regularization import regularize
-from nasvit.training.trainer import Trainer
+from nasvit.training.trainer import Precision, Trainer
 from tests.nasvit.training.short import BARE, CHANCE, RECIPE, SPACE, STEPS, learner_of, loader_of, state_of, trainer_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -178,11 +178,23 @@ def test_a_batch_larger_than_the_images_is_refused_in_words(tmp_path: Path) -> N
         trainer_of(learner_of("network", recipe), tmp_path, recipe)
 
 
-def test_bfloat16_trains_a_supernet_too(tmp_path: Path) -> None:
-    trainer = trainer_of(learner_of("project", BARE), tmp_path, BARE, precision="bfloat16")
-    trainer.run()
-    assert all(torch.isfinite(parameter).all() for parameter in trainer.learner.model.parameters())
-    assert {parameter.dtype for parameter in trainer.learner.model.parameters()} == {torch.float32}
+@pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_subnets_compute_in_the_precision_asked_for_and_their_weights_stay_float32(
+    precision: Precision, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    learner = learner_of("project", BARE)
+    assert learner.distill is not None
+    distill, seen = learner.distill, set()
+
+    def watched(logits: Tensor, soft_targets: Tensor) -> Tensor:
+        seen.update((logits.dtype, soft_targets.dtype))
+        return distill(logits, soft_targets)
+
+    learner.distill = watched
+    trainer_of(learner, tmp_path, BARE, precision=precision).run()
+    assert seen == {dtype}
+    assert {parameter.dtype for parameter in learner.model.parameters()} == {torch.float32}
+    assert all(torch.isfinite(parameter).all() for parameter in learner.model.parameters())
 
 
 def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replaces_it() -> None:
