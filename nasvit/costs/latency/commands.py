@@ -16,6 +16,7 @@ import search_spaces
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from nasvit.costs.latency.plan import Build, BuildSettings
+from nasvit.registry import find_architecture
 from nasvit.report.results import describe
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable, load_table
@@ -89,7 +90,7 @@ def show_quality(table: LatencyTable, console: Console) -> None:
 def latency_use(
     table: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE.json")],
     space: SpaceName,
-    architecture: Path | None = None,
+    architecture: str | None = None,
     sample: int = 0,
 ) -> None:
     """Print the latencies that a table predicts for subnets of its space.
@@ -97,7 +98,8 @@ def latency_use(
     Args:
         table: what nasvit latency build wrote.
         space: a name that nasvit spaces lists, or a file SPACE.yaml; the one that was measured.
-        architecture: a file ARCHITECTURE.json to predict, besides the smallest and the largest subnet.
+        architecture: a subnet to predict besides the smallest and the largest: a file ARCHITECTURE.json, a published
+            subnet, or the folder of a saved one.
         sample: so many random subnets besides.
     """
     loaded_space, console = search_spaces.load(space), _console()
@@ -113,11 +115,11 @@ def latency_use(
     console.print(rows)
 
 
-def _subnets(space: Space, path: Path | None, sample: int) -> dict[str, Architecture]:
+def _subnets(space: Space, which: str | None, sample: int) -> dict[str, Architecture]:
     """The subnets to predict, by the names to print."""
     subnets = {"smallest": space.smallest, "largest": space.largest}
-    if path is not None:
-        subnets[path.name] = Architecture.load(path)
+    if which is not None:
+        subnets[Path(which).name] = find_architecture(space, which)
     drawn = space.decode(space.genome.sample(sample, np.random.default_rng(0)))
     return subnets | {f"random-{number}": subnet for number, subnet in enumerate(drawn)}
 

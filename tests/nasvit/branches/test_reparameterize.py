@@ -14,7 +14,7 @@ from nasvit.layers import ConvNorm
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.models.catalog import mobilenet_v2
-from nasvit.registry import build_network
+from nasvit.registry import create
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import build
 
@@ -23,7 +23,7 @@ NETWORKS = {
     "torchvision mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=5, width_mult=0.35),
     "torchvision shufflenet_v2": lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=5),
     "timm mobilenetv2": lambda: timm.create_model("mobilenetv2_035", num_classes=5),
-    "our mobilenet_v2": lambda: build_network("mobilenet_v2-0.35", 5),
+    "our mobilenet_v2": lambda: create("mobilenet_v2-0.35", 5).network,
     "our search result with squeeze-and-excite": lambda: build(GHOST, GHOST.smallest, 5),
 }
 

@@ -29,7 +29,7 @@ from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build
-from nasvit.tasks.evaluation import Score
+from nasvit.tasks.classification import ClassificationScore as Score
 from search_spaces import Architecture
 from tests.nasvit.experiment.tiny import write_experiment
 
@@ -347,3 +347,42 @@ def test_a_space_of_ghost_blocks_goes_all_the_way(tmp_path: Path) -> None:
     assert row["scores"]["supernet"] == row["scores"]["extracted"]
     network = load_network(subjects(bench)[0].folder / "finetuned")
     assert any(isinstance(module, GhostBlock) for module in network.modules())
+
+
+HELP = {
+    "a teacher": "teacher: TEACHER",
+    "branches": "branches: {count: 2}",
+    "wider networks": "netaug: {augmentation: 2, diversity: 1, calibration_images: 64}",
+}
+
+
+@pytest.mark.parametrize("help_", HELP.values(), ids=HELP)
+def test_what_a_search_found_is_fine_tuned_from_the_supernets_weights_with_help(
+    done: tuple[Workbench, Any], copied: Path, help_: str
+) -> None:
+    teacher = done[0].folder / "subnets" / "random-0" / "finetuned"
+    recipe = "optimizer: adamw, learning_rate: 1e-9, epochs: 1, batch_size: 64"
+    path = write_experiment(
+        copied,
+        finetune=f"finetune: {{{recipe}, {help_.replace('TEACHER', str(teacher))}}}",
+        compare="compare: {random: 0}",
+    )
+    rows = run(open_workbench(path, copied / "out"))
+    extracted, tuned = (
+        dict(load_network(copied / "out" / "subnets" / "macs-300K" / how).named_parameters())
+        for how in ("extracted", "finetuned")
+    )
+    name = "head.classifier.weight"
+    # So small a learning rate leaves what was started from: the supernet's weights, in the plain network's structure.
+    torch.testing.assert_close(tuned[name], extracted[name], rtol=1e-4, atol=1e-6)
+    assert len(rows) == 2 and all("finetuned" in row["scores"] for row in rows)
+    card = json.loads((copied / "out" / "subnets" / "macs-300K" / "finetuned" / "card.json").read_text())
+    assert help_.partition(":")[0] in card["origin"]["training"]
+    assert card["fused"] == ("branches" in help_)
+
+
+def test_a_folder_is_not_claimed_by_an_experiment_whose_images_are_not_there(tmp_path: Path) -> None:
+    wrong = write_experiment(tmp_path, data="data: {source: nodigits, validation: 0.6, padding: 1}")
+    with pytest.raises(ValueError, match="data source 'nodigits': no such folder"):
+        run(open_workbench(wrong, tmp_path / "out"))
+    assert open_workbench(write_experiment(tmp_path), tmp_path / "out").images.classes == tuple("0123456789")

@@ -19,7 +19,7 @@ from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers.calibration import calibrate, track_statistics
 from nasvit.supernets.supernet import build
-from nasvit.tasks.evaluation import evaluate
+from nasvit.tasks.classification import evaluate
 from nasvit.training.metrics import read_metrics
 from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment

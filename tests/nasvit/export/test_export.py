@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import save_model
 
 import search_spaces
+from nasvit.branches import fuse
 from nasvit.export.card import CARD, Card
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network, load_saved, save_network
+from nasvit.registry import create
 from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import Supernet, build
 from search_spaces import Architecture, Space
@@ -112,3 +118,64 @@ def test_a_program_computes_the_same_with_pytorch_alone_at_any_batch_size(tmp_pa
         "assert not any(name.split('.')[0] in ('nasvit', 'timm', 'search_spaces') for name in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
+
+
+def old_subnet(folder: Path) -> torch.nn.Module:
+    """A folder as version 0.1 wrote the stages' subnets: space and architecture in files beside a card."""
+    space, architecture, network = extracted("micro8", "smallest")
+    folder.mkdir()
+    plain = SubnetSpec(space, architecture).to_json()["space"]
+    (folder / "space.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    architecture.save(folder / "architecture.json")
+    save_model(network, str(folder / "network.safetensors"))
+    card = {"classes": ["a", "b", "c"], "weights": "inherited", "image": {"channels": 1, "side": 8}, "resize": True}
+    card["normalization"] = {"mean": [0.5], "deviation": [0.25]}
+    (folder / CARD).write_text(json.dumps(card))
+    return network
+
+
+def old_fitted(folder: Path) -> torch.nn.Module:
+    """A folder as version 0.1 wrote what ``fit`` deployed: a name, and whether branches were fused."""
+    network = fuse(filled(create("mbv2-0.2@32", 3).network).eval())
+    folder.mkdir()
+    save_model(network, str(folder / "network.safetensors"))
+    card = {"classes": ["a", "b", "c"], "image_channels": 3, "network": "mbv2-0.2@32", "fused": False}
+    (folder / CARD).write_text(json.dumps(card))
+    return network
+
+
+@pytest.mark.parametrize(("write", "kind"), [(old_subnet, "subnet"), (old_fitted, "planned")])
+def test_folders_of_before_there_was_a_format_still_load(
+    tmp_path: Path, write: Callable[[Path], torch.nn.Module], kind: str
+) -> None:
+    network = write(tmp_path / "old")
+    loaded, card = load_saved(tmp_path / "old")
+    x = torch.rand(2, *card.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(loaded(x), network(x))
+    assert (card.spec.kind, card.classes) == (kind, ("a", "b", "c"))
+    save_network(loaded, tmp_path / "new", card)
+    assert torch.equal(load_network(tmp_path / "new")(x), network(x))
+    assert json.loads((tmp_path / "new" / CARD).read_text())["format"] == 1
+
+
+def test_a_card_of_a_later_version_is_refused_in_words(tmp_path: Path) -> None:
+    space, architecture, network = extracted("micro8", "smallest")
+    save_network(network, tmp_path, card_of(space, architecture))
+    content = json.loads((tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps(content | {"format": 2}))
+    with pytest.raises(ValueError, match="is of format 2, and this version of nasvit reads formats up to 1; update"):
+        load_network(tmp_path)
+    (tmp_path / CARD).write_text(json.dumps(content | {"kind": "perceptron"}))
+    with pytest.raises(ValueError, match="a network of kind 'perceptron' is not known here; known: subnet, planned"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_what_is_live_or_has_no_statistics_is_not_exported_either(tmp_path: Path, live: bool) -> None:
+    space = search_spaces.load("micro8")
+    supernet = Supernet(space, 3, stored_statistics=live)
+    network = supernet.at(space.smallest) if live else supernet.extract(space.smallest)
+    words = r"save supernet\.extract\(architecture\) instead" if live else r"call nasvit\.calibrate"
+    with pytest.raises(ValueError, match=words):
+        export_program(network, tmp_path / "program.pt2", shape=(1, 8, 8))
+    assert not (tmp_path / "program.pt2").exists()

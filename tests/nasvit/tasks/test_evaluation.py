@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.tasks.evaluation import Score, evaluate
+from nasvit.tasks.classification import Score, evaluate
 
 LABELS = torch.tensor([0, 0, 0, 2, 2])  # no image shows class 1
 PREDICTED = torch.tensor([0, 0, 1, 2, 0])
