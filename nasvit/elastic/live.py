@@ -134,8 +134,8 @@ def _live_class(plain: type[nn.Module]) -> type[nn.Module]:
 def enliven(module: M) -> M:
     """Make a module and all inside it live, in place, and return it."""
     if not isinstance(module, Live):
-        plain: type[nn.Module] = type(module)
-        object.__setattr__(module, "__class__", _live_class(plain))  # type: ignore[arg-type]
+        live = _live_class(type(module))  # type: ignore[arg-type]  # classes can be hashed, whatever mypy says
+        object.__setattr__(module, "__class__", live)
         for child in module.children():
             enliven(child)
     return module
