@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from nasvit.data import Loader
-from nasvit.experiment.fit_config import FitConfig
-from nasvit.experiment.fit_images import FitImages
+from nasvit.experiment.fit import images_of
 from nasvit.experiment.pipeline import open_workbench
+from nasvit.experiment.training import FitConfig
 from tests.nasvit.experiment.tiny import write_experiment
 
 FIT = "network: micro8:largest\ndata: {source: digits, padding: 1}\nrecipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64}\n"
@@ -22,8 +22,8 @@ def experiment_loaders(folder: Path, **changed: Any) -> dict[str, Loader]:
     bench = open_workbench(write_experiment(folder), folder / "out")
     bench.experiment = replace(bench.experiment, data=replace(bench.experiment.data, **changed))
     return {
-        "training": bench.training_loader(bench.experiment.train.recipe),
-        "evaluation": bench.evaluation_loader(bench.data.validation),
+        "training": bench.images.training(bench.experiment.train.recipe),
+        "evaluation": bench.images.plain(bench.images.validation),
     }
 
 
@@ -31,8 +31,8 @@ def fit_loaders(folder: Path, **changed: Any) -> dict[str, Loader]:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fit.yaml").write_text(FIT)
     config = FitConfig.load(folder / "fit.yaml")
-    images = FitImages(replace(config, data=replace(config.data, **changed)))
-    return {"training": images.training(), "evaluation": images.plain(images.data.validation)}
+    images = images_of(replace(config, data=replace(config.data, **changed)))
+    return {"training": images.training(config.recipe), "evaluation": images.plain(images.validation)}
 
 
 BOTH = pytest.mark.parametrize("loaders", [experiment_loaders, fit_loaders])
@@ -77,7 +77,7 @@ def test_statistics_are_taken_from_training_images_as_they_are(tmp_path: Path) -
     bench = open_workbench(write_experiment(tmp_path), tmp_path / "out")
     calibration = torch.cat(bench.calibration())
     assert len(calibration) == 64
-    known = torch.cat([images for images, _ in bench.evaluation_loader(bench.data.train).evaluation_batches()])
-    held_out = torch.cat([images for images, _ in bench.evaluation_loader(bench.data.validation).evaluation_batches()])
+    known = torch.cat([images for images, _ in bench.images.plain(bench.images.train).evaluation_batches()])
+    held_out = torch.cat([images for images, _ in bench.images.plain(bench.images.validation).evaluation_batches()])
     assert (calibration[:, None] == known[None]).flatten(2).all(2).any(1).all()
     assert not (calibration[:, None] == held_out[None]).flatten(2).all(2).any(1).all()

@@ -30,6 +30,7 @@ from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build
 from nasvit.tasks.classification import ClassificationScore as Score
+from predictors.limits import Budget
 from search_spaces import Architecture
 from tests.nasvit.experiment.tiny import write_experiment
 
@@ -94,13 +95,13 @@ def test_results_are_measured_on_the_test_images_normalized_as_the_training_imag
 ) -> None:
     bench, rows = done
     test = load_images("digits", "test", channels=1)
-    deviation, mean = torch.std_mean(bench.data.train.pixels.double() / 255, correction=0)
+    deviation, mean = torch.std_mean(bench.images.train.pixels.double() / 255, correction=0)
     images = ((test.pixels / 255 - mean) / deviation).float()
     for subject, row in zip(subjects(bench), rows, strict=True):
         network = load_network(subject.folder / "finetuned")
         with torch.no_grad():
             right = network(images).argmax(1) == test.targets
-        assert row["accuracy"]["finetuned"] == pytest.approx(float(right.double().mean()), abs=2 / len(test))
+        assert row["scores"]["finetuned"] == pytest.approx(float(right.double().mean()), abs=2 / len(test))
     assert json.loads((bench.folder / "results.json").read_text())["test_images"] == len(test)
 
 
@@ -163,7 +164,7 @@ def test_candidates_are_measured_on_some_validation_images_and_finalists_on_all(
         {json.loads(line)["images"] for line in path.read_text().splitlines()}
         for path in (bench.folder / "search" / "evaluations.jsonl", finalists)
     )
-    assert (quick, thorough) == ({100}, {len(bench.data.validation)})
+    assert (quick, thorough) == ({100}, {len(bench.images.validation)})
 
 
 def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,16 +176,16 @@ def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, mo
 
     monkeypatch.setattr(InheritedWeights, "__call__", wide)
     (choice,) = search(bench)
-    pool = bench.candidates.constraint(bench.experiment.search.limits("macs<=600K")).sample(200, np.random.default_rng(1))
+    pool = bench.candidates.constraint(Budget("macs<=600K").limits).sample(200, np.random.default_rng(1))
     expected = sorted(sum(candidate.architecture.width) / 1000 for candidate in bench.candidates.decode(pool))
-    assert choice.accuracy >= expected[-20]
+    assert choice.score >= expected[-20]
 
 
 def test_a_folder_whose_images_were_split_otherwise_is_refused(copied: Path) -> None:
     record = copied / "out" / "split.json"
     record.write_text(json.dumps(json.loads(record.read_text()) | {"seed": 17}))
     with pytest.raises(ValueError, match="the held-out split is not the one this run began with; seed: was 17, is 0"):
-        open_workbench(write_experiment(copied), copied / "out").data  # noqa: B018
+        open_workbench(write_experiment(copied), copied / "out").images  # noqa: B018
 
 
 def test_the_best_finalist_is_chosen(copied: Path) -> None:
@@ -193,9 +194,9 @@ def test_the_best_finalist_is_chosen(copied: Path) -> None:
         finalists.unlink()
     (choice,) = search(open_workbench(write_experiment(copied, **changes), copied / "out"))
     (finalists,) = (copied / "out" / "search").glob("finalists-*.jsonl")
-    measured = {record["key"]: record["accuracy"] for record in map(json.loads, finalists.read_text().splitlines())}
+    measured = {record["key"]: record["score"] for record in map(json.loads, finalists.read_text().splitlines())}
     assert len(set(measured.values())) > 1
-    assert choice.accuracy == max(measured.values()) == measured[Candidate(choice.architecture, None).key]
+    assert choice.score == max(measured.values()) == measured[Candidate(choice.architecture, None).key]
 
 
 def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: tuple[Workbench, Any], tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch
         for name, tensor in initial.named_parameters():
             torch.testing.assert_close(tuned[name], extracted[name], msg=name)
             torch.testing.assert_close(scratch[name], tensor, msg=name)
-        recipes = (json.loads((subject.folder / how / "card.json").read_text())["recipe"] for how in ("finetuned", "scratch"))
+        recipes = (json.loads((subject.folder / how / "card.json").read_text())["origin"]["recipe"] for how in ("finetuned", "scratch"))
         assert [json.loads(recipe)["learning_rate"] for recipe in recipes] == [1e-9, 1e-8]
 
 

@@ -195,7 +195,7 @@ def test_a_quick_measurement_trains_a_part_of_the_epochs_on_some_images_and_a_th
     seen: list[tuple[Any, ...]] = []
 
     def watched(trainer: Trainer, *, until: int | None = None) -> None:
-        started = trainer.task.model.stages[0][0].depthwise.conv.weight.detach().clone()
+        started = trainer.learner.model.stages[0][0].depthwise.conv.weight.detach().clone()
         seen.append((trainer.recipe, trainer.steps, until, len(trainer.loader.images), started))
         raise TrainingCollapsedError("seen enough")
 
@@ -204,9 +204,9 @@ def test_a_quick_measurement_trains_a_part_of_the_epochs_on_some_images_and_a_th
     quick, thorough = measured.quick(candidate, 0.5), measured.thorough(candidate)
     assert [(asked, steps, until, count) for asked, steps, until, count, _ in seen] == [
         (recipe, 4 * (128 // 64), 2 * (128 // 64), 128),
-        (recipe, 4 * (len(bench.data.train) // 64), 4 * (len(bench.data.train) // 64), len(bench.data.train)),
+        (recipe, 4 * (len(bench.images.train) // 64), 4 * (len(bench.images.train) // 64), len(bench.images.train)),
     ]
-    assert (quick["images"], thorough["images"]) == (100, len(bench.data.validation))
+    assert (quick["images"], thorough["images"]) == (100, len(bench.images.validation))
     fresh = build(bench.space, candidate.architecture, len(bench.classes), seed=bench.experiment.seed)
     start = {"finetune": supernet.at(candidate.architecture), "scratch": fresh}[evaluate]
     assert all(torch.equal(started, start.stages[0][0].depthwise.conv.weight) for *_, started in seen)

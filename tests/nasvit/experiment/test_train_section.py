@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from nasvit import save_network
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.stages.train import train
+from nasvit.experiment.training import TeacherConfig
 from nasvit.experiment.workbench import Workbench
+from nasvit.export.card import Card
+from nasvit.export.saved import save_network
 from nasvit.layers.calibration import calibrate, track_statistics
+from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import build
 from nasvit.tasks.classification import evaluate
 from nasvit.training.metrics import read_metrics
@@ -65,7 +68,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     track_statistics(network)
     torch.nn.init.zeros_(network.head.classifier.weight)
     network.head.classifier.bias.data.copy_(20.0 * (torch.arange(len(bench.classes)) == TAUGHT))
-    save_network(network, folder, space=space, architecture=space.smallest, card={"classes": bench.classes})
+    save_network(network, folder, Card(SubnetSpec(space, space.smallest), bench.classes))
     return str(folder)
 
 
@@ -75,7 +78,7 @@ def test_every_field_is_looked_at() -> None:
 
 @pytest.mark.parametrize("field", [field for field in CHANGES if field != "evaluate_every"])
 def test_a_changed_field_trains_other_weights(field: str, teacher: str) -> None:
-    changed = weights(**{field: teacher if field == "teacher" else CHANGES[field]})
+    changed = weights(**{field: TeacherConfig(teacher) if field == "teacher" else CHANGES[field]})
     assert any(not torch.equal(tensor, changed[name]) for name, tensor in base().items())
 
 
@@ -104,13 +107,13 @@ def test_an_evaluation_looks_at_each_end_of_the_space_and_some_subnets_between(t
     assert set(found) == {"accuracy_smallest", "accuracy_largest", "accuracy_random_0", "accuracy_random_1"}
     for name, architecture in (("smallest", bench.space.smallest), ("largest", bench.space.largest)):
         network = calibrate(supernet.at(architecture), bench.calibration())
-        score = evaluate(network, bench.evaluation_loader(bench.data.validation).evaluation_batches())
+        score = evaluate(network, bench.images.plain(bench.images.validation).evaluation_batches())
         assert found[f"accuracy_{name}"] == pytest.approx(score.accuracy, abs=1e-4)
     assert len(set(found.values())) > 1
 
 
 def test_a_supernet_with_a_teacher_learns_what_the_teacher_says(tmp_path: Path, teacher: str) -> None:
-    bench = bench_of(tmp_path, teacher=teacher, recipe=replace(RECIPE, epochs=3))
+    bench = bench_of(tmp_path, teacher=TeacherConfig(teacher), recipe=replace(RECIPE, epochs=3))
     supernet = train(bench)
     with torch.no_grad():
         scores = supernet.at(bench.space.largest)(bench.calibration()[0])
