@@ -16,9 +16,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,28 +24,13 @@ from torch import nn
 
 from nasvit.export.card import CARD, Card
 from nasvit.export.saved import Described, load_saved
-from nasvit.models import Family, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
-from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
-from nasvit.specs import FBNetV3Spec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
-from search_spaces import Architecture, Space, load, published
-from search_spaces import names as space_names
-
-GHOST = "ghostnet_v3"
-FAMILIES: dict[str, Callable[[], Family]] = {
-    "mobilenet_v1": mobilenet_v1,
-    "mobilenet_v2": mobilenet_v2,
-    "mnasnet": mnasnet,
-    "resnet18": lambda: resnet(18),
-    "resnet34": lambda: resnet(34),
-    "resnet50": lambda: resnet(50),
-    "shufflenet_v1": shufflenet_v1,
-    "shufflenet_v2": shufflenet_v2,
-}
-"""Families at any width."""
+from nasvit.models import Family
+from nasvit.models.tiny import TARGETS
+from nasvit.names import FAMILIES, TIMM, architecture_of, spec_of_name, timm_spec
+from nasvit.specs import PlannedSpec, Spec, SubnetSpec, TimmSpec
+from search_spaces import Architecture, Space
 
 CLASSES = 1000  # of a network whose name says nothing of classes
-_NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
-_TIMM = "timm:"
 _IMPORTED = ".safetensors"
 
 
@@ -99,22 +81,7 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
         return Card.read(Path(name)).spec
     if _imported_path(name) is not None:
         return _imported(name).card.spec
-    if name.startswith(_TIMM):
-        return _timm_spec(name.removeprefix(_TIMM).partition(":")[0], image_channels)
-    parsed = _NAME.fullmatch(name)
-    if parsed is not None:
-        if parsed["kind"] == GHOST:
-            return GhostNetSpec(float(parsed["width"] or 1), image_channels, parsed["small"] is not None)
-        if parsed["kind"] in FAMILIES:
-            family = FAMILIES[parsed["kind"]]()
-            family = family.for_small_images() if parsed["small"] else family
-            return PlannedSpec(family, family.plan(float(parsed["width"] or 1)), image_channels)
-        if parsed["kind"] in TARGETS:
-            family = target(name)
-            return PlannedSpec(family, family.plan(), image_channels)
-        if name in published.names():
-            return _published(name)
-    return _subnet(name)
+    return spec_of_name(name, image_channels=image_channels)
 
 
 def find_architecture(space: Space, which: str) -> Architecture:
@@ -127,25 +94,13 @@ def find_architecture(space: Space, which: str) -> Architecture:
     Raises:
         ValueError: if there is none of that name, or the space does not hold it.
     """
-    ends = {"smallest": space.smallest, "largest": space.largest}
-    if which in ends:
-        return ends[which]
-    if (Path(which) / CARD).exists():
-        spec = Card.read(Path(which)).spec
-        if not isinstance(spec, SubnetSpec):
-            raise ValueError(f"{which} holds a {spec.kind} network, and a subnet of {space.name} is needed")
-        architecture = spec.architecture
-    elif which in published.names():
-        architecture = published.load(which).architecture
-    elif Path(which).is_file():
-        return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
-    else:
-        raise ValueError(
-            f"there is no file {which!r}; legal: smallest, largest, an architecture's JSON file, a published network, "
-            "the folder of a saved subnet"
-        )
-    space.check(architecture)
-    return architecture
+    if not (Path(which) / CARD).exists():
+        return architecture_of(space, which)
+    spec = Card.read(Path(which)).spec
+    if not isinstance(spec, SubnetSpec):
+        raise ValueError(f"{which} holds a {spec.kind} network, and a subnet of {space.name} is needed")
+    space.check(spec.architecture)
+    return spec.architecture
 
 
 def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
@@ -172,52 +127,16 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
     if _imported_path(name) is not None:
         return _imported(name)
-    if name.startswith(_TIMM) and (pretrained or name.count(":") > 1):
-        return _timm(name.removeprefix(_TIMM), image_channels)
+    if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
+        return _timm(name.removeprefix(TIMM), image_channels)
     return None
-
-
-def _subnet(name: str) -> SubnetSpec:
-    source, _, which = name.partition(":")
-    try:
-        space = load(source)
-    except (ValueError, OSError) as error:
-        legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES})"
-        raise ValueError(
-            f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
-            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, the folder of "
-            "a saved network, a file that nasvit import wrote"
-        ) from error
-    if not which and space.size > 1:
-        raise ValueError(
-            f"network {name!r}: the space holds {space.size} architectures; write {source}:smallest, {source}:largest "
-            f"or {source}:ARCHITECTURE.json"
-        )
-    return SubnetSpec(space, find_architecture(space, which) if which else space.smallest)
-
-
-def _published(name: str) -> Spec:
-    entry = published.load(name)
-    if entry.network is not None:
-        return FBNetV3Spec(entry.network.removeprefix("fbnetv3_"))
-    assert entry.space is not None, "a published network is a subnet or a plain network"
-    return SubnetSpec(load(entry.space), entry.architecture)
-
-
-def _timm_spec(model: str, image_channels: int) -> TimmSpec:
-    import timm
-
-    if not timm.is_model(model):
-        near = ", ".join(timm.list_models(f"*{model.partition('_')[0]}*")[:5])
-        raise ValueError(f"timm has no model {model!r}; near are {near or 'none'}")
-    return TimmSpec(model, image_channels)
 
 
 def _timm(name: str, image_channels: int) -> Described:
     import timm
 
     model, _, checkpoint = name.partition(":")
-    spec = _timm_spec(model, image_channels)
+    spec = timm_spec(model, image_channels)
     if checkpoint:
         network: Any = _timm_of_checkpoint(spec, Path(checkpoint))
     else:

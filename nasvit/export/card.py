@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import search_spaces
+from nasvit.names import spec_of_name
 from nasvit.records import read_json, versions, write_json
 from nasvit.specs import Spec, SubnetSpec, spec_from_json
 
@@ -96,16 +98,12 @@ class Card:
 
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Bring a card without a format, of which there were two kinds, to format 1."""
-    from nasvit.registry import spec_of  # the names that those cards hold
-
     if (folder / "space.yaml").exists():
-        import search_spaces
-
         space = search_spaces.load(folder / "space.yaml")
         architecture = search_spaces.Architecture.load(folder / "architecture.json")
         spec: Spec = SubnetSpec(space, architecture, content.get("resize", True))
     elif "network" in content:
-        spec = spec_of(content["network"], image_channels=content["image_channels"])
+        spec = spec_of_name(content["network"], image_channels=content["image_channels"])
     else:
         raise ValueError(f"{folder / CARD} is no card of a network that nasvit saved")
     told = ("classes", "image", "normalization", "versions", "fused", "resize", "network", "image_channels")

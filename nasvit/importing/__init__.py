@@ -21,6 +21,7 @@ from nasvit.importing.conversion import Converted, LayoutError, convert, find_mi
 from nasvit.importing.families import Family
 from nasvit.importing.pickles import CheckpointError
 from nasvit.importing.sources import SOURCES, family_of
+from nasvit.names import architecture_of
 from nasvit.specs import PlannedSpec, SubnetSpec
 from nasvit.supernets import AugmentedNetwork, SlimmableNetwork, Supernet
 
@@ -139,21 +140,19 @@ def describe_imported(path: Path, which: str = "") -> Described:
     Args:
         path: the file.
         which: the subnet of a network with shared weights: an architecture's name (see
-            :func:`nasvit.registry.find_architecture`) or a width; of a slimmable one empty for all widths in one
+            :func:`nasvit.names.architecture_of`) or a width; of a slimmable one empty for all widths in one
             object, of an augmented one empty for the tiny network.
 
     Raises:
         ValueError: if the file is none of those, or it holds no such subnet.
     """
-    from nasvit.registry import find_architecture
-
     about, shared = _about(path), load_imported(path)
     family, spec = family_of(about["source"]), family_of(about["source"]).spec
     network: nn.Module = shared
     if isinstance(shared, Supernet):
         if not which:
             raise ValueError(f"{path} holds a supernet; say which subnet: {path}:largest, {path}:ARCHITECTURE.json")
-        spec = SubnetSpec(shared.space, find_architecture(shared.space, which))
+        spec = SubnetSpec(shared.space, architecture_of(shared.space, which))
         network = shared.extract(spec.architecture)
     elif isinstance(shared, SlimmableNetwork):
         network = shared.extract(float(which)) if which else deploy(shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,12 +17,9 @@ from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.objective import Objective
 from nasvit.training.conflict import ConflictPolicy, Sum
 from nasvit.training.regularization import regularize
-from nasvit.training.sampling import Alone, Member, Sampling
+from nasvit.training.sampling import Alone, Member, Moment, Sampling
 from nasvit.training.step import shared_step
 from search_spaces.recipe import Recipe
-
-if TYPE_CHECKING:
-    from nasvit.training.trainer import Trainer
 
 Values = dict[str, float]
 Autocast = Callable[[], AbstractContextManager[Any]]
@@ -38,7 +35,7 @@ class Trainable(Protocol):
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
 
-    def before_step(self, trainer: Trainer) -> None:
+    def before_step(self, moment: Moment) -> None:
         """Change what must change before a step; what it does follows from step, seed and state alone."""
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
@@ -85,9 +82,9 @@ class Learner:
         """Let every optimizer step check that the gradients are the model's."""
         self.shared.guard(optimizer)
 
-    def before_step(self, trainer: Trainer) -> None:
+    def before_step(self, moment: Moment) -> None:
         """Let the sampling rule prepare itself, such as by sorting channels."""
-        self.sampling.before_step(trainer)
+        self.sampling.before_step(moment)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
         """Add the gradients of one step.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +14,29 @@ from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.sorting import sort_channels
 from search_spaces import Architecture, Space
 
-if TYPE_CHECKING:
-    from nasvit.training.trainer import Trainer
+
+class Moment(Protocol):
+    """Where a training stands before a step, and what moves along where weights change places."""
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the images."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, whose moments belong to the weights."""
+
+    @property
+    def averages(self) -> list[Any]:
+        """Networks that follow the weights, such as a moving average."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,7 @@ class Sampling:
         """Return the subnets of one step; the first one learns from the targets and may teach the others."""
         raise NotImplementedError
 
-    def before_step(self, trainer: Trainer) -> None:
+    def before_step(self, moment: Moment) -> None:
         """Change what must change before a step; what it does follows from step, seed and state alone."""
 
 
@@ -186,12 +207,11 @@ class NetAug(Sampling):
         self.network, self.weight, self.phases = network, weight, phases
         self.augments_widths = True
 
-    def before_step(self, trainer: Trainer) -> None:
+    def before_step(self, moment: Moment) -> None:
         """Choose the phase of the coming step; at the start of an epoch sort channels with all that follows them."""
-        self.augments_widths = trainer.step < self.phases.widths * trainer.steps
-        if self.phases.sort and self.augments_widths and trainer.step % len(trainer.loader) == 0:
-            averages: list[Any] = [] if trainer.average is None else [trainer.average.model]
-            sort_channels(self.network, [trainer.optimizer], averages)
+        self.augments_widths = moment.step < self.phases.widths * moment.steps
+        if self.phases.sort and self.augments_widths and moment.step % moment.steps_per_epoch == 0:
+            sort_channels(self.network, [moment.optimizer], moment.averages)
 
     def __call__(self, rng: np.random.Generator) -> list[Member]:
         """Return the tiny network and an augmented one."""

@@ -92,6 +92,16 @@ class Trainer:
         """The model to use: the moving average if the recipe has one."""
         return self.learner.model if self.average is None else self.average.model
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over the images."""
+        return len(self.loader)
+
+    @property
+    def averages(self) -> list[nn.Module]:
+        """The moving average, if the recipe has one."""
+        return [] if self.average is None else [self.average.model]
+
     def run(self, *, until: int | None = None) -> nn.Module:
         """Train to the end (or to step ``until``), from the last checkpoint if there is one.
 

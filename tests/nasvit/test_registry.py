@@ -17,7 +17,8 @@ from nasvit.export.saved import save_network
 from nasvit.importing import import_checkpoint
 from nasvit.layers.calibration import calibrate
 from nasvit.models.tiny import TARGETS, target
-from nasvit.registry import FAMILIES, augmentable, create, find_architecture, spec_of
+from nasvit.names import FAMILIES
+from nasvit.registry import augmentable, create, find_architecture, spec_of
 from nasvit.specs import KINDS, Spec, SubnetSpec, spec_from_json
 from search_spaces import published
 from tests.nasvit.filled import filled, images

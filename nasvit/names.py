@@ -1,0 +1,124 @@
+"""Names of networks that bring no weights: what a network of such a name is, without building it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from nasvit.models import Family, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
+from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
+from nasvit.specs import FBNetV3Spec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
+from search_spaces import Architecture, Space, load, published
+from search_spaces import names as space_names
+
+GHOST = "ghostnet_v3"
+FAMILIES: dict[str, Callable[[], Family]] = {
+    "mobilenet_v1": mobilenet_v1,
+    "mobilenet_v2": mobilenet_v2,
+    "mnasnet": mnasnet,
+    "resnet18": lambda: resnet(18),
+    "resnet34": lambda: resnet(34),
+    "resnet50": lambda: resnet(50),
+    "shufflenet_v1": shufflenet_v1,
+    "shufflenet_v2": shufflenet_v2,
+}
+"""Families at any width."""
+
+TIMM = "timm:"
+_NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
+
+
+def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
+    """Return what a network of a name without weights is.
+
+    Args:
+        name: see the table of :mod:`nasvit.registry`.
+        image_channels: channels of the images, for families and timm; the others bring their own.
+
+    Raises:
+        ValueError: if there is no such network.
+    """
+    if name.startswith(TIMM):
+        return timm_spec(name.removeprefix(TIMM).partition(":")[0], image_channels)
+    parsed = _NAME.fullmatch(name)
+    if parsed is not None:
+        if parsed["kind"] == GHOST:
+            return GhostNetSpec(float(parsed["width"] or 1), image_channels, parsed["small"] is not None)
+        if parsed["kind"] in FAMILIES:
+            family = FAMILIES[parsed["kind"]]()
+            family = family.for_small_images() if parsed["small"] else family
+            return PlannedSpec(family, family.plan(float(parsed["width"] or 1)), image_channels)
+        if parsed["kind"] in TARGETS:
+            family = target(name)
+            return PlannedSpec(family, family.plan(), image_channels)
+        if name in published.names():
+            return _published(name)
+    return _subnet(name)
+
+
+def architecture_of(space: Space, which: str) -> Architecture:
+    """Return an architecture of a space.
+
+    Args:
+        space: where it comes from.
+        which: ``smallest``, ``largest``, the file of an architecture, or a published subnet.
+
+    Raises:
+        ValueError: if there is none of that name, or the space does not hold it.
+    """
+    ends = {"smallest": space.smallest, "largest": space.largest}
+    if which in ends:
+        return ends[which]
+    if which in published.names():
+        architecture = published.load(which).architecture
+        space.check(architecture)
+        return architecture
+    if not Path(which).is_file():
+        raise ValueError(
+            f"there is no file {which!r}; legal: smallest, largest, an architecture's JSON file, a published network, "
+            "the folder of a saved subnet"
+        )
+    return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
+
+
+def _subnet(name: str) -> SubnetSpec:
+    source, _, which = name.partition(":")
+    try:
+        space = load(source)
+    except (ValueError, OSError) as error:
+        legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES})"
+        raise ValueError(
+            f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
+            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, the folder of "
+            "a saved network, a file that nasvit import wrote"
+        ) from error
+    if not which and space.size > 1:
+        raise ValueError(
+            f"network {name!r}: the space holds {space.size} architectures; write {source}:smallest, {source}:largest "
+            f"or {source}:ARCHITECTURE.json"
+        )
+    return SubnetSpec(space, architecture_of(space, which) if which else space.smallest)
+
+
+def _published(name: str) -> Spec:
+    entry = published.load(name)
+    if entry.network is not None:
+        return FBNetV3Spec(entry.network.removeprefix("fbnetv3_"))
+    assert entry.space is not None, "a published network is a subnet or a plain network"
+    return SubnetSpec(load(entry.space), entry.architecture)
+
+
+def timm_spec(model: str, image_channels: int) -> TimmSpec:
+    """Return what a network of timm is.
+
+    Raises:
+        ValueError: if timm has no such model.
+    """
+    import timm
+
+    if not timm.is_model(model):
+        near = ", ".join(timm.list_models(f"*{model.partition('_')[0]}*")[:5])
+        raise ValueError(f"timm has no model {model!r}; near are {near or 'none'}")
+    return TimmSpec(model, image_channels)
