@@ -161,7 +161,7 @@ def latency_use() -> None:
 
 def _latency_commands() -> dict[str, Callable[..., None]]:
     """The real commands, whose arguments take long to import; until then their names and first lines do."""
-    from nasvit.costs.latency import commands
+    from nasvit.report import latency as commands
 
     return {"latency-build": commands.latency_build, "latency-use": commands.latency_use}
 

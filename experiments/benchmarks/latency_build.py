@@ -20,7 +20,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
 from nasvit.costs.latency import Build, BuildSettings, build_table
-from nasvit.costs.latency.commands import show_quality
+from nasvit.report.latency import show_quality
 from nasvit.costs.latency.exporting import RuntimeName
 from nasvit.records import write_json
 from nasvit.training.progress import Progress
