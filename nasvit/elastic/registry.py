@@ -53,6 +53,7 @@ class BlockKind:
             ``at(block, in_channels, channels, switch)``.
         inner_channels: lists the channels inside an elastic block that may change places; of kinds that leave it out
             none may.
+        tied: whether groups tie channels together, so that no layer can be widened by itself.
     """
 
     plain: type[nn.Module]
@@ -60,10 +61,11 @@ class BlockKind:
     build: Callable[..., Elastic]
     at: Callable[..., nn.Module]
     inner_channels: Callable[[Any], list[Axes]] = lambda block: []
+    tied: bool = False
 
 
 _residual = partial(in_families.build_keeping, ElasticResidual)
-_split = partial(in_families.build_keeping, ElasticSplitShuffleBlock)
+_split_shuffle = partial(in_families.build_keeping, ElasticSplitShuffleBlock)
 _sorted = ElasticMBConv.inner_channels
 
 KINDS: dict[str, BlockKind] = {
@@ -77,8 +79,12 @@ KINDS: dict[str, BlockKind] = {
     "inverted": BlockKind(MBConv, ElasticMBConv, in_families.build_inverted, in_families.inverted_at, _sorted),
     "bottleneck": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
     "basic": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
-    "shuffle": BlockKind(ShuffleBlock, ElasticShuffleBlock, in_families.build_shuffle, ElasticShuffleBlock.at),
-    "split_shuffle": BlockKind(SplitShuffleBlock, ElasticSplitShuffleBlock, _split, ElasticSplitShuffleBlock.at),
+    "shuffle": BlockKind(
+        ShuffleBlock, ElasticShuffleBlock, in_families.build_shuffle, ElasticShuffleBlock.at, tied=True
+    ),
+    "split_shuffle": BlockKind(
+        SplitShuffleBlock, ElasticSplitShuffleBlock, _split_shuffle, ElasticSplitShuffleBlock.at, tied=True
+    ),
 }
 """All kinds of blocks by name, and the ends of search spaces."""
 
