@@ -18,8 +18,8 @@ SMALLEST_SQUEEZE = 16
 
 FAMILY_BLOCKS: dict[str, tuple[int, int | None]] = {
     "inverted": (1, None),
-    "bottleneck": (2, 4),
     "basic": (1, 1),
+    "bottleneck": (2, 4),
     "shuffle": (1, 4),
     "split_shuffle": (1, 2),
 }
