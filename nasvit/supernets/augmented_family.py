@@ -14,8 +14,9 @@ from nasvit.elastic.registry import KINDS
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Network
-from nasvit.models.family import FAMILY_BLOCKS, Family
+from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import FAMILY_BLOCKS
 from nasvit.supernets.factors import checked_factors
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.shared_network import independent

@@ -14,8 +14,8 @@ import torch
 from nasvit.costs.counting import count
 from nasvit.export.saved import export_program
 from nasvit.export.switchable import SwitchableModel, deploy
-from nasvit.models.family import BlockSpec
 from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import BlockSpec
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 
