@@ -66,16 +66,10 @@ class ElasticGhostBlock(Elastic):
 
     Source: Han et al., GhostNet (2020), section 3.2, https://arxiv.org/abs/1911.11907, with cheap kernels of 3.
 
+    Arguments as in :class:`nasvit.elastic.ElasticMBConv`, and:
+
     Args:
-        in_widths: channels in at each switch.
-        hidden: hidden channels at each switch.
-        out_widths: channels out at each switch.
-        kernel_size: side of the largest depthwise kernel, in pixels.
-        stride: stride of the block, in pixels.
-        gate: squeeze-and-excite of the hidden channels, or None.
-        act: name of the activation.
         keeps: whether no block of this one changes size or channels, so that the shortcut is always the input.
-        norm: builds a batch norm from the channels at each switch.
 
     Shape:
         The block of ``at``: ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``

@@ -8,7 +8,7 @@ A new block is a plain class, an elastic class and one entry:
   channels may change places;
 - the name of the entry stands in the table of where it may be used, which needs no torch: for spaces
   :data:`search_spaces.blocks.BLOCK_FIELDS` (which fields of a stage size it, and so its cost key) and ``STAGE_BLOCKS``
-  (which stages have it), for families :data:`nasvit.models.family.FAMILY_BLOCKS`.
+  (which stages have it), for families :data:`nasvit.models.specs.FAMILY_BLOCKS`.
 
 Supernets, planned networks, cost tables, latency tables and channel sorting read these and know no kind by name.
 """
@@ -53,6 +53,7 @@ class BlockKind:
             ``at(block, in_channels, channels, switch)``.
         inner_channels: lists the channels inside an elastic block that may change places; of kinds that leave it out
             none may.
+        tied: whether groups tie channels together, so that no layer can be widened by itself.
     """
 
     plain: type[nn.Module]
@@ -60,10 +61,11 @@ class BlockKind:
     build: Callable[..., Elastic]
     at: Callable[..., nn.Module]
     inner_channels: Callable[[Any], list[Axes]] = lambda block: []
+    tied: bool = False
 
 
 _residual = partial(in_families.build_keeping, ElasticResidual)
-_split = partial(in_families.build_keeping, ElasticSplitShuffleBlock)
+_split_shuffle = partial(in_families.build_keeping, ElasticSplitShuffleBlock)
 _sorted = ElasticMBConv.inner_channels
 
 KINDS: dict[str, BlockKind] = {
@@ -77,8 +79,12 @@ KINDS: dict[str, BlockKind] = {
     "inverted": BlockKind(MBConv, ElasticMBConv, in_families.build_inverted, in_families.inverted_at, _sorted),
     "bottleneck": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
     "basic": BlockKind(ResidualBlock, ElasticResidual, _residual, ElasticResidual.at),
-    "shuffle": BlockKind(ShuffleBlock, ElasticShuffleBlock, in_families.build_shuffle, ElasticShuffleBlock.at),
-    "split_shuffle": BlockKind(SplitShuffleBlock, ElasticSplitShuffleBlock, _split, ElasticSplitShuffleBlock.at),
+    "shuffle": BlockKind(
+        ShuffleBlock, ElasticShuffleBlock, in_families.build_shuffle, ElasticShuffleBlock.at, tied=True
+    ),
+    "split_shuffle": BlockKind(
+        SplitShuffleBlock, ElasticSplitShuffleBlock, _split_shuffle, ElasticSplitShuffleBlock.at, tied=True
+    ),
 }
 """All kinds of blocks by name, and the ends of search spaces."""
 

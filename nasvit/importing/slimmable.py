@@ -9,9 +9,9 @@ from torch import nn
 
 from nasvit.importing.families import Entry, Family
 from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.models.family import BlockSpec
 from nasvit.models.family import Family as NetworkFamily
 from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import BlockSpec
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 

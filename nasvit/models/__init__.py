@@ -1,8 +1,9 @@
 """Networks as data: families at any width, tiny networks, and published designs."""
 
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
-from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
+from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 
 __all__ = [
     "BlockSpec",

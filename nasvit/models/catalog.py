@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
+from nasvit.models.family import Family
+from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 
 
 def _repeat(first: BlockSpec, count: int) -> tuple[BlockSpec, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
+from nasvit.models.family import Family
+from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"

@@ -10,17 +10,18 @@ from torch import Tensor
 from nasvit.elastic.batch_norm import ANY, ElasticBatchNorm2d
 from nasvit.elastic.initialization import initialize
 from nasvit.elastic.norms import shared_norm
+from nasvit.elastic.registry import KINDS
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Network
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import FAMILY_BLOCKS
 from nasvit.supernets.factors import checked_factors
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.shared_network import independent
 from search_spaces import make_divisible
 
-AUGMENTED_KINDS = ("inverted", "basic", "bottleneck")
 RATIO_MARGIN = 1e-10  # keeps a ratio that is rounded down in floating point from losing a channel
 
 
@@ -63,10 +64,11 @@ class AugmentedNetwork(PlannedNetwork):
     ) -> None:
         width, expand = checked_factors("width", width), checked_factors("expand", expand)
         for block in family.blocks():
-            if block.kind not in AUGMENTED_KINDS:
+            if KINDS[block.kind].tied:
+                legal = ", ".join(kind for kind in FAMILY_BLOCKS if not KINDS[kind].tied)
                 raise ValueError(
                     f"{family.name} has {block.kind} blocks, whose groups tie channels together; legal are families "
-                    f"of {', '.join(AUGMENTED_KINDS)} blocks"
+                    f"of {legal} blocks"
                 )
         base = family.plan()
         super().__init__(

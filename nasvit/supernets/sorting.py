@@ -64,7 +64,8 @@ class _Mover:
     def move(self, name: str, axis: int, order: Tensor) -> None:
         """Reorder one axis of the tensor of that name everywhere."""
         for tensors in self.networks:
-            self._move_tensor(tensors[name], axis, order)
+            if name in tensors:  # a copy may be without the statistics of some subnets
+                self._move_tensor(tensors[name], axis, order)
 
     def _move_tensor(self, tensor: Tensor, axis: int, order: Tensor) -> None:
         followers = [tensor, tensor.grad]

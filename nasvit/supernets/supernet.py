@@ -34,7 +34,7 @@ class Supernet(SharedNetwork):
         switches: if given, the only subnets there are, each with batch norms of its own, as in slimmable networks.
 
     Raises:
-        ValueError: if there is less than one class, or the space does not hold a switch.
+        ValueError: if there is less than one class, or the space does not hold a switch, or one is listed twice.
     """
 
     def __init__(
@@ -50,12 +50,10 @@ class Supernet(SharedNetwork):
         if classes < 1:
             raise ValueError(f"classes={classes}; a classifier needs at least 1")
         self.space, self.classes, self.seed, self.switches = space, classes, seed, tuple(switches)
-        for architecture in switches:
-            space.check(architecture)
+        if len(set(switches)) < len(self.switches):
+            raise ValueError(f"a switch is listed twice: {', '.join(each.key for each in switches)}")
         norm = switchable_norm if switches else shared_norm if stored_statistics else calibrated_norm
-        subnets = self.switches or (space.largest,)
-        depth = tuple(map(max, zip(*(each.depth for each in subnets), strict=True)))
-        stem, *stages, head = zip(*(blocks_of(space, replace(each, depth=depth)) for each in subnets), strict=True)
+        stem, *stages, head = _blocks_at(space, self.switches or (space.largest,))
         self._ends = Place(space, classes)
         self.stem = build_stem(self._ends, [key for ((key, _),) in stem], norm)
         self.stages = nn.ModuleList(map(self._build_stage, space.stages, stages, [norm] * len(stages)))
@@ -127,6 +125,14 @@ class Supernet(SharedNetwork):
 
     def extra_repr(self) -> str:
         return f"space={self.space.name}, subnets={self.space.size:,}, classes={self.classes}"
+
+
+def _blocks_at(space: Space, switches: Sequence[Architecture]) -> list[tuple[Blocks, ...]]:
+    """Return, for every part of the network, its blocks at every switch, as many as there are at the deepest."""
+    for architecture in switches:
+        space.check(architecture)
+    depth = tuple(map(max, zip(*(each.depth for each in switches), strict=True)))
+    return list(zip(*(blocks_of(space, replace(each, depth=depth)) for each in switches), strict=True))
 
 
 def _one_by_one(blocks: Blocks) -> list[BlockKey]:

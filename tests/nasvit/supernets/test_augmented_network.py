@@ -8,8 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from nasvit.elastic import Elastic
 from nasvit.layers import BatchNorm2d
-from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
+from nasvit.models.family import Family
+from nasvit.models.plan import ChannelPlan
+from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.tiny import TARGETS, target
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
@@ -51,6 +54,18 @@ def test_an_augmented_network_holds_the_tiny_one(seed: int, widths: bool, expand
     if not widths and not expands:
         assert plan == network.base
     assert network.at(plan).eval()(images(2)).shape == (2, 5)
+
+
+def test_networks_that_differ_in_the_head_share_the_views_of_all_other_layers() -> None:
+    network = augmented()
+
+    def held() -> int:
+        return sum(len(module._templates) for module in network.stages.modules() if isinstance(module, Elastic))
+
+    network.at(network.base)
+    before = held()
+    network.at(ChannelPlan((*network.base.channels[:-1], network.base.channels[-1] + 1)))
+    assert held() == before > 0
 
 
 def test_the_same_generator_draws_the_same_networks() -> None:

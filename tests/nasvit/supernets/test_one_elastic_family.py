@@ -49,6 +49,8 @@ def test_an_architecture_that_is_no_switch_is_refused_in_words() -> None:
     supernet = Supernet(SPACE, 5, switches=(SPACE.smallest,))
     with pytest.raises(ValueError, match=rf"{SPACE.largest.key} is none of the supernet's switches: {SPACE.smallest.key}"):
         supernet.at(SPACE.largest)
+    with pytest.raises(ValueError, match=f"a switch is listed twice: {SPACE.largest.key}, {SPACE.largest.key}"):
+        Supernet(SPACE, 5, switches=(SPACE.largest, SPACE.largest))
 
 
 def test_a_slimmable_block_may_have_elastic_kernels() -> None:

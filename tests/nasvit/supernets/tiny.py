@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nasvit.models.family import BlockSpec, Family, HeadSpec, StemSpec
+from nasvit.models.family import Family
+from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 
 FAMILY = Family(
