@@ -79,6 +79,17 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
 
 
+def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    results, images = fit(asked, tmp_path / "out"), FitImages(asked)
+    network = load_deployed(tmp_path / "out" / "deployed")
+    test = load_images("digits", "test")
+    pixels = (test.pixels / 255 - torch.tensor(images.normalization.mean)) / torch.tensor(images.normalization.std)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(network(pixels), test.targets)
+    assert results["deployed"]["loss"] == pytest.approx(float(loss), rel=1e-4)
+
+
 def test_fusing_does_not_change_the_accuracy(tmp_path: Path) -> None:
     results = fit(config(tmp_path, WAYS["branches"]), tmp_path / "out")
     assert results["deployed"]["accuracy"] == results["before_fusing"]["accuracy"]
@@ -127,6 +138,18 @@ def test_a_finished_training_is_only_read_and_another_one_does_not_overwrite_it(
 def test_every_seed_sees_the_same_images(tmp_path: Path) -> None:
     zero, one = (FitImages(config(tmp_path, more)).data.train for more in ("", "seed: 1\n"))
     assert torch.equal(zero.targets, one.targets) and len(zero) == 180
+
+
+def test_every_seed_serves_the_images_in_another_order(tmp_path: Path) -> None:
+    zero, again, one = (FitImages(config(tmp_path, more)).training().batch(0, 0)[1] for more in ("", "", "seed: 1\n"))
+    assert torch.equal(zero, again) and not torch.equal(zero, one)
+
+
+def test_a_fit_runs_on_as_many_threads_as_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    fit(replace(config(tmp_path), recipe=replace(config(tmp_path).recipe, epochs=1, warmup_epochs=0)), tmp_path / "out")
+    assert asked[0] == 1
 
 
 def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
@@ -190,6 +213,17 @@ def test_the_student_learns_from_smoothed_labels_and_the_teacher_as_the_file_say
     asked = replace(asked, recipe=replace(asked.recipe, label_smoothing=0.2))
     objective = Fitting(asked, FitImages(asked))._objective()
     assert objective == Objective(0.2, ("some", 10), Distillation(0.9, 2.0))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_training_learns_from_the_teacher(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = torch.nn.Identity()
+    monkeypatch.setattr(fit_module, "load_teacher", lambda name, classes: teacher)
+    asked = config(tmp_path, WAYS[way] + "teacher: {network: some}\n")
+    task = Fitting(asked, FitImages(asked)).trainer(tmp_path / "training").task
+    assert task.objective.teacher is teacher  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("way", ["", "branches: {count: 2}\n", NETAUG])
