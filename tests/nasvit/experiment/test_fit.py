@@ -81,6 +81,8 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
 
 def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
     asked = config(tmp_path)
+    learns = replace(asked.recipe, optimizer="adamw", learning_rate=0.02, epochs=6, ema_decay=0.0)
+    asked = replace(asked, recipe=learns, images=600)
     results, images = fit(asked, tmp_path / "out"), FitImages(asked)
     network = load_deployed(tmp_path / "out" / "deployed")
     test = load_images("digits", "test")
@@ -88,6 +90,7 @@ def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
     with torch.no_grad():
         loss = torch.nn.functional.cross_entropy(network(pixels), test.targets)
     assert results["deployed"]["loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert results["deployed"]["accuracy"] > 0.3
 
 
 def test_fusing_does_not_change_the_accuracy(tmp_path: Path) -> None:
