@@ -1,7 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
+RUNS_TESTS := pytest pytest-xdist hypothesis packaging pymoo setuptools
 
-.PHONY: quickstart test
+.PHONY: quickstart test lowest
 
 # The whole job on handwritten digits, in a few minutes: makes .venv, installs, trains, searches, fine-tunes, prints a table.
 quickstart: .venv/installed
@@ -12,6 +13,13 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(if $(SLOW),,-m "not slow")
+
+# The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python.
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	sed -n 's/^ *\([A-Za-z-]*\)>=\([0-9.]*\)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install -c .venv-lowest/lowest.txt -e '.[data]' $(RUNS_TESTS)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 -m "not slow"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -35,4 +35,4 @@ def extras() -> dict[str, list[Requirement]]:
 
 
 def _parsed(text: str) -> list[Requirement]:
-    return [Requirement(line) for part in text.split(";") for line in part.splitlines() if line.strip()]
+    return [Requirement(line) for line in text.splitlines() if line.strip()]

@@ -20,9 +20,9 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
 from nasvit.costs.latency import Build, BuildSettings, build_table
-from nasvit.report.latency import show_quality
 from nasvit.costs.latency.exporting import RuntimeName
 from nasvit.records import write_json
+from nasvit.report.latency import show_quality
 from nasvit.training.progress import Progress
 
 LEFT_OUT = ("blocks", "networks", "date")

@@ -62,7 +62,7 @@ def test_one_of_the_processes_searches_writes_and_prints(runs: tuple[Path, str])
     one, two = (json.loads((folder / name / "results.json").read_text())["rows"] for name in ("one", "two"))
     assert [row["name"] for row in one] == [row["name"] for row in two] == ["macs-300K"]
     assert two[0]["macs"] <= 300_000
-    assert set(two[0]["accuracy"]) == {"supernet", "extracted", "finetuned"}
+    assert set(two[0]["scores"]) == {"supernet", "extracted", "finetuned"}
     assert len((folder / "two" / "search" / "evaluations.jsonl").read_text().splitlines()) == 12
     assert printed.count("of random subnets meet it") == 1
     assert printed.count("Use it with PyTorch alone") == 1

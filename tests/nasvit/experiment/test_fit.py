@@ -88,6 +88,20 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
 
 
+def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
+    asked = config(tmp_path)
+    learns = replace(asked.recipe, optimizer="adamw", learning_rate=0.02, epochs=6, ema_decay=0.0)
+    asked = replace(asked, recipe=learns, images=600)
+    results, images = fit(asked, tmp_path / "out"), images_of(asked)
+    network = load_network(tmp_path / "out" / "deployed")
+    test = load_images("digits", "test")
+    pixels = (test.pixels / 255 - torch.tensor(images.normalization.mean)) / torch.tensor(images.normalization.std)
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(network(pixels), test.targets)
+    assert results["deployed"]["loss"] == pytest.approx(float(loss), rel=1e-4)
+    assert results["deployed"]["accuracy"] > 0.3
+
+
 def test_fusing_does_not_change_the_accuracy(tmp_path: Path) -> None:
     results = fit(config(tmp_path, WAYS["branches"]), tmp_path / "out")
     assert results["deployed"]["accuracy"] == results["before_fusing"]["accuracy"]
@@ -138,6 +152,18 @@ def test_a_finished_training_is_only_read_and_another_one_does_not_overwrite_it(
 def test_every_seed_sees_the_same_images(tmp_path: Path) -> None:
     zero, one = (images_of(config(tmp_path, more)).train for more in ("", "seed: 1\n"))
     assert torch.equal(zero.targets, one.targets) and len(zero) == 180
+
+
+def test_every_seed_serves_the_images_in_another_order(tmp_path: Path) -> None:
+    zero, again, one = (images_of(config(tmp_path, more)).training(config(tmp_path).recipe).batch(0, 0)[1] for more in ("", "", "seed: 1\n"))
+    assert torch.equal(zero, again) and not torch.equal(zero, one)
+
+
+def test_a_fit_runs_on_as_many_threads_as_the_file_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    fit(replace(config(tmp_path), recipe=replace(config(tmp_path).recipe, epochs=1, warmup_epochs=0)), tmp_path / "out")
+    assert asked[0] == 1
 
 
 def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
@@ -203,6 +229,17 @@ def test_the_student_learns_from_smoothed_labels_and_the_teacher_as_the_file_say
     assert (found.label_smoothing, found.teacher, found.distillation) == (0.2, ("some", 10), Distillation(0.9, 2.0))
     named = objective(config(tmp_path, "teacher: some\n").training, images_of(asked))
     assert (named.teacher, named.distillation) == (("some", 10), Distillation())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_of_training_learns_from_the_teacher(
+    way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = torch.nn.Identity()
+    monkeypatch.setattr(fitting_module, "load_teacher", lambda asked, images: teacher)
+    asked = config(tmp_path, WAYS[way] + "teacher: {network: some}\n")
+    learner = fitting(asked).trainer(tmp_path / "training").learner
+    assert learner.objective.teacher is teacher  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("way", ["", "branches: {count: 2}\n", NETAUG])

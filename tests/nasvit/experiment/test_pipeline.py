@@ -98,10 +98,15 @@ def test_results_are_measured_on_the_test_images_normalized_as_the_training_imag
     deviation, mean = torch.std_mean(bench.images.train.pixels.double() / 255, correction=0)
     images = ((test.pixels / 255 - mean) / deviation).float()
     for subject, row in zip(subjects(bench), rows, strict=True):
-        network = load_network(subject.folder / "finetuned")
-        with torch.no_grad():
-            right = network(images).argmax(1) == test.targets
-        assert row["scores"]["finetuned"] == pytest.approx(float(right.double().mean()), abs=2 / len(test))
+        for how in ("extracted", "finetuned", "scratch"):
+            with torch.no_grad():
+                right = load_network(subject.folder / how)(images).argmax(1) == test.targets
+            assert row["scores"][how] == pytest.approx(float(right.double().mean()), abs=1.5 / len(test))
+    card = json.loads((subjects(bench)[0].folder / "finetuned" / "card.json").read_text())
+    assert card["normalization"] == {
+        "mean": pytest.approx([float(mean)], abs=1e-6),
+        "deviation": pytest.approx([float(deviation)], abs=1e-6),
+    }
     assert json.loads((bench.folder / "results.json").read_text())["test_images"] == len(test)
 
 

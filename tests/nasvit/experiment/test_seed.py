@@ -36,7 +36,7 @@ def test_the_same_seed_draws_the_same_and_another_one_something_else(tmp_path: P
     recipe = first.experiment.train.recipe
     for drawn in (
         lambda bench: bench.images.validation.targets,
-        lambda bench: bench.images.training(recipe, first.images.train).batch(0, 0)[0],
+        lambda bench: bench.images.training(recipe, first.images.train).batch(0, 0)[1],
         lambda bench: torch.cat([parameter.detach().flatten() for parameter in train(bench, until=0).parameters()]),
     ):
         assert torch.equal(drawn(first), drawn(again))

@@ -120,3 +120,9 @@ def test_a_supernet_with_a_teacher_learns_what_the_teacher_says(tmp_path: Path, 
     assert (scores.argmax(1) == TAUGHT).all()
     first = read_metrics(bench.folder / "train" / "metrics.jsonl")[0]
     assert first["loss"] == pytest.approx(2.3, abs=0.5)
+
+
+def test_label_smoothing_does_not_blur_what_a_teacher_says(teacher: str) -> None:
+    plain = weights(teacher=teacher)
+    smoothed = weights(teacher=teacher, recipe=replace(RECIPE, label_smoothing=0.3))
+    assert all(torch.equal(tensor, smoothed[name]) for name, tensor in plain.items())
