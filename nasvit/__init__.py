@@ -21,43 +21,52 @@ if TYPE_CHECKING:
     from nasvit.experiment.config import Experiment
     from nasvit.experiment.pipeline import open_workbench, run
     from nasvit.experiment.workbench import Workbench
-    from nasvit.export.saved import export_program, load_network, save_network
+    from nasvit.export.card import Card
+    from nasvit.export.program import export_program
+    from nasvit.export.saved import load_network, load_saved, save_network
     from nasvit.layers.calibration import calibrate, track_statistics
+    from nasvit.registry import create
     from nasvit.supernets.supernet import Supernet, build
     from nasvit.tasks.classification import ClassificationScore, evaluate
 
 _PLACES = {
-    "calibrate": "layers.calibration",
-    "track_statistics": "layers.calibration",
-    "Experiment": "experiment.config",
-    "Cost": "costs.counting",
-    "count": "costs.counting",
-    "cost_table": "costs.tables",
+    "Card": "export.card",
     "ClassificationScore": "tasks.classification",
-    "evaluate": "tasks.classification",
+    "Cost": "costs.counting",
+    "Experiment": "experiment.config",
+    "Supernet": "supernets.supernet",
     "Workbench": "experiment.workbench",
-    "export_program": "export.saved",
+    "build": "supernets.supernet",
+    "calibrate": "layers.calibration",
+    "cost_table": "costs.tables",
+    "count": "costs.counting",
+    "create": "registry",
+    "evaluate": "tasks.classification",
+    "export_program": "export.program",
     "load_network": "export.saved",
-    "save_network": "export.saved",
+    "load_saved": "export.saved",
     "open_workbench": "experiment.pipeline",
     "run": "experiment.pipeline",
-    "Supernet": "supernets.supernet",
-    "build": "supernets.supernet",
+    "save_network": "export.saved",
+    "track_statistics": "layers.calibration",
 }
 
 __all__ = [
+    "Card",
+    "ClassificationScore",
     "Cost",
     "Experiment",
-    "ClassificationScore",
     "Supernet",
     "Workbench",
     "build",
     "calibrate",
     "cost_table",
     "count",
+    "create",
     "evaluate",
     "export_program",
     "load_network",
+    "load_saved",
     "open_workbench",
     "run",
     "save_network",
