@@ -21,10 +21,9 @@ from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
 from nasvit.specs import GhostNetSpec, Spec
 from nasvit.supernets import Augmented, augment
-from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
-from nasvit.tasks.task import Score, Task
+from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import NetAug
@@ -64,11 +63,6 @@ class Fitting:
         self.seed, self.name = seed, name
 
     @cached_property
-    def task(self) -> Task:
-        """What is learned."""
-        return Classification(len(self.images.classes))
-
-    @cached_property
     def way(self) -> Way:
         """How the network is prepared for its training, and taken out of it again."""
         classes, training = len(self.images.classes), self.training
@@ -103,7 +97,7 @@ class Fitting:
             recipe,
             folder,
             seed=self.seed,
-            chance_loss=self.task.chance_loss,
+            chance_loss=self.images.task.chance_loss,
             precision=self.training.precision,
             evaluate=lambda trained: self._validate(trained, held_out),
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
@@ -134,7 +128,7 @@ class Fitting:
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
         """Return what a network scores on some images."""
-        return self.task.evaluate(network, self.images.plain(images).evaluation_batches())
+        return self.images.task.evaluate(network, self.images.plain(images).evaluation_batches())
 
     def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
         network = self.way.deployed(trained) if self.training.netaug is not None else trained

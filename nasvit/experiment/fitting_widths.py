@@ -19,7 +19,6 @@ from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
 from nasvit.models.family import Family
 from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
-from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.tasks.selection import mean_accuracy
 from nasvit.tasks.widths import evaluate_widths
@@ -99,7 +98,7 @@ class WidthsFitting:
             sampling=self._sampling(),
             distill=SoftTargetCrossEntropy() if universal else None,
         )
-        task = Classification(len(self.images.classes))
+        task = self.images.task
         return Trainer(
             learner,
             self.images.training(recipe),

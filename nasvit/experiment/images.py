@@ -20,6 +20,8 @@ from nasvit.data import (
 from nasvit.data.config import DataConfig
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
+from nasvit.tasks.classification import Classification
+from nasvit.tasks.task import Task
 from search_spaces.recipe import Recipe
 
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
@@ -81,6 +83,11 @@ class Images:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.train.classes
+
+    @cached_property
+    def task(self) -> Task:
+        """What is learned of these images."""
+        return Classification(len(self.classes))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -15,7 +15,6 @@ from nasvit.experiment.images import Images
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
-from nasvit.tasks.classification import Classification
 from nasvit.tasks.task import Task
 from predictors.arrays import Codes
 from predictors.cost import CostTable
@@ -91,10 +90,10 @@ class Workbench:
         """Names of the classes."""
         return self.images.classes
 
-    @cached_property
+    @property
     def task(self) -> Task:
         """What is learned."""
-        return Classification(len(self.classes))
+        return self.images.task
 
     def calibration(self) -> tuple[torch.Tensor, ...]:
         """Return the training images that batch-norm statistics are taken from."""

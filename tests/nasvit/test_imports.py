@@ -27,5 +27,5 @@ def test_every_public_name_can_be_imported() -> None:
 def test_a_name_that_is_not_public_is_refused_in_words() -> None:
     import nasvit
 
-    with pytest.raises(AttributeError, match=r"module 'nasvit' has no attribute 'Supernett'; public: Cost, "):
+    with pytest.raises(AttributeError, match=r"module 'nasvit' has no attribute 'Supernett'; public: Card, "):
         nasvit.Supernett  # noqa: B018
