@@ -19,7 +19,7 @@ from nasvit.elastic.norms import NormFactory
 from nasvit.elastic.shuffle import ElasticGroupedLayers, ElasticShuffleBlock
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.layers.mbconv import MBConv
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 
 E = TypeVar("E", bound=Elastic)
 Channels = tuple[int, ...]

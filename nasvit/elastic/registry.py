@@ -8,7 +8,7 @@ A new block is a plain class, an elastic class and one entry:
   channels may change places;
 - the name of the entry stands in the table of where it may be used, which needs no torch: for spaces
   :data:`search_spaces.blocks.BLOCK_FIELDS` (which fields of a stage size it, and so its cost key) and ``STAGE_BLOCKS``
-  (which stages have it), for families :data:`nasvit.models.specs.FAMILY_BLOCKS`.
+  (which stages have it), for families :data:`nasvit.models.parts.FAMILY_BLOCKS`.
 
 Supernets, planned networks, cost tables, latency tables and channel sorting read these and know no kind by name.
 """

@@ -10,8 +10,8 @@ from torch import nn
 from nasvit.importing.families import Entry, Family
 from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
 from nasvit.models.family import Family as NetworkFamily
+from nasvit.models.parts import BlockSpec
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import BlockSpec
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 

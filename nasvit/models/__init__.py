@@ -2,8 +2,8 @@
 
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.family import Family
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 
 __all__ = [
     "BlockSpec",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nasvit.models.family import Family
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 
 
 def _repeat(first: BlockSpec, count: int) -> tuple[BlockSpec, ...]:

@@ -8,8 +8,8 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from nasvit.models.parts import FAMILY_BLOCKS, BlockSpec, HeadSpec, StemSpec, Widths
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import FAMILY_BLOCKS, BlockSpec, HeadSpec, StemSpec, Widths
 from search_spaces import make_divisible
 
 T = TypeVar("T")

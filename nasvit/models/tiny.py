@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from nasvit.models.family import Family
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from search_spaces import make_divisible
 
 NETAUG = "https://arxiv.org/abs/2110.08890"

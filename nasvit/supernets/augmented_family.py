@@ -15,8 +15,8 @@ from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Network
 from nasvit.models.family import Family
+from nasvit.models.parts import FAMILY_BLOCKS
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import FAMILY_BLOCKS
 from nasvit.supernets.factors import checked_factors
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.shared_network import independent

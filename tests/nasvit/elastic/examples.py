@@ -14,7 +14,7 @@ from nasvit.elastic.in_spaces import Place
 from nasvit.elastic.norms import NormFactory, calibrated_norm
 from nasvit.elastic.registry import KINDS
 from nasvit.models.family import Family
-from nasvit.models.specs import FAMILY_BLOCKS, BlockSpec, StemSpec
+from nasvit.models.parts import FAMILY_BLOCKS, BlockSpec, StemSpec
 from predictors.blocks import BlockKey
 from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
 

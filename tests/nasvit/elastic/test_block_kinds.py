@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nasvit.elastic.registry import KINDS
-from nasvit.models.specs import FAMILY_BLOCKS
+from nasvit.models.parts import FAMILY_BLOCKS
 from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
 from tests.nasvit.elastic import contract
 from tests.nasvit.elastic.examples import Example, examples

@@ -16,8 +16,8 @@ from nasvit.export.card import Card
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network, save_network
 from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
+from nasvit.models.parts import BlockSpec
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import BlockSpec
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 

@@ -8,7 +8,7 @@ import search_spaces
 from nasvit.layers.calibration import calibrate
 from nasvit.models.catalog import shufflenet_v1
 from nasvit.models.family import Family
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.tiny import TARGETS, target
 from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_space import AugmentedSupernet

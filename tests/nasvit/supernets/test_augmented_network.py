@@ -11,8 +11,8 @@ from torch import nn
 from nasvit.elastic import Elastic
 from nasvit.layers import BatchNorm2d
 from nasvit.models.family import Family
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.tiny import TARGETS, target
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels

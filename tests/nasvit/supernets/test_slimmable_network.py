@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from nasvit.layers import BatchNorm2d
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.family import Family
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.models.plan import ChannelPlan
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum

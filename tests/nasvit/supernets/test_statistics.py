@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from nasvit.layers import BatchNorm2d
-from nasvit.models.specs import HeadSpec
+from nasvit.models.parts import HeadSpec
 from nasvit.tasks.widths import evaluate_widths
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nasvit.models.family import Family
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 
 FAMILY = Family(

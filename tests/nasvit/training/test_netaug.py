@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import nasvit.training.sampling as sampling_module
 from nasvit.data import Loader, Normalization, load_images
 from nasvit.models.family import Family
-from nasvit.models.specs import BlockSpec, HeadSpec, StemSpec
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
