@@ -9,17 +9,18 @@ quickstart: .venv/installed
 	$(BIN)/nasvit run experiments/quickstart.yaml
 
 # Lint, types, tests, the wheel among them; the extras that tests need are installed first. SLOW=1 runs the slow tests too.
+# A file stays with one process, so that what its tests share is made once.
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(if $(SLOW),,-m "not slow")
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
 
 # The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python.
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	sed -n 's/^ *\([A-Za-z-]*\)>=\([0-9.]*\)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install -c .venv-lowest/lowest.txt -e '.[data]' $(RUNS_TESTS)
-	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 -m "not slow"
+	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 --dist loadfile -m "not slow"
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
