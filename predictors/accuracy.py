@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from predictors.arrays import Floats
+from predictors.arrays import Codes, Floats
 
 
 class Predictor(Protocol):
@@ -41,4 +41,35 @@ class Drawing(Protocol):
 
     def draw(self, codes: ArrayLike, count: int, rng: np.random.Generator) -> Floats:
         """Return ``count`` functions at ``codes`` ``(n, d)``, ``(count, n)``; only their order matters."""
+        ...
+
+
+class Belief(Protocol):
+    """What is thought of a pool of n candidates, on the scale that was learned on."""
+
+    @property
+    def mean(self) -> Floats:
+        """Mean of every candidate, ``(n,)``; higher is better."""
+        ...
+
+    @property
+    def spread(self) -> Floats:
+        """Standard deviation of every candidate, ``(n,)``."""
+        ...
+
+    def observe(self, codes: Codes, scores: NDArray[np.float64]) -> None:
+        """Learn the scores ``(k,)`` of candidates ``(k, d)``, in the pool or not."""
+        ...
+
+    def draw(self, index: NDArray[np.int64], count: int, rng: np.random.Generator) -> Floats:
+        """Return ``count`` functions drawn at some of the pool, ``index`` ``(k,)``: ``(count, k)``."""
+        ...
+
+
+@runtime_checkable
+class Updating(Protocol):
+    """A predictor whose belief about a pool is kept up to date without fitting again."""
+
+    def over(self, codes: Codes) -> Belief:
+        """Return what is believed of ``codes`` ``(n, d)``."""
         ...

@@ -61,8 +61,13 @@ class CodePredictor(ABC):
         outcome = self.target.apply(values)
         self._offset, self._scale = float(outcome.mean()), float(outcome.std()) or 1.0
         with one_thread():
-            self._learn(rows, (outcome - self._offset) / self._scale)
+            self._learn(rows, self._outcome_of(values))
         return self
+
+    def _outcome_of(self, scores: ArrayLike) -> Matrix:
+        """Return scores as they are learned: transformed and standardized as at the last fit."""
+        assert self.target is not None
+        return (self.target.apply(np.asarray(scores, dtype=np.float64)) - self._offset) / self._scale
 
     def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
         """Return mean and standard deviation ``(n,)`` of the expected score (noise of one evaluation excluded).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,10 +40,15 @@ def sobol(genome: Genome, count: int, rng: np.random.Generator) -> Codes:
     return np.asarray(genome.canonical(codes), dtype=np.uint8)
 
 
+@cache
+def _multipliers(columns: int) -> NDArray[np.uint64]:
+    drawn = np.random.default_rng(20200406).integers(1, 2**63, columns, dtype=np.uint64)
+    return drawn * np.uint64(2) + np.uint64(1)
+
+
 def row_hashes(codes: Codes) -> NDArray[np.uint64]:
     """Return one 64-bit number per row; equal rows have equal numbers, and different rows (nearly) never do."""
-    multipliers = np.random.default_rng(20200406).integers(1, 2**63, codes.shape[1], dtype=np.uint64)
-    mixed = (codes.astype(np.uint64) + np.uint64(1)) * (multipliers * np.uint64(2) + np.uint64(1))
+    mixed = (codes.astype(np.uint64) + np.uint64(1)) * _multipliers(codes.shape[1])
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xBF58476D1CE4E5B9)
     return np.asarray(mixed.sum(1, dtype=np.uint64))

@@ -24,8 +24,8 @@ import numpy as np
 from experiments.benchmarks.baselines import BASELINES
 from experiments.benchmarks.rank_correlation import print_rank_correlations
 from experiments.benchmarks.tables import BudgetSpentError, Table, Training, read_table
+from nasvit.search.driver import Memory, drive
 from nasvit.search.engine import SearchEngine
-from nasvit.search.run import SearchSettings, drive
 from predictors.ensemble import KINDS, make_predictor
 
 METHODS = ("nasvit", *BASELINES)
@@ -113,22 +113,19 @@ def run_seed(
         _ = _TABLES[path, cap].rank
     table = _TABLES[path, cap]
     training = Training(table, min(budgets[-1], int(table.allowed.sum())), np.random.default_rng([seed, 1]))
-    rng = np.random.default_rng([seed, 0])
     if method == "nasvit":
-        return _run_nasvit(table, training, budgets, rng, predictor)
-    return _run_baseline(table, training, method, budgets, rng)
+        return _run_nasvit(table, training, budgets, seed, predictor)
+    return _run_baseline(table, training, method, budgets, np.random.default_rng([seed, 0]))
 
 
-def _run_nasvit(
-    table: Table, training: Training, budgets: tuple[int, ...], rng: np.random.Generator, predictor: str
-) -> list[Reading]:
-    settings = SearchSettings()
+def _run_nasvit(table: Table, training: Training, budgets: tuple[int, ...], seed: int, predictor: str) -> list[Reading]:
     begin = time.process_time()
-    model = make_predictor(predictor, table.genome, table.proxies)
-    engine = SearchEngine(table.constraint, model, rng, settings.engine)
+    engine = SearchEngine(table.constraint, lambda: make_predictor(predictor, table.genome, table.proxies), seed)
+    trials = Memory(training.train_codes, table.codes[:0], np.zeros(0))
     readings = []
     for budget in budgets:
-        drive(engine, training.train_codes, min(budget, training.budget), settings)
+        drive(trials, [engine], min(budget, training.budget))
+        engine.catch_up(trials.codes, trials.scores, trials.codes[:0])
         recommended = int(table.find(engine.recommend(1).codes)[0])
         readings.append(_read(training, budget, recommended, time.process_time() - begin))
     return readings

@@ -8,11 +8,11 @@ import numpy as np
 from scipy.stats import kendalltau
 
 
-def accuracy_at(curve: Sequence[float], share: float) -> float:
-    """Return the accuracy after ``share`` of a training, from one accuracy an epoch.
+def score_at(curve: Sequence[float], share: float) -> float:
+    """Return the score after ``share`` of a training, from one score an epoch.
 
     Args:
-        curve: accuracy after every epoch.
+        curve: score after every epoch.
         share: part of the training, above 0, at most 1.
     """
     return curve[epochs_of(len(curve), share) - 1]
@@ -31,8 +31,8 @@ def stopping_share(curves: Sequence[Sequence[float]], least: float) -> float:
     threshold could not be read; ``least`` is the user's.
 
     Args:
-        curves: of every candidate, the accuracy after each epoch; candidates may differ in epochs.
-        least: Kendall's tau between the accuracies there and at the end that is good enough.
+        curves: of every candidate, the score after each epoch; candidates may differ in epochs.
+        least: Kendall's tau between the scores there and at the end that is good enough.
 
     Raises:
         ValueError: if there are fewer than two curves.
@@ -43,7 +43,7 @@ def stopping_share(curves: Sequence[Sequence[float]], least: float) -> float:
     final = [curve[-1] for curve in curves]
     for epoch in range(1, shortest):
         share = epoch / shortest
-        tau = kendalltau([accuracy_at(curve, share) for curve in curves], final).statistic
+        tau = kendalltau([score_at(curve, share) for curve in curves], final).statistic
         if tau >= least:  # not where all are equal, which is NaN
             return share
     return 1.0

@@ -1,6 +1,6 @@
 """The search as a sampler of Optuna: its storage, its dashboard, its many workers; our proposals.
 
-This module imports Optuna; nothing else of the search does.
+This module and the study import Optuna; nothing else of the search does.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import sqlalchemy
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nasvit.search.driver import Standing
 from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
@@ -25,6 +26,7 @@ from predictors.pool import Constraint
 from search_spaces.genome import Gene, Genome
 
 CREATE_ATTEMPTS = 20
+MOST_FAILURES = 2
 
 
 def distributions(genome: Genome) -> dict[str, BaseDistribution]:
@@ -44,11 +46,12 @@ def to_params(genome: Genome, row: Codes) -> dict[str, Any]:
 
 def to_codes(genome: Genome, trials: Sequence[FrozenTrial]) -> Codes:
     """Return the candidates of trials, ``(n, d)``; every trial must have every gene, chosen or enqueued."""
-    rows = np.zeros((len(trials), len(genome)), dtype=np.uint8)
-    for column, gene in enumerate(genome.genes):
-        index = {repr(choice): position for position, choice in enumerate(choices(gene))}
-        rows[:, column] = [index[repr(params_of(trial)[gene.name])] for trial in trials]
-    return rows
+    index = {
+        gene.name: {repr(choice): position for position, choice in enumerate(choices(gene))} for gene in genome.genes
+    }
+    params = [params_of(trial) for trial in trials]
+    rows = [[positions[repr(each[name])] for name, positions in index.items()] for each in params]
+    return np.array(rows, dtype=np.uint8).reshape(len(trials), len(genome))
 
 
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
@@ -56,12 +59,58 @@ def params_of(trial: FrozenTrial) -> dict[str, Any]:
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
+def tells_all(genome: Genome, trial: FrozenTrial) -> bool:
+    """Return whether a trial says the value of every gene."""
+    return set(genome.names) <= params_of(trial).keys()
+
+
+def standing(
+    genome: Genome,
+    trials: Sequence[FrozenTrial],
+    scores: Callable[[Sequence[FrozenTrial]], Sequence[float]],
+    most_failures: int = MOST_FAILURES,
+) -> Standing:
+    """Return where the search of these trials stands.
+
+    Args:
+        genome: the decisions; trials that do not say all of them are passed over.
+        trials: of one study.
+        scores: of finished trials; higher is better.
+        most_failures: failed trials of a candidate after which it is given up.
+    """
+    whole = [trial for trial in trials if tells_all(genome, trial)]
+    done = completed(whole)
+    busy = [trial for trial in whole if trial.state in (TrialState.RUNNING, TrialState.WAITING)]
+    hopeless = _hopeless(genome, whole, most_failures)
+    return Standing(
+        len(done),
+        np.concatenate([to_codes(genome, done), hopeless]),
+        np.append(np.asarray(scores(done), dtype=np.float64), np.full(len(hopeless), np.nan)),
+        to_codes(genome, busy),
+        any(trial.state == TrialState.WAITING for trial in busy),
+    )
+
+
+def completed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the finished trials in the order in which they finished, so that what finishes later comes last."""
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return sorted(done, key=lambda trial: (trial.datetime_complete or datetime.min, trial.number))
+
+
+def _hopeless(genome: Genome, trials: Sequence[FrozenTrial], most_failures: int) -> Codes:
+    """Return the candidates that failed too often."""
+    ended = (TrialState.FAIL, TrialState.PRUNED)
+    failed = [trial for trial in trials if trial.state in ended and not trial.user_attrs.get("lost")]
+    rows, counts = np.unique(to_codes(genome, failed), axis=0, return_counts=True)
+    return rows[counts >= most_failures]
+
+
 class EngineSampler(optuna.samplers.BaseSampler):
     """Proposes what :class:`nasvit.search.engine.SearchEngine` would, from nothing but the study's trials.
 
-    It keeps no state: a proposal follows from the finished trials, those under way elsewhere and the seed alone, not
-    from trial numbers. So a study can be killed and resumed at any moment, and one worker then proposes what it would
-    have proposed. A candidate that failed ``most_failures`` times is given up; a trial with the user attribute
+    It keeps no state that matters: a proposal follows from the finished trials, those under way elsewhere and the seed
+    alone, not from trial numbers. So a study can be killed and resumed at any moment, and one worker then proposes what
+    it would have proposed. A candidate that failed ``most_failures`` times is given up; a trial with the user attribute
     ``lost``, whose worker was killed, is no failure.
 
     Args:
@@ -79,13 +128,11 @@ class EngineSampler(optuna.samplers.BaseSampler):
         *,
         seed: int = 0,
         settings: EngineSettings | None = None,
-        most_failures: int = 2,
+        most_failures: int = MOST_FAILURES,
     ) -> None:
         self.constraint = constraint
-        self.make_predictor = make_predictor
-        self.seed = seed
-        self.settings = settings or EngineSettings()
         self.most_failures = most_failures
+        self._engine = SearchEngine(constraint, make_predictor, seed, settings)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return all genes, whatever earlier trials had."""
@@ -121,39 +168,22 @@ class EngineSampler(optuna.samplers.BaseSampler):
 
     def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> SearchEngine:
         """Return an engine that was told every finished trial, with those under way elsewhere reserved."""
-        genome = self.constraint.genome
-        whole = [other for other in study.get_trials(deepcopy=False) if set(genome.names) <= params_of(other).keys()]
-        done = [other for other in whole if other.state == TrialState.COMPLETE and other.value is not None]
-        waiting = (TrialState.RUNNING, TrialState.WAITING)
-        busy = [other for other in whole if other.state in waiting and (trial is None or other.number != trial.number)]
-        hopeless = self._hopeless(whole)
-        rng = np.random.default_rng([self.seed, len(done), len(hopeless), len(busy)])
-        engine = SearchEngine(self.constraint, self.make_predictor(), rng, self.settings, design_seed=self.seed)
-        if done:
-            engine.tell(to_codes(genome, done), self.scores(study, done))
-        if len(hopeless):
-            engine.tell(hopeless, np.full(len(hopeless), np.nan))
-        if busy:
-            engine.reserve(to_codes(genome, busy))
-        return engine
-
-    def scores(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[float]:
-        """Return what the predictor learns of finished trials; higher is better."""
+        trials = study.get_trials(deepcopy=False)
+        others = [other for other in trials if trial is None or other.number != trial.number]
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
-        return [sign * float(trial.value or 0.0) for trial in trials]
+        now = standing(
+            self.constraint.genome,
+            others,
+            lambda done: [sign * float(other.value or 0.0) for other in done],
+            self.most_failures,
+        )
+        self._engine.catch_up(now.codes, now.scores, now.busy)
+        return self._engine
 
     def _unseen(self, study: optuna.Study, trial: FrozenTrial) -> int:
         """Return how many trials that began before have not said yet what they try: they would choose the same."""
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return sum(other.number < trial.number and not params_of(other) for other in running)
-
-    def _hopeless(self, trials: Sequence[FrozenTrial]) -> Codes:
-        """Return the candidates that failed too often."""
-        genome, ended = self.constraint.genome, (TrialState.FAIL, TrialState.PRUNED)
-        failed = [trial for trial in trials if trial.state in ended and not trial.user_attrs.get("lost")]
-        counts = Counter(row.tobytes() for row in to_codes(genome, failed))
-        rows = [np.frombuffer(row, np.uint8) for row, count in counts.items() if count >= self.most_failures]
-        return np.stack(rows) if rows else np.zeros((0, len(genome)), dtype=np.uint8)
 
     def recommend(self, study: optuna.Study, count: int = 1) -> Recommendation:
         """Return the candidates of highest posterior mean (higher is better, also where the study minimizes)."""

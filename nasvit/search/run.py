@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nasvit.search.driver import Evaluate, Memory, drive
 from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
 from nasvit.search.genetic import evolve
 from predictors.accuracy import Predictor
@@ -16,9 +17,6 @@ from predictors.gaussian_process import GaussianProcess
 from predictors.pool import Constraint, distinct
 from search_spaces.genome import Genome
 
-Evaluate = Callable[[Codes], ArrayLike]
-"""Codes ``(n, d)`` -> scores ``(n,)``, higher is better; NaN where an evaluation failed."""
-
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -26,15 +24,11 @@ class SearchSettings:
 
     Args:
         engine: how candidates are proposed.
-        early_batch: candidates evaluated between two fits of the predictor, up to 50 evaluations.
-        late_batch: likewise, after 50.
         repeats: evaluations kept for evaluating the best few again at the end (the predictor learns from repeats).
         top: candidates recommended, and those that share the repeats.
     """
 
     engine: EngineSettings = field(default_factory=EngineSettings)
-    early_batch: int = 5
-    late_batch: int = 10
     repeats: int = 0
     top: int = 5
 
@@ -110,77 +104,58 @@ def search(
     evaluate: Evaluate,
     *,
     budget: int,
-    rng: np.random.Generator,
+    seed: int = 0,
     feasible: Callable[[Codes], Mask] | None = None,
     violation: Callable[[Codes], Floats] | None = None,
     canonical: Callable[[Codes], Codes] | None = None,
     proxies: Proxies | None = None,
-    predictor: Predictor | None = None,
+    make_predictor: Callable[[], Predictor] | None = None,
     anchors: Codes | None = None,
     known: tuple[ArrayLike, ArrayLike] | None = None,
     settings: SearchSettings | None = None,
-    on_batch: Callable[[SearchEngine], None] | None = None,
+    on_told: Callable[[Codes, NDArray[np.float64]], None] | None = None,
 ) -> SearchResult:
     """Find the candidate of highest expected score with at most ``budget`` evaluations.
 
     Args:
         genome: the decisions; architecture, recipe, or both.
-        evaluate: what a candidate scores; it is called with a batch of distinct feasible candidates.
+        evaluate: what a candidate scores; it is called with distinct feasible candidates, one row at a time.
         budget: evaluations, those in ``known`` included.
-        rng: source of all randomness.
+        seed: of all randomness.
         feasible: hard limits, codes -> mask; None allows everything.
         violation: hard limits, codes -> how far from feasible (0 = feasible); needed where feasible candidates are
             rare. One of ``feasible`` and ``violation`` is enough.
         canonical: codes -> codes with one form per network, so that none is paid for twice.
         proxies: free features (log MACs, log parameters, ...) for the predictor.
-        predictor: default :class:`predictors.gaussian_process.GaussianProcess`; an ensemble costs several
-            times its time, and which of the two proposes better was not measured.
+        make_predictor: makes an unfitted predictor; default :class:`predictors.gaussian_process.GaussianProcess`; an
+            ensemble costs several times its time, and which of the two proposes better was not measured.
         anchors: candidates known to be feasible.
-        known: codes and scores evaluated before: a resumed or continued search.
-        settings: batch sizes and how candidates are proposed.
-        on_batch: called after every batch, for example to save ``engine.codes`` and ``engine.scores``.
+        known: codes and scores evaluated before: a resumed or continued search. With the same seed it goes on as if it
+            had never stopped.
+        settings: how candidates are proposed, and what is kept for repeats.
+        on_told: called with all codes and scores after every evaluation, for example to save them.
 
     Raises:
         ValueError: if no candidate meets the limits, before anything is evaluated.
     """
     chosen = settings or SearchSettings()
     constraint = Constraint(genome, feasible, violation, canonical or genome.canonical, anchors)
-    engine = SearchEngine(constraint, predictor or GaussianProcess(genome, proxies), rng, chosen.engine)
-    if known is not None and len(as_codes(known[0])):
-        engine.tell(*known)
-    drive(engine, evaluate, budget - chosen.repeats, chosen, on_batch)
-    _repeat(engine, evaluate, budget, chosen)
+    make = make_predictor or (lambda: GaussianProcess(genome, proxies))
+    engine = SearchEngine(constraint, make, seed, chosen.engine)
+    codes, scores = known or (np.zeros((0, len(genome))), [])
+    trials = Memory(evaluate, as_codes(codes), np.asarray(scores, dtype=np.float64), on_told)
+    drive(trials, [engine], budget - chosen.repeats)
+    _repeat(engine, trials, budget, chosen)
+    engine.catch_up(trials.codes, trials.scores, trials.codes[:0])
     top = engine.recommend(chosen.top)
-    return SearchResult(engine.codes, engine.scores, top.codes[0], top, engine.predictor, constraint)
+    return SearchResult(engine.codes, engine.scores, top.codes[0], top, make().fit(*engine.learned), constraint)
 
 
-def drive(
-    engine: SearchEngine,
-    evaluate: Evaluate,
-    until: int,
-    settings: SearchSettings,
-    on_batch: Callable[[SearchEngine], None] | None = None,
-) -> None:
-    """Go on asking, evaluating and telling until ``until`` evaluations are told, or no candidate is left."""
-    while (missing := until - len(engine.codes)) > 0:
-        proposed = engine.ask(min(missing, _batch(settings, len(engine.codes))))
-        if not len(proposed):
-            break
-        engine.tell(proposed, evaluate(proposed))
-        if on_batch is not None:
-            on_batch(engine)
-
-
-def _batch(settings: SearchSettings, evaluated: int) -> int:
-    if evaluated < settings.engine.start:
-        return settings.engine.start - evaluated
-    return settings.early_batch if evaluated < 50 else settings.late_batch
-
-
-def _repeat(engine: SearchEngine, evaluate: Evaluate, budget: int, settings: SearchSettings) -> None:
+def _repeat(engine: SearchEngine, trials: Memory, budget: int, settings: SearchSettings) -> None:
     """Spend what is kept for repeats on the recommended few, in rounds, best first."""
-    left = min(settings.repeats, budget - len(engine.codes))
+    left = min(settings.repeats, budget - len(trials.codes))
     while left > 0:
+        engine.catch_up(trials.codes, trials.scores, trials.codes[:0])
         codes = engine.recommend(min(settings.top, left)).codes
-        engine.tell(codes, evaluate(codes))
+        trials.evaluate(codes)
         left -= len(codes)

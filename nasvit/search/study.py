@@ -8,7 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,19 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from nasvit.search.candidates import Candidate, Candidates
-from nasvit.search.early_stop import accuracy_at, stopping_share
-from nasvit.search.engine import SearchEngine
-from nasvit.search.optuna_sampler import EngineSampler, choices, open_storage, params_of, to_codes, to_params
+from nasvit.search.driver import Standing, drive
+from nasvit.search.early_stop import score_at, stopping_share
+from nasvit.search.engine import EngineSettings, SearchEngine
+from nasvit.search.optuna_sampler import (
+    completed,
+    distributions,
+    open_storage,
+    standing,
+    tells_all,
+    to_codes,
+    to_params,
+)
+from nasvit.tasks.task import Metric
 from nasvit.training.progress import Progress
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
@@ -44,8 +54,10 @@ class Plan:
         evaluations: candidates evaluated in all, by all workers.
         make_predictor: makes an unfitted predictor.
         seed: of all proposals.
-        early_stop: least rank correlation of accuracies at an earlier epoch with the final ones, over the first
+        early_stop: least rank correlation of scores at an earlier epoch with the final ones, over the first
             candidates, at which all others stop there; 0: every training runs to its end.
+        settings: how candidates are proposed.
+        metric: what the score is, and its direction.
     """
 
     candidates: Candidates
@@ -54,6 +66,8 @@ class Plan:
     make_predictor: Callable[[], Predictor]
     seed: int = 0
     early_stop: float = 0.0
+    settings: EngineSettings = field(default_factory=EngineSettings)
+    metric: Metric = Metric("score")
 
     def constraints(self) -> list[Constraint]:
         """Return the constraint of every budget; one without limits where there are no budgets."""
@@ -73,20 +87,19 @@ class Study:
     def __init__(self, plan: Plan, evaluate: Evaluate, url: str, name: str) -> None:
         self.plan, self.evaluate = plan, evaluate
         self.constraints = plan.constraints()
-        self.sampler = _PlanSampler(plan, self.constraints)
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
             storage=open_storage(url),
             study_name=name,
-            direction="maximize",
+            direction="maximize" if plan.metric.higher_is_better else "minimize",
             load_if_exists=True,
-            sampler=self.sampler,
+            sampler=optuna.samplers.RandomSampler(seed=plan.seed),  # never asked: trials bring their candidates
         )
 
     @property
     def records(self) -> list[Record]:
-        """What is known of every evaluated candidate, in the order of the trials."""
-        return [trial.user_attrs["record"] for trial in self._trials(TrialState.COMPLETE)]
+        """What is known of every evaluated candidate, in the order in which they finished."""
+        return [trial.user_attrs["record"] for trial in completed(self.study.get_trials(deepcopy=False))]
 
     def run(self) -> None:
         """Evaluate until the plan's number of evaluations is complete; those of other workers count.
@@ -94,126 +107,147 @@ class Study:
         Raises:
             Exception: whatever an evaluation raises; run again, the search goes on with that candidate.
         """
-        done = len(self._trials(TrialState.COMPLETE))
-        with Progress("search", self.plan.evaluations, done=min(done, self.plan.evaluations)) as progress:
-            while (now := len(self._trials(TrialState.COMPLETE))) < self.plan.evaluations:
-                progress.advance(now - done)
-                done = now
-                self._step()
-            progress.advance(max(0, self.plan.evaluations - done))
+        plan = self.plan
+        engines = [SearchEngine(each, plan.make_predictor, plan.seed, plan.settings) for each in self.constraints]
+        with Progress("search", plan.evaluations, done=min(len(self.records), plan.evaluations)) as progress:
+            drive(_Shared(self, progress), engines, plan.evaluations)
 
     def told(self) -> tuple[Codes, NDArray[np.float64]]:
-        """Return every evaluated candidate and the score that predictors learn, ``(n, genes)`` and ``(n,)``."""
-        trials = self._trials(TrialState.COMPLETE)
-        return to_codes(self.plan.candidates.genome, trials), np.array(_scores(self.study, trials))
+        """Return every evaluated candidate and what predictors learn of it, ``(n, genes)`` and ``(n,)``.
 
-    def _step(self) -> None:
-        """Start one evaluation, or wait where the last ones are under way elsewhere."""
-        self._release_lost()
-        if not self._trials(TrialState.WAITING):
-            if len(self._trials(TrialState.COMPLETE, TrialState.RUNNING)) >= self.plan.evaluations:
-                time.sleep(WAIT_SECONDS)
-                return
-            self._propose()
-        self.study.optimize(self._objective, n_trials=1)
+        What they learn is the score, or its negative where lower is better: they look for the highest.
+        """
+        trials = completed(self.study.get_trials(deepcopy=False))
+        return to_codes(self.plan.candidates.genome, trials), np.array(self.scores(trials))
 
-    def _propose(self) -> None:
-        """Add a trial that waits; written at once with its owner, it is never lost between proposal and start."""
-        engine = self.sampler.engine(self.study)
-        rows = engine.ask(1)
-        row = rows[0] if len(rows) else engine.recommend(1).codes[0]  # a repeat, where all are evaluated
-        told = {"owner": _owner(), "repeat": not len(rows)}
-        self.study.enqueue_trial(to_params(self.plan.candidates.genome, row), user_attrs=told)
+    def scores(self, trials: Sequence[FrozenTrial]) -> list[float]:
+        """Return the scores of equally long training: where later candidates stop, the first are read there too.
 
-    def _objective(self, trial: optuna.Trial) -> float:
-        if "owner" not in trial.user_attrs:
-            raise optuna.TrialPruned  # another worker took the trial that this one had proposed
-        trial.set_user_attr("owner", _owner())
-        genes = self.plan.candidates.genome.genes
-        row = [choices(gene).index(trial.suggest_categorical(gene.name, choices(gene))) for gene in genes]
-        candidate = self.plan.candidates.decode(np.array([row], dtype=np.uint8))[0]
-        under_way = self._is_under_way(trial, candidate)  # before the next line: it may be finished meanwhile
-        record = self._known(candidate)
-        if under_way or (record is not None and not trial.user_attrs.get("repeat")):
-            trial.set_user_attr("lost", True)
-            raise optuna.TrialPruned  # two workers proposed it at the same moment, and the other was first
-        if record is None:
-            try:
-                record = {"key": candidate.key, **candidate.to_json(), **self.evaluate(candidate, self._share())}
-            except KeyboardInterrupt:
-                trial.set_user_attr("lost", True)
-                raise
-        trial.set_user_attr("record", record)
-        return float(record["score"])
+        Args:
+            trials: finished ones.
 
-    def _known(self, candidate: Candidate) -> Record | None:
-        return next((record for record in self.records if record["key"] == candidate.key), None)
+        Returns:
+            Scores as the search wants them: higher is better.
+        """
+        share = float(self.study.user_attrs.get("stopping_share", 1.0)) if self.plan.early_stop else 1.0
+        sign = 1.0 if self.plan.metric.higher_is_better else -1.0
+        records = [trial.user_attrs["record"] for trial in trials]
+        return [
+            sign * (score_at(record["curve"], share) if share < 1 == record["share"] else float(record["score"]))
+            for record in records
+        ]
 
-    def _is_under_way(self, trial: optuna.Trial, candidate: Candidate) -> bool:
-        """Whether an earlier trial that runs now is the same candidate."""
-        genome = self.plan.candidates.genome
-        earlier = [other for other in self._trials(TrialState.RUNNING) if other.number < trial.number]
-        whole = [other for other in earlier if set(genome.names) <= params_of(other).keys()]
-        return candidate.key in {other.key for other in self.plan.candidates.decode(to_codes(genome, whole))}
+    def share(self, trials: Sequence[FrozenTrial]) -> float:
+        """Return the share of the next training: all until the first candidates tell, then as they told.
 
-    def _share(self) -> float:
-        """Return the share of a training to do: all until the first candidates tell, then as they told."""
+        Args:
+            trials: all of the study.
+        """
         if not self.plan.early_stop:
             return 1.0
         decided = self.study.user_attrs.get("stopping_share")
         if decided is None:
-            start = self.sampler.settings.start
-            first = self._trials(TrialState.COMPLETE)[:start]
-            if len(first) < start:
+            first = completed(trials)[: self.plan.settings.start]
+            if len(first) < self.plan.settings.start:
                 return 1.0
             curves = [trial.user_attrs["record"]["curve"] for trial in first]
             decided = stopping_share(curves, self.plan.early_stop)
             self.study.set_user_attr("stopping_share", decided)
         return float(decided)
 
-    def _release_lost(self) -> None:
-        """Give up the trials of workers of this machine that are no more; other machines' are told by heartbeats."""
-        for trial in self._trials(TrialState.RUNNING):
-            owner = trial.user_attrs.get("owner")
-            if owner is not None and _is_dead(owner):
-                with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
-                    self.study._storage.set_trial_user_attr(trial._trial_id, "lost", True)
-                    self.study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def _trials(self, *states: TrialState) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False, states=states)
+class _Shared:
+    """The trials of a study, which any number of workers add to.
 
+    Args:
+        study: the study.
+        progress: told of every evaluation that is complete, whoever did it.
+    """
 
-class _PlanSampler(EngineSampler):
-    """Proposes under the budget whose turn it is, and learns from accuracies of equally long training."""
+    def __init__(self, study: Study, progress: Progress) -> None:
+        self._study, self._progress = study, progress
+        self._genome = study.plan.candidates.genome
+        self._shown: int | None = None
 
-    def __init__(self, plan: Plan, constraints: Sequence[Constraint]) -> None:
-        super().__init__(constraints[0], plan.make_predictor, seed=plan.seed)
-        self._plan, self._constraints = plan, constraints
+    def look(self) -> Standing:
+        """Give up the trials of lost workers, and return where the search stands."""
+        trials = self._trials()
+        if self._release_lost(trials):
+            trials = self._trials()
+        now = standing(self._genome, trials, self._study.scores)
+        self._progress.advance(now.done - (now.done if self._shown is None else self._shown))
+        self._shown = now.done
+        return now
 
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, Any]:
-        """Return nothing: trials bring their candidates."""
-        return {}
+    def evaluate(self, row: Codes | None) -> None:
+        """Evaluate what waits; a new candidate is written at once with its owner, so it is never lost in between."""
+        if row is not None:
+            self._study.study.add_trial(
+                optuna.trial.create_trial(
+                    state=TrialState.WAITING,
+                    params=to_params(self._genome, row[0]),
+                    distributions=distributions(self._genome),
+                    user_attrs={"owner": _owner()},
+                )
+            )
+        self._study.study.optimize(self._objective, n_trials=1)
 
-    def engine(self, study: optuna.Study, trial: FrozenTrial | None = None) -> SearchEngine:
-        states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
-        begun = len(study.get_trials(deepcopy=False, states=states))
-        turn = begun * len(self._constraints) // max(self._plan.evaluations, 1)
-        self.constraint = self._constraints[min(turn, len(self._constraints) - 1)]
-        return super().engine(study, trial)
+    def wait(self) -> None:
+        """Wait a moment: the last evaluations are under way elsewhere."""
+        time.sleep(WAIT_SECONDS)
 
-    def scores(self, study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[float]:
-        return _scores(study, trials)
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.study.get_trials(deepcopy=False)
 
+    def _objective(self, trial: optuna.Trial) -> float:
+        owner = trial.user_attrs.get("owner")
+        if owner is None:
+            raise optuna.TrialPruned  # another worker took the trial that this one had proposed
+        if owner != _owner():
+            trial.set_user_attr("owner", _owner())
+        trials = self._trials()
+        mine = next(each for each in trials if each.number == trial.number)
+        candidate = self._study.plan.candidates.decode(to_codes(self._genome, [mine]))[0]
+        if self._is_tried(candidate, trial.number, trials):
+            trial.set_user_attr("lost", True)
+            raise optuna.TrialPruned  # two workers proposed it at the same moment, and the other was first
+        try:
+            record = self._study.evaluate(candidate, self._study.share(trials))
+        except KeyboardInterrupt:
+            trial.set_user_attr("lost", True)
+            raise
+        trial.set_user_attr("record", {"key": candidate.key, **candidate.to_json(), **record})
+        return float(record["score"])
 
-def _scores(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[float]:
-    """Return accuracies of equally long training: where later candidates stop, the first are read there too."""
-    share = float(study.user_attrs.get("stopping_share", 1.0))
-    records = [trial.user_attrs["record"] for trial in trials]
-    return [
-        accuracy_at(record["curve"], share) if share < 1 == record["share"] else float(record["score"])
-        for record in records
-    ]
+    def _is_tried(self, candidate: Candidate, number: int, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether the same candidate is evaluated, or is being evaluated by an earlier trial."""
+        if candidate.key in {trial.user_attrs["record"]["key"] for trial in completed(trials)}:
+            return True
+        whole = [
+            trial
+            for trial in trials
+            if trial.state == TrialState.RUNNING and trial.number < number and tells_all(self._genome, trial)
+        ]
+        under_way = self._study.plan.candidates.decode(to_codes(self._genome, whole))
+        return candidate.key in {other.key for other in under_way}
+
+    def _release_lost(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Give up the trials of workers of this machine that are no more; other machines' are told by heartbeats.
+
+        Returns:
+            Whether there were any.
+        """
+        dead = [
+            trial
+            for trial in trials
+            if trial.state == TrialState.RUNNING and "owner" in trial.user_attrs and _is_dead(trial.user_attrs["owner"])
+        ]
+        for trial in dead:
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
+                storage = self._study.study._storage
+                storage.set_trial_user_attr(trial._trial_id, "lost", True)
+                storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        return bool(dead)
 
 
 _THIS_PROCESS = uuid.uuid4().hex  # tells it from an earlier one of the same number

@@ -23,7 +23,7 @@ def test_the_gradient_of_the_kernel_is_the_slope_of_its_matrix() -> None:
     upstream = upstream + upstream.T
     theta = kernel.prior[0] + 0.1 * np.random.default_rng(2).standard_normal(kernel.size)
     numeric = approx_fprime(theta, lambda at: float((upstream * kernel.matrix(at, some, some)).sum()), 1e-7)
-    np.testing.assert_allclose(kernel.gradient(theta, some, upstream), numeric, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(kernel.differentiable(theta, some)[1](upstream), numeric, rtol=1e-4, atol=1e-4)
 
 
 def test_the_diagonal_is_the_diagonal_of_the_matrix_and_the_matrix_is_a_covariance() -> None:
@@ -32,6 +32,27 @@ def test_the_diagonal_is_the_diagonal_of_the_matrix_and_the_matrix_is_a_covarian
     matrix = kernel.matrix(kernel.prior[0], some, some)
     np.testing.assert_allclose(kernel.diagonal(kernel.prior[0], some), np.diag(matrix), rtol=1e-10)
     assert np.linalg.eigvalsh(matrix).min() > -1e-9
+
+
+def test_a_belief_that_is_kept_up_to_date_is_that_of_conditioning_on_everything_at_once() -> None:
+    genome = Genome(tuple(Gene(f"w{index}", (0, 1, 2, 3)) for index in range(4)))
+    rng = np.random.default_rng(0)
+    codes = genome.sample(30, rng)
+    scores = codes.sum(1) + 0.3 * rng.standard_normal(30)
+    pool = genome.sample(60, rng)
+    pool[:5] = codes[20:25]  # some of what is observed is in the pool, some is not
+    model = GaussianProcess(genome, target="identity").fit(codes[:20], scores[:20])
+    belief = model.over(pool)
+    np.testing.assert_allclose(belief.mean, model.believe(pool)[0], atol=1e-4)
+    np.testing.assert_allclose(belief.spread, model.believe(pool)[1], atol=1e-3)
+    belief.observe(codes[20:], scores[20:])
+    model._train = model._inputs(codes, np.float64)
+    model._condition(model._outcome_of(scores))  # the same kernel and scale
+    np.testing.assert_allclose(belief.mean, model.believe(pool)[0], atol=1e-4)
+    np.testing.assert_allclose(belief.spread, model.believe(pool)[1], atol=1e-3)
+    drawn = belief.draw(np.arange(20), 4000, rng)
+    np.testing.assert_allclose(drawn.mean(0), belief.mean[:20], atol=0.1)
+    np.testing.assert_allclose(drawn.std(0), belief.spread[:20], rtol=0.1, atol=0.01)
 
 
 def test_noise_is_learned_so_that_noisy_scores_are_smoothed() -> None:

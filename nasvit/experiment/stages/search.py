@@ -136,6 +136,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         _predictor_factory(bench),
         _seed(bench),
         config.early_stop,
+        metric=bench.task.metric,
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from nasvit.search.early_stop import accuracy_at, epochs_of, stopping_share
+from nasvit.search.early_stop import epochs_of, score_at, stopping_share
 
 SETTLED = [[0.1, 0.5, 0.6, 0.7], [0.2, 0.4, 0.5, 0.6], [0.3, 0.3, 0.4, 0.5], [0.4, 0.2, 0.3, 0.4]]
 
@@ -27,7 +27,7 @@ def test_candidates_that_differ_in_epochs_are_compared_at_the_same_share() -> No
 
 def test_a_share_of_the_epochs_is_rounded_up() -> None:
     assert [epochs_of(3, share) for share in (0.01, 1 / 3, 0.34, 1.0)] == [1, 1, 2, 3]
-    assert accuracy_at([0.1, 0.2, 0.3], 0.5) == 0.2
+    assert score_at([0.1, 0.2, 0.3], 0.5) == 0.2
 
 
 def test_one_curve_is_no_ranking() -> None:

@@ -5,8 +5,9 @@ import pytest
 
 from nasvit.search.engine import EngineSettings, SearchEngine
 from nasvit.search.genetic import evolve
-from nasvit.search.run import SearchSettings, drive, search
+from nasvit.search.run import SearchSettings, search
 from predictors.arrays import Codes
+from predictors.ensemble import make_predictor
 from predictors.gaussian_process import GaussianProcess
 from predictors.pool import Constraint, distinct
 from search_spaces.genome import Gene, Genome
@@ -26,12 +27,11 @@ def noisy(seed: int = 0) -> object:
 
 
 def engine(constraint: Constraint, seed: int = 0, **settings: object) -> SearchEngine:
-    model = GaussianProcess(constraint.genome)
-    return SearchEngine(constraint, model, np.random.default_rng(seed), EngineSettings(**settings))
+    return SearchEngine(constraint, lambda: GaussianProcess(constraint.genome), seed, EngineSettings(**settings))
 
 
 def test_a_search_finds_the_best_of_a_thousand_with_forty_evaluations() -> None:
-    result = search(SMALL, noisy(), budget=40, rng=np.random.default_rng(0))
+    result = search(SMALL, noisy(), budget=40)
     everything = Constraint(SMALL).listed(10**6)
     assert everything is not None
     assert score(result.best[None])[0] >= np.sort(score(everything))[-3]
@@ -43,27 +43,53 @@ def test_a_search_goes_far_in_a_space_too_large_to_list_under_a_limit_few_candid
         return np.maximum(codes.sum(1, dtype=float) - 20.0, 0.0)  # uniform: 40 +- 6
 
     settings = SearchSettings(EngineSettings(pool=512))
-    result = search(HUGE, score, budget=60, rng=np.random.default_rng(0), violation=excess, settings=settings)
+    result = search(HUGE, score, budget=60, violation=excess, settings=settings)
     assert (excess(result.codes) == 0).all()
     random = Constraint(HUGE, violation=excess).sample(60, np.random.default_rng(1))
     assert score(result.best[None])[0] > score(random).max()
 
 
-def test_the_same_seed_searches_the_same_and_what_was_told_before_continues() -> None:
-    first = search(SMALL, score, budget=30, rng=np.random.default_rng(3))
-    second = search(SMALL, score, budget=30, rng=np.random.default_rng(3))
+def test_the_same_seed_searches_the_same_and_a_search_goes_on_as_if_it_had_never_stopped() -> None:
+    first = search(SMALL, score, budget=30, seed=3)
+    second = search(SMALL, score, budget=30, seed=3)
     np.testing.assert_array_equal(first.codes, second.codes)
-    longer = search(SMALL, score, budget=35, rng=np.random.default_rng(4), known=(first.codes, first.scores))
+    longer = search(SMALL, score, budget=47, seed=3)
+    continued = search(SMALL, score, budget=47, seed=3, known=(first.codes, first.scores))
     np.testing.assert_array_equal(longer.codes[:30], first.codes)
-    assert len(distinct(longer.codes)) == 35
+    np.testing.assert_array_equal(longer.codes, continued.codes)
 
 
 def test_a_network_is_never_proposed_twice_whatever_its_code() -> None:
     constraint = Constraint(SMALL, canonical=lambda codes: np.sort(codes, axis=1))
+    found = search(SMALL, score, budget=60, canonical=constraint.canonical)
+    assert len(found.codes) == len(distinct(found.codes)) == 56  # there are exactly 56 multisets
     asked = engine(constraint)
-    drive(asked, score, 56, SearchSettings())  # there are exactly 56 multisets
-    assert len(distinct(asked.codes)) == 56
+    asked.tell(found.codes, found.scores)
     assert len(asked.ask(3)) == 0
+
+
+@pytest.mark.parametrize("predictor", ["gaussian_process", "ridge"])  # one learns between fits, one does not
+def test_what_is_proposed_depends_on_what_was_told_and_not_on_when(predictor: str) -> None:
+    def fresh() -> SearchEngine:
+        return SearchEngine(Constraint(HUGE), lambda: make_predictor(predictor, HUGE), 1, EngineSettings(pool=256))
+
+    going = fresh()
+    for _ in range(33):
+        row = going.ask()
+        resumed = fresh()
+        resumed.tell(going.codes, going.scores)
+        np.testing.assert_array_equal(resumed.ask(), row)
+        going.tell(row, score(row))
+
+
+def test_scores_told_between_two_fits_count_at_once_where_the_predictor_can_learn_them() -> None:
+    settings = EngineSettings(greedy_share=1.0)
+    asked = SearchEngine(Constraint(SMALL), lambda: GaussianProcess(SMALL), 0, settings)
+    codes = distinct(SMALL.sample(40, np.random.default_rng(0)))[:32]
+    asked.tell(codes[:30], score(codes[:30]))  # the last fit is at 30, the next at 35
+    first = asked.ask()
+    asked.tell(first, [-1000.0])
+    assert ((asked.ask() != first).sum(1) > 1).all()  # not one step beside the disappointment
 
 
 def test_candidates_that_others_are_evaluating_are_not_proposed() -> None:
@@ -76,7 +102,7 @@ def test_failed_evaluations_are_never_proposed_again_and_not_learned_from() -> N
     def failing(codes: Codes) -> np.ndarray:
         return np.where(codes[:, 0] == 3, np.nan, score(codes))
 
-    result = search(SMALL, failing, budget=40, rng=np.random.default_rng(0))
+    result = search(SMALL, failing, budget=40)
     assert len(distinct(result.codes)) == 40
     assert result.best[0] != 3
 
@@ -105,21 +131,21 @@ def test_limits_that_nothing_meets_are_refused_before_anything_is_evaluated() ->
         raise AssertionError("evaluated")
 
     with pytest.raises(ValueError, match="no candidate meets the limits"):
-        search(SMALL, never, budget=5, rng=np.random.default_rng(0), feasible=lambda codes: np.zeros(len(codes), bool))
+        search(SMALL, never, budget=5, feasible=lambda codes: np.zeros(len(codes), bool))
     with pytest.raises(ValueError, match="no candidate meets the limits"):
-        search(HUGE, never, budget=5, rng=np.random.default_rng(0), violation=lambda codes: np.ones(len(codes)))
+        search(HUGE, never, budget=5, violation=lambda codes: np.ones(len(codes)))
 
 
 def test_repeats_go_to_the_best_few() -> None:
     settings = SearchSettings(repeats=6, top=3)
-    result = search(SMALL, noisy(), budget=36, rng=np.random.default_rng(0), settings=settings)
+    result = search(SMALL, noisy(), budget=36, settings=settings)
     assert len(result.codes) == 36
     assert len(distinct(result.codes[:30])) == 30
     assert len(distinct(result.codes)) == 30
 
 
 def test_one_predictor_serves_limits_it_was_not_searched_under() -> None:
-    result = search(SMALL, score, budget=40, rng=np.random.default_rng(0))
+    result = search(SMALL, score, budget=40)
     found = result.imagine(4, np.random.default_rng(1), feasible=lambda codes: codes.sum(1, dtype=int) <= 6)
     assert (found.codes.sum(1, dtype=int) <= 6).all()
     assert (np.diff(found.mean) <= 1e-6).all()
@@ -150,7 +176,7 @@ class Bounded:
 
 
 def test_a_candidate_surely_bad_is_not_explored_because_its_score_has_far_to_rise() -> None:
-    asked = SearchEngine(Constraint(SMALL), Bounded(), np.random.default_rng(0))
+    asked = SearchEngine(Constraint(SMALL), Bounded)
     asked.tell(SMALL.sample(10, np.random.default_rng(1)), np.arange(10.0))
     distance = ((asked.ask(20).astype(float) - 1.0) ** 2).sum(1)
     assert distance.max() <= 4  # the worst of the space is at 20

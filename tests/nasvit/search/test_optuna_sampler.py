@@ -25,7 +25,7 @@ def objective(trial: optuna.Trial) -> float:
 
 
 def make_study(storage: str | optuna.storages.BaseStorage | None = None, seed: int = 0) -> optuna.Study:
-    sampler = EngineSampler(Constraint(GENOME), lambda: GaussianProcess(GENOME, first_steps=5), seed=seed)
+    sampler = EngineSampler(Constraint(GENOME), lambda: GaussianProcess(GENOME, steps=5), seed=seed)
     return optuna.create_study(
         storage=storage, sampler=sampler, direction="maximize", study_name="search", load_if_exists=True
     )
@@ -60,7 +60,7 @@ def test_what_another_worker_evaluates_is_not_proposed() -> None:
 
 def test_a_candidate_that_fails_twice_is_given_up() -> None:
     genome = Genome((Gene("width", (8, 16, 24)),))
-    sampler = EngineSampler(Constraint(genome), lambda: GaussianProcess(genome, first_steps=2))
+    sampler = EngineSampler(Constraint(genome), lambda: GaussianProcess(genome, steps=2))
     study = optuna.create_study(sampler=sampler, direction="maximize")
     for _ in range(8):
         trial = study.ask()

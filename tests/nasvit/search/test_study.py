@@ -6,18 +6,23 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pytest
+from optuna.trial import TrialState
 
 import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.search import study as study_module
 from nasvit.search.candidates import Candidate, Candidates
+from nasvit.search.run import search
 from nasvit.search.study import Plan, Study
+from nasvit.tasks.task import Metric
+from nasvit.training.progress import Progress
 from predictors.gaussian_process import GaussianProcess
 from predictors.limits import parse_limits
 from search_spaces.recipe_space import load_recipes
@@ -25,6 +30,7 @@ from search_spaces.recipe_space import load_recipes
 SPACE = search_spaces.load("micro8")
 TABLE = cost_table(SPACE, 10)
 COUNT = 14
+PATIENCE = 60.0  # seconds after which something that should happen in another process counts as not happening
 
 
 def make_plan(evaluations: int = COUNT, budgets: tuple[str, ...] = (), early_stop: float = 0.0) -> Plan:
@@ -33,13 +39,13 @@ def make_plan(evaluations: int = COUNT, budgets: tuple[str, ...] = (), early_sto
         candidates,
         [parse_limits([budget]) for budget in budgets],
         evaluations,
-        lambda: GaussianProcess(candidates.genome, first_steps=5),
+        lambda: GaussianProcess(candidates.genome, steps=5),
         early_stop=early_stop,
     )
 
 
 def width(candidate: Candidate, share: float) -> dict[str, Any]:
-    return {"accuracy": sum(candidate.architecture.width) / 1000, "share": share}
+    return {"score": sum(candidate.architecture.width) / 1000, "share": share}
 
 
 def make(folder: Path, plan: Plan | None = None, evaluate: Any = width) -> Study:
@@ -51,7 +57,7 @@ def test_a_search_evaluates_as_many_different_candidates_as_planned(tmp_path: Pa
     study.run()
     assert len({record["key"] for record in study.records}) == COUNT
     codes, scores = study.told()
-    assert [record["accuracy"] for record in study.records] == scores.tolist()
+    assert [record["score"] for record in study.records] == scores.tolist()
     assert study.plan.candidates.decode(codes)[0].key == study.records[0]["key"]
 
 
@@ -63,30 +69,37 @@ def test_budgets_take_turns_and_their_limits_hold(tmp_path: Path) -> None:
     assert ((macs[COUNT // 2 :] >= 300_000) & (macs[COUNT // 2 :] <= 500_000)).all()
 
 
-def touch_and_sleep(folder: Path, seconds: float, stuck: int) -> Any:
+def touch_and_sleep(folder: Path, stuck: int = 10**6) -> Any:
     """Return an evaluation that leaves a file for each call, and does not end from call ``stuck`` on."""
 
     def evaluate(candidate: Candidate, share: float) -> dict[str, Any]:
-        (folder / f"{candidate.key}@{time.monotonic_ns()}").touch()
-        time.sleep(3600 if len(list(folder.glob("*@*"))) >= stuck else seconds)
+        (folder / f"{candidate.key}@{time.monotonic_ns()}@{os.getpid()}").touch()
+        time.sleep(3600 if len(started(folder)) >= stuck else 0)
         return width(candidate, share)
 
     return evaluate
 
 
-def start_worker(folder: Path, seconds: float = 0.0, stuck: int = 10**6) -> Any:
-    def work() -> None:
-        make(folder, evaluate=touch_and_sleep(folder, seconds, stuck)).run()
-
-    worker = multiprocessing.get_context("fork").Process(target=work, daemon=True)
+def start_worker(folder: Path, evaluate: Any) -> Any:
+    worker = multiprocessing.get_context("fork").Process(
+        target=lambda: make(folder, evaluate=evaluate).run(), daemon=True
+    )
     worker.start()
     return worker
 
 
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Return when something has happened; fail in words where it does not."""
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
+        time.sleep(0.01)
+
+
 def started(folder: Path) -> list[str]:
     """Keys of all evaluations that were begun, in order."""
-    paths = sorted(folder.glob("*@*"), key=lambda path: int(path.name.partition("@")[2]))
-    return [path.name.partition("@")[0] for path in paths]
+    paths = sorted(folder.glob("*@*"), key=lambda path: int(path.name.split("@")[1]))
+    return [path.name.split("@")[0] for path in paths]
 
 
 def test_a_worker_that_was_killed_loses_one_evaluation_and_the_search_goes_on_as_if_nothing_had_happened(
@@ -95,39 +108,57 @@ def test_a_worker_that_was_killed_loses_one_evaluation_and_the_search_goes_on_as
     (tmp_path / "whole").mkdir()
     whole = make(tmp_path / "whole")
     whole.run()
-    worker = start_worker(tmp_path, stuck=6)
-    while len(started(tmp_path)) < 6:
-        time.sleep(0.01)
+    worker = start_worker(tmp_path, touch_and_sleep(tmp_path, stuck=6))
+    wait_until(lambda: len(started(tmp_path)) == 6 or not worker.is_alive(), "the worker's sixth evaluation")
+    assert worker.is_alive(), "the worker ended before it was killed"
     os.kill(worker.pid, signal.SIGKILL)
     worker.join()
-    resumed = make(tmp_path, evaluate=touch_and_sleep(tmp_path, 0.0, 10**6))
-    resumed.run()
-    assert [record["key"] for record in resumed.records] == [record["key"] for record in whole.records]
+    resumed = start_worker(tmp_path, touch_and_sleep(tmp_path))
+    resumed.join(PATIENCE)
+    assert resumed.exitcode == 0, "the resumed search does not end"
+    assert [record["key"] for record in make(tmp_path).records] == [record["key"] for record in whole.records]
     begun = started(tmp_path)
     assert begun[5] == begun[6]
     assert len(begun) == COUNT + 1
 
 
+class KilledError(BaseException):
+    """Ends an evaluation as a kill does: nobody tells the storage."""
+
+
+def killed(candidate: Candidate, share: float) -> dict[str, Any]:
+    raise KilledError
+
+
 def test_a_dead_workers_trial_is_released_even_if_another_worker_does_it_at_the_same_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study = make(tmp_path)
-    study._propose()
-    trial = study.study.ask()
+    study = make(tmp_path, evaluate=killed)
+    with pytest.raises(KilledError):
+        study.run()
     monkeypatch.setattr(study_module, "_is_dead", lambda _: True)
-    running = study._trials(optuna.trial.TrialState.RUNNING)
-    monkeypatch.setattr(study, "_trials", lambda *_: running)  # what a worker saw a moment ago
-    study._release_lost()
-    study._release_lost()
-    assert study.study.trials[trial.number].state == optuna.trial.TrialState.FAIL
-    assert study.study.trials[trial.number].user_attrs["lost"]
+    trials = study_module._Shared(study, Progress("search", COUNT))
+    seen_a_moment_ago = study.study.get_trials()
+    assert [trial.state for trial in seen_a_moment_ago] == [TrialState.RUNNING]
+    assert trials._release_lost(seen_a_moment_ago)
+    assert trials._release_lost(seen_a_moment_ago)
+    assert [trial.state for trial in study.study.trials] == [TrialState.FAIL]
+    assert study.study.trials[0].user_attrs["lost"]
 
 
 def test_workers_share_the_evaluations_and_none_is_done_twice(tmp_path: Path) -> None:
-    workers = [start_worker(tmp_path, seconds=0.05) for _ in range(2)]
+    touch = touch_and_sleep(tmp_path)
+
+    def together(candidate: Candidate, share: float) -> dict[str, Any]:
+        record = touch(candidate, share)
+        wait_until(lambda: len(list(tmp_path.glob("*@*"))) > 1, "an evaluation of the other worker")
+        return record
+
+    workers = [start_worker(tmp_path, together) for _ in range(2)]
     for worker in workers:
-        worker.join()
+        worker.join(2 * PATIENCE)
         assert worker.exitcode == 0
+    assert len({path.name.split("@")[2] for path in tmp_path.glob("*@*")}) == 2
     begun = started(tmp_path)
     assert len(set(begun)) == len(begun)
     assert COUNT <= len(begun) <= COUNT + 1  # both may start a last one
@@ -138,17 +169,57 @@ def test_two_workers_that_propose_the_same_evaluate_it_once(tmp_path: Path) -> N
 
     def evaluate(candidate: Candidate, share: float) -> dict[str, Any]:
         evaluated.append(candidate.key)
-        if len(evaluated) == 1:
-            other.study.optimize(other._objective, n_trials=1)  # the other worker's trial starts meanwhile
+        if len(evaluated) == 1:  # the other worker proposed it at the same moment, and starts meanwhile
+            other = study_module._Shared(make(tmp_path, make_plan(1), evaluate), Progress("search", 1))
+            other.evaluate(study.plan.candidates.encode([candidate]))
         return width(candidate, share)
 
-    study, other = make(tmp_path, make_plan(1), evaluate), make(tmp_path, make_plan(1), evaluate)
-    study._propose()
-    proposed = study._trials(optuna.trial.TrialState.WAITING)[0].system_attrs["fixed_params"]
-    other.study.enqueue_trial(proposed, user_attrs={"owner": study_module._owner()})
+    study = make(tmp_path, make_plan(1), evaluate)
     study.run()
     assert len(evaluated) == 1
-    assert [trial.state.name for trial in study.study.trials] == ["COMPLETE", "PRUNED"]
+    assert [trial.state for trial in study.study.trials] == [TrialState.COMPLETE, TrialState.PRUNED]
+
+
+def test_the_product_and_a_search_in_memory_evaluate_the_same_candidates_in_the_same_order(tmp_path: Path) -> None:
+    plan = replace(make_plan(30), seed=3)
+    study = make(tmp_path, plan)
+    study.run()
+    candidates = plan.candidates
+    found = search(
+        candidates.genome,
+        lambda codes: [width(candidate, 1.0)["score"] for candidate in candidates.decode(codes)],
+        budget=30,
+        seed=3,
+        make_predictor=plan.make_predictor,
+    )
+    np.testing.assert_array_equal(found.codes, study.told()[0])
+    np.testing.assert_array_equal(found.scores, study.told()[1])
+
+
+def test_where_lower_is_better_the_search_goes_down(tmp_path: Path) -> None:
+    down = make(tmp_path, replace(make_plan(30), metric=Metric("error", higher_is_better=False)))
+    down.run()
+    _, learned = down.told()
+    assert learned.tolist() == [-record["score"] for record in down.records]
+    assert down.study.best_value == min(record["score"] for record in down.records)
+    found = [record["architecture"]["width"] for record in down.records]
+    assert np.mean([sum(each) for each in found[10:]]) < np.mean([sum(each) for each in found[:10]])
+
+
+def test_a_search_ends_where_every_candidate_is_evaluated_after_the_other_budgets_had_their_turn(
+    tmp_path: Path,
+) -> None:
+    smallest = int(TABLE.costs(SPACE.encode([SPACE.smallest]))["macs"][0])
+    alone = make(tmp_path, make_plan(budgets=(f"macs<={smallest}",)))
+    alone.run()
+    assert [record["key"] for record in alone.records] == [SPACE.smallest.key]
+    (tmp_path / "both").mkdir()
+    both = make(tmp_path / "both", make_plan(budgets=(f"macs<={smallest}", "macs>=600K")))
+    both.run()
+    macs = both.plan.candidates.costs(both.told()[0])["macs"]
+    assert macs[0] == smallest
+    assert len(macs) == COUNT
+    assert (macs[1:] >= 600_000).all()
 
 
 def test_an_evaluation_that_fails_twice_is_given_up_and_the_rest_goes_on(tmp_path: Path) -> None:
@@ -191,7 +262,7 @@ def test_after_the_first_candidates_trainings_stop_where_the_ranking_is_settled(
     def evaluate(candidate: Candidate, share: float) -> dict[str, Any]:
         final = sum(candidate.architecture.width) / 1000
         curve = [0.5 * final, 0.8 * final, 0.9 * final, final][: round(4 * share)]
-        return {"accuracy": curve[-1], "curve": curve, "share": share}
+        return {"score": curve[-1], "curve": curve, "share": share}
 
     study = make(tmp_path, make_plan(early_stop=0.9), evaluate)
     study.run()
