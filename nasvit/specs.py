@@ -107,8 +107,23 @@ class SubnetSpec(Spec):
         return cls(space, Architecture.from_fields(content["architecture"]), bool(content["resize"]))
 
 
+class _OfFamily(Spec):
+    """What specs of networks of a family share."""
+
+    family: Family
+    image_channels: int
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.family.resolution
+
+
 @dataclass(frozen=True)
-class PlannedSpec(Spec):
+class PlannedSpec(_OfFamily):
     """A convolutional network of a family, of any channels.
 
     Args:
@@ -128,17 +143,9 @@ class PlannedSpec(Spec):
         )
         return network.extract(self.plan)
 
-    @property
-    def channels(self) -> int:
-        return self.image_channels
-
-    @property
-    def side(self) -> int:
-        return self.family.resolution
-
 
 @dataclass(frozen=True)
-class SwitchableSpec(Spec):
+class SwitchableSpec(_OfFamily):
     """A slimmable network with all its widths; arguments as in :class:`nasvit.supernets.SlimmableNetwork`.
 
     Args:
@@ -177,14 +184,6 @@ class SwitchableSpec(Spec):
         for tensor in network.state_dict().values():
             tensor.zero_()
         return network
-
-    @property
-    def channels(self) -> int:
-        return self.image_channels
-
-    @property
-    def side(self) -> int:
-        return self.family.resolution
 
 
 @dataclass(frozen=True)

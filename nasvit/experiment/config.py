@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.data.config import DataConfig
 from nasvit.experiment.training import TeacherConfig, Training
+from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
 from predictors.limits import Budget
-from search_spaces.reading import load_yaml
 from search_spaces.recipe import Recipe
-from search_spaces.saved import plain
 from search_spaces.values import FieldError
 
 SUPERNET_RECIPE = Recipe(
@@ -164,7 +162,7 @@ class CompareConfig:
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(YamlFile):
     """Everything that decides a result.
 
     Args:
@@ -190,25 +188,6 @@ class Experiment:
     threads: int = 0
     compare: CompareConfig = field(default_factory=CompareConfig)
     note: str = ""
-
-    @classmethod
-    def load(cls, path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Experiment:
-        """Read an experiment from a YAML file.
-
-        Args:
-            path: the file.
-            overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
-
-        Raises:
-            ValueError: naming the file, the line, the key and what is legal.
-        """
-        return load_yaml(cls, path, overrides)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the experiment as plain JSON values, without the folder that results go to."""
-        content: dict[str, Any] = plain(self)
-        del content["output"]
-        return content
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from nasvit.branches import Branches
 from nasvit.data.config import DataConfig
+from nasvit.experiment.yaml_file import YamlFile
 from nasvit.supernets.factors import Factors, augmentation_factors
 from nasvit.tasks.distillation import Distillation
 from nasvit.training.sampling import Phases
 from nasvit.training.trainer import Precision
 from predictors.limits import Budget
-from search_spaces.reading import inline, load_yaml
+from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
 from search_spaces.saved import plain
 from search_spaces.values import FieldError
@@ -143,7 +144,7 @@ class Training(TrainingHelp):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FitConfig(TrainingHelp):
+class FitConfig(TrainingHelp, YamlFile):
     """Everything that decides the result of one training.
 
     Args:
@@ -196,22 +197,3 @@ class FitConfig(TrainingHelp):
             netaug=self.netaug,
             precision=self.precision,
         )
-
-    @classmethod
-    def load(cls, path: Path, overrides: tuple[tuple[str, str], ...] = ()) -> FitConfig:
-        """Read one from a YAML file.
-
-        Args:
-            path: the file.
-            overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
-
-        Raises:
-            ValueError: naming the file, the line, the key and what is legal.
-        """
-        return load_yaml(cls, path, overrides)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values, without the folder that results go to."""
-        content: dict[str, Any] = plain(self)
-        del content["output"]
-        return content

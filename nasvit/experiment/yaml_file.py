@@ -1,0 +1,35 @@
+"""Configurations that stand in YAML files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from search_spaces.reading import load_yaml
+from search_spaces.saved import plain
+
+Config = TypeVar("Config", bound="YamlFile")
+
+
+class YamlFile:
+    """What a YAML file describes: frozen dataclasses of plain values derive from it."""
+
+    @classmethod
+    def load(cls: type[Config], path: Path, overrides: Sequence[tuple[str, str]] = ()) -> Config:
+        """Read one from a YAML file.
+
+        Args:
+            path: the file.
+            overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
+
+        Raises:
+            ValueError: naming the file, the line, the key and what is legal.
+        """
+        return load_yaml(cls, path, overrides)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values, without the folder that results go to."""
+        content: dict[str, Any] = plain(self)
+        del content["output"]
+        return content
