@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.importing.families import Entry, Family, renamed
+from nasvit.importing.releases import Release, ReleasedTensor, renamed
 from nasvit.supernets.supernet import Supernet
 
 _OUTSIDE = {
@@ -57,27 +57,27 @@ _UNUSED = (
 )
 
 
-def family(source: str, space: str, title: str) -> Family:
-    """Return the family whose supernet is that of a space in the catalog."""
+def release(source: str, space: str, title: str) -> Release:
+    """Return the release whose supernet is that of a space in the catalog."""
 
     def build(classes: int) -> nn.Module:
         return Supernet(search_spaces.load(space), classes, stored_statistics=True)
 
-    return Family(source, title, build, supernet_entries, _UNUSED, classifier="classifier.linear.linear")
+    return Release(source, title, build, supernet_entries, _UNUSED, classifier="classifier.linear.linear")
 
 
-def supernet_entries(network: nn.Module) -> Iterator[Entry]:
+def supernet_entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a supernet by their released names."""
     assert isinstance(network, Supernet)
     for name, tensor in network.state_dict().items():
         released = released_name(network, name)
         if name.endswith("position_bias.table"):
             rows = (tensor.shape[0] * tensor.shape[1], tensor.shape[2])
-            yield Entry(released, name, rows, resize=resize_position_table)
+            yield ReleasedTensor(released, name, rows, resize=resize_position_table)
         elif name.endswith("_scale.weight"):
-            yield Entry(released, name, (_SCALE_ROWS, *tensor.shape[1:]), rows=tensor.shape[0])
+            yield ReleasedTensor(released, name, (_SCALE_ROWS, *tensor.shape[1:]), rows=tensor.shape[0])
         else:
-            yield Entry(released, name, tuple(tensor.shape))
+            yield ReleasedTensor(released, name, tuple(tensor.shape))
 
 
 def released_name(network: Supernet, name: str) -> str:

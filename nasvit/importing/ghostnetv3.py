@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from nasvit.branches.fuse import fuse
-from nasvit.importing.families import Entry, Family, renamed
+from nasvit.importing.releases import Release, ReleasedTensor, renamed
 from nasvit.models.ghostnet_v3 import GhostOptions
 from nasvit.specs import GhostNetSpec
 
@@ -48,7 +48,7 @@ _IN_MODULES = {
 _MODULES = {"widen": "ghost1", "narrow": "ghost2"}
 
 
-def family(source: str, title: str, width: float, *, fused: bool = False) -> Family:
+def release(source: str, title: str, width: float, *, fused: bool = False) -> Release:
     """Return timm's form of a GhostNetV3.
 
     Args:
@@ -64,13 +64,13 @@ def family(source: str, title: str, width: float, *, fused: bool = False) -> Fam
         network = spec.build(classes)
         return fuse(network.eval()) if fused else network
 
-    return Family(source, title, build, entries, classifier="classifier", spec=None if fused else spec)
+    return Release(source, title, build, entries, classifier="classifier", spec=None if fused else spec)
 
 
-def entries(network: nn.Module) -> Iterator[Entry]:
+def entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a GhostNetV3 by timm's names."""
     for name, tensor in network.state_dict().items():
-        yield Entry(released_name(name), name, tuple(tensor.shape))
+        yield ReleasedTensor(released_name(name), name, tuple(tensor.shape))
 
 
 def released_name(name: str) -> str:
@@ -93,8 +93,8 @@ def released_name(name: str) -> str:
     return f"{block}.{inner}"
 
 
-FAMILIES = tuple(
-    family(f"ghostnetv3_{round(100 * width):03d}", f"GhostNetV3 {width}x (Liu et al., 2024)", width)
+RELEASES = tuple(
+    release(f"ghostnetv3_{round(100 * width):03d}", f"GhostNetV3 {width}x (Liu et al., 2024)", width)
     for width in (0.5, 1.0, 1.3, 1.6)
 )
 """The published widths."""

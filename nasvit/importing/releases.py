@@ -1,4 +1,4 @@
-"""Families of released networks: how the release names its tensors, and which network of ours holds them."""
+"""Releases: how a released checkpoint names its tensors, and which network of ours holds them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from nasvit.specs import Spec
 
-Rename = Callable[[nn.Module], "Iterable[Entry]"]
+ListTensors = Callable[[nn.Module], "Iterable[ReleasedTensor]"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReleasedTensor:
     """One tensor of a release.
 
     Args:
@@ -33,7 +33,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Family:
+class Release:
     """A kind of released checkpoint.
 
     Args:
@@ -49,7 +49,7 @@ class Family:
     source: str
     title: str
     build: Callable[[int], nn.Module]
-    entries: Rename
+    entries: ListTensors
     unused: tuple[str, ...] = ()
     classifier: str = ""
     spec: Spec | None = None
