@@ -35,7 +35,7 @@ class Settings:
     Args:
         spaces: names of spaces.
         runtimes: each of them for every space.
-        folder: where tables and journals are kept.
+        folder: where tables and timing logs are kept.
         json: the summary to write.
         build: everything else.
     """

@@ -30,10 +30,10 @@ def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda su
         The table that was written.
 
     Raises:
-        ValueError: if a command fails, a journal was begun under other conditions, or the measurements make no sense.
+        ValueError: if a command fails, the timing log was begun under other conditions, or a measurement makes no sense.
     """
     policy = build.settings.policy
-    measured = measure_all([*build.blocks, *build.networks], build.measure, policy, build.journal(), on_measured)
+    measured = measure_all([*build.blocks, *build.networks], build.measure, policy, build.timing_log(), on_measured)
     write_json(build.out, _record(build, measured))
     build.discard_exported()
     return load_table(build.out, build.space)

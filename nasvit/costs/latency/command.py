@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 
 from nasvit.costs.latency.exporting import RuntimeName, exported, require
-from nasvit.costs.latency.journal import Timing
 from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timing_log import Timing
 
 _GO_ON = "what was measured before is kept: put it right and run nasvit latency build again"
 

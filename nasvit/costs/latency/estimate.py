@@ -16,9 +16,9 @@ PROBES = 3
 
 def first_measurements(build: Build, *, done: bool) -> int:
     """Return how many measurements of the rounds that everything gets are made already, or are left."""
-    journal, rounds = build.journal(), range(build.settings.policy.rounds)
+    log, rounds = build.timing_log(), range(build.settings.policy.rounds)
     subjects = [*build.blocks, *build.networks]
-    return sum(journal.has(subject.name, number) == done for subject in subjects for number in rounds)
+    return sum(log.has(subject.name, number) == done for subject in subjects for number in rounds)
 
 
 def estimate_seconds(build: Build, clock: Callable[[], float] = time.monotonic) -> float:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from nasvit.costs.latency.journal import Journal, Timing
 from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timing_log import Timing, TimingLog
 
 Clock = Callable[[], int]
 """Returns nanoseconds that only grow."""
@@ -110,9 +110,9 @@ def in_turns(
     return Timing(taken[0] / times[0] / 1e6, taken[1] / times[1] / 1e6)
 
 
-def yardstick_milliseconds(journal: Journal) -> float | None:
+def yardstick_milliseconds(log: TimingLog) -> float | None:
     """Return the time of the yardstick on the undisturbed machine, or None where there is no yardstick."""
-    timings = [timing.yardstick for timing in journal.timings() if timing.yardstick is not None]
+    timings = [timing.yardstick for timing in log.timings() if timing.yardstick is not None]
     return float(np.quantile(timings, UNDISTURBED)) if timings else None
 
 
@@ -140,17 +140,17 @@ def measure_all(
     subjects: Sequence[Subject],
     measure: Measure,
     policy: NoisePolicy,
-    journal: Journal,
+    log: TimingLog,
     on_measured: Callable[[Subject], None] = lambda subject: None,
 ) -> dict[str, Measurement]:
-    """Measure every subject in interleaved rounds, and the noisy ones again; what the journal holds is not repeated.
+    """Measure every subject in interleaved rounds, and the noisy ones again; what the log holds is not repeated.
 
     Args:
         subjects: what to measure.
         measure: measures one of them once.
         policy: how often.
-        journal: remembers every measurement as soon as it is made.
-        on_measured: called after every measurement that was not in the journal.
+        log: remembers every measurement as soon as it is made.
+        on_measured: called after every measurement that was not in the timing log.
 
     Returns:
         The measurement of every subject by its name.
@@ -158,22 +158,22 @@ def measure_all(
     left = list(subjects)
     for number in range(policy.rounds + policy.again):
         if number >= policy.rounds:
-            measured = _summaries(left, journal, policy, before=number)
+            measured = _summaries(left, log, policy, before=number)
             left = [subject for subject in left if measured[subject.name].noisy]
         for position in np.random.default_rng(number).permutation(len(left)):
             subject = left[position]
-            if not journal.has(subject.name, number):
-                journal.add(subject.name, number, measure(subject))
+            if not log.has(subject.name, number):
+                log.add(subject.name, number, measure(subject))
                 on_measured(subject)
-    return _summaries(subjects, journal, policy)
+    return _summaries(subjects, log, policy)
 
 
 def _summaries(
-    subjects: Sequence[Subject], journal: Journal, policy: NoisePolicy, before: int | None = None
+    subjects: Sequence[Subject], log: TimingLog, policy: NoisePolicy, before: int | None = None
 ) -> dict[str, Measurement]:
     """What the rounds (those ``before`` one of them) say of every subject."""
-    yardstick = yardstick_milliseconds(journal)
+    yardstick = yardstick_milliseconds(log)
     return {
-        subject.name: summarize(journal.rounds(subject.name)[:before], yardstick, policy.tolerance)
+        subject.name: summarize(log.rounds(subject.name)[:before], yardstick, policy.tolerance)
         for subject in subjects
     }

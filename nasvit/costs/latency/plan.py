@@ -10,10 +10,10 @@ from typing import Any
 
 from nasvit.costs.latency.correction import FEWEST
 from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
-from nasvit.costs.latency.journal import Journal
 from nasvit.costs.latency.measure import Measure, NoisePolicy
 from nasvit.costs.latency.runtimes import make_measure, this_device
 from nasvit.costs.latency.subjects import Subject, block_subjects, choose_networks, network_subject
+from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.records import versions
 from predictors.blocks import fingerprint
 from search_spaces import Architecture, Space
@@ -63,7 +63,7 @@ class Build:
     Args:
         space: the space.
         settings: how it is measured.
-        out: the table to write; the journal and the exported files lie beside it.
+        out: the table to write; the timing log and the exported files lie beside it.
         injected: measures one subject; None: what the settings say.
     """
 
@@ -115,7 +115,7 @@ class Build:
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
-        """Everything that one measurement depends on; the table says it, and a journal is continued only under it."""
+        """Everything that one measurement depends on; the table says it, and the timing log goes on only under it."""
         settings = self.settings
         return {
             "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
@@ -125,13 +125,13 @@ class Build:
             "versions": versions() | runtime_versions(settings.runtime),
         }
 
-    def journal(self) -> Journal:
-        """Open the file that remembers measurements.
+    def timing_log(self) -> TimingLog:
+        """Open the file that keeps every measurement.
 
         Raises:
             ValueError: if it was begun under other conditions.
         """
-        return Journal(self.out.with_suffix(".journal.jsonl"), self.conditions)
+        return TimingLog(self.out.with_suffix(".journal.jsonl"), self.conditions)
 
     def discard_exported(self) -> None:
         """Remove the exported files."""

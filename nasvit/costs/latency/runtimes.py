@@ -14,9 +14,9 @@ import torch
 
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
-from nasvit.costs.latency.journal import Timing
 from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
 from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timing_log import Timing
 
 Load: TypeAlias = Callable[[Subject], Callable[[], object]]
 """Makes a subject ready and returns what runs it once."""

@@ -12,8 +12,8 @@ import tyro
 import search_spaces
 from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table
 from nasvit.costs.latency.command import CommandRuntime
-from nasvit.costs.latency.journal import Timing
 from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timing_log import Timing
 from nasvit.report.latency import latency_build, latency_use
 from tests.nasvit.costs.latency.fake import FakeDevice
 

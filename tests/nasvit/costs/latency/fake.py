@@ -6,8 +6,8 @@ from collections import Counter
 
 import numpy as np
 
-from nasvit.costs.latency.journal import Timing
 from nasvit.costs.latency.subjects import Subject, choose_networks, network_name
+from nasvit.costs.latency.timing_log import Timing
 from predictors.blocks import unique_blocks
 from predictors.latency import LatencyTable
 from search_spaces import Space

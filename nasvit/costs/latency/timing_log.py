@@ -20,7 +20,7 @@ class Timing(NamedTuple):
     yardstick: float | None = None
 
 
-class Journal:
+class TimingLog:
     """Measurements by subject and round, one JSON object a line; a kill loses the one that was being made.
 
     Args:
@@ -69,7 +69,7 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a journal, and cut off the file what follows the last whole one."""
+    """Read the lines of a timing log, and cut off the file what follows the last whole one."""
     if not path.exists():
         return []
     whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
