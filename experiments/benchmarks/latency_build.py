@@ -54,7 +54,7 @@ def summary(settings: Settings, space: str, runtime: RuntimeName) -> dict[str, A
     policy = build.settings.policy
     most = (len(build.blocks) + len(build.networks)) * (policy.rounds + policy.again)
     with Progress(f"{space} {runtime}", most) as progress:
-        table = build_table(build, lambda subject: progress.advance(note=subject.name))
+        table = build_table(build, lambda module: progress.advance(note=module.name))
     show_quality(table, Console(width=120))
     kept = {name: value for name, value in table.record.items() if name not in LEFT_OUT}
     busy = {"processors": os.cpu_count(), "load_average_15_minutes": round(os.getloadavg()[2], 1)}

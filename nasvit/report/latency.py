@@ -51,7 +51,7 @@ def latency_build(
         return
     total = first_measurements(build, done=False) + first_measurements(build, done=True)
     with Progress(f"measuring {build.space.name}", total, done=first_measurements(build, done=True)) as progress:
-        table = build_table(build, lambda subject: progress.advance(note=subject.name))
+        table = build_table(build, lambda module: progress.advance(note=module.name))
     show_quality(table, console)
     console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
 

@@ -12,12 +12,12 @@ import numpy as np
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.measure import Measurement, measure_all
 from nasvit.costs.latency.plan import Build
-from nasvit.costs.latency.subjects import Subject, network_name
+from nasvit.costs.latency.timed_modules import TimedModule, network_name
 from nasvit.records import write_json
 from predictors.latency import FORMAT, LatencyTable, load_table
 
 
-def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda subject: None) -> LatencyTable:
+def build_table(build: Build, on_measured: Callable[[TimedModule], None] = lambda module: None) -> LatencyTable:
     """Measure what is not measured yet, fit scale and offset, and write the table with the error it was found to have.
 
     Run again after a kill, it goes on after the last measurement.
@@ -30,7 +30,7 @@ def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda su
         The table that was written.
 
     Raises:
-        ValueError: if a command fails, the timing log was begun under other conditions, or a measurement makes no sense.
+        ValueError: if a command fails, the timing log was begun under other conditions, or a timing makes no sense.
     """
     policy = build.settings.policy
     measured = measure_all([*build.blocks, *build.networks], build.measure, policy, build.timing_log(), on_measured)
@@ -40,7 +40,7 @@ def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda su
 
 
 def _record(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
-    blocks = {subject.name: asdict(measured[subject.name]) for subject in build.blocks}
+    blocks = {module.name: asdict(measured[module.name]) for module in build.blocks}
     return {
         "latency_table": FORMAT,
         **build.conditions,
@@ -63,7 +63,7 @@ def _noise(measured: Sequence[Measurement]) -> dict[str, float]:
 def _checked(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
     """Fit on the networks of even number (smallest, then every second random one) and the largest; test on the rest."""
     sums = LatencyTable(
-        build.space, {subject.name: measured[subject.name].milliseconds for subject in build.blocks}
+        build.space, {module.name: measured[module.name].milliseconds for module in build.blocks}
     ).total(build.space.encode(build.architectures))
     whole = np.array([measured[network_name(architecture)].milliseconds for architecture in build.architectures])
     held_out = np.arange(len(whole)) % 2 == 1

@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from nasvit.costs.latency.exporting import RuntimeName, exported, require
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
 
 _GO_ON = "what was measured before is kept: put it right and run nasvit latency build again"
@@ -36,14 +36,14 @@ class CommandRuntime:
         require(runtime)
         self.command, self.folder, self.runtime, self.timeout = command, folder, runtime, timeout
 
-    def __call__(self, subject: Subject) -> Timing:
+    def __call__(self, module: TimedModule) -> Timing:
         """Return the milliseconds that the command prints.
 
         Raises:
             ValueError: if it fails or prints no number, with what it printed.
         """
-        path = exported(subject, self.folder, self.runtime)
-        filled = {"{model}": str(path), "{shape}": "x".join(map(str, subject.shape))}
+        path = exported(module, self.folder, self.runtime)
+        filled = {"{model}": str(path), "{shape}": "x".join(map(str, module.shape))}
         words = [re.sub(r"\{model\}|\{shape\}", lambda found: filled[found[0]], w) for w in shlex.split(self.command)]
         return Timing(_milliseconds(words, self.timeout))
 

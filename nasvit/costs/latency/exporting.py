@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.export.saved import export_program
 
 RuntimeName: TypeAlias = Literal["torch", "onnxruntime"]
@@ -20,14 +20,14 @@ PACKAGES: dict[str, tuple[str, ...]] = {"torch": ("torch",), "onnxruntime": ("on
 """What each runtime needs to be installed; the first one runs, the others export."""
 
 
-def exported(subject: Subject, folder: Path, runtime: RuntimeName) -> Path:
-    """Return the exported file of a subject, and make it if it is not there: whole or not at all."""
+def exported(module: TimedModule, folder: Path, runtime: RuntimeName) -> Path:
+    """Return the exported file of a module, and make it if it is not there: whole or not at all."""
     suffix = ".pt2" if runtime == "torch" else ".onnx"
-    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", subject.name) + suffix)
+    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", module.name) + suffix)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"unfinished{suffix}")
-        _EXPORTERS[runtime](subject.make(), subject.shape, temporary)
+        _EXPORTERS[runtime](module.make(), module.shape, temporary)
         temporary.replace(path)
     return path
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing, TimingLog
 
 Clock = Callable[[], int]
@@ -57,15 +57,15 @@ class NoisePolicy:
 
 
 class Measure(Protocol):
-    """Measures one subject once."""
+    """Measures one module once."""
 
-    def __call__(self, subject: Subject) -> Timing:
+    def __call__(self, module: TimedModule) -> Timing:
         """Return what one call takes, and what one call of the yardstick took meanwhile."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the rounds say of one subject.
+    """What the rounds say of one module.
 
     Args:
         milliseconds: median over the rounds.
@@ -117,7 +117,7 @@ def yardstick_milliseconds(log: TimingLog) -> float | None:
 
 
 def summarize(rounds: Sequence[Timing], yardstick: float | None, tolerance: float) -> Measurement:
-    """Return what several rounds say of one subject.
+    """Return what several rounds say of one module.
 
     Args:
         rounds: its timings.
@@ -137,43 +137,43 @@ def _undisturbed(timing: Timing, yardstick: float | None) -> float:
 
 
 def measure_all(
-    subjects: Sequence[Subject],
+    modules: Sequence[TimedModule],
     measure: Measure,
     policy: NoisePolicy,
     log: TimingLog,
-    on_measured: Callable[[Subject], None] = lambda subject: None,
+    on_measured: Callable[[TimedModule], None] = lambda module: None,
 ) -> dict[str, Measurement]:
-    """Measure every subject in interleaved rounds, and the noisy ones again; what the log holds is not repeated.
+    """Measure every module in interleaved rounds, and the noisy ones again; what the log holds is not repeated.
 
     Args:
-        subjects: what to measure.
+        modules: what to measure.
         measure: measures one of them once.
         policy: how often.
         log: remembers every measurement as soon as it is made.
         on_measured: called after every measurement that was not in the timing log.
 
     Returns:
-        The measurement of every subject by its name.
+        The measurement of every module by its name.
     """
-    left = list(subjects)
+    left = list(modules)
     for number in range(policy.rounds + policy.again):
         if number >= policy.rounds:
             measured = _summaries(left, log, policy, before=number)
-            left = [subject for subject in left if measured[subject.name].noisy]
+            left = [module for module in left if measured[module.name].noisy]
         for position in np.random.default_rng(number).permutation(len(left)):
-            subject = left[position]
-            if not log.has(subject.name, number):
-                log.add(subject.name, number, measure(subject))
-                on_measured(subject)
-    return _summaries(subjects, log, policy)
+            module = left[position]
+            if not log.has(module.name, number):
+                log.add(module.name, number, measure(module))
+                on_measured(module)
+    return _summaries(modules, log, policy)
 
 
 def _summaries(
-    subjects: Sequence[Subject], log: TimingLog, policy: NoisePolicy, before: int | None = None
+    modules: Sequence[TimedModule], log: TimingLog, policy: NoisePolicy, before: int | None = None
 ) -> dict[str, Measurement]:
-    """What the rounds (those ``before`` one of them) say of every subject."""
+    """What the rounds (those ``before`` one of them) say of every module."""
     yardstick = yardstick_milliseconds(log)
     return {
-        subject.name: summarize(log.rounds(subject.name)[:before], yardstick, policy.tolerance)
-        for subject in subjects
+        module.name: summarize(log.rounds(module.name)[:before], yardstick, policy.tolerance)
+        for module in modules
     }

@@ -12,7 +12,7 @@ from nasvit.costs.latency.correction import FEWEST
 from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
 from nasvit.costs.latency.measure import Measure, NoisePolicy
 from nasvit.costs.latency.runtimes import make_measure, this_device
-from nasvit.costs.latency.subjects import Subject, block_subjects, choose_networks, network_subject
+from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, timed_blocks, timed_network
 from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.records import versions
 from predictors.blocks import fingerprint
@@ -64,7 +64,7 @@ class Build:
         space: the space.
         settings: how it is measured.
         out: the table to write; the timing log and the exported files lie beside it.
-        injected: measures one subject; None: what the settings say.
+        injected: measures one module; None: what the settings say.
     """
 
     space: Space
@@ -73,9 +73,9 @@ class Build:
     injected: Measure | None = None
 
     @cached_property
-    def blocks(self) -> list[Subject]:
+    def blocks(self) -> list[TimedModule]:
         """Every unique block."""
-        return block_subjects(self.space, self.settings.classes, self.settings.batch_size)
+        return timed_blocks(self.space, self.settings.classes, self.settings.batch_size)
 
     @cached_property
     def architectures(self) -> list[Architecture]:
@@ -83,13 +83,13 @@ class Build:
         return choose_networks(self.space, self.settings.networks, self.settings.seed)
 
     @cached_property
-    def networks(self) -> list[Subject]:
-        """The whole networks as subjects."""
+    def networks(self) -> list[TimedModule]:
+        """The whole networks as modules."""
         sizes = (self.settings.classes, self.settings.batch_size)
-        return [network_subject(self.space, architecture, *sizes) for architecture in self.architectures]
+        return [timed_network(self.space, architecture, *sizes) for architecture in self.architectures]
 
     @property
-    def yardstick(self) -> Subject:
+    def yardstick(self) -> TimedModule:
         """The block that everything is compared with: one from the middle of the network."""
         return self.blocks[len(self.blocks) // 2]
 
@@ -100,7 +100,7 @@ class Build:
 
     @cached_property
     def measure(self) -> Measure:
-        """What measures one subject."""
+        """What measures one module."""
         if self.injected is not None:
             return self.injected
         settings = self.settings

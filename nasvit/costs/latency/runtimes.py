@@ -15,38 +15,38 @@ import torch
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
 from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
 
-Load: TypeAlias = Callable[[Subject], Callable[[], object]]
-"""Makes a subject ready and returns what runs it once."""
+Load: TypeAlias = Callable[[TimedModule], Callable[[], object]]
+"""Makes a module ready and returns what runs it once."""
 
 
-class Timed:
+class InProcessRuntime:
     """Times what runs in this process, in turns with a yardstick.
 
     Args:
-        load: makes a subject ready.
+        load: makes a module ready.
         yardstick: what everything is compared with.
         policy: how often.
         threads: that one operation may use; one thread is timed by its processor time, more by the wall's.
     """
 
-    def __init__(self, load: Load, yardstick: Subject, policy: NoisePolicy, threads: int = 1) -> None:
+    def __init__(self, load: Load, yardstick: TimedModule, policy: NoisePolicy, threads: int = 1) -> None:
         self.load, self.policy, self.threads = load, policy, threads
         self.yardstick = load(yardstick)
 
-    def __call__(self, subject: Subject) -> Timing:
+    def __call__(self, module: TimedModule) -> Timing:
         """Return what one call takes."""
-        run = self.load(subject)
+        run = self.load(module)
         clock = time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
         with _torch_threads(self.threads), torch.inference_mode():
             return in_turns(run, self.yardstick, self.policy, clock)
 
 
-def load_torch(subject: Subject) -> Callable[[], object]:
+def load_torch(timed: TimedModule) -> Callable[[], object]:
     """Run a plain module as it is, on a channels-last map."""
-    module, x = subject.make(), example(subject.shape).contiguous(memory_format=torch.channels_last)
+    module, x = timed.make(), example(timed.shape).contiguous(memory_format=torch.channels_last)
     return lambda: module(x)
 
 
@@ -65,10 +65,10 @@ def onnx_loader(folder: Path, threads: int) -> Load:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
 
-    def load(subject: Subject) -> Callable[[], object]:
-        path = exported(subject, folder, "onnxruntime")
+    def load(module: TimedModule) -> Callable[[], object]:
+        path = exported(module, folder, "onnxruntime")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: example(subject.shape).numpy()}
+        feed = {session.get_inputs()[0].name: example(module.shape).numpy()}
         return lambda: session.run(None, feed)
 
     return load
@@ -81,9 +81,9 @@ def make_measure(
     threads: int,
     folder: Path,
     policy: NoisePolicy,
-    yardstick: Subject,
+    yardstick: TimedModule,
 ) -> Measure:
-    """Return what measures subjects.
+    """Return what measures modules.
 
     Args:
         runtime: "torch" or "onnxruntime".
@@ -98,7 +98,8 @@ def make_measure(
     """
     if command is not None:
         return CommandRuntime(command, folder, runtime)
-    return Timed(load_torch if runtime == "torch" else onnx_loader(folder, threads), yardstick, policy, threads)
+    load = load_torch if runtime == "torch" else onnx_loader(folder, threads)
+    return InProcessRuntime(load, yardstick, policy, threads)
 
 
 @contextlib.contextmanager

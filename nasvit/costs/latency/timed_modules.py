@@ -1,4 +1,4 @@
-"""What is measured: the blocks of a space alone, and a few whole networks to check their sum on."""
+"""The modules that are timed: the blocks of a space alone, and a few whole networks to check their sum on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from search_spaces import Architecture, Space
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Something whose latency is measured.
+class TimedModule:
+    """A block or a whole network whose latency is measured.
 
     Args:
-        name: unlike that of any other subject of the same space.
-        shape: of its input, the batch first.
-        make: returns it as a plain module in evaluation mode.
+        name: unique in the space.
+        shape: shape of the input, the batch first.
+        make: builds the plain module, in evaluation mode.
     """
 
     name: str
@@ -30,10 +30,10 @@ class Subject:
     make: Callable[[], nn.Module]
 
 
-def block_subjects(space: Space, classes: int, batch_size: int) -> list[Subject]:
-    """Return every unique block of a space with the shape of its input."""
+def timed_blocks(space: Space, classes: int, batch_size: int) -> list[TimedModule]:
+    """Return every unique block of a space as a module to time."""
     return [
-        Subject(block.name, (batch_size, block.in_channels, block.side, block.side), _maker(space, block, classes))
+        TimedModule(block.name, (batch_size, block.in_channels, block.side, block.side), _maker(space, block, classes))
         for block in unique_blocks(space)
     ]
 
@@ -42,8 +42,8 @@ def _maker(space: Space, block: BlockKey, classes: int) -> Callable[[], nn.Modul
     return lambda: plain_block(space, block, classes)
 
 
-def network_subject(space: Space, architecture: Architecture, classes: int, batch_size: int) -> Subject:
-    """Return a whole subnet, which takes images that have its resolution already."""
+def timed_network(space: Space, architecture: Architecture, classes: int, batch_size: int) -> TimedModule:
+    """Return a whole subnet as a module to time; its input has the subnet's resolution already."""
 
     def make() -> nn.Module:
         network = build(space, architecture, classes)
@@ -51,24 +51,24 @@ def network_subject(space: Space, architecture: Architecture, classes: int, batc
         return network.eval()
 
     side = architecture.resolution
-    return Subject(network_name(architecture), (batch_size, space.image_channels, side, side), make)
+    return TimedModule(network_name(architecture), (batch_size, space.image_channels, side, side), make)
 
 
 def network_name(architecture: Architecture) -> str:
-    """Return the name that the measurements of a whole subnet go by."""
+    """Return the name of a whole subnet in the timing log."""
     return f"network {architecture.key}"
 
 
-_DRAWN = 4096  # always as many, so that asking for more networks adds to those there were
+_DRAWN = 4096  # a fixed number, so that asking for more networks keeps those of a smaller count
 
 
 def choose_networks(space: Space, count: int, seed: int) -> list[Architecture]:
     """Return the smallest and the largest subnet, and then random ones, all different.
 
     Args:
-        space: where they come from.
-        count: how many; fewer are returned only where the space holds fewer.
-        seed: decides which.
+        space: the space to draw from.
+        count: number of subnets; fewer are returned only where the space holds fewer.
+        seed: seed of the draw.
     """
     ends = space.encode([space.smallest, space.largest])
     drawn = space.genome.sample(max(_DRAWN, 4 * count), np.random.default_rng(seed))
