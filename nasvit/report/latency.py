@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import search_spaces
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
-from nasvit.costs.latency.plan import Build, BuildSettings
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from nasvit.registry import find_architecture
 from nasvit.report.results import describe
 from nasvit.training.progress import Progress
@@ -33,7 +33,7 @@ def _console() -> Console:
 def latency_build(
     space: SpaceName,
     out: Path,
-    settings: OmitArgPrefixes[BuildSettings] = BuildSettings(),  # noqa: B008 - frozen
+    settings: OmitArgPrefixes[MeasurementSettings] = MeasurementSettings(),  # noqa: B008 - frozen
     dry_run: bool = False,
 ) -> None:
     """Measure the blocks of a space on a device, and how well their sum predicts whole networks; again, it goes on.
@@ -44,24 +44,24 @@ def latency_build(
         settings: what is measured and how.
         dry_run: only say how much there is to measure and about how long it will take.
     """
-    build, console = Build(search_spaces.load(space), settings, out), _console()
-    _announce(build, console)
+    plan, console = MeasurementPlan(search_spaces.load(space), settings, out), _console()
+    _announce(plan, console)
     if dry_run:
-        build.discard_exported()
+        plan.discard_exported()
         return
-    total = first_measurements(build, done=False) + first_measurements(build, done=True)
-    with Progress(f"measuring {build.space.name}", total, done=first_measurements(build, done=True)) as progress:
-        table = build_table(build, lambda module: progress.advance(note=module.name))
+    total = first_measurements(plan, done=False) + first_measurements(plan, done=True)
+    with Progress(f"measuring {plan.space.name}", total, done=first_measurements(plan, done=True)) as progress:
+        table = build_table(plan, lambda module: progress.advance(note=module.name))
     show_quality(table, console)
     console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
 
 
-def _announce(build: Build, console: Console) -> None:
-    left, policy = first_measurements(build, done=False), build.settings.policy
-    time_left = datetime.timedelta(seconds=round(estimate_seconds(build)))
+def _announce(plan: MeasurementPlan, console: Console) -> None:
+    left, policy = first_measurements(plan, done=False), plan.settings.policy
+    time_left = datetime.timedelta(seconds=round(estimate_seconds(plan)))
     console.print(
-        f"{build.space.name} on {build.conditions['device']}: {len(build.blocks)} unique blocks and "
-        f"{len(build.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
+        f"{plan.space.name} on {plan.conditions['device']}: {len(plan.blocks)} unique blocks and "
+        f"{len(plan.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
         f"about {time_left} (on a busy machine more: up to {policy.again} more rounds)",
         soft_wrap=True,
     )

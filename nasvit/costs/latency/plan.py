@@ -20,7 +20,7 @@ from search_spaces import Architecture, Space
 
 
 @dataclass(frozen=True)
-class BuildSettings:
+class MeasurementSettings:
     """What is measured, on what, and how.
 
     Args:
@@ -57,7 +57,7 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
-class Build:
+class MeasurementPlan:
     """Everything that :func:`build_table` measures, where it is kept, and what measures it.
 
     Args:
@@ -68,7 +68,7 @@ class Build:
     """
 
     space: Space
-    settings: BuildSettings
+    settings: MeasurementSettings
     out: Path
     injected: Measure | None = None
 

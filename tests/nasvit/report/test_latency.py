@@ -10,7 +10,7 @@ import pytest
 import tyro
 
 import search_spaces
-from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
@@ -27,8 +27,8 @@ def nasvit(*words: str) -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     space = search_spaces.load("micro8")
-    settings = BuildSettings(classes=10, networks=8, device="a fake device", policy=NoisePolicy(rounds=2))
-    build_table(Build(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
+    settings = MeasurementSettings(classes=10, networks=8, device="a fake device", policy=NoisePolicy(rounds=2))
+    build_table(MeasurementPlan(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
     return tmp_path / "table.json"
 
 
