@@ -22,8 +22,7 @@ from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.supernets.supernet import build
 from search_spaces import Architecture, Space
-from search_spaces.reading import build as build_value
-from search_spaces.reading import read_text
+from search_spaces.reading import from_node, read_text
 
 
 class Spec(ABC):
@@ -63,7 +62,7 @@ class Spec(ABC):
         Raises:
             ValueError: naming what is wrong.
         """
-        return build_value(cls, read_text(json.dumps(content), where))
+        return from_node(cls, read_text(json.dumps(content), where))
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class SubnetSpec(Spec):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> SubnetSpec:
-        space = build_value(Space, read_text(json.dumps(content["space"]), where))
+        space = from_node(Space, read_text(json.dumps(content["space"]), where))
         return cls(space, Architecture.from_fields(content["architecture"]), bool(content["resize"]))
 
 

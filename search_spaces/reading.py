@@ -39,7 +39,7 @@ from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, read_text, read_yaml
 from search_spaces.values import FieldError
 
-__all__ = ["Node", "build", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
+__all__ = ["Node", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
 
 T = TypeVar("T")
 
@@ -56,10 +56,10 @@ def load_yaml(cls: type[T], path: Path | str, overrides: Sequence[tuple[str, str
     Raises:
         ValueError: naming the file, the line, the path (or the option), what is wrong and what is legal.
     """
-    return build(cls, read_merged(path, overrides))
+    return from_node(cls, read_merged(path, overrides))
 
 
-def build(cls: type[T], node: Node, default: Any = None) -> T:
+def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     """Build a dataclass, and the dataclasses inside it, from a mapping.
 
     Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, classes that parse
@@ -151,7 +151,7 @@ def _convert(wanted: Any, node: Node, default: Any = None) -> Any:
     if parses(wanted) and isinstance(node.value, str):
         return _parse(wanted, node)
     if is_dataclass(wanted):
-        return build(wanted, node, default)  # type: ignore[arg-type]
+        return from_node(wanted, node, default)  # type: ignore[arg-type]
     return _scalar(wanted, node)
 
 
@@ -160,10 +160,10 @@ def _union(members: tuple[Any, ...], wanted: Any, node: Node, default: Any) -> A
     tags = kinds(members)
     others = tuple(member for member in members if member not in tags.values())
     if tags and isinstance(node.value, dict) and ("kind" in node.value or not any(fits(each, node) for each in others)):
-        return build(_tagged(tags, node, default), node, default)
+        return from_node(_tagged(tags, node, default), node, default)
     if tags and isinstance(node.value, str) and str not in others:
         if node.value in tags:
-            return build(tags[node.value], replace(node, value={"kind": node}))
+            return from_node(tags[node.value], replace(node, value={"kind": node}))
         if not any(fits(each, node) for each in others):
             raise node.error(f"is {node.kind}; {legal_names(node.value, tags)}")
     return _convert(_member(others, wanted, node), node, default)
@@ -190,7 +190,7 @@ def _parse(wanted: Any, node: Node) -> Any:
 
 def _scalar(wanted: Any, node: Node) -> Any:
     if wanted not in SCALARS:
-        raise TypeError(f"build cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
+        raise TypeError(f"from_node cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
     if not fits(wanted, node):
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")
     return wanted(node.value) if wanted in (float, Path) else node.value
