@@ -13,7 +13,7 @@ from nasvit.records import versions
 from predictors.limits import Budget
 from search_spaces.reading import load_yaml
 from search_spaces.recipe import Recipe
-from search_spaces.saved import plain
+from search_spaces.saved import to_json_value
 from search_spaces.values import FieldError
 
 SUPERNET_RECIPE = Recipe(
@@ -206,7 +206,7 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the experiment as plain JSON values, without the folder that results go to."""
-        content: dict[str, Any] = plain(self)
+        content: dict[str, Any] = to_json_value(self)
         del content["output"]
         return content
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from search_spaces import Recipe, RecipeSpace, load, load_recipes, recipe_names
 from search_spaces.reading import from_node, read_text
-from search_spaces.saved import plain
+from search_spaces.saved import to_json_value
 from search_spaces.schedule import Constant, Cosine, Linear, Step
 
 SPACES = {name: load_recipes(name) for name in recipe_names()}
@@ -173,7 +173,7 @@ def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_ther
     )
     assert RECIPE.to_json() == text and RECIPE.key == KEY
     assert replace(RECIPE, schedule=Cosine()).key == KEY != replace(RECIPE, schedule=Cosine(after_warmup=True)).key
-    assert plain(RECIPE) == json.loads(text)
+    assert to_json_value(RECIPE) == json.loads(text)
 
 
 @pytest.mark.parametrize(
