@@ -14,7 +14,7 @@ Scalar = str | int | float | Cosine | Linear | Step | Constant
 
 
 @dataclass(frozen=True)
-class Choice:
+class RecipeChoice:
     """The long form of a field's choices; give either ``values``, or ``low`` and ``high`` with one of the steps.
 
     Args:
@@ -41,7 +41,7 @@ class Choice:
     scale: Literal["linear", "log"] = "linear"
     integer: bool = False
     when: dict[str, tuple[Scalar, ...]] | None = None
-    otherwise: Scalar | tuple[Scalar, ...] | Choice | None = None
+    otherwise: Scalar | tuple[Scalar, ...] | RecipeChoice | None = None
 
     def __post_init__(self) -> None:
         if bool(self.values) == (self.low is not None or self.high is not None):

@@ -13,12 +13,12 @@ import numpy as np
 from search_spaces.genome import Gene, Genome, Population
 from search_spaces.reading import legal_names, load_yaml
 from search_spaces.recipe import DEFAULTS, FIELDS, Recipe, check_names, checked_entry
-from search_spaces.recipe_choice import Case, Choice, Scalar
+from search_spaces.recipe_choice import Case, RecipeChoice, Scalar
 from search_spaces.values import MOST_VALUES, FieldError
 
 _CATALOG = Path(__file__).parent / "recipes"
 
-Setting = Scalar | tuple[Scalar, ...] | Choice
+Setting = Scalar | tuple[Scalar, ...] | RecipeChoice
 """What a field may be: one value, a list of values, or the long form."""
 
 
@@ -52,12 +52,12 @@ class RecipeSpace:
     def _check_condition(self, field: str) -> None:
         setting = self.fields[field]
         conditions: set[str] = set()
-        while isinstance(setting, Choice) and setting.when is not None:
+        while isinstance(setting, RecipeChoice) and setting.when is not None:
             conditions.update(setting.when)
             setting = () if setting.otherwise is None else setting.otherwise
         for parent in conditions:
             given = self.fields.get(parent)
-            if parent == field or given is None or (isinstance(given, Choice) and given.when is not None):
+            if parent == field or given is None or (isinstance(given, RecipeChoice) and given.when is not None):
                 legal = [f for f, s in self.fields.items() if f != field and not getattr(s, "when", None)]
                 problem = f"{parent!r} cannot be a condition here; {legal_names(parent, legal)}"
                 raise FieldError(["fields", field, "when"], problem)
@@ -166,7 +166,7 @@ class RecipeSpace:
         """The branches of one field; a branch that no recipe reaches is left out."""
         name, setting = field, self.fields[field]
         left: tuple[Any, ...] | None = None
-        while isinstance(setting, Choice) and setting.when is not None:
+        while isinstance(setting, RecipeChoice) and setting.when is not None:
             parent, wanted = next(iter(setting.when.items()))
             possible = self._values(parent) if left is None else left
             chosen = self._condition_values(field, parent, wanted)
@@ -234,7 +234,7 @@ def _holds(case: Case, recipe: Recipe) -> bool:
 
 def _canonical(field: str, setting: Setting) -> tuple[Any, ...]:
     """The values of a setting, each checked and in its canonical form."""
-    listed = setting.listed() if isinstance(setting, Choice) else setting
+    listed = setting.listed() if isinstance(setting, RecipeChoice) else setting
     try:
         values = tuple(checked_entry(field, value) for value in (listed if isinstance(listed, tuple) else (listed,)))
     except FieldError as error:

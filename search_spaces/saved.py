@@ -53,10 +53,10 @@ class Saved(ABC):
 
 
 def to_json_value(value: Any) -> Any:
-    """Return a configuration as Python values that JSON holds: a ``Saved`` value by its own JSON, others by every field.
+    """Return a configuration as JSON values: of a ``Saved`` value its canonical JSON, of other dataclasses every field.
 
     Args:
-        value: a dataclass, or a value of one of its fields; a type that JSON does not have, such as a path, becomes text.
+        value: a dataclass, or a value that one holds; a type that JSON does not have, such as a path, becomes text.
     """
     if isinstance(value, Saved):
         return json.loads(value.to_json())
