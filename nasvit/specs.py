@@ -20,7 +20,7 @@ from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from search_spaces import Architecture, Space
 from search_spaces.reading import from_node, read_text
 
@@ -81,7 +81,7 @@ class SubnetSpec(Spec):
     resize: bool = True
 
     def build(self, classes: int, *, seed: int = 0) -> nn.Module:
-        network = build(self.space, self.architecture, classes, seed=seed)
+        network = build_subnet(self.space, self.architecture, classes, seed=seed)
         if not self.resize:
             network.resize = None
         return network

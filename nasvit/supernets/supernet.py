@@ -139,7 +139,7 @@ def _one_by_one(blocks: Blocks) -> list[BlockKey]:
     return [key for key, times in blocks for _ in range(times)]
 
 
-def build(space: Space, architecture: Architecture, classes: int, *, seed: int = 0) -> Network:
+def build_subnet(space: Space, architecture: Architecture, classes: int, *, seed: int = 0) -> Network:
     """Return one freshly initialized plain network, to be trained from scratch; its batch norms keep statistics."""
     network = Supernet(space.restrict(architecture), classes, seed=seed).extract(architecture)
     track_statistics(network)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import nn
 
 from nasvit.costs.blocks import plain_block
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from predictors.blocks import BlockKey, unique_blocks
 from predictors.pool import distinct
 from search_spaces import Architecture, Space
@@ -46,7 +46,7 @@ def timed_network(space: Space, architecture: Architecture, classes: int, batch_
     """Return a whole subnet as a module to time; its input has the subnet's resolution already."""
 
     def make() -> nn.Module:
-        network = build(space, architecture, classes)
+        network = build_subnet(space, architecture, classes)
         network.resize = None
         return network.eval()
 

@@ -16,7 +16,7 @@ from nasvit.layers.reparameterized import Reparameterized
 from nasvit.models.catalog import mobilenet_v2
 from nasvit.registry import create
 from nasvit.supernets.slimmable import SlimmableNetwork
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 
 GHOST = search_spaces.load("ghost_micro32")
 NETWORKS = {
@@ -24,7 +24,7 @@ NETWORKS = {
     "torchvision shufflenet_v2": lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=5),
     "timm mobilenetv2": lambda: timm.create_model("mobilenetv2_035", num_classes=5),
     "our mobilenet_v2": lambda: create("mobilenet_v2-0.35", 5).network,
-    "our search result with squeeze-and-excite": lambda: build(GHOST, GHOST.smallest, 5),
+    "our search result with squeeze-and-excite": lambda: build_subnet(GHOST, GHOST.smallest, 5),
 }
 
 
