@@ -26,7 +26,7 @@ class Gene:
     Args:
         name: what is decided, for example ``"depth.mb4"``.
         values: the legal values, ascending when they have an order.
-        ordinal: True if neighbouring values are similar (numbers), False for names.
+        ordinal: True if neighboring values are similar (numbers), False for names.
         recipe: True if the gene belongs to the training recipe, False if to the architecture.
         when: ``(parent gene, indices)``; the gene counts only where the parent has one of these value
             indices, and is 0 elsewhere. None: it always counts. The parent must always count.
@@ -52,7 +52,7 @@ class Gene:
 class Genome:
     """The decisions of a search, in a fixed order, and everything that is done to whole populations of them.
 
-    Every population that ``sample``, ``mutate``, ``crossover`` and ``neighbours`` return is canonical: a gene
+    Every population that ``sample``, ``mutate``, ``crossover`` and ``neighbors`` return is canonical: a gene
     that does not count is 0, so equal candidates are equal rows.
 
     Args:
@@ -129,7 +129,7 @@ class Genome:
     def sample(self, n: int, rng: np.random.Generator) -> Population:
         """``n`` random candidates; every gene is drawn uniformly and independently, without any bias.
 
-        Neighbouring genes are drawn together as one number, which is several times as fast as drawing gene by gene.
+        Neighboring genes are drawn together as one number, which is several times as fast as drawing gene by gene.
         The matrix is stored column by column (Fortran order), as whatever looks at one gene of all candidates wants it.
         """
         columns = np.empty((len(self), n), dtype=np.uint8)
@@ -208,7 +208,7 @@ class Genome:
         from_first = rng.integers(0, 2, size=first.shape, dtype=np.uint8).astype(bool)
         return self._canonical_in_place(np.where(from_first, first, second))
 
-    def neighbours(self, row: NDArray[np.uint8]) -> Population:
+    def neighbors(self, row: NDArray[np.uint8]) -> Population:
         """Every candidate that differs from ``row``, shape (genes,), in exactly one gene that counts."""
         counts = self.active(row[None])[0]
         columns = np.repeat(np.arange(len(self)), np.where(counts, self.cards - 1, 0))
@@ -219,7 +219,7 @@ class Genome:
 
     @cached_property
     def _drawn_together(self) -> list[tuple[int, int]]:
-        """First column and end of every run of neighbouring genes that one random number decides."""
+        """First column and end of every run of neighboring genes that one random number decides."""
         runs, first = [], 0
         while first < len(self):
             stop = first + 1

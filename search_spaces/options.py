@@ -12,7 +12,7 @@ Activation = Literal["swish", "relu", "relu6", "hard_swish"]
 
 @dataclass(frozen=True)
 class MBConvOptions:
-    """Behaviour of the MBConv (inverted residual) blocks.
+    """Behavior of the MBConv (inverted residual) blocks.
 
     Args:
         shortcut: "pool": every block has one; it average-pools by the stride (at odd sides with padding 1, whose
@@ -51,7 +51,7 @@ class MBConvOptions:
 
 @dataclass(frozen=True)
 class TransformerOptions:
-    """Behaviour of the transformer blocks. The defaults are the paper's; the release differs in six of them.
+    """Behavior of the transformer blocks. The defaults are the paper's; the release differs in six of them.
 
     Args:
         head_dim: channels of a head's queries and keys; heads = width / head_dim.

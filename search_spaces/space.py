@@ -29,8 +29,8 @@ class Space:
         stages: stages in order.
         head: what follows the last stage.
         activation: used everywhere, except inside squeeze-and-excite.
-        mbconv: behaviour of all MBConv blocks; its rounding and gates are those of Ghost blocks too.
-        transformer: behaviour of all transformer blocks; None exactly if no stage is hybrid.
+        mbconv: behavior of all MBConv blocks; its rounding and gates are those of Ghost blocks too.
+        transformer: behavior of all transformer blocks; None exactly if no stage is hybrid.
         image_channels: channels of the input image.
 
     Raises:

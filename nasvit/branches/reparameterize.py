@@ -15,7 +15,7 @@ from nasvit.elastic.base import is_live
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import DecoupledAttention
-from nasvit.layers.reparameterized import Reparameterized, is_centred, replace_modules
+from nasvit.layers.reparameterized import Reparameterized, is_centered, replace_modules
 
 M = TypeVar("M", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
@@ -179,9 +179,9 @@ class _Branching:
     def __call__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Reparameterized:
         branches = [ConvNorm(conv, _plain(norm))]
         branches += [self._unit(copy.deepcopy(conv), norm) for _ in range(self.branches - 1)]
-        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centred(conv)
+        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centered(conv)
         scale = self._unit(_one_by_one(conv), norm) if self.scale and wide else None
-        keeps = conv.groups > 1 and conv.stride == (1, 1) and is_centred(conv)
+        keeps = conv.groups > 1 and conv.stride == (1, 1) and is_centered(conv)
         identity = self._fresh(norm) if self.identity and keeps else None
         return Reparameterized(branches, scale, identity).train(conv.training)
 

@@ -39,7 +39,7 @@ class Augmentation:
 
     Args:
         crop: ``pad`` cuts the stored size out of the image padded with black; ``resized`` cuts out a random part and
-            resizes it (for photos); ``none`` leaves the image, or its centre.
+            resizes it (for photos); ``none`` leaves the image, or its center.
         padding: pixels added at every side for ``pad``.
         scale: smallest and largest share of the image's area for ``resized``.
         mirror: mirror every second image left to right. None: where a mirrored image still shows its class.
@@ -222,10 +222,10 @@ class ImageVariation:
 
 
 def _rand_augment(augmentation: Augmentation, channels: int) -> RandAugment:
-    grey = 128
-    fill = grey if channels == 1 else (grey,) * 3
+    gray = 128
+    fill = gray if channels == 1 else (gray,) * 3
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
-    # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a colour, which recent Pillow refuses.
+    # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a color, which recent Pillow refuses.
     options = {"img_mean": fill, "magnitude_max": 9.999}
     made: RandAugment = rand_augment_transform(name, options)
     return made
@@ -235,7 +235,7 @@ def erase(images: Tensor, draws: Draws) -> None:
     """Put a rectangle of noise into the drawn images, in place.
 
     Args:
-        images: float32 (B, C, H, W), normalised.
+        images: float32 (B, C, H, W), normalized.
         draws: the numbers of these images.
     """
     chosen = np.flatnonzero(draws.erased)

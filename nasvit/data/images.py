@@ -1,4 +1,4 @@
-"""A set of labelled images: all in one tensor where it fits in memory, else decoded when asked for."""
+"""A set of labeled images: all in one tensor where it fits in memory, else decoded when asked for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EncodedImages:
 
     Args:
         items: for every image the path of its file or its encoded bytes.
-        channels: 1 (grey) or 3 (red, green, blue): what an image is converted to.
+        channels: 1 (gray) or 3 (red, green, blue): what an image is converted to.
     """
 
     items: tuple[Path | bytes, ...]
@@ -33,7 +33,7 @@ class EncodedImages:
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
-            raise ValueError(f"channels {self.channels}: legal are 1 (grey) and 3 (red, green, blue)")
+            raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
 
     def __len__(self) -> int:
         return len(self.items)
@@ -54,7 +54,7 @@ class EncodedImages:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images of one split.
+    """Labeled images of one split.
 
     Args:
         images: uint8 (N, C, H, W) with the memory laid out as (N, H, W, C), or encoded images.
@@ -130,7 +130,7 @@ class ImageSet:
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """Resize the short side to ``side`` pixels (bicubic) and cut out the centre."""
+    """Resize the short side to ``side`` pixels (bicubic) and cut out the center."""
     if image.size == (side, side):
         return image
     return ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
@@ -152,7 +152,7 @@ def decode_if_small(images: EncodedImages, image_size: int | None, memory_limit:
 
     Args:
         images: what to decode.
-        image_size: side in pixels every image is brought to (short side resized, centre cut out); None to keep sizes.
+        image_size: side in pixels every image is brought to (short side resized, center cut out); None to keep sizes.
         memory_limit: most bytes the tensor may take.
 
     Returns:

@@ -85,7 +85,7 @@ class Loader:
             index: from 0 to ``len(self) - 1``.
 
         Returns:
-            Normalised images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
+            Normalized images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
             (B, classes) if the augmentation mixes images.
 
         Raises:

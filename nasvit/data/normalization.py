@@ -63,7 +63,7 @@ class Normalization:
         return cls(_rounded(mean / 255), _rounded(std / 255), f"{images.name}, {_extent(images)}")
 
     def apply(self, pixels: npt.NDArray[np.uint8], *, channels_last: bool = True) -> Tensor:
-        """Normalise a batch.
+        """Normalize a batch.
 
         Args:
             pixels: uint8 (B, H, W, C).

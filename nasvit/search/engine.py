@@ -229,7 +229,7 @@ class SearchEngine:
         """Return feasible candidates one gene away from the best predicted and the best evaluated."""
         predicted = pool[np.argsort(-mean, kind="stable")[: self.settings.centers_predicted]]
         centers = np.concatenate([predicted, self._best_observed(self.settings.centers_observed)])
-        near = [self.constraint.genome.neighbours(row) for row in centers]
+        near = [self.constraint.genome.neighbors(row) for row in centers]
         return self.constraint.clean(np.concatenate(near))
 
     def _choose(self, pool: Codes, mean: Floats, spread: Floats, count: int) -> NDArray[np.int64]:

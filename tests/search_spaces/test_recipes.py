@@ -149,7 +149,7 @@ def test_a_wrong_recipe_space_is_refused_with_line_and_legal_values(text: str, m
         ({"epochs": 2.5}, r"epochs: 2.5 is illegal; legal: whole numbers from 1"),
         ({"warmup_epochs": 11}, r"warmup_epochs: 11 is more than epochs 10"),
         ({"ema_decay": 1}, r"ema_decay: 1 is illegal; legal: numbers from 0 to below 1"),
-        ({"colour": 1}, r"colour: unknown field of a recipe"),
+        ({"color": 1}, r"color: unknown field of a recipe"),
     ],
 )
 def test_an_impossible_recipe_is_refused_in_words(change: dict[str, Any], message: str) -> None:
