@@ -1,4 +1,4 @@
-"""Labeled images in files: folders of class folders, tar files of such, and parquet files."""
+"""Labeled images in files: folders of class folders, tar files of these, and parquet files."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Labeled:
         items: path or bytes of every image.
         targets: class index of every image.
         classes: name of every class index.
-        note: where they were read.
-        has_test_split: whether the source has a test split of its own, so these are one split and not all of it.
+        note: description of the source.
+        has_test_split: whether the source has a test split of its own, so that these images are one split only.
     """
 
     items: tuple[Path | bytes, ...]
@@ -42,7 +42,7 @@ def read_folder(folder: Path, split: str) -> Labeled:
         split: ``train`` or ``test``; a folder without splits is read as a whole.
 
     Raises:
-        ValueError: if nothing in it can be read, the split is missing, or its classes are not those of ``train``.
+        ValueError: if the folder has no known layout, the split is missing, or its classes are not those of ``train``.
     """
     if _one_train_set(folder, "train-*.parquet"):
         return _read_parquet_split(folder, split)
@@ -68,8 +68,8 @@ def read_tar(path: Path, *, has_test_split: bool = False) -> Labeled:
     """Read a tar file of one folder per class.
 
     Args:
-        path: the tar file. Its images are kept in memory, encoded as they are.
-        has_test_split: whether this is one split of a source that has both.
+        path: the tar file. Its images are kept in memory, still encoded.
+        has_test_split: whether the file is one split of a source with both.
     """
     reader = ReaderImageInTar(str(path))
     # timm numbers classes in natural order; every other reader here in the order of sorted().

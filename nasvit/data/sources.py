@@ -1,4 +1,4 @@
-"""Where images come from: a name or a path gives a labeled set of one split."""
+"""Sources of images: load one split of a data set from its name or path."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _MIRROR_CHANGES_CLASS = ("MNIST", "KMNIST", "QMNIST", "EMNIST", "SVHN", "USPS", 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the images of a source are read.
+    """Options for reading the images of a source.
 
     Args:
         image_size: side in pixels that every image is brought to; None to keep the stored sizes.
-        channels: 1 or 3; None for what the source has.
+        channels: 1 or 3; None: those of the source.
         root: folder of the torchvision data sets.
-        download: let torchvision download what is missing.
+        download: let torchvision download missing data sets.
         memory_limit: decoded bytes up to which a set is held in memory.
     """
 
@@ -67,10 +67,10 @@ def load_images(
         split: ``train`` or ``test``.
         image_size: side in pixels that every image is brought to: the short side is resized, the center cut out. None
             keeps the stored sizes.
-        channels: 1 (gray) or 3; None for what the source has.
+        channels: 1 (gray) or 3; None: those of the source.
         root: folder of the torchvision data sets.
-        download: let torchvision download what is missing.
-        memory_limit: a set of one image size is decoded into memory as a whole if it takes at most so many bytes.
+        download: let torchvision download missing data sets.
+        memory_limit: most decoded bytes of a set, of one image size, that is held in memory.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or the split is neither of the two.

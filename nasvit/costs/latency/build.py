@@ -20,12 +20,12 @@ from predictors.latency import FORMAT, LatencyTable, load_table
 def build_table(
     plan: MeasurementPlan, on_measured: Callable[[TimedModule], None] = lambda module: None
 ) -> LatencyTable:
-    """Measure what is not measured yet, fit scale and offset, and write the table with the error it was found to have.
+    """Measure what is not measured yet, fit scale and offset, and write the table with its error on held-out networks.
 
-    Run again after a kill, it goes on after the last measurement.
+    After a kill, a second call goes on after the last measurement.
 
     Args:
-        plan: what to measure and where to write.
+        plan: the modules to measure, the way to measure them, and the file to write.
         on_measured: called after every measurement.
 
     Returns:

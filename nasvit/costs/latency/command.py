@@ -1,4 +1,4 @@
-"""A command of the user's that measures an exported file, as a rule on another device."""
+"""Measurement of exported files by a command of the user, usually on another device."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _GO_ON = "what was measured before is kept: put it right and run nasvit latency 
 
 
 class CommandRuntime:
-    """Lets a command measure exported files, for example on another device.
+    """Measures exported files by a command, for example on another device.
 
     Args:
         command: run without a shell; ``{model}`` becomes the path of the exported file and ``{shape}`` the shape of its
             input, such as ``1x3x32x32``. The last line that it prints must be the milliseconds of one call.
-        folder: where the exported files are kept.
+        folder: folder of the exported files.
         runtime: "torch" exports ``.pt2`` programs, "onnxruntime" ONNX files.
-        timeout: seconds after which a measurement is given up.
+        timeout: seconds after which a measurement is aborted.
 
     Raises:
         ValueError: if the command does not name ``{model}``.
@@ -40,7 +40,7 @@ class CommandRuntime:
         """Return the milliseconds that the command prints.
 
         Raises:
-            ValueError: if it fails or prints no number, with what it printed.
+            ValueError: if the command fails or prints no number; the message holds its output.
         """
         path = exported(module, self.folder, self.runtime)
         filled = {"{model}": str(path), "{shape}": "x".join(map(str, module.shape))}

@@ -1,4 +1,4 @@
-"""How much there is to measure, and about how long that will take."""
+"""Number of measurements, and an estimate of the time that they take."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from nasvit.costs.latency.plan import MeasurementPlan
 from nasvit.costs.latency.timed_modules import TimedModule
 
 PROBES = 3
-"""Modules of each kind that are tried out for an estimate."""
+"""Number of blocks, and of networks, that are timed for an estimate."""
 
 
 def first_measurements(plan: MeasurementPlan, *, done: bool) -> int:
-    """Return how many measurements of the rounds that everything gets are made already, or are left."""
+    """Return the number of measurements that are done, or left, in the rounds that measure every module."""
     log, rounds = plan.timing_log(), range(plan.settings.policy.rounds)
     modules = [*plan.blocks, *plan.networks]
     return sum(log.has(module.name, number) == done for module in modules for number in rounds)
 
 
 def estimate_seconds(plan: MeasurementPlan, clock: Callable[[], float] = time.monotonic) -> float:
-    """Return about how long the measurements that are left will take, from trying out a few of them.
+    """Estimate the seconds that the measurements left will take, by timing a few modules.
 
     Nothing is written but exported files, which are used again.
 
     Args:
-        plan: what is to be measured.
-        clock: seconds that only grow.
+        plan: the modules to measure.
+        clock: monotonic clock, in seconds.
 
     Raises:
         ValueError: if a command that measures fails.

@@ -1,4 +1,4 @@
-"""What is to be measured, on what, how, and where the results go."""
+"""The plan of a latency table: modules, device, runtime, noise policy, and the file to write."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from search_spaces import Architecture, Space
 
 @dataclass(frozen=True)
 class MeasurementSettings:
-    """What is measured, on what, and how.
+    """Device, runtime, number of networks and noise policy of a latency table.
 
     Args:
         runtime: what runs the networks: torch or onnxruntime (needs the export extra).
-        threads: that one operation may use; where a command measures, only a note.
+        threads: threads of one operation; where a command measures, only a note.
         batch_size: images of one call.
         classes: classes of the classifier.
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
@@ -33,8 +33,8 @@ class MeasurementSettings:
             the last line it prints must be the milliseconds of one call.
         device: name of the device, for the record; this machine's processor if left out, or the command.
         networks: whole networks measured; scale and offset are fitted on half of them, the error is that of the others.
-        seed: decides which networks.
-        policy: how often everything is measured, and what counts.
+        seed: seed of the draw of networks.
+        policy: rounds, repeats and tolerance of noise.
 
     Raises:
         ValueError: if a number is too small.
@@ -58,13 +58,13 @@ class MeasurementSettings:
 
 @dataclass(frozen=True)
 class MeasurementPlan:
-    """Everything that :func:`build_table` measures, where it is kept, and what measures it.
+    """Plan that :func:`build_table` carries out.
 
     Args:
         space: the space.
-        settings: how it is measured.
+        settings: device, runtime and noise policy.
         out: the table to write; the timing log and the exported files lie beside it.
-        injected: measures one module; None: what the settings say.
+        injected: measures one module; None: the runtime or command of the settings does.
     """
 
     space: Space
@@ -84,7 +84,7 @@ class MeasurementPlan:
 
     @cached_property
     def networks(self) -> list[TimedModule]:
-        """The whole networks as modules."""
+        """The whole networks as modules to time."""
         sizes = (self.settings.classes, self.settings.batch_size)
         return [timed_network(self.space, architecture, *sizes) for architecture in self.architectures]
 
@@ -95,12 +95,12 @@ class MeasurementPlan:
 
     @property
     def folder(self) -> Path:
-        """Where exported files lie until the table is written."""
+        """Folder of the exported files, which are removed once the table is written."""
         return self.out.with_suffix(".exported")
 
     @cached_property
     def measure(self) -> Measure:
-        """What measures one module."""
+        """The function that measures one module."""
         if self.injected is not None:
             return self.injected
         settings = self.settings
@@ -129,7 +129,7 @@ class MeasurementPlan:
         """Open the file that keeps every measurement.
 
         Raises:
-            ValueError: if it was begun under other conditions.
+            ValueError: if the file was begun under other conditions.
         """
         return TimingLog(self.out.with_suffix(".journal.jsonl"), self.conditions)
 

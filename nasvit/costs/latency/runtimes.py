@@ -1,4 +1,4 @@
-"""What runs the blocks in this process: PyTorch or ONNX Runtime."""
+"""Runtimes that time modules in this process: PyTorch and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
 
 Load: TypeAlias = Callable[[TimedModule], Callable[[], object]]
-"""Makes a module ready and returns what runs it once."""
+"""Prepares a module and returns the function that runs it once."""
 
 
 class InProcessRuntime:
-    """Times what runs in this process, in turns with a yardstick.
+    """Times modules in this process, in turns with a yardstick.
 
     Args:
-        load: makes a module ready.
-        yardstick: what everything is compared with.
-        policy: how often.
-        threads: that one operation may use; one thread is timed by its processor time, more by the wall's.
+        load: prepares a module.
+        yardstick: the module to compare every other one with.
+        policy: warm-up, repeats and length of a turn.
+        threads: threads of one operation; one thread is timed by its processor time, more by wall-clock time.
     """
 
     def __init__(self, load: Load, yardstick: TimedModule, policy: NoisePolicy, threads: int = 1) -> None:
@@ -37,7 +37,7 @@ class InProcessRuntime:
         self.yardstick = load(yardstick)
 
     def __call__(self, module: TimedModule) -> Timing:
-        """Return what one call takes."""
+        """Return the milliseconds of one call."""
         run = self.load(module)
         clock = time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
         with _torch_threads(self.threads), torch.inference_mode():
@@ -51,11 +51,11 @@ def load_torch(timed: TimedModule) -> Callable[[], object]:
 
 
 def onnx_loader(folder: Path, threads: int) -> Load:
-    """Return what runs exported files with ONNX Runtime on this processor.
+    """Return the loader that runs exported files with ONNX Runtime on this processor.
 
     Args:
-        folder: where the exported files are kept.
-        threads: that one operation may use.
+        folder: folder of the exported files.
+        threads: threads of one operation.
 
     Raises:
         ImportError: if the ``export`` extra is not installed.
@@ -83,18 +83,18 @@ def make_measure(
     policy: NoisePolicy,
     yardstick: TimedModule,
 ) -> Measure:
-    """Return what measures modules.
+    """Return the function that measures one module.
 
     Args:
         runtime: "torch" or "onnxruntime".
         command: measures exported files instead; see :class:`CommandRuntime`.
-        threads: that one operation may use; a command's are its own affair.
-        folder: where exported files are kept.
-        policy: how often.
-        yardstick: what everything is compared with, except by a command.
+        threads: threads of one operation; a command chooses its own.
+        folder: folder of the exported files.
+        policy: warm-up, repeats and length of a turn.
+        yardstick: the module to compare every other one with; a command has none.
 
     Raises:
-        ImportError: if something it needs is not installed.
+        ImportError: if a package of the runtime is not installed.
     """
     if command is not None:
         return CommandRuntime(command, folder, runtime)

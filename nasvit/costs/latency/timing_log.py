@@ -1,4 +1,4 @@
-"""A file that remembers every measurement as soon as it is made."""
+"""A file that keeps every measurement as soon as it is made."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Timing(NamedTuple):
     """One measurement of a module.
 
     Args:
-        milliseconds: of one call.
+        milliseconds: milliseconds of one call.
         yardstick: milliseconds of one call of the yardstick, run in turns with it; None if there was none.
     """
 
@@ -46,7 +46,7 @@ class TimingLog:
         return number in self._measured.get(name, {})
 
     def timings(self) -> Iterator[Timing]:
-        """Return every measurement there is."""
+        """Return all measurements."""
         for rounds in self._measured.values():
             yield from rounds.values()
 
@@ -56,7 +56,7 @@ class TimingLog:
         return [measured[number] for number in sorted(measured)]
 
     def add(self, name: str, number: int, timing: Timing) -> None:
-        """Remember a measurement, in the file first."""
+        """Keep a measurement, in the file first."""
         if not self._measured:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps({"conditions": self._conditions}) + "\n", encoding="utf-8")
@@ -69,7 +69,7 @@ class TimingLog:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a timing log, and cut off the file what follows the last whole one."""
+    """Read the whole lines of a timing log, and remove an unfinished last one from the file."""
     if not path.exists():
         return []
     whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
