@@ -1,4 +1,4 @@
-"""What one field of a recipe may be, as a YAML file says it."""
+"""The choices for one field of a recipe, as YAML files hold them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ class RecipeChoice:
     """The long form of a field's choices; give either ``values``, or ``low`` and ``high`` with one of the steps.
 
     Args:
-        values: the choices themselves.
+        values: the choices.
         low: the first of evenly spaced choices.
-        high: the last of them.
-        steps: how many there are, both ends included.
-        step: the distance between them; it must lead from ``low`` to ``high`` (linear scale only).
+        high: the last choice.
+        steps: number of choices, both ends included.
+        step: distance between two choices; it must lead from ``low`` to ``high`` (linear scale only).
         scale: even distances ("linear") or even ratios ("log").
         integer: round every choice to a whole number; no two may become equal.
         when: ``{field: value or values}``: the choices hold only where that field has one of these values.
-        otherwise: what holds elsewhere (a scalar, a list, or a mapping like this one, which may have a ``when``
+        otherwise: the choices elsewhere (a scalar, a list, or a mapping like this one, which may have a ``when``
             on the same field). Left out: the recipe's own default.
 
     Raises:
-        ValueError: naming the field and what is wrong with it.
+        ValueError: naming the field and the mistake.
     """
 
     values: tuple[Scalar, ...] = ()
@@ -68,7 +68,7 @@ class RecipeChoice:
             raise FieldError(["step"], f"{self.step} does not lead from {self.low} to {self.high}")
 
     def listed(self) -> tuple[Scalar, ...]:
-        """The choices one by one, ascending; numbers are rounded to ten digits, so that 0.3 is 0.3."""
+        """Return the choices, ascending; numbers are rounded to ten digits, so that 0.3 is 0.3."""
         if self.values or self.low is None or self.high is None:
             return self.values
         if self.step is not None:
@@ -88,7 +88,7 @@ class Case:
     """The values of one field under one condition.
 
     Args:
-        name: name of the gene, if it becomes one.
+        name: name of the gene, if there is more than one value.
         field: the recipe's field.
         values: legal values, in their canonical form.
         condition: ``(other field, its values)`` under which the case holds; None: always.

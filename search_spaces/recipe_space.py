@@ -1,4 +1,4 @@
-"""The recipes a search may try, and how they become rows of integers and back."""
+"""Recipe spaces: the recipes that a search may try, encoded as rows of integers and decoded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from search_spaces.values import MOST_VALUES, FieldError
 _CATALOG = Path(__file__).parent / "recipes"
 
 Setting = Scalar | tuple[Scalar, ...] | RecipeChoice
-"""What a field may be: one value, a list of values, or the long form."""
+"""The choices for a field: one value, a list of values, or the long form."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class RecipeSpace:
 
     Args:
         name: a short name.
-        source: where the space comes from.
-        fields: what each field of a recipe may be; a field that is left out keeps the recipe's default.
+        source: origin of the space.
+        fields: choices for each field of a recipe; a field that is left out keeps the recipe's default.
 
     Raises:
-        ValueError: naming the field and what is wrong with it.
+        ValueError: naming the field and the mistake.
     """
 
     name: str
@@ -101,11 +101,11 @@ class RecipeSpace:
         return self.genome.size
 
     def sample(self, rng: np.random.Generator) -> Recipe:
-        """One recipe with every decision drawn uniformly; ``genome.sample`` draws many at once."""
+        """Return one recipe with every decision drawn uniformly; ``genome.sample`` draws many at once."""
         return self.decode(self.genome.sample(1, rng))[0]
 
     def encode(self, recipes: Sequence[Recipe]) -> Population:
-        """Recipes as a canonical population, one row each.
+        """Return recipes as a canonical population, one row each.
 
         Raises:
             ValueError: a recipe is not in this space.
@@ -119,7 +119,7 @@ class RecipeSpace:
         return population
 
     def decode(self, population: Population) -> list[Recipe]:
-        """The recipe of every row; genes that do not count are ignored.
+        """Return the recipe of every row; genes that do not count are ignored.
 
         Raises:
             ValueError: not a population of this space's genome.
@@ -159,11 +159,11 @@ class RecipeSpace:
         return Gene(f"recipe.{case.name}", case.values, case.ordinal, recipe=True, when=when)
 
     def _values(self, field: str) -> tuple[Any, ...]:
-        """The values of a field that depends on no other."""
+        """Return the values of a field that depends on no other."""
         return _canonical(field, self.fields[field])
 
     def _cases(self, field: str) -> Iterator[Case]:
-        """The branches of one field; a branch that no recipe reaches is left out."""
+        """Yield the cases of one field; a case that no recipe meets is left out."""
         name, setting = field, self.fields[field]
         left: tuple[Any, ...] | None = None
         while isinstance(setting, RecipeChoice) and setting.when is not None:
@@ -224,7 +224,7 @@ def load_recipes(name: str | Path) -> RecipeSpace:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipe spaces of the catalog."""
+    """Return the names of the recipe spaces of the catalog."""
     return tuple(sorted(path.stem for path in _CATALOG.glob("*.yaml")))
 
 
@@ -233,7 +233,7 @@ def _holds(case: Case, recipe: Recipe) -> bool:
 
 
 def _canonical(field: str, setting: Setting) -> tuple[Any, ...]:
-    """The values of a setting, each checked and in its canonical form."""
+    """Return the values of a setting, each checked and in its canonical form."""
     listed = setting.listed() if isinstance(setting, RecipeChoice) else setting
     try:
         values = tuple(checked_entry(field, value) for value in (listed if isinstance(listed, tuple) else (listed,)))

@@ -1,4 +1,4 @@
-"""What a value needs to be kept in files: a canonical JSON text, and a key for file names."""
+"""Base of values that are kept in files: a canonical JSON text, and a key for file names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Saved(ABC):
 
     @abstractmethod
     def to_json(self) -> str:
-        """The canonical JSON text: fixed order, no spaces."""
+        """Return the canonical JSON text: fixed order, no spaces."""
 
     @classmethod
     @abstractmethod
@@ -44,7 +44,7 @@ class Saved(ABC):
         """Read a file that ``save`` wrote.
 
         Raises:
-            ValueError: naming the file and what is wrong in it.
+            ValueError: naming the file and the mistake.
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Importing released checkpoints: other people's names and formats become ours, and nothing in a file is executed."""
+"""Import of released checkpoints: their names and formats are converted, and nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ _METADATA = "nasvit"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """Report of an import.
 
     Args:
-        source: the release.
+        source: name of the release.
         checkpoint: the file that was read.
         out: the file that was written.
-        part: where in the checkpoint the weights were, as ``model_ema``.
+        part: key of the weights in the checkpoint, such as ``model_ema``.
         classes: classes of the classifier.
-        tensors: how many tensors were written.
-        numbers: how many numbers they hold.
+        tensors: number of tensors written.
+        numbers: number of values in them.
         unused: released tensors that the release never computes with, left out.
         resized: position tables that were resized from another window.
     """
@@ -85,9 +85,9 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
     Nothing in the file is executed. Every tensor's name and shape is checked against the release's layout first.
 
     Args:
-        source: the release; one of :data:`SOURCES`.
+        source: name of the release, one of :data:`SOURCES`.
         checkpoint: a file of ``torch.save`` (today's or the old format) or of safetensors. Averaged weights
-            (``model_ema``) are taken where there are some.
+            (``model_ema``) are preferred.
         out: the file to write.
 
     Raises:
@@ -105,14 +105,14 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
 
 
 def import_tensors(source: str, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build our network of a release from released tensors in memory.
+    """Build the network of a release from released tensors in memory.
 
     Args:
-        source: the release; one of :data:`SOURCES`.
+        source: name of the release, one of :data:`SOURCES`.
         tensors: the release's state dict.
 
     Returns:
-        Our network in the tensors' values, float32, with stored batch-norm statistics, in evaluation mode.
+        The network with these weights, float32, with stored batch-norm statistics, in evaluation mode.
 
     Raises:
         LayoutError: if the tensors do not fit.
@@ -127,7 +127,7 @@ def load_imported(path: Path) -> nn.Module:
     """Build the network of a file that :func:`import_checkpoint` wrote.
 
     Raises:
-        ValueError: if the file is none of those.
+        ValueError: if another program wrote the file.
     """
     about = _about(path)
     state = {name: tensor.clone() for name, tensor in load_file(path).items()}  # no longer views of the file
@@ -144,7 +144,7 @@ def describe_imported(path: Path, which: str = "") -> Described:
             object, of an augmented one empty for the tiny network.
 
     Raises:
-        ValueError: if the file is none of those, or it holds no such subnet.
+        ValueError: if another program wrote the file, or it holds no such subnet.
     """
     about, shared = _about(path), load_imported(path)
     release, spec = release_of(about["source"]), release_of(about["source"]).spec
@@ -168,7 +168,7 @@ def describe_imported(path: Path, which: str = "") -> Described:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """Return what an imported file says of itself."""
+    """Return the metadata of an imported file: source and number of classes."""
     with safe_open(path, "pt") as file:
         metadata = (file.metadata() or {}).get(_METADATA)
     if metadata is None:
@@ -196,7 +196,7 @@ def _network(release: Release, classes: int, state: Mapping[str, Tensor]) -> nn.
 
 
 def _convert_or_guess(release: Release, tensors: Tensors) -> Converted:
-    """Convert; where the tensors do not fit but are those of another release, say so."""
+    """Convert released tensors; an error names the release that they fit instead, if there is one."""
     try:
         return convert(release, tensors)
     except LayoutError as error:

@@ -1,4 +1,4 @@
-"""Names of AttentiveNAS, AlphaNet and NASViT, which share one code base."""
+"""Names of the tensors of AttentiveNAS, AlphaNet and NASViT, which share one code base."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _UNUSED = (
 
 
 def release(source: str, space: str, title: str) -> Release:
-    """Return the release whose supernet is that of a space in the catalog."""
+    """Return the release of the supernet of a space in the catalog."""
 
     def build(classes: int) -> nn.Module:
         return Supernet(search_spaces.load(space), classes, stored_statistics=True)
@@ -84,7 +84,7 @@ def released_name(network: Supernet, name: str) -> str:
     """Return the released name of a tensor of ours.
 
     Raises:
-        ValueError: if the release has none.
+        ValueError: if the release has no such tensor.
     """
     found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.*)", name)
     if found is None:
@@ -99,7 +99,7 @@ def resize_position_table(table: Tensor, shape: tuple[int, ...]) -> Tensor | Non
 
     Args:
         table: ``((2 * side - 1) ** 2, heads)`` for some side.
-        shape: the same for the wanted side.
+        shape: shape of the table for the wanted side.
 
     Returns:
         The table of that shape, or None if the heads differ or there is no such side.

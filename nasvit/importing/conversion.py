@@ -1,4 +1,4 @@
-"""From released tensors to ours: every name and shape is checked before anything is used."""
+"""Conversion of released tensors to our state dicts: every name and shape is checked first."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class LayoutError(CheckpointError):
     """Tensors that do not fit the layout of a release.
 
     Args:
-        title: the release.
-        missing: names that the release needs.
-        unexpected: names that it does not know.
+        title: title of the release.
+        missing: released names that are not there.
+        unexpected: names that the release does not have.
         misshapen: names with the shape found and the shape needed.
-        hint: what the file may be instead.
+        hint: a guess at what the file is instead.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ def layout(release: Release, classes: int) -> tuple[tuple[ReleasedTensor, ...], 
 
 
 def convert(release: Release, tensors: Tensors) -> Converted:
-    """Bring released tensors under our names and shapes.
+    """Convert released tensors to our names and shapes.
 
     Raises:
         LayoutError: listing everything that is missing, unexpected or of the wrong shape.
@@ -89,7 +89,7 @@ def convert(release: Release, tensors: Tensors) -> Converted:
 def find_misfit(
     release: Release, entries: Sequence[ReleasedTensor], shapes: Mapping[str, tuple[int, ...]], hint: str = ""
 ) -> LayoutError | None:
-    """Compare names and shapes with a release's layout; return what is wrong, or None."""
+    """Compare names and shapes with a release's layout; return the error to raise, or None."""
     known = {entry.released for entry in entries}
     missing = [entry.released for entry in entries if entry.released not in shapes]
     unexpected = [name for name in shapes if name not in known and not release.is_unused(name)]

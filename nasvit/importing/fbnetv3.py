@@ -1,4 +1,4 @@
-"""Names of FBNetV3 in its release (mobile-vision) and in timm."""
+"""Names of the tensors of FBNetV3 in its release (mobile-vision) and in timm."""
 
 from __future__ import annotations
 

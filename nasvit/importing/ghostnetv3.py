@@ -1,4 +1,4 @@
-"""Names of GhostNetV3 in timm, to train and fused."""
+"""Names of the tensors of GhostNetV3 in timm, with branches and fused."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ _MODULES = {"widen": "ghost1", "narrow": "ghost2"}
 
 
 def release(source: str, title: str, width: float, *, fused: bool = False) -> Release:
-    """Return timm's form of a GhostNetV3.
+    """Return the release of a GhostNetV3 in timm.
 
     Args:
         source: the name by which users ask for it.
-        title: what it is.
+        title: title of the release, for messages.
         width: width multiplier.
-        fused: branches are fused.
+        fused: whether the branches are fused.
     """
 
     spec = GhostNetSpec(width, options=GhostOptions())
@@ -77,7 +77,7 @@ def released_name(name: str) -> str:
     """Return timm's name of a tensor of ours.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if timm has no such tensor.
     """
     found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(\w+)\.(.*)", name)
     if found is None:
@@ -97,4 +97,4 @@ RELEASES = tuple(
     release(f"ghostnetv3_{round(100 * width):03d}", f"GhostNetV3 {width}x (Liu et al., 2024)", width)
     for width in (0.5, 1.0, 1.3, 1.6)
 )
-"""The published widths."""
+"""GhostNetV3 at its published widths."""

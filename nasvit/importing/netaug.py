@@ -1,4 +1,4 @@
-"""Names of the released NetAug networks, augmented ones and exported tiny ones."""
+"""Names of the tensors of the released NetAug networks, augmented ones and exported tiny ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LAYERS = {"expand": "inverted_conv", "depthwise": "depth_conv", "project": "poi
 
 
 def release(source: str, title: str, family: Family, width: Sequence[float], expand: Sequence[float]) -> Release:
-    """Return the released form of an augmented network.
+    """Return the release of an augmented network.
 
     Args:
-        source: the name by which users ask for it.
-        title: what it is.
+        source: the name that users give.
+        title: title of the release, for messages.
         family: the family of the tiny network.
         width: factors on widths.
         expand: factors on expand ratios.
@@ -35,11 +35,11 @@ def release(source: str, title: str, family: Family, width: Sequence[float], exp
 
 
 def base_release(source: str, title: str, family: Family) -> Release:
-    """Return the released form of a tiny network, as the release exports it.
+    """Return the release of an exported tiny network.
 
     Args:
-        source: the name by which users ask for it.
-        title: what it is.
+        source: the name that users give.
+        title: title of the release, for messages.
         family: the family of the tiny network.
     """
 
@@ -69,7 +69,7 @@ def released_name(family: Family, name: str) -> str:
     """Return the released name of a tensor of ours.
 
     Raises:
-        ValueError: if the release has none.
+        ValueError: if the release has no such tensor.
     """
     outside = re.fullmatch(r"(stem\.conv|head\.\w+)\.(.*)", name)
     if outside is not None:
@@ -92,7 +92,7 @@ def _block(family: Family, stage: int, place: int) -> str:
 
 
 def _has_last_block(family: Family) -> bool:
-    """All targets but MobileNetV3 end with a stage of one block, which the release counts to the head."""
+    """Return whether the last stage has one block, which the release counts to the head (all but MobileNetV3)."""
     return len(family.stages[-1]) == 1
 
 

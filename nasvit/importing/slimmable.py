@@ -1,4 +1,4 @@
-"""Names of the released slimmable, universally slimmable and AutoSlim networks."""
+"""Names of the tensors of the released slimmable, universally slimmable and AutoSlim networks."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 
 def release(source: str, title: str, build: Callable[[int], SlimmableNetwork]) -> Release:
-    """Return the released form of a slimmable network.
+    """Return the release of a slimmable network.
 
     Args:
-        source: the name by which users ask for it.
-        title: what it is.
-        build: makes the network for a number of classes.
+        source: the name that users give.
+        title: title of the release, for messages.
+        build: builds the network for a number of classes.
     """
 
     def with_statistics(classes: int) -> nn.Module:
@@ -50,10 +50,10 @@ def released_name(network: SlimmableNetwork, name: str, switch_of: dict[str, int
     Args:
         network: the network.
         name: name in its state dict.
-        switch_of: the number of the switch of every plan's key.
+        switch_of: number of the switch, by the key of its plan.
 
     Raises:
-        ValueError: if the release has none.
+        ValueError: if the release has no such tensor.
     """
     found = re.fullmatch(r"(.*)\.(conv|norm|classifier)\.(.*)", name)
     if found is None:
@@ -139,7 +139,7 @@ def released_plan(family: Family, numbers: Sequence[int]) -> ChannelPlan:
 
     Args:
         family: the family that the list is for.
-        numbers: the list.
+        numbers: the channel list.
 
     Raises:
         ValueError: if its length is not right, or a repeated number differs.

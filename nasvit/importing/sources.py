@@ -16,14 +16,14 @@ _RELEASES = (
 )
 
 SOURCES: dict[str, Release] = {release.source: release for release in _RELEASES}
-"""Releases by source name."""
+"""Releases by the name that users give."""
 
 
 def release_of(source: str) -> Release:
-    """Return a release.
+    """Return the release of a name.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no release of that name.
     """
     if source not in SOURCES:
         raise ValueError(f"source {source!r} is unknown; legal: {', '.join(SOURCES)}")

@@ -62,7 +62,7 @@ def _cells(cost: Cost) -> list[str]:
 def blocks(network: nn.Module, channels: int, side: int) -> Iterator[Row]:
     """Yield name, output shape and cost of every block, in the order in which they run.
 
-    Where the network is not a :class:`Network` of this library, its children are the blocks, and the children of lists.
+    Blocks of a network from elsewhere are its children, and the items of a child that is a list of modules.
     """
     names = {block: name for name, block in _named_blocks(network)}
     shapes: list[tuple[nn.Module, torch.Size, torch.Size]] = []
