@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nasvit.export.saved import load_network, load_saved, save_network
     from nasvit.layers.calibration import calibrate, track_statistics
     from nasvit.registry import create
-    from nasvit.supernets.supernet import Supernet, build
+    from nasvit.supernets.supernet import Supernet, build_subnet
     from nasvit.tasks.classification import ClassificationScore, evaluate
 
 _PLACES = {
@@ -36,7 +36,7 @@ _PLACES = {
     "Experiment": "experiment.config",
     "Supernet": "supernets.supernet",
     "Workbench": "experiment.workbench",
-    "build": "supernets.supernet",
+    "build_subnet": "supernets.supernet",
     "calibrate": "layers.calibration",
     "cost_table": "costs.tables",
     "count": "costs.counting",
@@ -58,7 +58,7 @@ __all__ = [
     "Experiment",
     "Supernet",
     "Workbench",
-    "build",
+    "build_subnet",
     "calibrate",
     "cost_table",
     "count",

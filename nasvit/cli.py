@@ -1,4 +1,4 @@
-"""The ``nasvit`` command: typed functions, one for each thing a user does.
+"""The ``nasvit`` command: typed functions, one for each subcommand.
 
 A command that reads a YAML file takes every field of that file as an option, besides its own: ``--finetune.epochs 20``.
 """
@@ -21,12 +21,12 @@ from nasvit.training.collapse import TrainingCollapsedError
 
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
 Fields = tyro.conf.Suppress[Overrides]
-"""Options that are fields of the file; ``main`` takes them from the command line before tyro sees it."""
+"""Fields of the file given as options; ``main`` removes them from the command line before tyro parses it."""
 
 
 @dataclass(frozen=True)
 class _Where:
-    """Which experiment, and where its results go.
+    """The experiment, and the folder of its results.
 
     Args:
         experiment: a YAML file such as experiments/quickstart.yaml.
@@ -38,7 +38,7 @@ class _Where:
 
 
 def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
-    """Run all stages of an experiment; run it again and it goes on where it was stopped."""
+    """Run all stages of an experiment; a second run goes on where the first was stopped."""
     from nasvit.experiment import pipeline
     from nasvit.report import results as report
 
@@ -112,7 +112,7 @@ def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
 
 
 def spaces() -> None:
-    """List the search spaces: how many subnets, and what the smallest and the largest cost."""
+    """List the search spaces: number of subnets, and the costs of the smallest and the largest."""
     from nasvit.report.spaces import show_spaces
 
     show_spaces()
@@ -122,12 +122,12 @@ def profile(
     network: Annotated[Positional[str], tyro.conf.arg(metavar="NAME")],
     classes: int | None = None,
 ) -> None:
-    """Show what a network costs, block by block: multiply-adds, parameters, peak activation memory.
+    """Show the cost of a network, block by block: multiply-adds, parameters, peak activation memory.
 
     Args:
         network: a published network (alphanet_a0), a family at a width (mobilenet_v2-0.5), timm:MODEL,
             SPACE:smallest|largest|FILE.json, the folder of a saved network, or a file that nasvit import wrote.
-        classes: classes of the classifier; those of its weights, or 1000, if left out.
+        classes: number of classes; that of its weights, or 1000, if left out.
     """
     from nasvit.report.profile import show_profile
 
@@ -139,10 +139,10 @@ def import_(
     checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
     out: Annotated[Positional[Path], tyro.conf.arg(metavar="OUT.safetensors")],
 ) -> None:
-    """Turn a released checkpoint into ours, without executing anything in it.
+    """Convert a released checkpoint to this library's names, without executing anything in it.
 
     Args:
-        source: the family the checkpoint belongs to, such as nasvit or alphanet.
+        source: the release that the checkpoint belongs to, such as nasvit or alphanet.
         checkpoint: the released file.
         out: the file to write.
     """
@@ -160,7 +160,7 @@ def latency_use() -> None:
 
 
 def _latency_commands() -> dict[str, Callable[..., None]]:
-    """The real commands, whose arguments take long to import; until then their names and first lines do."""
+    """Return the latency commands with their arguments, whose import takes long."""
     from nasvit.report import latency as commands
 
     return {"latency-build": commands.latency_build, "latency-use": commands.latency_use}
@@ -191,7 +191,7 @@ FILE_COMMANDS = {
     ),
     "fit": ("fit", "--recipe.epochs 20", '--recipe.schedule "{kind: step, milestones: [0.5, 0.75]}"'),
 }
-"""The commands that read a YAML file: whose fields it has, and two of them as options."""
+"""The commands that read a YAML file: the kind of the file, and two of its fields as examples of options."""
 
 
 def main() -> None:
@@ -214,7 +214,7 @@ def main() -> None:
 
 
 def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., None]]]:
-    """Take the fields of a file from the words, and give them to the command that is called."""
+    """Remove the fields of a file from the words of a command line, and pass them to the command."""
     name = words[0] if words else ""
     if name not in FILE_COMMANDS:
         return words, COMMANDS
@@ -234,7 +234,7 @@ def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., N
 
 
 def _joined(words: list[str]) -> list[str]:
-    """Read a command of two words, such as ``search worker``, as the one that its name is."""
+    """Join a command of two words, such as ``search worker``, to one: ``search-worker``."""
     command = "-".join(words[:2])
     return [command, *words[2:]] if command in COMMANDS else words
 

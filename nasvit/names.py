@@ -1,4 +1,4 @@
-"""Names of networks that bring no weights: what a network of such a name is, without building it."""
+"""Names of networks without weights: the spec of a name, without building the network."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ FAMILIES: dict[str, Callable[[], Family]] = {
     "shufflenet_v1": shufflenet_v1,
     "shufflenet_v2": shufflenet_v2,
 }
-"""Families at any width."""
+"""Families of any width, by name."""
 
 TIMM = "timm:"
 _NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
 
 
 def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
-    """Return what a network of a name without weights is.
+    """Return the spec of a name without weights.
 
     Args:
         name: see the table of :mod:`nasvit.registry`.
-        image_channels: channels of the images, for families and timm; the others bring their own.
+        image_channels: channels of the images, for families and timm; other names fix them.
 
     Raises:
         ValueError: if there is no such network.
@@ -59,14 +59,14 @@ def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
 
 
 def architecture_of(space: Space, which: str) -> Architecture:
-    """Return an architecture of a space.
+    """Return an architecture of a space by its name.
 
     Args:
-        space: where it comes from.
+        space: the search space.
         which: ``smallest``, ``largest``, the file of an architecture, or a published subnet.
 
     Raises:
-        ValueError: if there is none of that name, or the space does not hold it.
+        ValueError: if there is no such architecture, or the space does not hold it.
     """
     ends = {"smallest": space.smallest, "largest": space.largest}
     if which in ends:
@@ -111,7 +111,7 @@ def _published(name: str) -> Spec:
 
 
 def timm_spec(model: str, image_channels: int) -> TimmSpec:
-    """Return what a network of timm is.
+    """Return the spec of a network of timm.
 
     Raises:
         ValueError: if timm has no such model.

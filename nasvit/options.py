@@ -1,4 +1,4 @@
-"""The fields of a YAML file as options of a command. Imports nothing that takes time: the help must come at once."""
+"""The fields of a YAML file as options of a command. Imports nothing slow, so that the help appears at once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ Overrides = tuple[tuple[str, str], ...]
 """Names of fields and the texts of their values, such as ``(("finetune.epochs", "20"),)``."""
 
 OWN = ("--output", "--help")
-"""Options that a command has besides the fields of its file."""
+"""Options of a command that are not fields of its file."""
 
 
 def take_overrides(given: Sequence[str]) -> tuple[list[str], Overrides]:
-    """Take the fields of a file, ``--name value`` or ``--name=value``, out of the words of a command.
+    """Separate the fields of a file, ``--name value`` or ``--name=value``, from the other words of a command line.
 
     Returns:
-        The words that are left, and the fields.
+        The other words, and the fields.
 
     Raises:
         ValueError: if the value of a field is missing.

@@ -1,4 +1,4 @@
-"""Small files that say what was made, of what, and with which versions: written whole or not at all."""
+"""Small JSON files that record results, their configuration and versions: written whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
+    """Return the content of a JSON file.
 
     Raises:
-        ValueError: if it is no JSON, naming the file.
+        ValueError: if the file is not JSON; the message names it.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -34,7 +34,7 @@ def read_json(path: Path) -> Any:
 
 
 def made_for(record: Path, asked: Any) -> bool:
-    """Return whether what ``record`` describes was made for what is asked for now; so it was if nothing is recorded."""
+    """Return whether ``record`` holds the configuration ``asked``; true if there is no record."""
     return not record.exists() or bool(read_json(record) == asked)
 
 

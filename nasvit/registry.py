@@ -1,4 +1,4 @@
-"""Every name of a network, in one grammar: a name gives the network with its card.
+"""The names of networks, in one grammar: :func:`create` returns the network of a name with its card.
 
 ========================================  =============================================================================
 ``SPACE:smallest``, ``SPACE:largest``     an end of a search space (a name of the catalog or a file ``.yaml``)
@@ -41,13 +41,13 @@ def create(
 
     Args:
         name: see the table of this module.
-        classes: number of classes; None: those of its weights, or 1000.
-        pretrained: only a network with weights of its own will do; those of timm are then fetched from its hub.
-        seed: decides the initial weights of a network that has none of its own.
-        image_channels: channels of the images, for families and timm; the others bring their own.
+        classes: number of classes; None: that of its weights, or 1000.
+        pretrained: require trained weights; those of timm are then downloaded from its hub.
+        seed: seed of the initial weights of a network without trained ones.
+        image_channels: channels of the images, for families and timm; other names fix them.
 
     Raises:
-        ValueError: if there is no network of that name, it has other classes, or no weights although they are wanted.
+        ValueError: if there is no network of that name, it has other classes, or no weights although they are required.
     """
     found = _with_weights(name, pretrained, image_channels)
     if found is None:
@@ -68,7 +68,7 @@ def create(
 
 
 def spec_of(name: str, *, image_channels: int = 3) -> Spec:
-    """Return what a network of that name is, without building it.
+    """Return the spec of a name, without building the network.
 
     Args:
         name: see the table of this module.
@@ -85,14 +85,14 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
 
 
 def find_architecture(space: Space, which: str) -> Architecture:
-    """Return an architecture of a space.
+    """Return an architecture of a space by its name.
 
     Args:
-        space: where it comes from.
+        space: the search space.
         which: ``smallest``, ``largest``, the file of an architecture, a published subnet, or the folder of a saved one.
 
     Raises:
-        ValueError: if there is none of that name, or the space does not hold it.
+        ValueError: if there is no such architecture, or the space does not hold it.
     """
     if not (Path(which) / CARD).exists():
         return architecture_of(space, which)
@@ -104,10 +104,10 @@ def find_architecture(space: Space, which: str) -> Architecture:
 
 
 def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
-    """Return what NetAug trains inside wider networks, for a network that it can.
+    """Return the family, or the space and architecture, of a network that NetAug can train inside wider ones.
 
     Raises:
-        ValueError: if it cannot.
+        ValueError: if NetAug cannot train the network.
     """
     if isinstance(spec, SubnetSpec):
         return spec.space, spec.architecture
@@ -120,7 +120,7 @@ def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
 
 
 def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described | None:
-    """Return the network of a name that brings weights of its own."""
+    """Return the network of a name that has weights of its own, else None."""
     if (Path(name) / CARD).exists():
         return load_saved(Path(name))
     if Path(name).is_dir():

@@ -1,7 +1,7 @@
-"""What a network is, apart from its weights: values that build it again from nothing but themselves.
+"""Specs: values that describe a network without its weights, completely enough to build it again.
 
 A spec goes into the card of a saved network as JSON, so that the network comes back without the files and names it was
-made from, whatever becomes of them. A new kind of network is one class here and its entry in :data:`KINDS`.
+made from. A new kind of network is one class here and its entry in :data:`KINDS`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from search_spaces import Architecture, Space
-from search_spaces.reading import build as build_value
-from search_spaces.reading import read_text
+from search_spaces.reading import from_node, read_text
 
 
 class Spec(ABC):
-    """What one network is; specs are frozen dataclasses of plain values."""
+    """Description of one network; specs are frozen dataclasses of plain values."""
 
     kind: ClassVar[str]
     """The name of this kind in cards."""
@@ -38,7 +37,7 @@ class Spec(ABC):
 
         Args:
             classes: number of classes.
-            seed: decides the initial weights.
+            seed: seed of the initial weights.
         """
 
     @property
@@ -49,7 +48,7 @@ class Spec(ABC):
     @property
     @abstractmethod
     def side(self) -> int:
-        """Side of the images that the network was made for, in pixels."""
+        """Side of the images that the network was designed for, in pixels."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values."""
@@ -61,9 +60,9 @@ class Spec(ABC):
         """Read what :meth:`to_json` returned; ``where`` names the file in messages.
 
         Raises:
-            ValueError: naming what is wrong.
+            ValueError: naming the file and the mistake.
         """
-        return build_value(cls, read_text(json.dumps(content), where))
+        return from_node(cls, read_text(json.dumps(content), where))
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class SubnetSpec(Spec):
     Args:
         space: a space that holds the architecture.
         architecture: which subnet.
-        resize: whether the network brings images to its resolution itself.
+        resize: whether the network resizes images to its resolution.
     """
 
     kind = "subnet"
@@ -82,7 +81,7 @@ class SubnetSpec(Spec):
     resize: bool = True
 
     def build(self, classes: int, *, seed: int = 0) -> nn.Module:
-        network = build(self.space, self.architecture, classes, seed=seed)
+        network = build_subnet(self.space, self.architecture, classes, seed=seed)
         if not self.resize:
             network.resize = None
         return network
@@ -96,14 +95,14 @@ class SubnetSpec(Spec):
         return self.architecture.resolution
 
     def to_json(self) -> dict[str, Any]:
-        """Return the architecture with the part of its space that it needs."""
+        """Return the architecture and the smallest space that holds it, as plain JSON values."""
         needed = self.space if self.space.size == 1 else self.space.restrict(self.architecture)
         architecture = json.loads(self.architecture.to_json())
         return {"architecture": architecture, "resize": self.resize, "space": _plain(asdict(needed))}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> SubnetSpec:
-        space = build_value(Space, read_text(json.dumps(content["space"]), where))
+        space = from_node(Space, read_text(json.dumps(content["space"]), where))
         return cls(space, Architecture.from_fields(content["architecture"]), bool(content["resize"]))
 
 
@@ -124,11 +123,11 @@ class _OfFamily(Spec):
 
 @dataclass(frozen=True)
 class PlannedSpec(_OfFamily):
-    """A convolutional network of a family, of any channels.
+    """A convolutional network of a family, with any channel plan.
 
     Args:
         family: everything but the channels.
-        plan: the channels of every layer that may choose.
+        plan: the channels of every layer whose width is a choice.
         image_channels: channels of the images.
     """
 
@@ -214,7 +213,7 @@ class GhostNetSpec(Spec):
         )
 
     def branched(self, count: int, *, scale: bool, identity: bool) -> GhostNetSpec:
-        """Return the same network with branches to train with; they are its own, where the paper has them."""
+        """Return the same network with branches for training, in the places that the paper gives them."""
         return replace(self, options=GhostOptions(count, scale, identity, self.options.attention))
 
     @property
@@ -231,7 +230,7 @@ class FBNetV3Spec(Spec):
     """A FBNetV3.
 
     Args:
-        design: its letter, one of :data:`nasvit.models.fbnetv3.DESIGNS`.
+        design: letter of the design, one of :data:`nasvit.models.fbnetv3.DESIGNS`.
         half_kernel_padding: pad as timm does, not as released.
         stem_bias: whether the stem's convolution has a bias.
     """
@@ -260,9 +259,9 @@ class TimmSpec(Spec):
     """A network of timm.
 
     Args:
-        model: its name there.
+        model: name in timm.
         image_channels: channels of the images.
-        image_side: side of the images that its weights were trained with, in pixels.
+        image_side: side of the images that timm trained it with, in pixels.
     """
 
     kind = "timm"
@@ -290,14 +289,14 @@ class TimmSpec(Spec):
 KINDS: dict[str, type[Spec]] = {
     each.kind: each for each in (SubnetSpec, PlannedSpec, SwitchableSpec, GhostNetSpec, FBNetV3Spec, TimmSpec)
 }
-"""All kinds of networks by the name that cards have for them."""
+"""All kinds of specs by their name in cards."""
 
 
 def spec_from_json(kind: str, content: Mapping[str, Any], where: str) -> Spec:
-    """Read a spec of some kind.
+    """Read a spec of a kind.
 
     Raises:
-        ValueError: if there is no such kind, or the content is none of it.
+        ValueError: if there is no such kind, or the content does not fit it.
     """
     if kind not in KINDS:
         raise ValueError(f"{where}: a network of kind {kind!r} is not known here; known: {', '.join(KINDS)}")
@@ -305,7 +304,7 @@ def spec_from_json(kind: str, content: Mapping[str, Any], where: str) -> Spec:
 
 
 def _plain(value: Any) -> Any:
-    """Return tuples as lists, and leave out what is empty or None: those are the defaults."""
+    """Return tuples as lists, without entries that are empty or None, which are the defaults."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items() if entry is not None and entry != ()}
     return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -1,4 +1,4 @@
-"""What may be searched: spaces of subnets, spaces of training recipes, and single points of both, as values.
+"""Search spaces of subnets and of training recipes, and single architectures and recipes, as values.
 
 Needs numpy and PyYAML only. ``load("nasvit")`` reads a space of the catalog, ``load("my_space.yaml")`` your own.
 """
@@ -43,12 +43,12 @@ _CATALOG = Path(__file__).parent / "catalog"
 
 
 def names() -> tuple[str, ...]:
-    """The spaces of the catalog."""
+    """Return the names of the spaces of the catalog."""
     return tuple(sorted(path.stem for path in _CATALOG.glob("*.yaml")))
 
 
 def load(name: str | Path) -> Space:
-    """Read a space.
+    """Read a search space.
 
     Args:
         name: a name of the catalog, or the path of a file that ends in ``.yaml``.

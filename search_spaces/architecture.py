@@ -1,4 +1,4 @@
-"""One network of a search space, as a value."""
+"""One architecture of a search space, as a value."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Architecture(Saved):
                 raise FieldError([field], f"has {length} entries; legal: {stages} (one per stage)")
 
     def to_json(self) -> str:
-        """The canonical JSON text: fixed order, no spaces, empty fields left out."""
+        """Return the canonical JSON text: fixed order, no spaces, empty fields left out."""
         entries = {field: getattr(self, field) for field in _FIELDS}
         return json.dumps({field: value for field, value in entries.items() if value != ()}, separators=(",", ":"))
 
@@ -73,7 +73,7 @@ class Architecture(Saved):
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> Architecture:
-        """Build from a mapping of all fields, as JSON holds them.
+        """Return the architecture of a mapping of all fields, as JSON holds them.
 
         Raises:
             ValueError: a field unknown, missing or of the wrong type.
@@ -89,7 +89,7 @@ _FIELDS = tuple(field.name for field in fields(Architecture))
 
 
 def check_field_names(given: Any) -> None:
-    """Refuse what is not a mapping whose keys are fields of an architecture.
+    """Refuse a value that is not a mapping from the fields of an architecture.
 
     Raises:
         ValueError: naming the unknown field and the legal ones.
@@ -102,7 +102,7 @@ def check_field_names(given: Any) -> None:
 
 
 def checked_entries(field: str, given: Any) -> tuple[Any, ...]:
-    """The entries of one field as a tuple of plain numbers (and None where the field allows it).
+    """Return the entries of one field as a tuple of plain numbers (and None where the field allows it).
 
     Raises:
         FieldError: naming the field, the entry and what is legal.

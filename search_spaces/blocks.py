@@ -1,6 +1,6 @@
-"""Which kinds of blocks stages are made of, and which fields of a stage size them: the one table of them here.
+"""Which kinds of blocks stages are made of, and which fields of a stage size them: the only table of them here.
 
-What the blocks are is said in :mod:`nasvit.elastic.registry`, by the same names.
+:mod:`nasvit.elastic.registry` holds the classes of the blocks, by the same names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The decisions of a space in their fixed order: the one table between spaces, architectures and genomes."""
+"""The decisions of a space in their fixed order: the table between spaces, architectures and genomes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Decision:
 
     Args:
         field: the architecture's field, for example ``"depth"``.
-        position: the entry's place in that field; None where the field is one number.
-        place: the name of the stage, ``"stem"`` or ``"head"``; empty for the resolution.
+        position: index of the entry in that field; None where the field is one number.
+        place: name of the stage, ``"stem"`` or ``"head"``; empty for the resolution.
         values: the legal values, ascending.
         after_first_of: index of the stage of which this sizes only blocks after the first, so that there is no such
             entry at depth 1 (the MLP ratio of a hybrid stage); None for other entries.
@@ -41,17 +41,17 @@ class Decision:
 
     @property
     def label(self) -> str:
-        """How messages name the entry: ``depth[3] (mb4)``."""
+        """Name of the entry in messages: ``depth[3] (mb4)``."""
         return self.field if self.position is None else f"{self.field}[{self.position}] ({self.place})"
 
     def value_in(self, architecture: Any) -> Any:
-        """This entry of an architecture."""
+        """Return the value of this entry in an architecture."""
         entries = getattr(architecture, self.field)
         return entries if self.position is None else entries[self.position]
 
 
 def list_decisions(space: Space) -> tuple[Decision, ...]:
-    """Every decision of a space, also those with one value, in the order of its genome."""
+    """Return every decision of a space, also those with one value, in the order of its genome."""
     return tuple(_decisions(space))
 
 
@@ -72,7 +72,7 @@ def _decisions(space: Space) -> Iterator[Decision]:
 
 
 def list_genes(space: Space, decisions: tuple[Decision, ...]) -> tuple[Gene, ...]:
-    """A gene for every decision with at least two values that some architecture needs."""
+    """Return a gene for every decision with at least two values that some architecture needs."""
     genes = []
     for decision in decisions:
         when = None

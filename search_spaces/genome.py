@@ -26,7 +26,7 @@ class Gene:
     Args:
         name: what is decided, for example ``"depth.mb4"``.
         values: the legal values, ascending when they have an order.
-        ordinal: True if neighbouring values are similar (numbers), False for names.
+        ordinal: True if neighboring values are similar (numbers), False for names.
         recipe: True if the gene belongs to the training recipe, False if to the architecture.
         when: ``(parent gene, indices)``; the gene counts only where the parent has one of these value
             indices, and is 0 elsewhere. None: it always counts. The parent must always count.
@@ -50,13 +50,13 @@ class Gene:
 
 @dataclass(frozen=True)
 class Genome:
-    """The decisions of a search, in a fixed order, and everything that is done to whole populations of them.
+    """The decisions of a search, in a fixed order, and the operations on whole populations of them.
 
-    Every population that ``sample``, ``mutate``, ``crossover`` and ``neighbours`` return is canonical: a gene
+    Every population that ``sample``, ``mutate``, ``crossover`` and ``neighbors`` return is canonical: a gene
     that does not count is 0, so equal candidates are equal rows.
 
     Args:
-        genes: the decisions; each has at least two values (what has one value is no decision).
+        genes: the decisions; each has at least two values.
 
     Raises:
         ValueError: two genes of one name, or a ``when`` that names no gene, or one that does not always count.
@@ -76,7 +76,7 @@ class Genome:
         return len(self.genes)
 
     def __add__(self, other: Genome) -> Genome:
-        """This genome's genes followed by the other's, for example architecture plus recipe."""
+        """Return the genome of this one's genes followed by the other's, for example architecture plus recipe."""
         return Genome(self.genes + other.genes)
 
     @cached_property
@@ -117,7 +117,7 @@ class Genome:
         return total
 
     def column(self, name: str) -> int:
-        """The column of a gene.
+        """Return the column of a gene.
 
         Raises:
             ValueError: no gene has this name.
@@ -127,10 +127,10 @@ class Genome:
         return self.names.index(name)
 
     def sample(self, n: int, rng: np.random.Generator) -> Population:
-        """``n`` random candidates; every gene is drawn uniformly and independently, without any bias.
+        """Return ``n`` random candidates; every gene is drawn uniformly and independently, without any bias.
 
-        Neighbouring genes are drawn together as one number, which is several times as fast as drawing gene by gene.
-        The matrix is stored column by column (Fortran order), as whatever looks at one gene of all candidates wants it.
+        Neighboring genes are drawn together as one number, which is several times as fast as drawing gene by gene.
+        The matrix is stored column by column (Fortran order), which suits code that reads one gene of all candidates.
         """
         columns = np.empty((len(self), n), dtype=np.uint8)
         for start in range(0, n, _CHUNK):
@@ -148,11 +148,11 @@ class Genome:
                 column[:], number = number, rest
 
     def canonical(self, population: Population) -> Population:
-        """A copy in which every gene that does not count is 0, so that equal candidates are equal rows."""
+        """Return a copy in which every gene that does not count is 0, so that equal candidates are equal rows."""
         return self._canonical_in_place(population.copy())
 
     def active(self, population: Population) -> NDArray[np.bool_]:
-        """True where a gene counts, shape (candidates, genes)."""
+        """Return an array that is True where a gene counts, shape (candidates, genes)."""
         active = np.ones(population.shape, dtype=bool)
         for column, parent, counts in self._conditions:
             active[:, column] = counts[population[:, parent]]
@@ -178,11 +178,11 @@ class Genome:
             )
 
     def one_hot(self, population: Population) -> NDArray[np.float32]:
-        """One column for every value of every gene, 1 where it is chosen; shape (candidates, sum of cards)."""
+        """Return one column for every value of every gene, 1 where chosen; shape (candidates, sum of cards)."""
         return one_hot(self.cards, population)
 
     def mutate(self, population: Population, rate: float, rng: np.random.Generator) -> Population:
-        """A copy in which every gene has changed, with probability ``rate``, to a different value.
+        """Return a copy in which every gene has changed, with probability ``rate``, to a different value.
 
         The new value is uniform over the others. A changed gene that does not count in the result is 0 again.
 
@@ -198,7 +198,7 @@ class Genome:
         return self._canonical_in_place(mutated)
 
     def crossover(self, first: Population, second: Population, rng: np.random.Generator) -> Population:
-        """Children of ``first[i]`` and ``second[i]``: every gene comes from either parent with equal chance.
+        """Return children of ``first[i]`` and ``second[i]``: every gene comes from either parent with equal chance.
 
         Raises:
             ValueError: the two populations differ in shape.
@@ -208,8 +208,8 @@ class Genome:
         from_first = rng.integers(0, 2, size=first.shape, dtype=np.uint8).astype(bool)
         return self._canonical_in_place(np.where(from_first, first, second))
 
-    def neighbours(self, row: NDArray[np.uint8]) -> Population:
-        """Every candidate that differs from ``row``, shape (genes,), in exactly one gene that counts."""
+    def neighbors(self, row: NDArray[np.uint8]) -> Population:
+        """Return every candidate that differs from ``row``, shape (genes,), in exactly one gene that counts."""
         counts = self.active(row[None])[0]
         columns = np.repeat(np.arange(len(self)), np.where(counts, self.cards - 1, 0))
         shifts = np.concatenate([np.arange(1, card) for card in self.cards[counts]] or [np.empty(0, np.int64)])
@@ -219,7 +219,7 @@ class Genome:
 
     @cached_property
     def _drawn_together(self) -> list[tuple[int, int]]:
-        """First column and end of every run of neighbouring genes that one random number decides."""
+        """First column and end of every run of neighboring genes that one random number decides."""
         runs, first = [], 0
         while first < len(self):
             stop = first + 1
@@ -246,7 +246,7 @@ class Genome:
 
 
 def _multiples(size: int, count: int, rng: np.random.Generator) -> NDArray[np.uint16]:
-    """``count`` random numbers, uniform below the largest multiple of ``size`` that 16 bits hold."""
+    """Return ``count`` random numbers, uniform below the largest multiple of ``size`` that 16 bits hold."""
     drawn = rng.integers(0, 2**64, -(-count // 4), dtype=np.uint64).view(np.uint16)[:count]
     end = 65_536 // size * size
     beyond = np.flatnonzero(drawn >= end) if end < 65_536 else np.empty(0, np.intp)
@@ -260,12 +260,12 @@ def _multiples(size: int, count: int, rng: np.random.Generator) -> NDArray[np.ui
 def one_hot(
     cards: NDArray[np.int64], population: Population, dtype: type[np.floating[Any]] = np.float32
 ) -> NDArray[Any]:
-    """One column for every value of every gene, 1 where it is chosen.
+    """Return one column for every value of every gene, 1 where it is chosen.
 
     Args:
         cards: number of values of each gene, shape (genes,).
         population: shape (candidates, genes).
-        dtype: of the result.
+        dtype: type of the result.
 
     Returns:
         Shape (candidates, sum of cards).

@@ -1,4 +1,4 @@
-"""Types of fields that the reader knows: whether a value fits one, and how to say it in words."""
+"""Types of fields that YAML files may hold: whether a value fits a type, and the type in words."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCALARS: dict[Any, str] = {
 
 
 def settable(cls: Any) -> dict[str, Field[Any]]:
-    """The fields that a file may give, by name."""
+    """Return the fields that a file may set, by name."""
     return {field.name: field for field in fields(cls) if field.init}
 
 
@@ -32,12 +32,12 @@ INLINE = {"inline": True}
 
 
 def inline_fields(cls: Any) -> list[str]:
-    """The names of the fields that are written inline."""
+    """Return the names of the fields that are written inline."""
     return [name for name, field in settable(cls).items() if field.metadata.get("inline")]
 
 
 def keys_of(cls: Any) -> dict[str, Field[Any]]:
-    """The keys that a mapping for this dataclass may have: its fields, and those of the fields written inline."""
+    """Return the keys that a mapping for a dataclass may have: its fields, and those of fields written inline."""
     own = settable(cls)
     for name in inline_fields(cls):
         del own[name]
@@ -46,12 +46,12 @@ def keys_of(cls: Any) -> dict[str, Field[Any]]:
 
 
 def parses(wanted: Any) -> bool:
-    """Whether values of a class may be written as text."""
+    """Return whether values of a class may be written as text."""
     return isinstance(wanted, type) and callable(getattr(wanted, "parse", None))
 
 
 def field_types(cls: Any) -> dict[str, Any]:
-    """The types of a dataclass's fields, by name."""
+    """Return the types of a dataclass's fields, by name."""
     return _field_types(cls)
 
 
@@ -62,14 +62,14 @@ def _field_types(cls: Hashable) -> dict[str, Any]:
 
 @cache
 def kinds(members: tuple[Any, ...]) -> dict[str, Any]:
-    """The dataclass of every kind, where at least two dataclasses of a union have a ``kind``; else nothing."""
+    """Return the dataclass of every kind, where at least two dataclasses of a union have a ``kind``; else nothing."""
     hints = {member: field_types(member).get("kind") for member in members if is_dataclass(member)}
     named = {member: typing.get_args(hint) for member, hint in hints.items() if typing.get_origin(hint) is Literal}
     return {kind: member for member, of_it in named.items() for kind in of_it} if len(named) > 1 else {}
 
 
 def fits(wanted: Any, node: Node) -> bool:
-    """Whether a value is of the right kind; lists and mappings are only looked at from outside."""
+    """Return whether a value fits a type; the content of lists and mappings is not checked."""
     value, origin, arguments = node.value, typing.get_origin(wanted), typing.get_args(wanted)
     if origin is Literal:
         return any(type(value) is type(legal) and value == legal for legal in arguments)
@@ -88,7 +88,7 @@ def fits(wanted: Any, node: Node) -> bool:
 
 
 def words(wanted: Any) -> str:
-    """A type in words, for messages."""
+    """Return a type in words, for messages."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
     if origin in (Union, types.UnionType):
         tags = kinds(arguments)

@@ -1,10 +1,10 @@
-"""Values from several places in one tree: a file, the files it inherits from, and the options of a command.
+"""Merging of YAML files: a file, the files that it inherits from, and the options of a command.
 
-A file may begin with ``base: other.yaml``, a path counted from its own folder; then it says only what differs:
+A file may begin with ``base: other.yaml``, a path relative to its own folder; then it holds only the differences:
 
-- mappings are merged key by key; lists and scalars stand in the place of the inherited ones;
-- ``key: null`` takes an inherited key out: the value is null where the field admits it, else the field's default;
-- a mapping of another ``kind`` stands in the place of the inherited one as a whole.
+- mappings are merged key by key; lists and scalars replace the inherited ones;
+- ``key: null`` removes an inherited key: the value is null where the field admits it, else the field's default;
+- a mapping of another ``kind`` replaces the inherited one as a whole.
 
 Options such as ``--finetune.epochs 20`` are one more file on top, by the same rules; they may also name one entry of a
 list, as in ``--search.budgets.0``.
@@ -26,7 +26,7 @@ BASE = "base"
 
 
 def read_merged(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Node:
-    """Read a file with what it inherits and with options on top.
+    """Read a file with the files that it inherits from, and with options on top.
 
     Args:
         path: the file.
@@ -46,7 +46,7 @@ def read_merged(path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> 
 
 
 def merge(below: Node, above: Node) -> Node:
-    """Lay one value over another: mappings are merged, anything else is what ``above`` says."""
+    """Lay one value over another: mappings are merged, any other value is that of ``above``."""
     if not isinstance(below.value, dict) or not isinstance(above.value, dict):
         return replace(above, resets=above.value is None and above.written != "")
     entries = _staying(below.value, above.value)
@@ -55,7 +55,7 @@ def merge(below: Node, above: Node) -> Node:
 
 
 def _inherited(path: Path, heirs: tuple[Path, ...]) -> Node:
-    """Read a file and what it inherits; ``heirs`` are the files that inherit from it."""
+    """Read a file and the files that it inherits from; ``heirs`` are the files that inherit from it."""
     node = read_yaml(path)
     if not isinstance(node.value, dict) or BASE not in node.value:
         return node
@@ -76,13 +76,13 @@ def _base(named: Node, path: Path, heirs: tuple[Path, ...]) -> Node:
 
 
 def _staying(below: dict[str, Node], above: dict[str, Node]) -> dict[str, Node]:
-    """The inherited entries that stay: none if ``above`` is of another kind."""
+    """Return the inherited entries that stay: none if ``above`` is of another kind."""
     kinds = [entries["kind"].value for entries in (below, above) if "kind" in entries]
     return {} if len(kinds) == 2 and kinds[0] != kinds[1] else below
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a name; ``budgets[0]``, as errors spell it, is ``budgets.0``."""
+    """Split a name into its parts; ``budgets[0]``, as errors spell it, is ``budgets.0``."""
     parts = tuple(re.sub(r"\[(\d+)\]", r".\1", name).split("."))
     if not all(parts):
         raise ValueError(f"--{name}: a part of the name is empty; write it as in --finetune.epochs 20")
@@ -90,7 +90,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _put(node: Node | None, rest: tuple[str, ...], new: Node) -> Node:
-    """Lay the value of an option over the value that ``rest`` leads to from here; None: nothing stands here yet."""
+    """Lay the value of an option over the value at the path ``rest`` below ``node`` (None: there is no value yet)."""
     if not rest:
         return new if node is None else merge(node, new)
     if node is not None and isinstance(node.value, list):
@@ -112,7 +112,7 @@ def _put_entry(node: Node, rest: tuple[str, ...], new: Node) -> Node:
 
 
 def _put_nowhere(node: Node | None, rest: tuple[str, ...], new: Node) -> Node:
-    """Make the mapping that an option needs. A text stands for ``{kind: text}``, and one value for a list of one."""
+    """Return the mapping that an option needs. A text stands for ``{kind: text}``, and one value for a list of one."""
     path: tuple[str | int, ...] = new.path[: len(new.path) - len(rest)]
     if node is not None and node.value is not None and rest[0] == "0":
         return _put(replace(node, value=[replace(node, path=(*path, 0))]), rest, new)

@@ -1,4 +1,4 @@
-"""YAML text as a tree of values that know where they stand: file, line and path, or the option of a command.
+"""YAML text as a tree of values with their origin: file, line and path, or the option of a command.
 
 Scalars follow YAML 1.2: ``true`` and ``false`` are the only booleans (``on`` and ``no`` are text), ``1e-4`` is a
 number, ``012`` is twelve.
@@ -24,16 +24,16 @@ _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "fals
 
 @dataclass(frozen=True)
 class Node:
-    """A value in a YAML file, or in an option of a command, that knows where it stands.
+    """A value of a YAML file, or of an option of a command, with its origin.
 
     Args:
         value: a scalar (str, int, float, bool or None), a list of nodes, or a dict of nodes by key.
-        file: the file as it was named; empty for an option such as ``--finetune.epochs 20``.
+        file: name of the file; empty for an option such as ``--finetune.epochs 20``.
         line: line of the file, counted from 1.
-        path: the way to the value from the top of the file.
-        written: a scalar as it is written.
-        resets: whether this is a null that takes an inherited key out, where the field does not admit null itself.
-        amends: whether this is a mapping that only options made; what they leave out is as the field's default has it.
+        path: path to the value from the top of the file.
+        written: text of a scalar in the file.
+        resets: whether this is a null that removes an inherited key, where the field does not admit null itself.
+        amends: whether this is a mapping of options only; keys that they leave out come from the field's default.
     """
 
     value: Any
@@ -52,11 +52,11 @@ class Node:
         return "a list" if isinstance(self.value, list) else repr(self.value)
 
     def error(self, problem: str, below: Sequence[str | int] = ()) -> ValueError:
-        """The error to raise about this value: ``file:line: path: problem``, or ``--path: problem`` of an option.
+        """Return the error to raise for this value: ``file:line: path: problem``, or ``--path: problem`` for options.
 
         Args:
-            problem: what is wrong and what is legal.
-            below: the way on from here to what is wrong, where the file holds nothing there.
+            problem: the mistake and the legal values.
+            below: path from here to the mistake, where the file holds no value at it.
         """
         path = (*self.path, *below)
         if not self.file:
@@ -65,7 +65,7 @@ class Node:
         return ValueError(f"{where}: {spell(path)}: {problem}" if path else f"{where}: {problem}")
 
     def find(self, path: tuple[str | int, ...]) -> Node:
-        """The node at the end of ``path``, or the last one on the way that the file holds."""
+        """Return the node at ``path``, or the last one on the way to it that the file holds."""
         node = self
         for part in path:
             inside = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
@@ -151,12 +151,12 @@ def _wrap_mapping(raw: yaml.Node, node: Node, above: tuple[yaml.Node, ...]) -> d
 
 
 def _scalar(raw: yaml.ScalarNode) -> Any:
-    """The value of a scalar under the core schema of YAML 1.2; what is quoted is text."""
+    """Return the value of a scalar under the core schema of YAML 1.2; quoted scalars are text."""
     return plain_scalar(raw.value) if raw.style is None else raw.value
 
 
 def plain_scalar(text: str) -> Any:
-    """The value of a text without quotes under the core schema of YAML 1.2."""
+    """Return the value of a text without quotes under the core schema of YAML 1.2."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

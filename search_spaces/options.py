@@ -1,4 +1,4 @@
-"""How the blocks of a space behave: everything that is the same for all of its subnets, as data."""
+"""Options of the blocks of a space, which are the same for all of its subnets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Activation = Literal["swish", "relu", "relu6", "hard_swish"]
 
 @dataclass(frozen=True)
 class MBConvOptions:
-    """Behaviour of the MBConv (inverted residual) blocks.
+    """Behavior of the MBConv (inverted residual) blocks.
 
     Args:
         shortcut: "pool": every block has one; it average-pools by the stride (at odd sides with padding 1, whose
@@ -41,17 +41,17 @@ class MBConvOptions:
             _check_positive(field, getattr(self, field))
 
     def hidden_channels(self, in_channels: int, expand_ratio: float) -> int:
-        """Channels inside a block whose active input has ``in_channels``."""
+        """Return the hidden channels of a block with ``in_channels``."""
         return make_divisible(round(in_channels * expand_ratio), self.divisor)
 
     def squeeze_channels(self, hidden_channels: int) -> int:
-        """Channels between the two layers of squeeze-and-excite."""
+        """Return the channels between the two layers of squeeze-and-excite."""
         return make_divisible(hidden_channels * self.squeeze_excite_ratio, self.divisor)
 
 
 @dataclass(frozen=True)
 class TransformerOptions:
-    """Behaviour of the transformer blocks. The defaults are the paper's; the release differs in six of them.
+    """Behavior of the transformer blocks. The defaults are the paper's; the release differs in six of them.
 
     Args:
         head_dim: channels of a head's queries and keys; heads = width / head_dim.
@@ -60,7 +60,7 @@ class TransformerOptions:
         mlp_order: "macaron": MLP, attention, MLP. "after": attention, the second MLP, the first MLP.
         mlp_depthwise: a 3x3 depthwise convolution on the hidden features of every MLP.
         projection_activation: activation "before" or "after" the output projection of attention.
-        scale: what selects a subnet's own switchable scales. "width_depth": the stage's width and depth.
+        scale: key of a subnet's own switchable scales. "width_depth": the stage's width and depth.
             "depth_tokens": the stage's depth and (tokens mod 8), with an extra factor 8 / width.
         scale_init: initial value of the switchable scales.
         position_side: side of the map that every relative position table is built for (smaller maps use its

@@ -39,7 +39,7 @@ from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, read_text, read_yaml
 from search_spaces.values import FieldError
 
-__all__ = ["Node", "build", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
+__all__ = ["Node", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
 
 T = TypeVar("T")
 
@@ -50,16 +50,16 @@ def load_yaml(cls: type[T], path: Path | str, overrides: Sequence[tuple[str, str
     Args:
         cls: the dataclass.
         path: the file.
-        overrides: values that go before those of the file, as their names and texts: ``("finetune.epochs", "20")``,
+        overrides: names and texts of values that replace those of the file: ``("finetune.epochs", "20")``,
             ``("search.budgets.0", "macs<=2M")``, ``("train.recipe.mixup", "null")``.
 
     Raises:
-        ValueError: naming the file, the line, the path (or the option), what is wrong and what is legal.
+        ValueError: naming the file, the line, the path (or the option), the mistake and the legal values.
     """
-    return build(cls, read_merged(path, overrides))
+    return from_node(cls, read_merged(path, overrides))
 
 
-def build(cls: type[T], node: Node, default: Any = None) -> T:
+def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     """Build a dataclass, and the dataclasses inside it, from a mapping.
 
     Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, classes that parse
@@ -67,11 +67,11 @@ def build(cls: type[T], node: Node, default: Any = None) -> T:
 
     Args:
         cls: the dataclass; a ``FieldError`` that its ``__post_init__`` raises is given file and line here.
-        node: what ``read_yaml`` returned, or a part of it.
-        default: what a mapping that only options made is to change.
+        node: a node from ``read_yaml``, or a part of it.
+        default: the value that a mapping of options only changes.
 
     Raises:
-        ValueError: naming the file, the line, the path, what is wrong and what is legal.
+        ValueError: naming the file, the line, the path, the mistake and the legal values.
     """
     if not isinstance(node.value, dict):
         raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(keys_of(cls))}")
@@ -96,7 +96,7 @@ def inline() -> Any:
 
 
 def _gathered(cls: type[T], node: Node) -> Node:
-    """Put what belongs to a field that is written inline into a mapping of its own."""
+    """Move the keys of every field that is written inline into a mapping of its own."""
     for name in inline_fields(cls):
         of_it = settable(field_types(cls)[name])
         inside = {key: child for key, child in node.value.items() if key in of_it}
@@ -106,7 +106,7 @@ def _gathered(cls: type[T], node: Node) -> Node:
 
 
 def legal_names(wrong: str, legal: Collection[str]) -> str:
-    """The end of a message about an unknown name: the nearest legal one, then all of them."""
+    """Return the end of a message about an unknown name: the nearest legal one, then all of them."""
     near = difflib.get_close_matches(wrong, legal, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return f"{guess}legal: {', '.join(legal)}"
@@ -123,7 +123,7 @@ def _construct(cls: type[T], values: dict[str, Any], node: Node) -> T:
 
 
 def _left_out(wanted: Any, node: Node) -> bool:
-    """Whether a null only takes an inherited key out."""
+    """Return whether a null only removes an inherited key."""
     return node.resets and not fits(wanted, node)
 
 
@@ -132,7 +132,7 @@ def _has_default(each: Field[Any]) -> bool:
 
 
 def _default(each: Field[Any], amended: Any) -> Any:
-    """What a field is where it is not given."""
+    """Return the value of a field that is not given."""
     if amended is not None:
         return getattr(amended, each.name)
     return each.default if each.default_factory is MISSING else each.default_factory()
@@ -151,26 +151,26 @@ def _convert(wanted: Any, node: Node, default: Any = None) -> Any:
     if parses(wanted) and isinstance(node.value, str):
         return _parse(wanted, node)
     if is_dataclass(wanted):
-        return build(wanted, node, default)  # type: ignore[arg-type]
+        return from_node(wanted, node, default)  # type: ignore[arg-type]
     return _scalar(wanted, node)
 
 
 def _union(members: tuple[Any, ...], wanted: Any, node: Node, default: Any) -> Any:
-    """A value of a union: of the dataclass that its kind names, or of the member that it belongs to by its type."""
+    """Return a value of a union: of the dataclass that its kind names, or of the member that fits its type."""
     tags = kinds(members)
     others = tuple(member for member in members if member not in tags.values())
     if tags and isinstance(node.value, dict) and ("kind" in node.value or not any(fits(each, node) for each in others)):
-        return build(_tagged(tags, node, default), node, default)
+        return from_node(_tagged(tags, node, default), node, default)
     if tags and isinstance(node.value, str) and str not in others:
         if node.value in tags:
-            return build(tags[node.value], replace(node, value={"kind": node}))
+            return from_node(tags[node.value], replace(node, value={"kind": node}))
         if not any(fits(each, node) for each in others):
             raise node.error(f"is {node.kind}; {legal_names(node.value, tags)}")
     return _convert(_member(others, wanted, node), node, default)
 
 
 def _tagged(tags: dict[str, Any], node: Node, default: Any) -> Any:
-    """The dataclass whose kind a mapping names."""
+    """Return the dataclass whose kind a mapping names."""
     if "kind" not in node.value:
         if node.amends and type(default) in tags.values():
             return type(default)
@@ -190,7 +190,7 @@ def _parse(wanted: Any, node: Node) -> Any:
 
 def _scalar(wanted: Any, node: Node) -> Any:
     if wanted not in SCALARS:
-        raise TypeError(f"build cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
+        raise TypeError(f"from_node cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
     if not fits(wanted, node):
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")
     return wanted(node.value) if wanted in (float, Path) else node.value
@@ -223,7 +223,7 @@ def _dict(value_type: Any, wanted: Any, node: Node) -> dict[str, Any]:
 
 
 def _member(members: tuple[Any, ...], wanted: Any, node: Node) -> Any:
-    """The member of a union that a value belongs to; an exact type goes before one that needs a conversion."""
+    """Return the member of a union that a value fits; an exact type goes before one that needs a conversion."""
     exact = [member for member in members if type(node.value) is member]
     fitting = exact or [member for member in members if fits(member, node)]
     if not fitting:

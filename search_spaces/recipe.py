@@ -69,7 +69,7 @@ class Recipe(Saved):
             raise FieldError(["schedule", "minimum"], f"{lowest} is more than learning_rate {self.learning_rate}")
 
     def to_json(self) -> str:
-        """The canonical JSON text: all fields in fixed order, no spaces; no schedule if it is the default one."""
+        """Return the canonical JSON text: all fields in fixed order, no spaces; a default schedule is left out."""
         entries = asdict(self) | {"schedule": plain_schedule(self.schedule)}
         if self.schedule == DEFAULTS["schedule"]:
             del entries["schedule"]  # recipes from before there were schedules keep their texts and keys
@@ -128,7 +128,7 @@ _LEGAL = {
     "ema_decay": _PROBABILITY,
 }
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
-"""The fields that may be left out, and what they then are."""
+"""The fields that may be left out, with their default values."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))
 """The names of all fields, in order."""
@@ -149,7 +149,7 @@ def check_names(given: Mapping[str, Any]) -> None:
 
 
 def checked_entry(name: str, value: Any) -> Any:
-    """The value of one field in its canonical form (whole numbers as int or float, as the field's type says).
+    """Return the value of one field in its canonical form (whole numbers as int or float, by the field's type).
 
     Raises:
         FieldError: naming the field, the value and the legal ones.

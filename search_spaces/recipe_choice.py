@@ -1,4 +1,4 @@
-"""What one field of a recipe may be, as a YAML file says it."""
+"""The choices for one field of a recipe, as YAML files hold them."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Scalar = str | int | float | Cosine | Linear | Step | Constant
 
 
 @dataclass(frozen=True)
-class Choice:
+class RecipeChoice:
     """The long form of a field's choices; give either ``values``, or ``low`` and ``high`` with one of the steps.
 
     Args:
-        values: the choices themselves.
+        values: the choices.
         low: the first of evenly spaced choices.
-        high: the last of them.
-        steps: how many there are, both ends included.
-        step: the distance between them; it must lead from ``low`` to ``high`` (linear scale only).
+        high: the last choice.
+        steps: number of choices, both ends included.
+        step: distance between two choices; it must lead from ``low`` to ``high`` (linear scale only).
         scale: even distances ("linear") or even ratios ("log").
         integer: round every choice to a whole number; no two may become equal.
         when: ``{field: value or values}``: the choices hold only where that field has one of these values.
-        otherwise: what holds elsewhere (a scalar, a list, or a mapping like this one, which may have a ``when``
+        otherwise: the choices elsewhere (a scalar, a list, or a mapping like this one, which may have a ``when``
             on the same field). Left out: the recipe's own default.
 
     Raises:
-        ValueError: naming the field and what is wrong with it.
+        ValueError: naming the field and the mistake.
     """
 
     values: tuple[Scalar, ...] = ()
@@ -41,7 +41,7 @@ class Choice:
     scale: Literal["linear", "log"] = "linear"
     integer: bool = False
     when: dict[str, tuple[Scalar, ...]] | None = None
-    otherwise: Scalar | tuple[Scalar, ...] | Choice | None = None
+    otherwise: Scalar | tuple[Scalar, ...] | RecipeChoice | None = None
 
     def __post_init__(self) -> None:
         if bool(self.values) == (self.low is not None or self.high is not None):
@@ -68,7 +68,7 @@ class Choice:
             raise FieldError(["step"], f"{self.step} does not lead from {self.low} to {self.high}")
 
     def listed(self) -> tuple[Scalar, ...]:
-        """The choices one by one, ascending; numbers are rounded to ten digits, so that 0.3 is 0.3."""
+        """Return the choices, ascending; numbers are rounded to ten digits, so that 0.3 is 0.3."""
         if self.values or self.low is None or self.high is None:
             return self.values
         if self.step is not None:
@@ -88,7 +88,7 @@ class Case:
     """The values of one field under one condition.
 
     Args:
-        name: name of the gene, if it becomes one.
+        name: name of the gene, if there is more than one value.
         field: the recipe's field.
         values: legal values, in their canonical form.
         condition: ``(other field, its values)`` under which the case holds; None: always.

@@ -1,4 +1,4 @@
-"""The recipes a search may try, and how they become rows of integers and back."""
+"""Recipe spaces: the recipes that a search may try, encoded as rows of integers and decoded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from search_spaces.genome import Gene, Genome, Population
 from search_spaces.reading import legal_names, load_yaml
 from search_spaces.recipe import DEFAULTS, FIELDS, Recipe, check_names, checked_entry
-from search_spaces.recipe_choice import Case, Choice, Scalar
+from search_spaces.recipe_choice import Case, RecipeChoice, Scalar
 from search_spaces.values import MOST_VALUES, FieldError
 
 _CATALOG = Path(__file__).parent / "recipes"
 
-Setting = Scalar | tuple[Scalar, ...] | Choice
-"""What a field may be: one value, a list of values, or the long form."""
+Setting = Scalar | tuple[Scalar, ...] | RecipeChoice
+"""The choices for a field: one value, a list of values, or the long form."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class RecipeSpace:
 
     Args:
         name: a short name.
-        source: where the space comes from.
-        fields: what each field of a recipe may be; a field that is left out keeps the recipe's default.
+        source: origin of the space.
+        fields: choices for each field of a recipe; a field that is left out keeps the recipe's default.
 
     Raises:
-        ValueError: naming the field and what is wrong with it.
+        ValueError: naming the field and the mistake.
     """
 
     name: str
@@ -52,12 +52,12 @@ class RecipeSpace:
     def _check_condition(self, field: str) -> None:
         setting = self.fields[field]
         conditions: set[str] = set()
-        while isinstance(setting, Choice) and setting.when is not None:
+        while isinstance(setting, RecipeChoice) and setting.when is not None:
             conditions.update(setting.when)
             setting = () if setting.otherwise is None else setting.otherwise
         for parent in conditions:
             given = self.fields.get(parent)
-            if parent == field or given is None or (isinstance(given, Choice) and given.when is not None):
+            if parent == field or given is None or (isinstance(given, RecipeChoice) and given.when is not None):
                 legal = [f for f, s in self.fields.items() if f != field and not getattr(s, "when", None)]
                 problem = f"{parent!r} cannot be a condition here; {legal_names(parent, legal)}"
                 raise FieldError(["fields", field, "when"], problem)
@@ -101,11 +101,11 @@ class RecipeSpace:
         return self.genome.size
 
     def sample(self, rng: np.random.Generator) -> Recipe:
-        """One recipe with every decision drawn uniformly; ``genome.sample`` draws many at once."""
+        """Return one recipe with every decision drawn uniformly; ``genome.sample`` draws many at once."""
         return self.decode(self.genome.sample(1, rng))[0]
 
     def encode(self, recipes: Sequence[Recipe]) -> Population:
-        """Recipes as a canonical population, one row each.
+        """Return recipes as a canonical population, one row each.
 
         Raises:
             ValueError: a recipe is not in this space.
@@ -119,7 +119,7 @@ class RecipeSpace:
         return population
 
     def decode(self, population: Population) -> list[Recipe]:
-        """The recipe of every row; genes that do not count are ignored.
+        """Return the recipe of every row; genes that do not count are ignored.
 
         Raises:
             ValueError: not a population of this space's genome.
@@ -159,14 +159,14 @@ class RecipeSpace:
         return Gene(f"recipe.{case.name}", case.values, case.ordinal, recipe=True, when=when)
 
     def _values(self, field: str) -> tuple[Any, ...]:
-        """The values of a field that depends on no other."""
+        """Return the values of a field that depends on no other."""
         return _canonical(field, self.fields[field])
 
     def _cases(self, field: str) -> Iterator[Case]:
-        """The branches of one field; a branch that no recipe reaches is left out."""
+        """Yield the cases of one field; a case that no recipe meets is left out."""
         name, setting = field, self.fields[field]
         left: tuple[Any, ...] | None = None
-        while isinstance(setting, Choice) and setting.when is not None:
+        while isinstance(setting, RecipeChoice) and setting.when is not None:
             parent, wanted = next(iter(setting.when.items()))
             possible = self._values(parent) if left is None else left
             chosen = self._condition_values(field, parent, wanted)
@@ -224,7 +224,7 @@ def load_recipes(name: str | Path) -> RecipeSpace:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """The recipe spaces of the catalog."""
+    """Return the names of the recipe spaces of the catalog."""
     return tuple(sorted(path.stem for path in _CATALOG.glob("*.yaml")))
 
 
@@ -233,8 +233,8 @@ def _holds(case: Case, recipe: Recipe) -> bool:
 
 
 def _canonical(field: str, setting: Setting) -> tuple[Any, ...]:
-    """The values of a setting, each checked and in its canonical form."""
-    listed = setting.listed() if isinstance(setting, Choice) else setting
+    """Return the values of a setting, each checked and in its canonical form."""
+    listed = setting.listed() if isinstance(setting, RecipeChoice) else setting
     try:
         values = tuple(checked_entry(field, value) for value in (listed if isinstance(listed, tuple) else (listed,)))
     except FieldError as error:

@@ -1,4 +1,4 @@
-"""What a value needs to be kept in files: a canonical JSON text, and a key for file names."""
+"""Base of values that are kept in files: a canonical JSON text, and a key for file names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Saved(ABC):
 
     @abstractmethod
     def to_json(self) -> str:
-        """The canonical JSON text: fixed order, no spaces."""
+        """Return the canonical JSON text: fixed order, no spaces."""
 
     @classmethod
     @abstractmethod
@@ -44,7 +44,7 @@ class Saved(ABC):
         """Read a file that ``save`` wrote.
 
         Raises:
-            ValueError: naming the file and what is wrong in it.
+            ValueError: naming the file and the mistake.
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))
@@ -52,18 +52,18 @@ class Saved(ABC):
             raise ValueError(f"{path}: {error}") from error
 
 
-def plain(value: Any) -> Any:
-    """Return a configuration as what JSON holds: of a ``Saved`` value its canonical JSON, of others every field.
+def to_json_value(value: Any) -> Any:
+    """Return a configuration as JSON values: of a ``Saved`` value its canonical JSON, of other dataclasses every field.
 
     Args:
-        value: a dataclass, or anything that one holds; what JSON does not know, such as a path, becomes text.
+        value: a dataclass, or a value that one holds; a type that JSON does not have, such as a path, becomes text.
     """
     if isinstance(value, Saved):
         return json.loads(value.to_json())
     if is_dataclass(value):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_json_value(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
+        return {str(key): to_json_value(each) for key, each in value.items()}
     if isinstance(value, (tuple, list)):
-        return [plain(each) for each in value]
+        return [to_json_value(each) for each in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

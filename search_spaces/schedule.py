@@ -1,4 +1,4 @@
-"""How a learning rate moves, as values: linear growth for the epochs of warm-up, then one of four shapes.
+"""Schedules of the learning rate, as values: linear growth for the epochs of warm-up, then one of four shapes.
 
 The decay is counted from the first step of the training, warm-up included, unless ``after_warmup`` counts it from the
 end of the warm-up.
@@ -58,8 +58,8 @@ class Step:
 
     Args:
         milestones: shares of the steps that the decay is counted over, ascending.
-        factor: what the rate is multiplied by.
-        minimum: no rate falls below it.
+        factor: factor on the rate at every milestone.
+        minimum: smallest rate.
         warmup_start: the rate of the first step, if there is a warm-up.
         after_warmup: count the milestones from the end of the warm-up.
     """
@@ -100,7 +100,7 @@ SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "linear": Linear, "ste
 
 
 def read_schedule(value: Any) -> Schedule:
-    """Read a schedule from a kind, such as ``"step"``, or from what ``plain_schedule`` returned; or return it as it is.
+    """Return the schedule of a kind, such as ``"step"``, or of a mapping from ``plain_schedule``, or ``value`` itself.
 
     Raises:
         FieldError: a kind or field that is unknown, or a value that is illegal.
@@ -119,14 +119,14 @@ def read_schedule(value: Any) -> Schedule:
 
 
 def plain_schedule(schedule: Schedule) -> dict[str, Any]:
-    """Return the kind of a schedule and what differs from that kind's defaults, as JSON holds it."""
+    """Return the kind of a schedule and its fields that differ from the defaults, as JSON values."""
     standard = asdict(type(schedule)())
     entries = {name: value for name, value in asdict(schedule).items() if name == "kind" or value != standard[name]}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in entries.items()}
 
 
 def _check(schedule: Schedule) -> None:
-    """Make the rates floats, so that equal schedules are equal texts, and refuse those below 0."""
+    """Convert the rates to floats, so that equal schedules have equal JSON, and refuse rates below 0."""
     for name in ("minimum", "warmup_start", "factor"):
         if hasattr(schedule, name):
             object.__setattr__(schedule, name, _rate(name, getattr(schedule, name)))

@@ -1,4 +1,4 @@
-"""A search space: which subnets exist, and how architectures become rows of integers and back."""
+"""Search spaces: the subnets of a supernet, encoded as rows of integers and decoded."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class Space:
 
     Args:
         name: a short name.
-        source: where the space comes from.
+        source: origin of the space.
         resolution: choices of the input side in pixels.
         stem: first convolution.
         stages: stages in order.
-        head: what follows the last stage.
-        activation: used everywhere, except inside squeeze-and-excite.
-        mbconv: behaviour of all MBConv blocks; its rounding and gates are those of Ghost blocks too.
-        transformer: behaviour of all transformer blocks; None exactly if no stage is hybrid.
+        head: last layers.
+        activation: name of the activation everywhere, except inside squeeze-and-excite.
+        mbconv: behavior of all MBConv blocks; its rounding and gates are those of Ghost blocks too.
+        transformer: behavior of all transformer blocks; None exactly if no stage is hybrid.
         image_channels: channels of the input image.
 
     Raises:
@@ -112,22 +112,22 @@ class Space:
         return self._extreme(-1, windows=0)
 
     def feature_sizes(self, resolution: int) -> tuple[int, ...]:
-        """Side of the feature map after the stem and after every stage: a stride of 2 halves, rounding up."""
+        """Return the side of the map after the stem and after every stage: a stride of 2 halves, rounding up."""
         sides = [resolution]
         for stride in (self.stem.stride, *(stage.stride for stage in self.stages)):
             sides.append(-(-sides[-1] // stride))
         return tuple(sides[1:])
 
     def sample(self, rng: np.random.Generator) -> Architecture:
-        """One architecture with every decision drawn uniformly; ``genome.sample`` draws many at once."""
+        """Return one architecture with every decision drawn uniformly; ``genome.sample`` draws many at once."""
         return self.decode(self.genome.sample(1, rng))[0]
 
     def canonical(self, population: Population) -> Population:
-        """A copy in which every gene that does not count is 0, so that equal architectures are equal rows."""
+        """Return a copy in which every gene that does not count is 0, so that equal architectures are equal rows."""
         return self.genome.canonical(population)
 
     def encode(self, architectures: Sequence[Architecture]) -> Population:
-        """Architectures as a canonical population, one row each.
+        """Return architectures as a canonical population, one row each.
 
         Raises:
             ValueError: an architecture is not in this space.
@@ -140,7 +140,7 @@ class Space:
         return population
 
     def decode(self, population: Population) -> list[Architecture]:
-        """The architecture of every row; genes that do not count are ignored.
+        """Return the architecture of every row; genes that do not count are ignored.
 
         Raises:
             ValueError: not a population of this space's genome.
@@ -170,7 +170,7 @@ class Space:
                 raise ValueError(f"{decision.label} is {value}; space {self.name!r} holds: {_list(legal)}")
 
     def architecture(self, given: Mapping[str, Any] | None = None, /, **fields: Any) -> Architecture:
-        """A checked architecture from its fields, given as a mapping (as JSON holds them) or as keywords.
+        """Return a checked architecture of its fields, given as a mapping (as JSON holds them) or as keywords.
 
         A field of which every entry has one legal value may be left out.
 
@@ -191,7 +191,7 @@ class Space:
         return architecture
 
     def restrict(self, architecture: Architecture) -> Space:
-        """The space that holds only this architecture: to train one subnet from scratch.
+        """Return the space that holds only this architecture, to train one subnet from scratch.
 
         Raises:
             ValueError: the architecture is not in this space.
@@ -220,13 +220,13 @@ class Space:
         return Architecture(chosen.pop("resolution")[0], **{name: tuple(v) for name, v in chosen.items()})
 
     def _legal(self, decision: Decision, depth: Sequence[Any]) -> tuple[Any, ...]:
-        """What a decision may be, given the depth of every stage."""
+        """Return the legal values of a decision, given the depth of every stage."""
         if decision.never or (decision.after_first_of is not None and depth[decision.after_first_of] == 1):
             return (None,)
         return decision.values
 
     def _only_value(self, name: str, depth: Sequence[Any] = ()) -> Any:
-        """The value of a field that was left out, if there is no choice."""
+        """Return the value of a field that was left out, if there is no choice."""
         entries = [self._legal(decision, depth) for decision in self.decisions if decision.field == name]
         for legal in entries:
             if len(legal) > 1:
@@ -240,7 +240,7 @@ class Space:
             raise ValueError(f"{name} has {length} entries; space {self.name!r} holds: {expected} entries")
 
     def _entries(self, decision: Decision, population: Population) -> list[Any]:
-        """This decision's value in every row."""
+        """Return the value of a decision in every row."""
         if decision.never:
             return [None] * len(population)
         chosen = self._chosen(decision, population)
@@ -257,7 +257,7 @@ class Space:
 
 
 def _only(stage: Stage, position: int, architecture: Architecture) -> Stage:
-    """The stage with the architecture's choices; what does not count keeps its first value."""
+    """Return the stage with the architecture's values as its only choices; unused fields keep their first choice."""
     chosen: dict[str, Any] = {"width": (architecture.width[position + 1],)}
     for name in PER_STAGE:
         entries = getattr(architecture, name)

@@ -1,4 +1,4 @@
-"""The parts a space is made of: a stem, stages of blocks, and a head."""
+"""The parts of a space: a stem, stages of blocks, and a head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from search_spaces.values import FieldError, Number, check_choices
 
 STRIDES = (1, 2)
 OPTIONAL = ("mlp_ratio", "windows")
-"""Choices that only stages of some kinds have; the others are those of every stage."""
+"""Fields with choices that only stages of some kinds have; every stage has the other fields."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Stem:
 
     Args:
         width: choices of output channels.
-        kernel_size: side of its kernel, odd; the same for every subnet.
+        kernel_size: side of the kernel in pixels, odd; the same for every subnet.
         stride: 1 or 2.
 
     Raises:
@@ -41,8 +41,8 @@ class Stage:
     """Blocks that share one width; the first ``depth`` of them are kept.
 
     Args:
-        name: for messages and gene names, for example ``"mb4"``.
-        block: which blocks it is made of, a key of :data:`search_spaces.blocks.STAGE_BLOCKS`. "mbconv": every block is
+        name: name in messages and of genes, for example ``"mb4"``.
+        block: kind of the stage, a key of :data:`search_spaces.blocks.STAGE_BLOCKS`. "mbconv": every block is
             an MBConv. "hybrid": the first is an MBConv, the others are transformer blocks. "ghost": every block is a
             Ghost block.
         width: choices of output channels.
@@ -90,7 +90,7 @@ class Stage:
         return STAGE_BLOCKS[self.block]
 
     def sized_by(self, field: str) -> tuple[bool, bool]:
-        """Whether a field sizes the first block, and whether it sizes the blocks after it."""
+        """Return whether a field sizes the first block, and whether it sizes the blocks after it."""
         first, rest = self.kinds
         return field in BLOCK_FIELDS[first], field in BLOCK_FIELDS[rest]
 
@@ -102,7 +102,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Head:
-    """What follows the last stage: 1x1 convolution, global pooling, 1x1 convolution, classifier.
+    """Last layers: 1x1 convolution, global pooling, 1x1 convolution, classifier.
 
     Args:
         width: choices of the channels that enter the classifier.
@@ -116,7 +116,7 @@ class Head:
     expand_ratio: Number = 6
 
     def hidden_channels(self, in_channels: int) -> int:
-        """Channels before pooling, behind a last stage of ``in_channels``."""
+        """Return the channels before pooling, behind a last stage of ``in_channels``."""
         return round(in_channels * self.expand_ratio)
 
     def __post_init__(self) -> None:

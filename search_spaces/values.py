@@ -10,15 +10,15 @@ from typing import Any
 Number = int | float
 
 MOST_VALUES = 256
-"""Most values that one decision may have: a population holds their indices as uint8."""
+"""Largest number of values of one decision: a population holds their indices as uint8."""
 
 
 class FieldError(ValueError):
-    """A ValueError that knows which field it is about, so that a reader can name the file and line.
+    """A ValueError with the path of the wrong field, so that the reader of a file can name file and line.
 
     Args:
-        path: the way to the field, for example ``("stages", 3, "depth")``.
-        problem: what is wrong and what is legal.
+        path: path to the field, for example ``("stages", 3, "depth")``.
+        problem: the mistake and the legal values.
     """
 
     def __init__(self, path: Sequence[str | int], problem: str) -> None:
@@ -27,12 +27,12 @@ class FieldError(ValueError):
         super().__init__(f"{spell(self.path)}: {problem}" if self.path else problem)
 
     def under(self, *parents: str | int) -> FieldError:
-        """The same error, seen from the object that holds this one in ``parents``."""
+        """Return the same error with ``parents`` before its path."""
         return FieldError((*parents, *self.path), self.problem)
 
 
 def spell(path: Sequence[str | int]) -> str:
-    """A path as people write it: ``stages[3].depth``."""
+    """Return a path as text: ``stages[3].depth``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -40,7 +40,7 @@ def spell(path: Sequence[str | int]) -> str:
 
 
 def plain_number(value: Any) -> Number:
-    """``value`` as a Python int if it is whole, else as a float: equal numbers become equal texts.
+    """Return ``value`` as an int if it is whole, else as a float, so that equal numbers are equal texts.
 
     Raises:
         ValueError: ``value`` is not a finite number (a bool is none).
@@ -55,13 +55,13 @@ def check_choices(field: str, choices: Sequence[Number], least: Number, odd: boo
     """Refuse a list of choices that is no tuple, empty, unsorted, repeats itself or holds an illegal number.
 
     Args:
-        field: name of the field, for the message.
+        field: name of the field, for messages.
         choices: the numbers to choose from, a tuple.
         least: the smallest legal number.
         odd: True if only odd numbers are legal.
 
     Raises:
-        FieldError: naming the field, the value and what is legal.
+        FieldError: naming the field, the value and the legal ones.
     """
     if not isinstance(choices, tuple):
         raise FieldError([field], f"{choices!r} is not a tuple of choices")
@@ -79,7 +79,7 @@ def check_choices(field: str, choices: Sequence[Number], least: Number, odd: boo
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The multiple of ``divisor`` nearest to ``value``, at least ``divisor``, and never below 90% of ``value``.
+    """Return the multiple of ``divisor`` nearest to ``value``, at least ``divisor``, and never below 90% of ``value``.
 
     Source: the rounding rule of the MobileNet family (Sandler et al., MobileNetV2, 2018,
     https://arxiv.org/abs/1801.04381, released code).

@@ -40,7 +40,7 @@ def regularized_evolution(
     while True:
         contest = rng.choice(len(alive), min(tournament, len(alive)), replace=False)
         parent = max((alive[int(index)] for index in contest), key=lambda member: member[1])[0]
-        child = _feasible_neighbour(table, parent, rng)
+        child = _feasible_neighbor(table, parent, rng)
         before = len(training.order)
         alive.append((child, training.train(int(table.find(child)[0]))))
         idle = idle + 1 if len(training.order) == before else 0
@@ -49,8 +49,8 @@ def regularized_evolution(
             _train_any_new(table, training, rng)
 
 
-def _feasible_neighbour(table: Table, parent: Codes, rng: np.random.Generator) -> Codes:
-    near = table.genome.neighbours(parent[0])
+def _feasible_neighbor(table: Table, parent: Codes, rng: np.random.Generator) -> Codes:
+    near = table.genome.neighbors(parent[0])
     near = near[table.feasible(near)]
     return near[rng.integers(len(near))][None] if len(near) else parent
 

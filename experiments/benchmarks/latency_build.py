@@ -19,7 +19,7 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
-from nasvit.costs.latency import Build, BuildSettings, build_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, build_table
 from nasvit.costs.latency.exporting import RuntimeName
 from nasvit.records import write_json
 from nasvit.report.latency import show_quality
@@ -35,7 +35,7 @@ class Settings:
     Args:
         spaces: names of spaces.
         runtimes: each of them for every space.
-        folder: where tables and journals are kept.
+        folder: where tables and timing logs are kept.
         json: the summary to write.
         build: everything else.
     """
@@ -44,21 +44,21 @@ class Settings:
     runtimes: tuple[RuntimeName, ...] = ("torch",)
     folder: Path = Path("runs/latency")
     json: Path | None = None
-    build: OmitArgPrefixes[BuildSettings] = field(default_factory=lambda: BuildSettings(classes=10))
+    build: OmitArgPrefixes[MeasurementSettings] = field(default_factory=lambda: MeasurementSettings(classes=10))
 
 
 def summary(settings: Settings, space: str, runtime: RuntimeName) -> dict[str, Any]:
     """Build one table and return it without the blocks, with how busy the machine was."""
     out = settings.folder / f"{space}-{runtime}.json"
-    build = Build(search_spaces.load(space), replace(settings.build, runtime=runtime), out)
-    policy = build.settings.policy
-    most = (len(build.blocks) + len(build.networks)) * (policy.rounds + policy.again)
+    plan = MeasurementPlan(search_spaces.load(space), replace(settings.build, runtime=runtime), out)
+    policy = plan.settings.policy
+    most = (len(plan.blocks) + len(plan.networks)) * (policy.rounds + policy.again)
     with Progress(f"{space} {runtime}", most) as progress:
-        table = build_table(build, lambda subject: progress.advance(note=subject.name))
+        table = build_table(plan, lambda module: progress.advance(note=module.name))
     show_quality(table, Console(width=120))
     kept = {name: value for name, value in table.record.items() if name not in LEFT_OUT}
     busy = {"processors": os.cpu_count(), "load_average_15_minutes": round(os.getloadavg()[2], 1)}
-    return {**kept, "unique_blocks": len(build.blocks), "machine": busy}
+    return {**kept, "unique_blocks": len(plan.blocks), "machine": busy}
 
 
 def main(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions trained as several branches, and made one again before they are deployed."""
+"""Convolutions trained as several branches, and fused into one before deployment."""
 
 from nasvit.branches.fuse import fuse
 from nasvit.branches.reparameterize import Branches, reparameterize

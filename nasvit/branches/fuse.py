@@ -1,4 +1,4 @@
-"""Make the convolutions that a trained network runs as few as can be."""
+"""Fuse the branches of a trained network, and its batch norms if asked, into single convolutions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fuse(network: M, *, batch_norms: bool = False) -> M:
     Equality is up to float rounding, and does not hold in training, where batch norms use the batch.
 
     Args:
-        network: any network; what is not branched is copied as it is.
+        network: any network; modules without branches are copied unchanged.
         batch_norms: also fold every other batch norm into its convolution, where they stand in a ``ConvNorm``.
 
     Raises:

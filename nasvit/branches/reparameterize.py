@@ -1,4 +1,4 @@
-"""Give the convolutions of any network branches to train with, which :func:`nasvit.branches.fuse` takes away again."""
+"""Add branches for training to the convolutions of any network; :func:`nasvit.branches.fuse` removes them again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nasvit.elastic.base import is_live
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import DecoupledAttention
-from nasvit.layers.reparameterized import Reparameterized, is_centred, replace_modules
+from nasvit.layers.reparameterized import Reparameterized, is_centered, replace_modules
 
 M = TypeVar("M", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
@@ -24,7 +24,7 @@ NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
 
 @dataclass(frozen=True)
 class Branches:
-    """Which branches convolutions train with; see :func:`reparameterize`.
+    """Branches that convolutions train with; see :func:`reparameterize`.
 
     Args:
         count: convolutions side by side.
@@ -65,7 +65,7 @@ def reparameterize(
         names: the convolutions to take, of any kernel size without groups or depthwise; all 1x1 and depthwise ones
             that allow it if left out.
         keep_output: let the new branches start at gain 0, so that a trained network goes on from where it is.
-        seed: decides the values of the new branches.
+        seed: seed of the new branches' values.
 
     Raises:
         ValueError: if there is less than one branch, the network shares its weights with a supernet or cannot be
@@ -168,7 +168,7 @@ class _Tracer(fx.Tracer):
 
 
 class _Branching:
-    """Makes the branches of one convolution after the other."""
+    """Builds the branches of one convolution after the other."""
 
     def __init__(
         self, branches: int, scale: bool, identity: bool, keep_output: bool, generator: torch.Generator
@@ -179,9 +179,9 @@ class _Branching:
     def __call__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Reparameterized:
         branches = [ConvNorm(conv, _plain(norm))]
         branches += [self._unit(copy.deepcopy(conv), norm) for _ in range(self.branches - 1)]
-        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centred(conv)
+        wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centered(conv)
         scale = self._unit(_one_by_one(conv), norm) if self.scale and wide else None
-        keeps = conv.groups > 1 and conv.stride == (1, 1) and is_centred(conv)
+        keeps = conv.groups > 1 and conv.stride == (1, 1) and is_centered(conv)
         identity = self._fresh(norm) if self.identity and keeps else None
         return Reparameterized(branches, scale, identity).train(conv.training)
 
@@ -213,7 +213,7 @@ def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return what is left of a batch norm that moved into the branches."""
+    """Return the activation of a batch norm that moved into the branches, or the identity."""
     return nn.Sequential(norm.drop, norm.act) if type(norm) is BatchNormAct2d else nn.Identity()
 
 

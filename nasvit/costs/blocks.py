@@ -23,8 +23,8 @@ def plain_block(space: Space, block: BlockKey, classes: int) -> nn.Module:
     """Build one block alone, with weights of its own, as it stands in a subnet of the space.
 
     Args:
-        space: what its blocks have in common.
-        block: which.
+        space: the search space that the block belongs to.
+        block: sizes of the block.
         classes: number of classes, for a head.
     """
     elastic, plain = _built(space, block, classes)
@@ -48,7 +48,7 @@ def meta_block(space: Space, block: BlockKey, classes: int) -> nn.Module:
 
 
 def _built(space: Space, block: BlockKey, classes: int) -> tuple[Elastic, Callable[[], nn.Module]]:
-    """Return an elastic block that holds one size only, and what gives that size."""
+    """Return an elastic block of one size only, and the function that returns its plain block."""
     kind, place = KINDS[block.kind], Place(space, classes)
     elastic = kind.build(place, (block,), calibrated_norm)
     return elastic, lambda: kind.at(elastic, place, block, ANY)

@@ -1,4 +1,4 @@
-"""What networks cost, counted on the operations that they really run."""
+"""The cost of networks, counted on the operations that they really run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BYTES = 4  # costs are those of float32
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs a network.
+    """Cost of a network for one image.
 
     Args:
         macs: multiply-adds of convolutions, linear layers and matrix products. Papers of this field print them as
@@ -34,11 +34,11 @@ class Cost:
 
 
 def count(network: nn.Module, *shape: int) -> Cost:
-    """Count what one image costs a plain network, live or extracted.
+    """Count the cost of a plain network, live or extracted, for one image.
 
     Args:
         network: the network or any part of it.
-        shape: of one input without the batch axis, such as ``3, 224, 224``.
+        shape: shape of one input without the batch axis, such as ``3, 224, 224``.
     """
     copied = copy.deepcopy(network).to("meta", torch.float32).eval()
     for module in copied.modules():
@@ -51,7 +51,7 @@ def count(network: nn.Module, *shape: int) -> Cost:
 
 
 def count_on_meta(network: nn.Module, x: Tensor) -> Cost:
-    """Count what the input ``x`` (on the meta device) costs a network whose tensors are on the meta device too."""
+    """Count the cost of a network on the meta device for an input ``x`` on the meta device."""
     with torch.no_grad(), _Counter() as counter:
         counter.ignore(network)
         counter.hold(x)

@@ -45,7 +45,7 @@ def _part(space: Space, part: BlockPart, costs: Mapping[BlockKey, Cost]) -> Part
 
 
 def _image_bytes(space: Space, part: BlockPart) -> Integers | int:
-    """Return the bytes of the input image, which the caller holds to the end; the stem counts its own."""
+    """Return the bytes of the input image, which stays alive to the end; the stem counts it itself."""
     if part.combinations[0][0][0].kind == "stem":
         return 0
     bytes_of = space.image_channels * BYTES * np.array(space.resolution, dtype=np.int64) ** 2

@@ -1,4 +1,4 @@
-"""What is done to training images: crop, mirror, RandAugment, erasing, mixing."""
+"""Augmentation of training images: crop, mirror, RandAugment, erasing, mixing."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class RecipeLike(Protocol):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training images are varied. The default is weak, which is what trains a supernet best.
+    """Strength of the augmentation of training images. The default is weak, which trains a supernet best.
 
     Args:
         crop: ``pad`` cuts the stored size out of the image padded with black; ``resized`` cuts out a random part and
-            resizes it (for photos); ``none`` leaves the image, or its centre.
+            resizes it (for photos); ``none`` leaves the image, or its center.
         padding: pixels added at every side for ``pad``.
         scale: smallest and largest share of the image's area for ``resized``.
-        mirror: mirror every second image left to right. None: where a mirrored image still shows its class.
+        mirror: mirror half of the images left to right. None: only where a mirrored image still shows its class.
         randaugment: magnitude of RandAugment, an integer 0 to 10; 0 is off.
         randaugment_layers: operations of RandAugment per image.
         random_erasing: share of the images a rectangle is erased from.
@@ -105,20 +105,20 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(crop="none", mirror=False, randaugment=0, random_erasing=0, mixup=0, cutmix=0)
-"""Images as they are."""
+"""No augmentation at all."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Every random number that augments one batch, drawn at once: a process may then compute any part of the batch.
+    """All random numbers that augment one batch, drawn at once, so that a process may compute any part of the batch.
 
     Args:
         offsets: (B, 2), row and column by which the crop is moved against the image.
         mirrored: bool (B,).
-        image_seeds: (B,), for what is drawn inside library code while one image is varied.
+        image_seeds: (B,), seeds of the library code that varies each image.
         erased: bool (B,).
         erasing_seeds: (B,).
-        mixing_seed: for the mixing of the batch.
+        mixing_seed: seed of mixup and CutMix.
     """
 
     offsets: npt.NDArray[np.int64]
@@ -142,7 +142,7 @@ class Draws:
         )
 
     def at(self, positions: npt.NDArray[np.int64]) -> Draws:
-        """The numbers of some images of the batch."""
+        """Return the random numbers of some images of the batch."""
         return Draws(
             self.offsets[positions],
             self.mirrored[positions],
@@ -154,12 +154,12 @@ class Draws:
 
 
 def moved_and_mirrored(stored: Pixels, rows: npt.NDArray[np.int64], draws: Draws) -> Pixels:
-    """Cut images out of their black surround, moved by the drawn offsets, and mirror the drawn ones.
+    """Crop images padded with black at the drawn offsets, and mirror the drawn ones.
 
     Args:
         stored: uint8 (N, H, W, C), all images.
-        rows: (B,), which of them.
-        draws: the numbers of these images.
+        rows: (B,), indices of the images of the batch.
+        draws: the random numbers of these images.
 
     Returns:
         uint8 (B, H, W, C).
@@ -184,10 +184,10 @@ class ImageVariation:
     """Vary one image with Pillow: random resized crop, mirroring, RandAugment.
 
     Args:
-        augmentation: what to do.
+        augmentation: strength of the augmentation.
         size: height and width of the result, in pixels.
         channels: 1 or 3.
-        cropped: whether the images come cropped and mirrored, so that only RandAugment is left to do.
+        cropped: whether the images are cropped and mirrored already, so that only RandAugment is left.
     """
 
     def __init__(self, augmentation: Augmentation, size: tuple[int, int], channels: int, *, cropped: bool) -> None:
@@ -206,7 +206,7 @@ class ImageVariation:
         Args:
             image: mode ``L`` or ``RGB``.
             mirrored: whether to mirror it.
-            seed: everything else drawn is a function of it.
+            seed: seed of all other random numbers.
 
         Returns:
             uint8 (H, W, C).
@@ -222,10 +222,10 @@ class ImageVariation:
 
 
 def _rand_augment(augmentation: Augmentation, channels: int) -> RandAugment:
-    grey = 128
-    fill = grey if channels == 1 else (grey,) * 3
+    gray = 128
+    fill = gray if channels == 1 else (gray,) * 3
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
-    # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a colour, which recent Pillow refuses.
+    # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a color, which recent Pillow refuses.
     options = {"img_mean": fill, "magnitude_max": 9.999}
     made: RandAugment = rand_augment_transform(name, options)
     return made
@@ -235,8 +235,8 @@ def erase(images: Tensor, draws: Draws) -> None:
     """Put a rectangle of noise into the drawn images, in place.
 
     Args:
-        images: float32 (B, C, H, W), normalised.
-        draws: the numbers of these images.
+        images: float32 (B, C, H, W), normalized.
+        draws: the random numbers of these images.
     """
     chosen = np.flatnonzero(draws.erased)
     if len(chosen) == 0:
@@ -249,10 +249,10 @@ def erase(images: Tensor, draws: Draws) -> None:
 
 
 class Mixing:
-    """Mixup and CutMix of an image with the one at the mirrored place of the batch.
+    """Mixup and CutMix of each image with that at the same place of the reversed batch.
 
     Args:
-        augmentation: has the two alphas.
+        augmentation: the alphas of mixup and CutMix.
         classes: number of classes.
     """
 
@@ -265,7 +265,7 @@ class Mixing:
         Args:
             images: float32 (B, C, H, W), B even.
             targets: int64 (B,).
-            seed: equal seeds mix alike.
+            seed: equal seeds give equal mixing.
 
         Returns:
             The images, and class probabilities float32 (B, classes).

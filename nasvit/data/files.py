@@ -1,4 +1,4 @@
-"""Labelled images in files: folders of class folders, tar files of such, and parquet files."""
+"""Labeled images in files: folders of class folders, tar files of these, and parquet files."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labeled:
     """Encoded images with their labels, as read from files.
 
     Args:
         items: path or bytes of every image.
         targets: class index of every image.
         classes: name of every class index.
-        note: where they were read.
-        has_test_split: whether the source has a test split of its own, so these are one split and not all of it.
+        note: description of the source.
+        has_test_split: whether the source has a test split of its own, so that these images are one split only.
     """
 
     items: tuple[Path | bytes, ...]
@@ -34,7 +34,7 @@ class Labelled:
     has_test_split: bool
 
 
-def read_folder(folder: Path, split: str) -> Labelled:
+def read_folder(folder: Path, split: str) -> Labeled:
     """Read one split of a folder, whatever its layout (``nasvit.data.load_images`` lists the layouts).
 
     Args:
@@ -42,7 +42,7 @@ def read_folder(folder: Path, split: str) -> Labelled:
         split: ``train`` or ``test``; a folder without splits is read as a whole.
 
     Raises:
-        ValueError: if nothing in it can be read, the split is missing, or its classes are not those of ``train``.
+        ValueError: if the folder has no known layout, the split is missing, or its classes are not those of ``train``.
     """
     if _one_train_set(folder, "train-*.parquet"):
         return _read_parquet_split(folder, split)
@@ -54,22 +54,22 @@ def read_folder(folder: Path, split: str) -> Labelled:
         raise ValueError(
             f"{folder}: there is {train[0].name} but none of {', '.join(_TEST_NAMES)} (folder or .tar) beside it"
         )
-    labelled = _read_part(train[0] if split == "train" else tests[0])
-    expected = labelled.classes if split == "train" else _classes(train[0])
-    if labelled.classes != expected:
+    labeled = _read_part(train[0] if split == "train" else tests[0])
+    expected = labeled.classes if split == "train" else _classes(train[0])
+    if labeled.classes != expected:
         raise ValueError(
             f"{tests[0]} does not have the classes of {train[0]}: "
-            f"different are {sorted(set(labelled.classes) ^ set(expected))}"
+            f"different are {sorted(set(labeled.classes) ^ set(expected))}"
         )
-    return labelled
+    return labeled
 
 
-def read_tar(path: Path, *, has_test_split: bool = False) -> Labelled:
+def read_tar(path: Path, *, has_test_split: bool = False) -> Labeled:
     """Read a tar file of one folder per class.
 
     Args:
-        path: the tar file. Its images are kept in memory, encoded as they are.
-        has_test_split: whether this is one split of a source that has both.
+        path: the tar file. Its images are kept in memory, still encoded.
+        has_test_split: whether the file is one split of a source with both.
     """
     reader = ReaderImageInTar(str(path))
     # timm numbers classes in natural order; every other reader here in the order of sorted().
@@ -80,10 +80,10 @@ def read_tar(path: Path, *, has_test_split: bool = False) -> Labelled:
         stream, target = reader[index]
         items.append(stream.read())
         targets.append(number[target])
-    return Labelled(tuple(items), tuple(targets), classes, f"tar file {path.name}", has_test_split)
+    return Labeled(tuple(items), tuple(targets), classes, f"tar file {path.name}", has_test_split)
 
 
-def _read_part(path: Path) -> Labelled:
+def _read_part(path: Path) -> Labeled:
     if path.suffix == ".tar":
         return read_tar(path, has_test_split=True)
     return _read_class_folders(path, has_test_split=True)
@@ -95,7 +95,7 @@ def _classes(path: Path) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in path.iterdir() if entry.is_dir()))
 
 
-def _read_class_folders(folder: Path, *, has_test_split: bool) -> Labelled:
+def _read_class_folders(folder: Path, *, has_test_split: bool) -> Labeled:
     try:
         found = ImageFolder(str(folder))
     except FileNotFoundError as error:
@@ -105,7 +105,7 @@ def _read_class_folders(folder: Path, *, has_test_split: bool) -> Labelled:
         ) from error
     items = tuple(Path(path) for path, _ in found.samples)
     targets = tuple(target for _, target in found.samples)
-    return Labelled(items, targets, tuple(found.classes), f"image folder {folder.name}", has_test_split)
+    return Labeled(items, targets, tuple(found.classes), f"image folder {folder.name}", has_test_split)
 
 
 def _one_train_set(folder: Path, pattern: str) -> list[Path]:
@@ -117,7 +117,7 @@ def _one_train_set(folder: Path, pattern: str) -> list[Path]:
     return files
 
 
-def _read_parquet_split(folder: Path, split: str) -> Labelled:
+def _read_parquet_split(folder: Path, split: str) -> Labeled:
     patterns = ("train-*.parquet",) if split == "train" else tuple(f"{name}-*.parquet" for name in _TEST_NAMES)
     files = next((found for pattern in patterns if (found := _one_train_set(folder, pattern))), None)
     if files is None:
@@ -129,7 +129,7 @@ def _read_parquet_split(folder: Path, split: str) -> Labelled:
     items = tuple(cell["bytes"] for table in tables for cell in table.column(image_column).to_pylist())
     targets = tuple(int(cell) for table in tables for cell in table.column(label_column).to_pylist())
     classes = _class_names(tables[0].schema.metadata, label_column, targets)
-    return Labelled(items, targets, classes, f"parquet {folder.name}", has_test_split=True)
+    return Labeled(items, targets, classes, f"parquet {folder.name}", has_test_split=True)
 
 
 def _pyarrow_parquet() -> Any:

@@ -1,4 +1,4 @@
-"""A set of labelled images: all in one tensor where it fits in memory, else decoded when asked for."""
+"""A set of labeled images: all in one tensor where it fits in memory, else decoded one by one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PROBED_IMAGES = 64
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Images as they are stored, decoded one by one when asked for.
+    """Encoded images, decoded one by one.
 
     Args:
         items: for every image the path of its file or its encoded bytes.
-        channels: 1 (grey) or 3 (red, green, blue): what an image is converted to.
+        channels: 1 (gray) or 3 (red, green, blue): every image is converted to that.
     """
 
     items: tuple[Path | bytes, ...]
@@ -33,20 +33,20 @@ class EncodedImages:
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
-            raise ValueError(f"channels {self.channels}: legal are 1 (grey) and 3 (red, green, blue)")
+            raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
 
     def __len__(self) -> int:
         return len(self.items)
 
     def open(self, index: int) -> Image.Image:
-        """Decode one image, in the mode ``L`` or ``RGB`` that belongs to ``channels``."""
+        """Decode one image, in mode ``L`` (one channel) or ``RGB``."""
         item = self.items[index]
         with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
             image.load()
             return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of one image in pixels; reads only its header."""
+        """Return height and width of one image in pixels; reads only its header."""
         item = self.items[index]
         with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
             return image.height, image.width
@@ -54,14 +54,14 @@ class EncodedImages:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images of one split.
+    """Labeled images of one split.
 
     Args:
         images: uint8 (N, C, H, W) with the memory laid out as (N, H, W, C), or encoded images.
         targets: int64 (N,), the class index of every image.
         classes: the name of every class index.
-        name: the source this came from, as the user named it.
-        note: what a reader of a reported number must know about these images.
+        name: the source, as the user named it.
+        note: remark on these images that belongs beside every reported number.
         mirror_safe: whether a mirrored image still shows its class (it does not for digits).
     """
 
@@ -110,14 +110,14 @@ class ImageSet:
         return self.images.shape[2], self.images.shape[3]
 
     def open(self, index: int) -> Image.Image:
-        """One image for Pillow."""
+        """Return one image as a Pillow image."""
         if isinstance(self.images, EncodedImages):
             return self.images.open(index)
         pixels = self.images[index].permute(1, 2, 0).numpy()
         return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> ImageSet:
-        """The images at ``indices``, in that order.
+        """Return the images at ``indices``, in that order.
 
         Args:
             indices: int64 (M,), positions in this set.
@@ -130,29 +130,29 @@ class ImageSet:
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
-    """Resize the short side to ``side`` pixels (bicubic) and cut out the centre."""
+    """Resize the short side to ``side`` pixels (bicubic) and cut out the center."""
     if image.size == (side, side):
         return image
     return ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
 
 
 def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
-    """An image as uint8 (H, W, C)."""
+    """Return an image as uint8 (H, W, C)."""
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    """Images uint8 (N, H, W, C) as a tensor (N, C, H, W) over the same memory: torch's channels-last layout."""
+    """Return images uint8 (N, H, W, C) as a tensor (N, C, H, W) in the same memory: the channels-last layout."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def decode_if_small(images: EncodedImages, image_size: int | None, memory_limit: int) -> Tensor | EncodedImages:
-    """Decode all images into one tensor if they have one size and fit in memory; else give them back as they are.
+    """Decode all images into one tensor if they have one size and fit in memory; else return ``images``.
 
     Args:
-        images: what to decode.
-        image_size: side in pixels every image is brought to (short side resized, centre cut out); None to keep sizes.
+        images: the images to decode.
+        image_size: side in pixels every image is brought to (short side resized, center cut out); None to keep sizes.
         memory_limit: most bytes the tensor may take.
 
     Returns:

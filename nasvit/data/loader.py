@@ -22,26 +22,26 @@ _ORDER, _AUGMENTATION, _CALIBRATION = 0, 1, 2  # Second part of the random keys:
 
 
 class Loader:
-    """Serves the images of one set in batches.
+    """Loader of the batches of one image set.
 
-    Nothing depends on what was asked before: ``batch(epoch, index)`` is always the same, so a run that was killed goes
-    on with ``batches(epoch, start=index)`` as if nothing had happened. With several processes each gets its part of
+    The loader keeps no state: ``batch(epoch, index)`` is always the same, so a run that was killed goes on with
+    ``batches(epoch, start=index)`` as if nothing had happened. With several processes each gets its part of
     every batch, and the parts together are the batch that one process would get.
 
     Args:
-        images: what to serve.
+        images: the image set.
         batch_size: images of the joined batch of all processes.
         normalization: shift and scale of the channels.
-        augmentation: how ``batch`` and ``batches`` vary the images.
-        image_size: side of the served images in pixels; None for the stored size, which encoded images do not have.
-        seed: seeds order and augmentation.
-        rank: number of this process.
+        augmentation: augmentation of ``batch`` and ``batches``; other batches are not augmented.
+        image_size: side of the images of a batch in pixels; None for the stored size, which encoded images do not have.
+        seed: seed of order and augmentation.
+        rank: number of this process, from 0.
         world: number of processes.
-        channels_last: memory layout of the served images.
+        channels_last: memory layout of the batches.
         workers: processes that prepare batches ahead, worth it for encoded images; 0 prepares in this process.
 
     Raises:
-        ValueError: if the arguments do not fit each other or the images; the message says which and what would.
+        ValueError: if the arguments do not fit each other or the images; the message names them and the way out.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Loader:
         self._calibration: dict[int, tuple[Tensor, ...]] = {}
 
     def __len__(self) -> int:
-        """Batches of an epoch; images that do not fill a last batch are left out of that epoch."""
+        """Return the number of batches of an epoch; images that do not fill a last batch are left out of that epoch."""
         return len(self.images) // self.batch_size
 
     def batch(self, epoch: int, index: int) -> Batch:
@@ -85,7 +85,7 @@ class Loader:
             index: from 0 to ``len(self) - 1``.
 
         Returns:
-            Normalised images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
+            Normalized images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
             (B, classes) if the augmentation mixes images.
 
         Raises:
@@ -107,11 +107,11 @@ class Loader:
         return images, targets
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Serve the batches of an epoch in random order.
+        """Yield the batches of an epoch in random order.
 
         Args:
             epoch: from 0; every epoch has an order of its own.
-            start: first batch to serve, for a run that goes on within an epoch.
+            start: first batch to yield, for a run that goes on within an epoch.
         """
         indices = range(start, len(self))
         if self.workers == 0:
@@ -121,7 +121,7 @@ class Loader:
             yield from _ahead(_EpochBatches(self, epoch), indices, self.workers)
 
     def evaluation_batches(self) -> Iterator[Batch]:
-        """Serve all images once, in order, not augmented, not shared out; the last batch may be smaller."""
+        """Yield all images once, in order, not augmented, all in every process; the last batch may be smaller."""
         starts = range(0, len(self.images), self.batch_size)
         if self.workers == 0:
             for start in starts:
@@ -130,7 +130,7 @@ class Loader:
             yield from _ahead(_PlainBatches(self), starts, self.workers)
 
     def calibration_batches(self, count: int) -> tuple[Tensor, ...]:
-        """Images for batch-norm statistics: always the same ones, not augmented, not shared out, kept in memory.
+        """Return images for batch-norm statistics: always the same, not augmented, in every process all of them.
 
         Args:
             count: number of batches.
@@ -139,7 +139,7 @@ class Loader:
             ``count`` tensors float32 (B, C, H, W).
 
         Raises:
-            ValueError: if the set has not enough images.
+            ValueError: if the set has too few images.
         """
         if not 1 <= count <= len(self):
             raise ValueError(

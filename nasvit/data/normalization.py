@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a training split, computed once and written down."""
+"""Mean and standard deviation of a training split, computed once and recorded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Normalization:
     """Shift and scale of the channels: ``(value / 255 - mean) / std``.
 
     Args:
-        mean: of every channel, on the scale 0 to 1.
-        std: of every channel, on the scale 0 to 1.
-        origin: what it was computed from.
+        mean: mean of every channel, for pixels from 0 to 1.
+        std: standard deviation of every channel, for pixels from 0 to 1.
+        origin: the images that both were computed from.
 
     Raises:
         ValueError: if the two differ in length or a standard deviation is not positive.
@@ -45,12 +45,12 @@ class Normalization:
 
     @classmethod
     def imagenet(cls) -> Normalization:
-        """The constants of ImageNet, for weights that were trained with them."""
+        """Return the constants of ImageNet, for weights that were trained with them."""
         return cls(tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD), "ImageNet constants")
 
     @classmethod
     def of(cls, images: ImageSet) -> Normalization:
-        """Compute from the pixels of a set: all of them in memory, else 1024 images spread evenly over the set.
+        """Compute both from an image set: from all pixels if in memory, else from 1024 images spread evenly over it.
 
         Args:
             images: the training split.
@@ -63,7 +63,7 @@ class Normalization:
         return cls(_rounded(mean / 255), _rounded(std / 255), f"{images.name}, {_extent(images)}")
 
     def apply(self, pixels: npt.NDArray[np.uint8], *, channels_last: bool = True) -> Tensor:
-        """Normalise a batch.
+        """Normalize a batch.
 
         Args:
             pixels: uint8 (B, H, W, C).

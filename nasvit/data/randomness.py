@@ -11,7 +11,7 @@ import torch
 
 
 def generator(*key: int) -> np.random.Generator:
-    """Make the random generator that belongs to a key.
+    """Return the random generator of a key.
 
     Args:
         key: integers >= 0, for example ``(seed, epoch, batch index)``. Equal keys give equal numbers.
@@ -26,10 +26,10 @@ def generator(*key: int) -> np.random.Generator:
 
 @contextmanager
 def global_random_kept() -> Iterator[None]:
-    """Give the global generators of Python, numpy and torch back as they were found.
+    """Restore the global generators of Python, numpy and torch at the end of the context.
 
     timm's augmentations draw from them. Inside this context they may be seeded freely (``seed_global_random``); outside
-    of it nothing has moved, so dropout and everything else that draws from torch stays reproducible.
+    they stay untouched, so dropout and everything else that draws from torch stays reproducible.
     """
     python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
@@ -41,11 +41,11 @@ def global_random_kept() -> Iterator[None]:
 
 
 def seed_global_random(seed: int, *, with_torch: bool = False) -> None:
-    """Seed the global generators of Python and numpy, and of torch where the library code draws from it as well.
+    """Seed the global generators of Python and numpy, and that of torch if asked.
 
     Args:
         seed: 0 to 2**32 - 1, the range numpy accepts.
-        with_torch: seed torch too (it is slow next to augmenting a small image, so only where needed).
+        with_torch: seed torch too; slow beside augmenting a small image, so only where library code draws from it.
     """
     random.seed(seed)
     np.random.seed(seed)

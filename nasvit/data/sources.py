@@ -1,4 +1,4 @@
-"""Where images come from: a name or a path gives a labelled set of one split."""
+"""Sources of images: load one split of a data set from its name or path."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torchvision
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from nasvit.data.files import Labelled, read_folder, read_tar
+from nasvit.data.files import Labeled, read_folder, read_tar
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, decode_if_small, from_pixels, square, to_pixels
 from nasvit.data.splits import held_out_indices
 
@@ -30,13 +30,13 @@ _MIRROR_CHANGES_CLASS = ("MNIST", "KMNIST", "QMNIST", "EMNIST", "SVHN", "USPS", 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the images of a source are read.
+    """Options for reading the images of a source.
 
     Args:
         image_size: side in pixels that every image is brought to; None to keep the stored sizes.
-        channels: 1 or 3; None for what the source has.
+        channels: 1 or 3; None: those of the source.
         root: folder of the torchvision data sets.
-        download: let torchvision download what is missing.
+        download: let torchvision download missing data sets.
         memory_limit: decoded bytes up to which a set is held in memory.
     """
 
@@ -60,17 +60,17 @@ def load_images(
     """Load one split of a data set.
 
     Args:
-        source: ``digits`` (8 x 8 grey, inside scikit-learn), ``torchvision:<class>`` (such as ``torchvision:CIFAR10``),
+        source: ``digits`` (8 x 8 gray, inside scikit-learn), ``torchvision:<class>`` (such as ``torchvision:CIFAR10``),
             or a path: a folder with ``train`` and ``val`` or ``test`` inside (folders of one folder per class, or tar
             files of such), a folder of one folder per class or a tar file (a fifth of it becomes the test split), or
             a folder with ``train-*.parquet`` and ``test-*.parquet`` in the Hugging Face layout.
         split: ``train`` or ``test``.
-        image_size: side in pixels that every image is brought to: the short side is resized, the centre cut out. None
+        image_size: side in pixels that every image is brought to: the short side is resized, the center cut out. None
             keeps the stored sizes.
-        channels: 1 (grey) or 3; None for what the source has.
+        channels: 1 (gray) or 3; None: those of the source.
         root: folder of the torchvision data sets.
-        download: let torchvision download what is missing.
-        memory_limit: a set of one image size is decoded into memory as a whole if it takes at most so many bytes.
+        download: let torchvision download missing data sets.
+        memory_limit: most decoded bytes of a set, of one image size, that is held in memory.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or the split is neither of the two.
@@ -95,7 +95,7 @@ def load_images(
 
 def _digits(split: SplitName, reading: Reading) -> ImageSet:
     data = load_digits()
-    # Grey levels are 0 to 16; spread them over the whole byte.
+    # Gray levels are 0 to 16; spread them over the whole byte.
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, :, :, None]
     images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), reading.image_size)
     classes = tuple(str(name) for name in data.target_names)
@@ -123,12 +123,12 @@ def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
     return replace(whole.subset(kept if split == "train" else tested), note=note)
 
 
-def _from_files(name: str, split: SplitName, labelled: Labelled, reading: Reading) -> ImageSet:
-    encoded = EncodedImages(labelled.items, reading.channels or 3)
+def _from_files(name: str, split: SplitName, labeled: Labeled, reading: Reading) -> ImageSet:
+    encoded = EncodedImages(labeled.items, reading.channels or 3)
     images = decode_if_small(encoded, reading.image_size, reading.memory_limit)
-    note = labelled.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
-    whole = ImageSet(images, torch.tensor(labelled.targets, dtype=torch.int64), labelled.classes, name, note)
-    return whole if labelled.has_test_split else _part_without_test_split(whole, split)
+    note = labeled.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
+    whole = ImageSet(images, torch.tensor(labeled.targets, dtype=torch.int64), labeled.classes, name, note)
+    return whole if labeled.has_test_split else _part_without_test_split(whole, split)
 
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:

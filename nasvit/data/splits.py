@@ -1,4 +1,4 @@
-"""A held-out part of a data set: drawn once by seed, every class in proportion, and written down."""
+"""A held-out part of a data set: drawn by seed, every class in proportion, and recorded."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SplitRecord:
-    """What identifies a split: written beside the results, compared when a run goes on.
+    """Record that identifies a split: written beside the results, compared when a run goes on.
 
     Args:
         source: name of the data set that was split.
-        seed: the seed it was drawn with.
+        seed: seed of the split.
         train: number of images kept for training.
         held_out: number of images held out.
         held_out_per_class: number of held-out images of every class.
@@ -39,7 +39,7 @@ class SplitRecord:
     held_out_sha256: str
 
     def to_json(self) -> dict[str, object]:
-        """The record as plain JSON values."""
+        """Return the record as plain JSON values."""
         return {**asdict(self), "held_out_per_class": list(self.held_out_per_class)}
 
     def check(self, written: Mapping[str, object]) -> None:
@@ -62,12 +62,12 @@ class SplitRecord:
 
 @dataclass(frozen=True, eq=False)
 class SearchData:
-    """All that training and search may see: there is no test split in it.
+    """The images that training and search may see; the test split is not among them.
 
     Args:
-        train: images the weights are trained on.
+        train: images that the weights are trained on.
         validation: held-out images that candidates are compared on.
-        record: how the two were split.
+        record: record of the split.
     """
 
     train: ImageSet

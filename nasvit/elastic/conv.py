@@ -9,7 +9,7 @@ from nasvit.elastic.base import Elastic, check_size, shared
 from nasvit.layers.depthwise import DepthwiseConv2d
 
 
-def _centre(largest: int, kernel_size: int) -> slice:
+def _center(largest: int, kernel_size: int) -> slice:
     start = (largest - kernel_size) // 2
     return slice(start, start + kernel_size)
 
@@ -18,15 +18,15 @@ def _check_kernel(layer: str, kernel_size: int, largest: int) -> None:
     check_size(layer, "kernel_size", kernel_size, largest)
     if (largest - kernel_size) % 2:
         raise ValueError(
-            f"{layer}: kernel_size={kernel_size} has no centre in a kernel of {largest}; "
+            f"{layer}: kernel_size={kernel_size} has no center in a kernel of {largest}; "
             f"legal: {', '.join(str(k) for k in range(2 - largest % 2, largest + 1, 2))}"
         )
 
 
 class ElasticConv2d(Elastic):
-    """Convolutions of many widths and kernel sizes: leading channels, centre of the kernel.
+    """Convolutions of many widths and kernel sizes: leading channels, center of the kernel.
 
-    Source: Cai et al., Once-for-All (2020), section 3, https://arxiv.org/abs/1908.09791 (widths, centre crop); the
+    Source: Cai et al., Once-for-All (2020), section 3, https://arxiv.org/abs/1908.09791 (widths, center crop); the
     crop without a transform matrix is that of Wang et al., AttentiveNAS (2021), https://arxiv.org/abs/2011.09011.
 
     Args:
@@ -63,7 +63,7 @@ class ElasticConv2d(Elastic):
         _check_kernel("ElasticConv2d", side, self.kernel_size)
         with torch.device("meta"):
             conv = nn.Conv2d(in_channels, out_channels, side, self.stride, side // 2, bias=self.bias is not None)
-        crop = _centre(self.kernel_size, side)
+        crop = _center(self.kernel_size, side)
         conv.weight = self.view("weight", slice(out_channels), slice(in_channels), crop, crop)
         if self.bias is not None:
             conv.bias = self.view("bias", slice(out_channels))
@@ -101,6 +101,6 @@ class ElasticDepthwiseConv2d(Elastic):
         _check_kernel("ElasticDepthwiseConv2d", side, self.kernel_size)
         with torch.device("meta"):
             conv = DepthwiseConv2d(channels, side, stride=self.stride)
-        crop = _centre(self.kernel_size, side)
+        crop = _center(self.kernel_size, side)
         conv.weight = self.view("weight", slice(channels), slice(None), crop, crop)
         return conv

@@ -16,7 +16,7 @@ from nasvit.training.trainer import Precision
 from predictors.limits import Budget
 from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
-from search_spaces.saved import plain
+from search_spaces.saved import to_json_value
 from search_spaces.values import FieldError
 
 
@@ -140,7 +140,7 @@ class Training(TrainingHelp):
 
     def to_json(self) -> dict[str, Any]:
         """Return the training as plain JSON values; what is left out is not there."""
-        return {name: value for name, value in plain(self).items() if value is not None}
+        return {name: value for name, value in to_json_value(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

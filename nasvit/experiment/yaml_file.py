@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from search_spaces.reading import load_yaml
-from search_spaces.saved import plain
+from search_spaces.saved import to_json_value
 
 Config = TypeVar("Config", bound="YamlFile")
 
@@ -30,6 +30,6 @@ class YamlFile:
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values, without the folder that results go to."""
-        content: dict[str, Any] = plain(self)
+        content: dict[str, Any] = to_json_value(self)
         del content["output"]
         return content

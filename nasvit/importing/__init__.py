@@ -1,4 +1,4 @@
-"""Importing released checkpoints: other people's names and formats become ours, and nothing in a file is executed."""
+"""Import of released checkpoints: their names and formats are converted, and nothing in a file is executed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nasvit.export.saved import Described
 from nasvit.export.switchable import deploy, spec_of_widths
 from nasvit.importing.checkpoints import LoadedTensor, Tensors, Weights, plain_name, read_weights
 from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit, layout
-from nasvit.importing.families import Family
 from nasvit.importing.pickles import CheckpointError
-from nasvit.importing.sources import SOURCES, family_of
+from nasvit.importing.releases import Release
+from nasvit.importing.sources import SOURCES, release_of
 from nasvit.names import architecture_of
 from nasvit.specs import PlannedSpec, SubnetSpec
 from nasvit.supernets import AugmentedNetwork, SlimmableNetwork, Supernet
@@ -42,16 +42,16 @@ _METADATA = "nasvit"
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did.
+    """Report of an import.
 
     Args:
-        source: the family.
+        source: name of the release.
         checkpoint: the file that was read.
         out: the file that was written.
-        part: where in the checkpoint the weights were, as ``model_ema``.
+        part: key of the weights in the checkpoint, such as ``model_ema``.
         classes: classes of the classifier.
-        tensors: how many tensors were written.
-        numbers: how many numbers they hold.
+        tensors: number of tensors written.
+        numbers: number of values in them.
         unused: released tensors that the release never computes with, left out.
         resized: position tables that were resized from another window.
     """
@@ -82,12 +82,12 @@ class ImportReport:
 def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
     """Read a released checkpoint and write it as a safetensors file with our names.
 
-    Nothing in the file is executed. Every tensor's name and shape is checked against the family's layout first.
+    Nothing in the file is executed. Every tensor's name and shape is checked against the release's layout first.
 
     Args:
-        source: the family; one of :data:`SOURCES`.
+        source: name of the release, one of :data:`SOURCES`.
         checkpoint: a file of ``torch.save`` (today's or the old format) or of safetensors. Averaged weights
-            (``model_ema``) are taken where there are some.
+            (``model_ema``) are preferred.
         out: the file to write.
 
     Raises:
@@ -95,9 +95,9 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
         CheckpointError: if the file is damaged or would run code.
         LayoutError: if the weights do not fit; it lists what is missing, unexpected or of the wrong shape.
     """
-    family = family_of(source)
+    release = release_of(source)
     weights = read_weights(Path(checkpoint), released_layout(source))
-    converted = _convert_or_guess(family, weights.tensors)
+    converted = _convert_or_guess(release, weights.tensors)
     metadata = {_METADATA: json.dumps({"source": source, "classes": converted.classes})}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, out, metadata)
@@ -105,33 +105,33 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
 
 
 def import_tensors(source: str, tensors: Mapping[str, Tensor]) -> nn.Module:
-    """Build our network of a family from released tensors in memory.
+    """Build the network of a release from released tensors in memory.
 
     Args:
-        source: the family; one of :data:`SOURCES`.
+        source: name of the release, one of :data:`SOURCES`.
         tensors: the release's state dict.
 
     Returns:
-        Our network in the tensors' values, float32, with stored batch-norm statistics, in evaluation mode.
+        The network with these weights, float32, with stored batch-norm statistics, in evaluation mode.
 
     Raises:
         LayoutError: if the tensors do not fit.
     """
-    family = family_of(source)
+    release = release_of(source)
     named = {plain_name(name): LoadedTensor(tensor) for name, tensor in tensors.items()}
-    converted = _convert_or_guess(family, named)
-    return _network(family, converted.classes, converted.state)
+    converted = _convert_or_guess(release, named)
+    return _network(release, converted.classes, converted.state)
 
 
 def load_imported(path: Path) -> nn.Module:
     """Build the network of a file that :func:`import_checkpoint` wrote.
 
     Raises:
-        ValueError: if the file is none of those.
+        ValueError: if another program wrote the file.
     """
     about = _about(path)
     state = {name: tensor.clone() for name, tensor in load_file(path).items()}  # no longer views of the file
-    return _network(family_of(about["source"]), about["classes"], state)
+    return _network(release_of(about["source"]), about["classes"], state)
 
 
 def describe_imported(path: Path, which: str = "") -> Described:
@@ -144,10 +144,10 @@ def describe_imported(path: Path, which: str = "") -> Described:
             object, of an augmented one empty for the tiny network.
 
     Raises:
-        ValueError: if the file is none of those, or it holds no such subnet.
+        ValueError: if another program wrote the file, or it holds no such subnet.
     """
     about, shared = _about(path), load_imported(path)
-    family, spec = family_of(about["source"]), family_of(about["source"]).spec
+    release, spec = release_of(about["source"]), release_of(about["source"]).spec
     network: nn.Module = shared
     if isinstance(shared, Supernet):
         if not which:
@@ -161,14 +161,14 @@ def describe_imported(path: Path, which: str = "") -> Described:
     elif isinstance(shared, AugmentedNetwork):
         network, spec = shared.extract(), PlannedSpec(shared.family, shared.base)
     elif which:
-        raise ValueError(f"{path} holds one plain network ({family.title}), of which {which!r} is no part")
-    assert spec is not None, "every plain family says what its network is"
-    origin = {"weights": f"imported from {family.title}"}
+        raise ValueError(f"{path} holds one plain network ({release.title}), of which {which!r} is no part")
+    assert spec is not None, "every plain release says what its network is"
+    origin = {"weights": f"imported from {release.title}"}
     return Described(network.eval(), Card(spec, tuple(map(str, range(about["classes"]))), origin=origin))
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """Return what an imported file says of itself."""
+    """Return the metadata of an imported file: source and number of classes."""
     with safe_open(path, "pt") as file:
         metadata = (file.metadata() or {}).get(_METADATA)
     if metadata is None:
@@ -183,34 +183,34 @@ def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ..
     Raises:
         ValueError: if the source is unknown.
     """
-    return {entry.released: entry.shape for entry in layout(family_of(source), classes)[0]}
+    return {entry.released: entry.shape for entry in layout(release_of(source), classes)[0]}
 
 
-def _network(family: Family, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
+def _network(release: Release, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
     with torch.device("meta"):
-        network = family.build(classes)
+        network = release.build(classes)
     network.load_state_dict(dict(state), strict=True, assign=True)
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network.eval()
 
 
-def _convert_or_guess(family: Family, tensors: Tensors) -> Converted:
-    """Convert; where the tensors do not fit but are those of another family, say so."""
+def _convert_or_guess(release: Release, tensors: Tensors) -> Converted:
+    """Convert released tensors; an error names the release that they fit instead, if there is one."""
     try:
-        return convert(family, tensors)
+        return convert(release, tensors)
     except LayoutError as error:
-        hint = _other_source(family, tensors)
-        raise LayoutError(family.title, error.missing, error.unexpected, error.misshapen, hint) from None
+        hint = _other_source(release, tensors)
+        raise LayoutError(release.title, error.missing, error.unexpected, error.misshapen, hint) from None
 
 
-def _other_source(family: Family, tensors: Tensors) -> str:
+def _other_source(release: Release, tensors: Tensors) -> str:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for source, other in SOURCES.items():
-        if other is not family:
+        if other is not release:
             entries, _ = layout(other, other.classes(shapes))
             if find_misfit(other, entries, shapes) is None:
-                return f"; they are of another family and fit {source!r}"
+                return f"; they are of another release and fit {source!r}"
     return ""
 
 

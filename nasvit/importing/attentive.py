@@ -1,4 +1,4 @@
-"""Names of AttentiveNAS, AlphaNet and NASViT, which share one code base."""
+"""Names of the tensors of AttentiveNAS, AlphaNet and NASViT, which share one code base."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import search_spaces
-from nasvit.importing.families import Entry, Family, renamed
+from nasvit.importing.releases import Release, ReleasedTensor, renamed
 from nasvit.supernets.supernet import Supernet
 
 _OUTSIDE = {
@@ -57,34 +57,34 @@ _UNUSED = (
 )
 
 
-def family(source: str, space: str, title: str) -> Family:
-    """Return the family whose supernet is that of a space in the catalog."""
+def release(source: str, space: str, title: str) -> Release:
+    """Return the release of the supernet of a space in the catalog."""
 
     def build(classes: int) -> nn.Module:
         return Supernet(search_spaces.load(space), classes, stored_statistics=True)
 
-    return Family(source, title, build, supernet_entries, _UNUSED, classifier="classifier.linear.linear")
+    return Release(source, title, build, supernet_entries, _UNUSED, classifier="classifier.linear.linear")
 
 
-def supernet_entries(network: nn.Module) -> Iterator[Entry]:
+def supernet_entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a supernet by their released names."""
     assert isinstance(network, Supernet)
     for name, tensor in network.state_dict().items():
         released = released_name(network, name)
         if name.endswith("position_bias.table"):
             rows = (tensor.shape[0] * tensor.shape[1], tensor.shape[2])
-            yield Entry(released, name, rows, resize=resize_position_table)
+            yield ReleasedTensor(released, name, rows, resize=resize_position_table)
         elif name.endswith("_scale.weight"):
-            yield Entry(released, name, (_SCALE_ROWS, *tensor.shape[1:]), rows=tensor.shape[0])
+            yield ReleasedTensor(released, name, (_SCALE_ROWS, *tensor.shape[1:]), rows=tensor.shape[0])
         else:
-            yield Entry(released, name, tuple(tensor.shape))
+            yield ReleasedTensor(released, name, tuple(tensor.shape))
 
 
 def released_name(network: Supernet, name: str) -> str:
     """Return the released name of a tensor of ours.
 
     Raises:
-        ValueError: if the release has none.
+        ValueError: if the release has no such tensor.
     """
     found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.*)", name)
     if found is None:
@@ -99,7 +99,7 @@ def resize_position_table(table: Tensor, shape: tuple[int, ...]) -> Tensor | Non
 
     Args:
         table: ``((2 * side - 1) ** 2, heads)`` for some side.
-        shape: the same for the wanted side.
+        shape: shape of the table for the wanted side.
 
     Returns:
         The table of that shape, or None if the heads differ or there is no such side.

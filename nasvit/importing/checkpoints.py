@@ -1,4 +1,4 @@
-"""Find the weights in a checkpoint file, however it wraps them."""
+"""Find the weights in a checkpoint file, also inside nested dictionaries and wrappers."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _DEEPEST = 4
 
 
 class LoadedTensor:
-    """A tensor of a file, in memory or still there.
+    """A tensor of a file, in memory or still on disk.
 
     Args:
-        tensor: the tensor; its values are first touched by :meth:`load`.
+        tensor: the tensor; :meth:`load` is the first to read its values.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -28,7 +28,7 @@ class LoadedTensor:
         self.shape = tuple(tensor.shape)
 
     def load(self) -> Tensor:
-        """Return a compact copy."""
+        """Return a compact copy of the tensor."""
         return self._tensor.detach().clone(memory_format=torch.contiguous_format)
 
 
@@ -40,7 +40,7 @@ class Weights:
     """The weights found in a file.
 
     Args:
-        part: where in the file they were, as ``model_ema``; empty if the file holds nothing else.
+        part: key of the weights in the file, such as ``model_ema``; empty if the file holds nothing else.
         tensors: tensors by name, without the prefixes of wrappers such as DistributedDataParallel.
     """
 
@@ -56,7 +56,7 @@ def read_weights(path: Path, known: Container[str]) -> Weights:
 
     Args:
         path: a file of ``torch.save`` or a ``.safetensors`` file.
-        known: names of the tensors that are looked for.
+        known: names of the tensors to look for.
 
     Raises:
         CheckpointError: if the file cannot be read, or holds no state dict.

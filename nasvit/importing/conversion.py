@@ -1,4 +1,4 @@
-"""From released tensors to ours: every name and shape is checked before anything is used."""
+"""Conversion of released tensors to our state dicts: every name and shape is checked first."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 from nasvit.importing.checkpoints import Tensors
-from nasvit.importing.families import Entry, Family
 from nasvit.importing.pickles import CheckpointError
+from nasvit.importing.releases import Release, ReleasedTensor
 
 _SHOWN = 12
 
 
 class LayoutError(CheckpointError):
-    """Tensors that do not fit the layout of a family.
+    """Tensors that do not fit the layout of a release.
 
     Args:
-        title: the family.
-        missing: names that the family needs.
-        unexpected: names that it does not know.
+        title: title of the release.
+        missing: released names that are not there.
+        unexpected: names that the release does not have.
         misshapen: names with the shape found and the shape needed.
-        hint: what the file may be instead.
+        hint: a guess at what the file is instead.
     """
 
     def __init__(
@@ -60,26 +60,26 @@ class Converted:
 
 
 @functools.lru_cache(maxsize=64)
-def layout(family: Family, classes: int) -> tuple[tuple[Entry, ...], dict[str, torch.Size]]:
-    """Return the tensors of a family's release, and the shapes of our state dict."""
+def layout(release: Release, classes: int) -> tuple[tuple[ReleasedTensor, ...], dict[str, torch.Size]]:
+    """Return the tensors of a release, and the shapes of our state dict."""
     with torch.device("meta"):
-        network = family.build(classes)
-    return tuple(family.entries(network)), {name: tensor.shape for name, tensor in network.state_dict().items()}
+        network = release.build(classes)
+    return tuple(release.entries(network)), {name: tensor.shape for name, tensor in network.state_dict().items()}
 
 
-def convert(family: Family, tensors: Tensors) -> Converted:
-    """Bring released tensors under our names and shapes.
+def convert(release: Release, tensors: Tensors) -> Converted:
+    """Convert released tensors to our names and shapes.
 
     Raises:
         LayoutError: listing everything that is missing, unexpected or of the wrong shape.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    classes = family.classes(shapes)
-    entries, sizes = layout(family, classes)
-    misfit = find_misfit(family, entries, shapes)
+    classes = release.classes(shapes)
+    entries, sizes = layout(release, classes)
+    misfit = find_misfit(release, entries, shapes)
     if misfit is not None:
         raise misfit
-    unused = [name for name in tensors if family.is_unused(name)]
+    unused = [name for name in tensors if release.is_unused(name)]
     converted = Converted(classes, {}, unused)
     for entry in entries:
         converted.state[entry.ours] = _convert(entry, tensors, converted).reshape(sizes[entry.ours])
@@ -87,29 +87,29 @@ def convert(family: Family, tensors: Tensors) -> Converted:
 
 
 def find_misfit(
-    family: Family, entries: Sequence[Entry], shapes: Mapping[str, tuple[int, ...]], hint: str = ""
+    release: Release, entries: Sequence[ReleasedTensor], shapes: Mapping[str, tuple[int, ...]], hint: str = ""
 ) -> LayoutError | None:
-    """Compare names and shapes with a family's layout; return what is wrong, or None."""
+    """Compare names and shapes with a release's layout; return the error to raise, or None."""
     known = {entry.released for entry in entries}
     missing = [entry.released for entry in entries if entry.released not in shapes]
-    unexpected = [name for name in shapes if name not in known and not family.is_unused(name)]
+    unexpected = [name for name in shapes if name not in known and not release.is_unused(name)]
     misshapen = [
         (entry.released, shapes[entry.released], entry.shape)
         for entry in entries
         if entry.released in shapes and not _fits(entry, shapes[entry.released])
     ]
     if missing or unexpected or misshapen:
-        return LayoutError(family.title, missing, unexpected, misshapen, hint)
+        return LayoutError(release.title, missing, unexpected, misshapen, hint)
     return None
 
 
-def _fits(entry: Entry, shape: tuple[int, ...]) -> bool:
+def _fits(entry: ReleasedTensor, shape: tuple[int, ...]) -> bool:
     if shape == entry.shape:
         return True
     return entry.resize is not None and entry.resize(torch.zeros(shape), entry.shape) is not None
 
 
-def _convert(entry: Entry, tensors: Tensors, converted: Converted) -> Tensor:
+def _convert(entry: ReleasedTensor, tensors: Tensors, converted: Converted) -> Tensor:
     tensor = tensors[entry.released].load()
     if tuple(tensor.shape) == entry.shape:
         return tensor if entry.rows is None else tensor[: entry.rows]

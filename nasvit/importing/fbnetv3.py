@@ -1,4 +1,4 @@
-"""Names of FBNetV3 in its release (mobile-vision) and in timm."""
+"""Names of the tensors of FBNetV3 in its release (mobile-vision) and in timm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-from nasvit.importing.families import Entry, Family, renamed
+from nasvit.importing.releases import Release, ReleasedTensor, renamed
 from nasvit.layers import MBConv, Network
 from nasvit.models.fbnetv3 import DESIGNS
 from nasvit.specs import FBNetV3Spec
@@ -60,27 +60,27 @@ _TIMM_WITHOUT_EXPANSION = {
 }
 
 
-def families() -> Iterator[Family]:
-    """Yield the families of the release's networks, then of timm's."""
+def releases() -> Iterator[Release]:
+    """Yield the releases of mobile-vision, then those of timm."""
     for name in DESIGNS:
         title, spec = f"FBNetV3-{name.upper()} of mobile-vision (Dai et al., 2021)", FBNetV3Spec(name)
-        yield Family(f"fbnetv3_{name}", title, spec.build, released_entries, classifier="head.conv", spec=spec)
+        yield Release(f"fbnetv3_{name}", title, spec.build, released_entries, classifier="head.conv", spec=spec)
     for name in TIMM:
         title, spec = f"fbnetv3_{name} of timm", FBNetV3Spec(name, half_kernel_padding=True, stem_bias=False)
-        yield Family(f"timm_fbnetv3_{name}", title, spec.build, timm_entries, classifier="classifier", spec=spec)
+        yield Release(f"timm_fbnetv3_{name}", title, spec.build, timm_entries, classifier="classifier", spec=spec)
 
 
-def released_entries(network: nn.Module) -> Iterator[Entry]:
+def released_entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a FBNetV3 by their names in the release, whose classifier is a 1x1 convolution."""
     for name, tensor in network.state_dict().items():
         pooled = (1, 1) if name == "head.classifier.weight" else ()
-        yield Entry(_released_name(network, name), name, (*tensor.shape, *pooled))
+        yield ReleasedTensor(_released_name(network, name), name, (*tensor.shape, *pooled))
 
 
-def timm_entries(network: nn.Module) -> Iterator[Entry]:
+def timm_entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a FBNetV3 by their names in timm."""
     for name, tensor in network.state_dict().items():
-        yield Entry(_timm_name(network, name), name, tuple(tensor.shape))
+        yield ReleasedTensor(_timm_name(network, name), name, tuple(tensor.shape))
 
 
 def to_timm(network: Network) -> dict[str, Tensor]:

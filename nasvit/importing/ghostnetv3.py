@@ -1,4 +1,4 @@
-"""Names of GhostNetV3 in timm, to train and fused."""
+"""Names of the tensors of GhostNetV3 in timm, with branches and fused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import nn
 
 from nasvit.branches.fuse import fuse
-from nasvit.importing.families import Entry, Family, renamed
+from nasvit.importing.releases import Release, ReleasedTensor, renamed
 from nasvit.models.ghostnet_v3 import GhostOptions
 from nasvit.specs import GhostNetSpec
 
@@ -48,14 +48,14 @@ _IN_MODULES = {
 _MODULES = {"widen": "ghost1", "narrow": "ghost2"}
 
 
-def family(source: str, title: str, width: float, *, fused: bool = False) -> Family:
-    """Return timm's form of a GhostNetV3.
+def release(source: str, title: str, width: float, *, fused: bool = False) -> Release:
+    """Return the release of a GhostNetV3 in timm.
 
     Args:
         source: the name by which users ask for it.
-        title: what it is.
+        title: title of the release, for messages.
         width: width multiplier.
-        fused: branches are fused.
+        fused: whether the branches are fused.
     """
 
     spec = GhostNetSpec(width, options=GhostOptions())
@@ -64,20 +64,20 @@ def family(source: str, title: str, width: float, *, fused: bool = False) -> Fam
         network = spec.build(classes)
         return fuse(network.eval()) if fused else network
 
-    return Family(source, title, build, entries, classifier="classifier", spec=None if fused else spec)
+    return Release(source, title, build, entries, classifier="classifier", spec=None if fused else spec)
 
 
-def entries(network: nn.Module) -> Iterator[Entry]:
+def entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a GhostNetV3 by timm's names."""
     for name, tensor in network.state_dict().items():
-        yield Entry(released_name(name), name, tuple(tensor.shape))
+        yield ReleasedTensor(released_name(name), name, tuple(tensor.shape))
 
 
 def released_name(name: str) -> str:
     """Return timm's name of a tensor of ours.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if timm has no such tensor.
     """
     found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(\w+)\.(.*)", name)
     if found is None:
@@ -93,8 +93,8 @@ def released_name(name: str) -> str:
     return f"{block}.{inner}"
 
 
-FAMILIES = tuple(
-    family(f"ghostnetv3_{round(100 * width):03d}", f"GhostNetV3 {width}x (Liu et al., 2024)", width)
+RELEASES = tuple(
+    release(f"ghostnetv3_{round(100 * width):03d}", f"GhostNetV3 {width}x (Liu et al., 2024)", width)
     for width in (0.5, 1.0, 1.3, 1.6)
 )
-"""The published widths."""
+"""GhostNetV3 at its published widths."""

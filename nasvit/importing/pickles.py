@@ -25,9 +25,9 @@ class CheckpointError(ValueError):
 
 
 def read_pickled(path: Path) -> Any:
-    """Read what ``torch.save`` wrote, in today's zip format or that before PyTorch 1.6.
+    """Read a file of ``torch.save``, in the zip format or that before PyTorch 1.6.
 
-    Tensors of today's format stay in the file until they are used, so that their shapes can be checked before.
+    Tensors of the zip format stay in the file until they are used, so that their shapes can be checked first.
 
     Raises:
         CheckpointError: if the file is damaged, truncated, of another format, or would run code.
@@ -80,20 +80,20 @@ class _Name(type):
 
 
 class _StandIn(dict[Any, Any], metaclass=_Name):
-    """An object of a class that is not known here: keeps the data stored in it and does nothing."""
+    """An object of an unknown class: keeps its data and does nothing."""
 
     def append(self, item: Any) -> None:
-        """Keep an entry of what was a list."""
+        """Keep one item, as a list would."""
         self[len(self)] = item
 
     def extend(self, items: Any) -> None:
-        """Keep entries of what was a list."""
+        """Keep several items, as a list would."""
         for item in items:
             self.append(item)
 
 
 class _Unread:
-    """A value that is not read, such as a numpy scalar: nothing is made of it."""
+    """A value that is not read, such as a numpy scalar."""
 
     def __init__(self, *_: Any) -> None:
         """Take any arguments."""
@@ -132,4 +132,4 @@ def _load_pickle(file: BinaryIO, **options: Any) -> Any:
 
 
 _INERT = types.SimpleNamespace(__name__="inert", Unpickler=_Unpickler, load=_load_pickle)
-"""What ``torch.load`` uses of the ``pickle`` module."""
+"""The part of the ``pickle`` module that ``torch.load`` uses, made harmless."""

@@ -1,4 +1,4 @@
-"""Names of the released slimmable, universally slimmable and AutoSlim networks."""
+"""Names of the tensors of the released slimmable, universally slimmable and AutoSlim networks."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import nn
 
-from nasvit.importing.families import Entry, Family
+from nasvit.importing.releases import Release, ReleasedTensor
 from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.models.family import Family as NetworkFamily
+from nasvit.models.family import Family
 from nasvit.models.parts import BlockSpec
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 
 
-def family(source: str, title: str, build: Callable[[int], SlimmableNetwork]) -> Family:
-    """Return the released form of a slimmable network.
+def release(source: str, title: str, build: Callable[[int], SlimmableNetwork]) -> Release:
+    """Return the release of a slimmable network.
 
     Args:
-        source: the name by which users ask for it.
-        title: what it is.
-        build: makes the network for a number of classes.
+        source: the name that users give.
+        title: title of the release, for messages.
+        build: builds the network for a number of classes.
     """
 
     def with_statistics(classes: int) -> nn.Module:
@@ -29,15 +29,15 @@ def family(source: str, title: str, build: Callable[[int], SlimmableNetwork]) ->
         network.reset_statistics()
         return network
 
-    return Family(source, title, with_statistics, entries, classifier="classifier.0")
+    return Release(source, title, with_statistics, entries, classifier="classifier.0")
 
 
-def entries(network: nn.Module) -> Iterator[Entry]:
+def entries(network: nn.Module) -> Iterator[ReleasedTensor]:
     """List the tensors of a slimmable network by their released names; a released one may fill several of ours."""
     assert isinstance(network, SlimmableNetwork)
     own_statistics = _keys_of_statistics(network)
     for name, tensor in network.state_dict().items():
-        yield Entry(released_name(network, name, own_statistics), name, tuple(tensor.shape))
+        yield ReleasedTensor(released_name(network, name, own_statistics), name, tuple(tensor.shape))
 
 
 def _keys_of_statistics(network: SlimmableNetwork) -> dict[str, int]:
@@ -50,10 +50,10 @@ def released_name(network: SlimmableNetwork, name: str, switch_of: dict[str, int
     Args:
         network: the network.
         name: name in its state dict.
-        switch_of: the number of the switch of every plan's key.
+        switch_of: number of the switch, by the key of its plan.
 
     Raises:
-        ValueError: if the release has none.
+        ValueError: if the release has no such tensor.
     """
     found = re.fullmatch(r"(.*)\.(conv|norm|classifier)\.(.*)", name)
     if found is None:
@@ -74,21 +74,21 @@ def released_name(network: SlimmableNetwork, name: str, switch_of: dict[str, int
     return f"{norm}.{statistics[2]}" if in_tail else f"{norm}.bn.{switch_of[statistics[1]]}.{statistics[2]}"
 
 
-def _convolution(networks: NetworkFamily, unit: str) -> str:
+def _convolution(family: Family, unit: str) -> str:
     """Return the released name of the convolution of one of our units."""
-    grouped = networks.stem.groups > 1
+    grouped = family.stem.groups > 1
     first = 0 if grouped else 1
     if unit.startswith("stem."):
         group = re.search(r"groups\.(\d+)$", unit)
         return f"head_{group[1]}.0" if group else "features.0.0"
     if unit.startswith("head."):
-        return f"features.{first + len(list(networks.blocks()))}.0"
+        return f"features.{first + len(list(family.blocks()))}.0"
     found = re.fullmatch(r"stages\.(\d+)\.(\d+)\.(.*)", unit)
     if found is None:
         raise ValueError(f"no released name is known for {unit!r}")
     stage, place, layer = int(found[1]), int(found[2]), found[3]
-    number = first + sum(len(blocks) for blocks in networks.stages[:stage]) + place
-    return f"features.{number}.{_in_block(networks.stages[stage][place], layer)}"
+    number = first + sum(len(blocks) for blocks in family.stages[:stage]) + place
+    return f"features.{number}.{_in_block(family.stages[stage][place], layer)}"
 
 
 def _in_block(block: BlockSpec, layer: str) -> str:
@@ -102,14 +102,14 @@ def _in_block(block: BlockSpec, layer: str) -> str:
 
 
 def _published(
-    source: str, title: str, networks: NetworkFamily, widths: Sequence[Width], norm: NormKind = "switchable"
-) -> Family:
-    return family(source, title, lambda classes: SlimmableNetwork(networks, widths, classes, norm=norm))
+    source: str, title: str, family: Family, widths: Sequence[Width], norm: NormKind = "switchable"
+) -> Release:
+    return release(source, title, lambda classes: SlimmableNetwork(family, widths, classes, norm=norm))
 
 
 _QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
-FAMILIES = (
+RELEASES = (
     _published("s_mobilenet_v1", "slimmable MobileNet v1 (Yu et al., 2019)", mobilenet_v1(), _QUARTERS),
     _published("s_mobilenet_v2", "slimmable MobileNet v2 (Yu et al., 2019)", mobilenet_v2(), (0.35, 0.5, 0.75, 1.0)),
     _published("s_resnet50", "slimmable ResNet-50 (Yu et al., 2019)", resnet(50), _QUARTERS),
@@ -132,32 +132,32 @@ FAMILIES = (
 """Released networks with the widths of their configurations."""
 
 
-def released_plan(networks: NetworkFamily, numbers: Sequence[int]) -> ChannelPlan:
+def released_plan(family: Family, numbers: Sequence[int]) -> ChannelPlan:
     """Read a channel list of a released AutoSlim configuration.
 
     It repeats the channels out at the beginning of every stage of a ResNet, and ends with the number of classes.
 
     Args:
-        networks: the family it is for.
-        numbers: the list.
+        family: the family that the list is for.
+        numbers: the channel list.
 
     Raises:
         ValueError: if its length is not right, or a repeated number differs.
     """
-    residual = any(block.kind == "bottleneck" for block in networks.blocks())
-    stages = [len(stage) for stage in networks.stages] if residual else []
+    residual = any(block.kind == "bottleneck" for block in family.blocks())
+    stages = [len(stage) for stage in family.stages] if residual else []
     rest = list(numbers)
     chosen = rest[:1]
     del rest[:1]
     for count in stages:
         repeated, decided = rest[0], rest[1 : 1 + 3 * count]
         if repeated != decided[2]:
-            raise ValueError(f"{networks.name}: a stage of {decided[2]} channels out starts with {repeated}")
+            raise ValueError(f"{family.name}: a stage of {decided[2]} channels out starts with {repeated}")
         chosen += decided
         del rest[: 1 + 3 * count]
-    expected = len(networks.decisions())
+    expected = len(family.decisions())
     chosen += rest[: expected - len(chosen)]
     listed = expected + len(stages)
     if len(chosen) != expected or len(numbers) not in (listed, listed + 1):
-        raise ValueError(f"{networks.name}: the channel list has {len(numbers)} entries; legal: {listed + 1}")
+        raise ValueError(f"{family.name}: the channel list has {len(numbers)} entries; legal: {listed + 1}")
     return ChannelPlan(tuple(chosen))

@@ -1,29 +1,29 @@
-"""All families of checkpoints that can be imported, by the name a user gives."""
+"""All releases that can be imported, by the name that users give."""
 
 from __future__ import annotations
 
 from nasvit.importing import attentive, fbnetv3, ghostnetv3, netaug, slimmable
-from nasvit.importing.families import Family
+from nasvit.importing.releases import Release
 
-_FAMILIES = (
-    attentive.family("nasvit", "nasvit_release", "the NASViT supernet (Gong et al., 2022)"),
-    attentive.family("alphanet", "alphanet", "the AlphaNet supernet (Wang et al., 2021)"),
-    attentive.family("attentive_nas", "attentive_nas", "the AttentiveNAS supernet (Wang et al., 2021)"),
-    *fbnetv3.families(),
-    *slimmable.FAMILIES,
-    *netaug.FAMILIES,
-    *ghostnetv3.FAMILIES,
+_RELEASES = (
+    attentive.release("nasvit", "nasvit_release", "the NASViT supernet (Gong et al., 2022)"),
+    attentive.release("alphanet", "alphanet", "the AlphaNet supernet (Wang et al., 2021)"),
+    attentive.release("attentive_nas", "attentive_nas", "the AttentiveNAS supernet (Wang et al., 2021)"),
+    *fbnetv3.releases(),
+    *slimmable.RELEASES,
+    *netaug.RELEASES,
+    *ghostnetv3.RELEASES,
 )
 
-SOURCES: dict[str, Family] = {family.source: family for family in _FAMILIES}
-"""Families by source name."""
+SOURCES: dict[str, Release] = {release.source: release for release in _RELEASES}
+"""Releases by the name that users give."""
 
 
-def family_of(source: str) -> Family:
-    """Return a family.
+def release_of(source: str) -> Release:
+    """Return the release of a name.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no release of that name.
     """
     if source not in SOURCES:
         raise ValueError(f"source {source!r} is unknown; legal: {', '.join(SOURCES)}")

@@ -59,16 +59,16 @@ class Reparameterized(nn.Module):
             if branch.act is not None:
                 raise ValueError("Reparameterized: a branch has an activation, so the sum is no convolution")
         if self.scale is not None or self.identity is not None:
-            self._check_centred(conv)
+            self._check_centered(conv)
         if self.scale is not None and (self.scale.conv.stride, self.scale.conv.groups) != (conv.stride, conv.groups):
             raise ValueError(f"Reparameterized: {self.scale.conv} strides or groups otherwise than {conv}")
         if self.identity is not None and (conv.stride != (1, 1) or conv.in_channels != conv.out_channels):
             raise ValueError(f"Reparameterized: {conv} changes size or channels, so the input cannot be added")
 
-    def _check_centred(self, conv: nn.Conv2d) -> None:
-        if not is_centred(conv):
+    def _check_centered(self, conv: nn.Conv2d) -> None:
+        if not is_centered(conv):
             raise ValueError(
-                f"Reparameterized: {conv} has no centre under each pixel (odd kernel, padding {_centring(conv)}), so "
+                f"Reparameterized: {conv} has no center under each pixel (odd kernel, padding {_centering(conv)}), so "
                 "neither a 1x1 convolution nor the input can become part of it"
             )
 
@@ -167,12 +167,12 @@ def _shape_of(conv: nn.Conv2d) -> tuple[object, ...]:
     return (conv.weight.shape, conv.stride, conv.padding, conv.dilation, conv.groups, conv.padding_mode)
 
 
-def is_centred(conv: nn.Conv2d) -> bool:
-    """Return whether each pixel out stands on the pixel in under the kernel's centre."""
-    return conv.padding in (_centring(conv), "same") and all(side % 2 for side in conv.kernel_size)
+def is_centered(conv: nn.Conv2d) -> bool:
+    """Return whether each pixel out stands on the pixel in under the kernel's center."""
+    return conv.padding in (_centering(conv), "same") and all(side % 2 for side in conv.kernel_size)
 
 
-def _centring(conv: nn.Conv2d) -> tuple[int, ...]:
+def _centering(conv: nn.Conv2d) -> tuple[int, ...]:
     return tuple(side // 2 * step for side, step in zip(conv.kernel_size, conv.dilation, strict=True))
 
 

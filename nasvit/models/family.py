@@ -1,4 +1,4 @@
-"""Network families as data: what kinds of blocks stand where, before any width is chosen."""
+"""Network families as data: the kind and place of every block, before any width is chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parts(Generic[T]):
-    """Something for every decision of a plan, sorted by where it belongs."""
+    """One value for every entry of a channel plan, grouped by stem, stages and head."""
 
     stem: T
     stages: tuple[tuple[tuple[T, ...], ...], ...]
@@ -30,12 +30,12 @@ class Family:
 
     Args:
         name: its name.
-        source: where it was published.
+        source: publication.
         stem: first layers.
         stages: blocks of every stage.
         head: last layers.
         divisor: channels at other widths are rounded to multiples of it (:func:`make_divisible`); 0: rounded down.
-        resolution: side of the images it was made for, in pixels.
+        resolution: side of the images that the family was designed for, in pixels.
         published: channels that follow no rule: for channels at width 1 those at some widths, ``(width, channels)`` in
             ascending order; at widths between they are interpolated, and others are refused.
     """
@@ -64,10 +64,10 @@ class Family:
         return (*names, *(["head"] if self.head.channels else []), *(["mix"] if self.head.mix else []))
 
     def split(self, values: Sequence[T]) -> Parts[T]:
-        """Sort one value a decision by where it belongs.
+        """Group one value per entry of a channel plan by stem, stages and head.
 
         Raises:
-            ValueError: if there are too many or too few.
+            ValueError: if there are too many or too few values.
         """
         expected = len(self.decisions())
         if len(values) != expected:
@@ -78,7 +78,7 @@ class Family:
         return Parts(stem, stages, tuple(rest))
 
     def widths(self, plans: Sequence[ChannelPlan]) -> Parts[Widths]:
-        """Sort the channels at each switch by where they belong.
+        """Group the channels at each switch by stem, stages and head.
 
         Args:
             plans: the channels at each switch.
@@ -91,9 +91,9 @@ class Family:
         return self.split(tuple(zip(*(plan.channels for plan in plans), strict=True)))
 
     def fixed(self, plans: Sequence[ChannelPlan]) -> Family:
-        """Return the family with what followed from the plans written down, so that fewer plans change nothing.
+        """Return the family with fixed shortcuts and gates, so that a subset of the plans gives the same blocks.
 
-        Which blocks add their input, and how far gates squeeze, is decided by all plans together.
+        All plans together decide which blocks add their input, and the reduction of their gates.
 
         Args:
             plans: the channels at each switch.
@@ -112,7 +112,7 @@ class Family:
         return replace(self, stages=tuple(stages))
 
     def scaled(self, channels: float, width: float) -> int:
-        """Return ``channels`` times ``width``, rounded as this family rounds, or what was published for that width.
+        """Return ``channels`` times ``width``, rounded as this family rounds, or the published channels of that width.
 
         Raises:
             ValueError: if the width is outside the published ones.
@@ -162,7 +162,7 @@ class Family:
         return [round(in_channels * block.expand)]
 
     def for_small_images(self) -> Family:
-        """Return the form for 32x32 images: the stem keeps the size, and so does the next layer that would halve it."""
+        """Return the family for 32x32 images: the stem and the next layer that would halve the size keep it."""
         stem = replace(self.stem, stride=1, pool=None, kernel_size=3)
         if self.stem.pool is not None:
             return replace(self, stem=stem, resolution=32)

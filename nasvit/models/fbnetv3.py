@@ -33,7 +33,7 @@ class Blocks:
         kernel_size: side of the depthwise kernel, in pixels.
         expand_ratio: hidden channels over channels in, before rounding to a multiple of 8.
         channels: channels out.
-        count: how many.
+        count: number of blocks.
     """
 
     kernel_size: int
@@ -47,10 +47,10 @@ class Design:
     """One FBNetV3.
 
     Args:
-        resolution: side of the image it was made for, in pixels.
+        resolution: side of the images that it was designed for, in pixels.
         stem: channels after the stem.
         stages: the blocks of the six stages.
-        paddings: padding of the strided depthwise convolution by stage, where the release has another one than
+        paddings: padding of the strided depthwise convolution by stage, where the release pads by another number than
             half the kernel. It makes maps smaller and the network cheaper.
         head_ratio: channels before pooling over channels of the last stage.
     """
@@ -164,8 +164,8 @@ def fbnetv3(
 ) -> Network:
     """Build a FBNetV3.
 
-    The network takes images as they are; ``DESIGNS[name].resolution`` is the side it was made for. It was found by
-    training candidates one by one, not in a supernet.
+    The network does not resize images; ``DESIGNS[name].resolution`` is the side that it was designed for. Its
+    search trained candidates one by one, not in a supernet.
 
     Source: Dai et al., FBNetV3 (CVPR 2021), https://arxiv.org/abs/2006.02049; sizes and paddings of the models released
     in mobile-vision.
@@ -173,7 +173,7 @@ def fbnetv3(
     Args:
         name: one of :data:`DESIGNS`.
         classes: number of classes.
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
         half_kernel_padding: pad every depthwise convolution by half its kernel, as timm does, and not as the release
             does in a, b, c, e and f.
         stem_bias: whether the stem's convolution has a bias, as in the release; timm's has none.
@@ -248,7 +248,7 @@ def _rounded(channels: float, divisor: int = 8, least: float = 0.95) -> int:
 
 @torch.no_grad()
 def _initialize(network: Network, seed: int) -> None:
-    """He et al. (2015) by fan-out; the last batch norm of a block with a shortcut starts at gain zero."""
+    """Initialize as He et al. (2015), by fan-out; the last batch norm of a block with a shortcut starts at gain 0."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, nn.Conv2d) and not module.weight.is_meta:

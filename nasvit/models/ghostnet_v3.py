@@ -1,4 +1,4 @@
-"""GhostNetV3 as a plain network, with branches to train and to fuse."""
+"""GhostNetV3 as a plain network, with branches for training."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ SETTINGS: tuple[tuple[Setting, ...], ...] = (
 
 @dataclass(frozen=True)
 class GhostOptions:
-    """What is switched on in all blocks.
+    """Options of all blocks: branches and attention.
 
     Args:
         branches: convolutions side by side in every ghost module and strided depthwise convolution.
@@ -94,7 +94,7 @@ def ghostnet_v3(
         width: width multiplier; published are 0.5, 1.0, 1.3 and 1.6.
         classes: number of classes.
         options: branches and attention.
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
         image_channels: channels of the images.
         small_images: for 32x32 images: the stem and the first strided block keep the size.
 
@@ -180,14 +180,14 @@ def _attention(in_channels: int, out_channels: int) -> DecoupledAttention:
 def branched_depthwise(
     channels: int, kernel_size: int, stride: int, act: str | None, options: GhostOptions
 ) -> Reparameterized:
-    """Return a depthwise convolution as branches: several of its size, a 1x1 one, and the input where size stays.
+    """Return a depthwise convolution with branches: several of its size, a 1x1 one, and the input where size stays.
 
     Args:
         channels: channels in and out.
         kernel_size: side of the kernel, in pixels.
         stride: stride, in pixels.
         act: name of the activation after the sum, or None.
-        options: how many branches, and which others.
+        options: number of branches, and whether there are a 1x1 one and the input.
     """
     count = range(options.branches)
     branches = [_unit(DepthwiseConv2d(channels, kernel_size, stride=stride), None) for _ in count]
@@ -202,7 +202,7 @@ def _unit(conv: nn.Conv2d, act: str | None) -> ConvNorm:
 
 @torch.no_grad()
 def _initialize(network: nn.Module, seed: int) -> None:
-    """Convolutions: normal, variance ``2 / fan_out`` (He et al., 2015); the classifier: normal, deviation 0.01."""
+    """Initialize convolutions: normal, variance ``2 / fan_out`` (He et al., 2015); classifier: deviation 0.01."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)) and not module.weight.is_meta:

@@ -20,16 +20,16 @@ FAMILY_BLOCKS: dict[str, tuple[int, int | None]] = {
     "shuffle": (1, 4),
     "split_shuffle": (1, 2),
 }
-"""For every kind of block of families, how many hidden layers it has, and its channels out over the hidden ones.
+"""For every kind of block of families, the number of hidden layers, and channels out over hidden channels.
 
-None: every block says the hidden ones itself, by ``expand`` or ``hidden``. What the kinds are is said in
-:mod:`nasvit.elastic.registry`.
+None: every block gives its hidden channels itself, by ``expand`` or ``hidden``. :mod:`nasvit.elastic.registry` holds
+the classes of the kinds.
 """
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """One block.
+    """One block of a family.
 
     Args:
         kind: a key of :data:`FAMILY_BLOCKS`. "inverted": widen, convolve each channel, narrow (MobileNetV2; at
@@ -74,20 +74,20 @@ class BlockSpec:
 
     @property
     def decisions(self) -> int:
-        """How many entries of a channel plan belong to this block; the last is its channels out."""
+        """Number of entries of a channel plan that belong to this block; the last is its channels out."""
         return 1 + (FAMILY_BLOCKS[self.kind][0] if self.widens else 0)
 
     def squeeze_channels(self, hidden: int) -> int:
-        """Return the squeezed channels of the gate for so many hidden ones, once the reduction is fixed."""
+        """Return the squeezed channels of the gate for a number of hidden channels, once the reduction is fixed."""
         assert self.reduction is not None, "Family.fixed decides it"
         return make_divisible(max(hidden / self.reduction, SMALLEST_SQUEEZE), 1)
 
     def fixed(self, in_widths: Widths, widths: tuple[Widths, ...]) -> BlockSpec:
-        """Return the block with what its channels at all switches decide written down: shortcut and reduction.
+        """Return the block with fixed shortcut and reduction, which its channels at all switches decide.
 
         Args:
             in_widths: channels in at each switch.
-            widths: hidden channels and channels out at each switch, one entry a decision.
+            widths: hidden channels and channels out at each switch, one entry per decision.
         """
         same = self.stride == 1 and in_widths == widths[-1]
         reduction = self.reduction
@@ -107,7 +107,7 @@ def _reduction(least: int, most: int) -> float:
 
 @dataclass(frozen=True)
 class StemSpec:
-    """First layers: a convolution and perhaps max-pooling.
+    """First layers of a family: a convolution and perhaps max-pooling.
 
     Args:
         channels: channels out at width 1.
@@ -116,7 +116,7 @@ class StemSpec:
         act: name of the activation.
         pool: side of the max-pooled squares (stride 2), or None.
         pool_padding: padding of the max-pooling, in pixels.
-        groups: the channels out come from so many convolutions (each group of the blocks then keeps its own first).
+        groups: number of convolutions side by side (each group of the blocks then keeps its own first channels).
     """
 
     channels: int
@@ -130,7 +130,7 @@ class StemSpec:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """Last layers.
+    """Last layers of a family.
 
     Args:
         channels: channels of a 1x1 convolution before pooling, or None for none.
@@ -145,6 +145,6 @@ class HeadSpec:
     fixed: bool = False
 
     def split(self, values: Sequence[T]) -> tuple[T | None, T | None]:
-        """Return which of the head's values belongs to the convolution before pooling and which to that after it."""
+        """Return the value of the convolution before pooling and that of the one after it, None where there is none."""
         rest = iter(values)
         return (None if self.channels is None else next(rest), None if self.mix is None else next(rest))

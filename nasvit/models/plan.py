@@ -9,16 +9,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ChannelPlan:
-    """How many channels every layer of a network has that may choose.
+    """Number of channels of every layer of a network whose width is a choice.
 
     The order is that of the network: stem, the hidden and outgoing channels of every block, head
     (:meth:`nasvit.models.Family.decisions` names them).
 
     Args:
-        channels: one number a decision.
+        channels: one number per decision.
 
     Raises:
-        ValueError: if a number is no whole number above zero.
+        ValueError: if a number is not a whole number above zero.
     """
 
     channels: tuple[int, ...]
@@ -42,7 +42,7 @@ class ChannelPlan:
         """Read what :meth:`to_json` wrote.
 
         Raises:
-            ValueError: if the text is no such JSON.
+            ValueError: if the text is not the JSON of a plan.
         """
         try:
             return cls(tuple(json.loads(text)["channels"]))

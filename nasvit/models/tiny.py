@@ -149,14 +149,14 @@ _WITH_WIDTH: dict[str, Callable[[float], Family]] = {
 
 
 def target(name: str) -> Family:
-    """Return the target that the released code calls ``name``, such as ``mcunet`` or ``mbv2-0.35``.
+    """Return the family that the released code calls ``name``, such as ``mcunet`` or ``mbv2-0.35``.
 
     Args:
-        name: one of :data:`TARGETS`; of those made for many widths, a width may follow after a hyphen. With ``@32`` at
-            the end it is the form for 32x32 images.
+        name: one of :data:`TARGETS`; of those made for many widths, a width may follow after a hyphen. ``@32`` at
+            the end: the form for 32x32 images.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no target of that name.
     """
     if name.endswith(SMALL_IMAGES):
         return target(name.removesuffix(SMALL_IMAGES)).for_small_images()

@@ -1,1 +1,1 @@
-"""What people read: tables of results, of search spaces and of costs."""
+"""Reports: tables of results, of search spaces and of costs."""

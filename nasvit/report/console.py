@@ -1,4 +1,4 @@
-"""Where tables are printed, and how numbers are written in them."""
+"""The console that tables are printed on, and the format of numbers in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from rich.console import Console
 
 
 def open_console() -> Console:
-    """Return a console that does not squeeze tables where nobody said how wide the terminal is."""
+    """Return a console that is wide enough for the tables where the width of the terminal is unknown."""
     console = Console()
     return console if console.is_terminal else Console(width=120)
 

@@ -27,7 +27,7 @@ def _file_class(of: Literal["experiment", "fit"]) -> type[Any]:
 
 
 def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
-    """Return the options that set the fields of a dataclass and of the ones inside it: name -> what it is and does."""
+    """Return the options that set the fields of a dataclass and those inside it: option -> type and description."""
     found: dict[str, str] = {}
     documented = _documented(cls)
     for name, field in settable(cls).items():
@@ -46,7 +46,7 @@ def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
 
 
 def _written(default: Any) -> str:
-    """A default as an option gives it."""
+    """Return a default as text, as an option would set it."""
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):
@@ -55,7 +55,7 @@ def _written(default: Any) -> str:
 
 
 def _documented(cls: Any) -> dict[str, str]:
-    """What the docstring of a dataclass says of every field."""
+    """Return the description of every field from the docstring of a dataclass."""
     section = inspect.cleandoc(cls.__doc__ or "").partition("Args:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section, re.MULTILINE)
     plain = {name: re.sub(r":\w+:`([^`]+)`", r"\1", " ".join(text.split())) for name, text in entries}

@@ -15,7 +15,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import search_spaces
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
-from nasvit.costs.latency.plan import Build, BuildSettings
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from nasvit.registry import find_architecture
 from nasvit.report.results import describe
 from nasvit.training.progress import Progress
@@ -26,42 +26,42 @@ SpaceName = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE")]
 
 
 def _console() -> Console:
-    """Return a console that is wide enough for the tables, also where nobody said how wide it is."""
+    """Return a console that is wide enough for the tables where the width of the terminal is unknown."""
     return Console(width=max(120, Console().width))
 
 
 def latency_build(
     space: SpaceName,
     out: Path,
-    settings: OmitArgPrefixes[BuildSettings] = BuildSettings(),  # noqa: B008 - frozen
+    settings: OmitArgPrefixes[MeasurementSettings] = MeasurementSettings(),  # noqa: B008 - frozen
     dry_run: bool = False,
 ) -> None:
-    """Measure the blocks of a space on a device, and how well their sum predicts whole networks; again, it goes on.
+    """Measure the blocks of a space on a device, and how well their sum predicts whole networks; a rerun goes on.
 
     Args:
         space: a name that nasvit spaces lists, or a file SPACE.yaml.
         out: the table to write, such as pi5.json; every measurement is kept beside it at once, so nothing is lost.
-        settings: what is measured and how.
-        dry_run: only say how much there is to measure and about how long it will take.
+        settings: device, runtime, number of networks and noise policy.
+        dry_run: only print the number of measurements and an estimate of their time.
     """
-    build, console = Build(search_spaces.load(space), settings, out), _console()
-    _announce(build, console)
+    plan, console = MeasurementPlan(search_spaces.load(space), settings, out), _console()
+    _announce(plan, console)
     if dry_run:
-        build.discard_exported()
+        plan.discard_exported()
         return
-    total = first_measurements(build, done=False) + first_measurements(build, done=True)
-    with Progress(f"measuring {build.space.name}", total, done=first_measurements(build, done=True)) as progress:
-        table = build_table(build, lambda subject: progress.advance(note=subject.name))
+    total = first_measurements(plan, done=False) + first_measurements(plan, done=True)
+    with Progress(f"measuring {plan.space.name}", total, done=first_measurements(plan, done=True)) as progress:
+        table = build_table(plan, lambda module: progress.advance(note=module.name))
     show_quality(table, console)
     console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
 
 
-def _announce(build: Build, console: Console) -> None:
-    left, policy = first_measurements(build, done=False), build.settings.policy
-    time_left = datetime.timedelta(seconds=round(estimate_seconds(build)))
+def _announce(plan: MeasurementPlan, console: Console) -> None:
+    left, policy = first_measurements(plan, done=False), plan.settings.policy
+    time_left = datetime.timedelta(seconds=round(estimate_seconds(plan)))
     console.print(
-        f"{build.space.name} on {build.conditions['device']}: {len(build.blocks)} unique blocks and "
-        f"{len(build.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
+        f"{plan.space.name} on {plan.conditions['device']}: {len(plan.blocks)} unique blocks and "
+        f"{len(plan.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
         f"about {time_left} (on a busy machine more: up to {policy.again} more rounds)",
         soft_wrap=True,
     )
@@ -96,11 +96,11 @@ def latency_use(
     """Print the latencies that a table predicts for subnets of its space.
 
     Args:
-        table: what nasvit latency build wrote.
+        table: a file that nasvit latency build wrote.
         space: a name that nasvit spaces lists, or a file SPACE.yaml; the one that was measured.
         architecture: a subnet to predict besides the smallest and the largest: a file ARCHITECTURE.json, a published
             subnet, or the folder of a saved one.
-        sample: so many random subnets besides.
+        sample: number of random subnets to predict besides.
     """
     loaded_space, console = search_spaces.load(space), _console()
     loaded = load_table(table, loaded_space)
@@ -116,7 +116,7 @@ def latency_use(
 
 
 def _subnets(space: Space, which: str | None, sample: int) -> dict[str, Architecture]:
-    """The subnets to predict, by the names to print."""
+    """Return the subnets to predict, by the names to print."""
     subnets = {"smallest": space.smallest, "largest": space.largest}
     if which is not None:
         subnets[Path(which).name] = find_architecture(space, which)
@@ -125,7 +125,7 @@ def _subnets(space: Space, which: str | None, sample: int) -> dict[str, Architec
 
 
 def describe_device(table: LatencyTable) -> str:
-    """Return in one line what a table was measured on, and how far off it is."""
+    """Return one line with the device, the conditions and the error of a table."""
     record, error = table.record, table.record["error"]
     versions: dict[str, Any] = record["versions"]
     ran = f"{record['runtime']} {versions[record['runtime']]}" + (" by command" if record["command"] else "")

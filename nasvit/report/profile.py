@@ -1,4 +1,4 @@
-"""What a network costs, block by block."""
+"""The cost of a network, block by block."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Row = tuple[str, str, Cost]
 
 
 def show_profile(name: str, classes: int | None = None) -> None:
-    """Print what a network costs, block by block.
+    """Print the cost of a network, block by block.
 
     Args:
         name: any name of a network; see :mod:`nasvit.registry`.
-        classes: classes of the classifier; None: those of its weights, or 1000.
+        classes: number of classes; None: that of its weights, or 1000.
 
     Raises:
         ValueError: if there is no such network.
@@ -62,7 +62,7 @@ def _cells(cost: Cost) -> list[str]:
 def blocks(network: nn.Module, channels: int, side: int) -> Iterator[Row]:
     """Yield name, output shape and cost of every block, in the order in which they run.
 
-    Of a network that is not ours, blocks are its children, and theirs where a child is a list of modules.
+    Blocks of a network from elsewhere are its children, and the items of a child that is a list of modules.
     """
     names = {block: name for name, block in _named_blocks(network)}
     shapes: list[tuple[nn.Module, torch.Size, torch.Size]] = []

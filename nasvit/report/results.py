@@ -1,4 +1,4 @@
-"""What people read at the end of an experiment: the table of results, and how to use the networks."""
+"""The report of an experiment: the table of results, and how to use the networks."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def describe(value: Architecture | Recipe) -> str:
-    """Return an architecture or a recipe in one line; what a recipe leaves off is left out."""
+    """Return an architecture or a recipe in one line; parts of a recipe that are off are left out."""
     fields = [(name, setting) for name, setting in json.loads(value.to_json()).items() if setting or name == "depth"]
     return ", ".join(f"{name} {_plain(setting)}" for name, setting in fields)
 

@@ -249,5 +249,5 @@ class SearchEngine:
         )
         joined = np.concatenate([pool, evolved])
         centers = [best(joined, self.settings.centers_predicted), observed[: self.settings.centers_observed]]
-        near = [self.constraint.genome.neighbours(row) for row in np.concatenate(centers)]
+        near = [self.constraint.genome.neighbors(row) for row in np.concatenate(centers)]
         return distinct(np.concatenate([joined, self.constraint.clean(np.concatenate(near))]))

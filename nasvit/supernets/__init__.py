@@ -8,7 +8,7 @@ from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.shared_network import SharedNetwork, independent
 from nasvit.supernets.slimmable import SlimmableNetwork
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 
 __all__ = [
     "Augmented",
@@ -21,6 +21,6 @@ __all__ = [
     "Supernet",
     "augment",
     "augmentation_factors",
-    "build",
+    "build_subnet",
     "independent",
 ]

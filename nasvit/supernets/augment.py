@@ -1,4 +1,4 @@
-"""The wider network that a tiny one is to be trained in."""
+"""The wider network that a tiny network trains inside of (NetAug)."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def augment(
         width: factors on channels; see :func:`nasvit.supernets.augmentation_factors` for the paper's r and s.
         expand: factors on expand ratios.
         classes: number of classes.
-        seed: decides the initial weights.
-        image_channels: channels of the images; a space brings its own.
+        seed: seed of the initial weights.
+        image_channels: channels of the images; a space fixes its own.
 
     Raises:
         ValueError: if there is no target of that name, it has grouped blocks, or the factors do not start at 1.

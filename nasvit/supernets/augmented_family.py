@@ -42,7 +42,7 @@ class AugmentedNetwork(PlannedNetwork):
         classes: number of classes.
         width: factors on the channels of the stem, of every block that may change them, and of the head.
         expand: factors on the expand ratio of every block (in ResNets: on the hidden channels over those in).
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
         image_channels: channels of the images.
 
     Raises:
@@ -87,7 +87,7 @@ class AugmentedNetwork(PlannedNetwork):
         """Return the network of a plan as a plain network that shares this one's weights.
 
         Args:
-            plan: :attr:`base`, :attr:`largest_plan`, what :meth:`sample` returned, or any other that fits.
+            plan: :attr:`base`, :attr:`largest_plan`, a plan from :meth:`sample`, or any other that fits.
 
         Raises:
             ValueError: if the plan does not fit.
@@ -99,7 +99,7 @@ class AugmentedNetwork(PlannedNetwork):
         """Return an independent copy of the tiny network, or of that of a plan.
 
         Args:
-            plan: which; the tiny network if left out.
+            plan: the channels; those of the tiny network if left out.
             calibration: batches of images to take batch-norm statistics from, for this copy alone.
         """
         return independent(self.at(self.base if plan is None else plan), calibration)
@@ -129,7 +129,7 @@ class AugmentedNetwork(PlannedNetwork):
         return ChannelPlan((*chosen, *(_widened(each, draw(self.width, widths)) for each in base.head)))
 
     def _blocks(self) -> Iterator[tuple[bool, tuple[int, ...]]]:
-        """For every block: whether it keeps its channels in, and the tiny network's hidden and outgoing channels."""
+        """Yield for every block whether it keeps its channels, and its hidden channels and channels out when tiny."""
         base = self.family.split(self.base.channels)
         for stage, chosen in zip(self.fixed_family.stages, base.stages, strict=True):
             for block, own in zip(stage, chosen, strict=True):
@@ -140,7 +140,7 @@ class AugmentedNetwork(PlannedNetwork):
 
         Args:
             batches: images of equal numbers, each of shape ``(batch, channels, height, width)``.
-            plan: which; the tiny network if left out.
+            plan: the channels; those of the tiny network if left out.
 
         Raises:
             ValueError: if there are no batches.

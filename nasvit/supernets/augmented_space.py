@@ -35,7 +35,7 @@ class AugmentedSupernet(Supernet):
         classes: number of classes.
         width: factors on the channels of stem, stages and head. Those of transformer stages are rounded to whole heads.
         expand: factors on expand ratios, and on the MLP ratios of transformer blocks.
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
 
     Raises:
         ValueError: if factors are missing or the least is not 1, or the space does not hold the architecture.
@@ -81,7 +81,7 @@ class AugmentedSupernet(Supernet):
         *,
         resize: bool = True,
     ) -> Network:
-        """Return an independent copy of the tiny network, or of another; arguments as in :class:`Supernet`."""
+        """Return an independent copy of the tiny network, or of another subnet; arguments as in :class:`Supernet`."""
         return super().extract(self.base if architecture is None else architecture, calibration, resize=resize)
 
 

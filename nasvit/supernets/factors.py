@@ -1,4 +1,4 @@
-"""How much wider the augmented networks are, as factors on the tiny one."""
+"""Factors of augmented networks on the widths and expand ratios of the tiny one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def augmentation_factors(largest: float, diversity: int) -> Factors:
 
 
 def checked_factors(name: str, factors: Sequence[float]) -> Factors:
-    """Return factors as a tuple.
+    """Check factors and return them as a tuple.
 
     Raises:
         ValueError: if there are none, the least is not 1, or one is not finite.

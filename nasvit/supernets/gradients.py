@@ -50,7 +50,7 @@ class FlatGradients:
         return all(parameter.grad is view for parameter, view in zip(self.parameters, self.views, strict=True))
 
     def are_of(self, parameters: Sequence[nn.Parameter]) -> bool:
-        """Return whether these, in this order, are the parameters whose gradients it holds."""
+        """Return whether the buffer holds the gradients of exactly these parameters, in this order."""
         return len(parameters) == len(self.parameters) and all(map(operator.is_, parameters, self.parameters))
 
     def check(self) -> None:
@@ -81,7 +81,7 @@ class FlatGradients:
         return norm
 
     def all_reduce(self, rows: Tensor | None = None) -> None:
-        """Average over all processes, in one message, these rows (the gradients if left out)."""
+        """Average ``rows`` (the gradients if left out) over all processes, in one all-reduce."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             rows = self.rows if rows is None else rows
             torch.distributed.all_reduce(rows)
@@ -93,7 +93,7 @@ class FlatGradients:
         Args:
             rows: shape ``(rows, 64)``.
             groups: the group of each parameter, to sum over groups of parameters instead; int64.
-            count: how many groups there are.
+            count: number of groups.
 
         Returns:
             Shape ``(parameters,)`` or ``(count,)``.

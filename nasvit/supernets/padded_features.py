@@ -11,10 +11,10 @@ from nasvit.layers.network import Network
 
 
 class PaddedFeatures(nn.Module):
-    """A backbone whose maps have the same channels at every width: those that a width lacks are zeros.
+    """A backbone whose maps have the same number of channels at every width: missing channels are zeros.
 
-    So one head that is not slimmable (a feature pyramid, a detector) serves all widths. On a map that ends in zeros a
-    convolution computes what its first input channels alone would compute.
+    One head that is not slimmable (a feature pyramid, a detector) works at all widths. On a map that ends in zeros a
+    convolution computes the same as one with its first input channels alone.
 
     Source: Yu et al., Slimmable Neural Networks (2019), section 4.3, https://arxiv.org/abs/1812.08928, released code
 
@@ -26,7 +26,7 @@ class PaddedFeatures(nn.Module):
         ``(batch, image channels, height, width)`` -> a list of ``(batch, channels[stage], height', width')``
 
     Raises:
-        ValueError: if the number of stages is another one.
+        ValueError: if the number of stages differs.
     """
 
     def __init__(self, network: Network, channels: Sequence[int]) -> None:
@@ -42,7 +42,7 @@ class PaddedFeatures(nn.Module):
         """Return the padded map after every stage.
 
         Raises:
-            ValueError: if a map has more channels than asked for.
+            ValueError: if a map has more channels than ``channels`` gives for its stage.
         """
         maps = self.network.forward_intermediates(images)
         return [_padded(each, channels) for each, channels in zip(maps, self.channels, strict=True)]

@@ -20,15 +20,15 @@ from nasvit.supernets.shared_network import SharedNetwork
 class PlannedNetwork(SharedNetwork):
     """All networks of a family up to the largest of some channel plans, sharing one set of weights.
 
-    Base of slimmable and of augmented networks, which decide what ``at`` takes and which batch norms there are.
+    Base of slimmable and of augmented networks, which define ``at`` and choose the batch norms.
 
     Args:
         family: everything but the channels.
         plans: the channels at each switch; the weights are as large as the largest of them.
         classes: number of classes.
         norm: builds a batch norm from the channels at each switch.
-        head_norm: builds that of the head.
-        seed: decides the initial weights.
+        head_norm: builds the batch norm of the head.
+        seed: seed of the initial weights.
         image_channels: channels of the images.
 
     Raises:
@@ -36,7 +36,7 @@ class PlannedNetwork(SharedNetwork):
     """
 
     fixed_family: Family
-    """The family with what followed from the switches written down, so that fewer switches change nothing."""
+    """The family with the shortcuts and gates that all switches together decide; see :meth:`Family.fixed`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class PlannedNetwork(SharedNetwork):
 
         Args:
             plan: the channels of every layer.
-            switch: which subnet its batch norms are those of.
+            switch: the subnet that its batch norms belong to.
 
         Raises:
             ValueError: if the plan does not fit the family, or a layer holds no such channels.

@@ -1,4 +1,4 @@
-"""What every network that shares its weights among many subnets does, whatever its family."""
+"""Base of all networks that share weights among subnets: one gradient buffer, guarded steps, extraction."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _BINDING = threading.Lock()
 class SharedNetwork(Elastic):
     """Base of whole networks with shared weights: supernets, slimmable and augmented networks.
 
-    A family defines ``at(...)``, which returns a subnet as a plain network of views, and calls :meth:`bind` there.
-    This base keeps all gradients in one buffer that those views look into.
+    A subclass defines ``at(...)``, which returns a subnet as a plain network of views, and calls :meth:`bind` there.
+    This base keeps all gradients in one buffer, of which the gradients of those views are slices.
     """
 
     def __init__(self) -> None:
@@ -38,10 +38,10 @@ class SharedNetwork(Elastic):
         return self._gradients
 
     def bind(self) -> None:
-        """Lay the gradient buffer out, unless it is there; views made before are dropped.
+        """Create the gradient buffer if there is none; earlier views are then dropped.
 
         Raises:
-            RuntimeError: if it is there and a gradient is not its slice of it any more.
+            RuntimeError: if there is one and a gradient is no longer its slice of the buffer.
         """
         if self._gradients is None:
             with _BINDING:  # threads that use the network for the first time must not each make a buffer
@@ -101,7 +101,7 @@ class SharedNetwork(Elastic):
         self.check_views()
 
     def forget(self) -> None:
-        """Drop the cached views and the gradient buffer; both are made again when they are needed."""
+        """Drop the cached views and the gradient buffer; both are created again when needed."""
         super().forget()
         self._gradients = None
 
@@ -113,7 +113,7 @@ def independent(subnet: N, calibration: Iterable[Tensor] | None = None) -> N:
     """Return a compact copy of a live subnet that shares nothing with its supernet.
 
     Args:
-        subnet: what ``at`` returned.
+        subnet: a subnet that ``at`` returned.
         calibration: batches of images to take batch-norm statistics from, before the copy is made.
     """
     if calibration is not None:

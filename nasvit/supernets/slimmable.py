@@ -43,7 +43,7 @@ class SlimmableNetwork(PlannedNetwork):
             "shared": one batch norm with one set of statistics for all, which is known to fail: a baseline.
         head_norm: batch norm of the head's convolution; None: as released, which is "shared" in a switchable
             network whose head keeps its channels, and ``norm`` otherwise.
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
         image_channels: channels of the images.
 
     Raises:
@@ -106,7 +106,7 @@ class SlimmableNetwork(PlannedNetwork):
             raise ValueError(f"width={width} is outside {min(listed)}..{max(listed)}, the widths of this network")
 
     def switch(self, width: Width) -> Switch:
-        """Return which subnet ``width`` is, as batch norms tell them apart.
+        """Return the switch of a width, by which batch norms tell subnets apart.
 
         Raises:
             ValueError: if this network cannot run at that width.
@@ -150,7 +150,7 @@ class SlimmableNetwork(PlannedNetwork):
         return tuple(stage[-1][-1] for stage in self.family.split(self.largest_plan.channels).stages)
 
     def extract(self, width: Width, calibration: Iterable[Tensor] | None = None) -> Network:
-        """Return an independent plain network that computes what the subnet of a width computes.
+        """Return an independent plain network that computes the same as the subnet of a width.
 
         Args:
             width: a multiplier or a channel plan.
@@ -166,11 +166,11 @@ class SlimmableNetwork(PlannedNetwork):
         """Take new batch-norm statistics for some widths and keep them: plain averages over ``batches``.
 
         Each width normalizes by its own batch statistics meanwhile; weights stay. A universally slimmable network may
-        so be given widths that it was never trained at. A batch norm shared by several widths averages over them all.
+        get widths that it was never trained at. A batch norm shared by several widths averages over them all.
 
         Args:
             batches: images, each of shape ``(batch, channels, height, width)``.
-            widths: which; all switches if left out.
+            widths: the widths to calibrate; all switches if left out.
 
         Raises:
             ValueError: if there are no batches, or this network cannot run at a width.
@@ -196,10 +196,10 @@ class SlimmableNetwork(PlannedNetwork):
             raise ValueError("calibrate got no batches; give it at least one batch of training images")
 
     def reset_statistics(self, widths: Sequence[Width] | None = None) -> None:
-        """Set stored statistics to mean 0 and variance 1; a universally slimmable network so gets a place for them.
+        """Set stored statistics to mean 0 and variance 1; a universally slimmable network then has a place for them.
 
         Args:
-            widths: which; all switches if left out.
+            widths: the widths to reset; all switches if left out.
 
         Raises:
             ValueError: if this network cannot run at a width.

@@ -17,9 +17,9 @@ def sort_channels(
     optimizers: Iterable[torch.optim.Optimizer] = (),
     copies: Iterable[SharedNetwork] = (),
 ) -> None:
-    """Sort the channels inside every block that has such to sort by the L1 norm of the weights that read them.
+    """Sort the inner channels of every block by the L1 norm of the weights that read them.
 
-    Which channels may change places is said by the kind of the block (:mod:`nasvit.elastic.registry`): the hidden ones
+    The kind of the block decides which channels may change places (:mod:`nasvit.elastic.registry`): the hidden ones
     of inverted blocks, and the squeezed ones of their gates. The widest network computes the same as before; narrower
     ones change, and statistics that universal batch norms keep for them are to be taken anew. Sorting is in place: live
     subnets stay live, and gradients, every optimizer's moments and averaged copies move along.
@@ -28,7 +28,7 @@ def sort_channels(
     where it was.
 
     Args:
-        network: what is sorted.
+        network: the network to sort.
         optimizers: optimizers of its parameters.
         copies: networks of the same kind that follow it, such as an exponential moving average.
 
@@ -50,7 +50,7 @@ def _order(weight: Tensor, axis: int) -> Tensor:
 
 
 class _Mover:
-    """Reorders a tensor of a network with everything that belongs to it."""
+    """Reorders a tensor of a network together with its gradient, optimizer moments and averages."""
 
     def __init__(
         self,

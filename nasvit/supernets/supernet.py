@@ -28,7 +28,7 @@ class Supernet(SharedNetwork):
     Args:
         space: the search space.
         classes: number of classes.
-        seed: decides the initial weights.
+        seed: seed of the initial weights.
         stored_statistics: keep batch-norm statistics in the supernet too, for imported checkpoints; see
             :class:`nasvit.elastic.ElasticBatchNorm2d`.
         switches: if given, the only subnets there are, each with batch norms of its own, as in slimmable networks.
@@ -61,7 +61,7 @@ class Supernet(SharedNetwork):
         initialize(self, seed)
 
     def _build_stage(self, stage: Stage, switches: Sequence[Blocks], norm: NormFactory) -> nn.ModuleList:
-        """Build the blocks that hold those of every switch."""
+        """Build the elastic blocks of a stage, as large as the blocks of every switch need."""
         blocks = nn.ModuleList()
         for keys in zip(*map(_one_by_one, switches), strict=True):
             place = Place(self.space, self.classes, stage, not blocks)
@@ -107,13 +107,13 @@ class Supernet(SharedNetwork):
     def extract(
         self, architecture: Architecture, calibration: Iterable[Tensor] | None = None, *, resize: bool = True
     ) -> Network:
-        """Return an independent plain network that computes what the subnet of ``architecture`` computes.
+        """Return an independent plain network that computes the same as the subnet of ``architecture``.
 
         Args:
-            architecture: which subnet.
+            architecture: sizes of the subnet.
             calibration: batches of images to take batch-norm statistics from; without them the copy can train, but
                 must be calibrated before it evaluates.
-            resize: keep the layer that brings images to the subnet's resolution.
+            resize: keep the layer that resizes images to the subnet's resolution.
 
         Raises:
             ValueError: if the space does not hold the architecture.
@@ -139,8 +139,8 @@ def _one_by_one(blocks: Blocks) -> list[BlockKey]:
     return [key for key, times in blocks for _ in range(times)]
 
 
-def build(space: Space, architecture: Architecture, classes: int, *, seed: int = 0) -> Network:
-    """Return one freshly initialized plain network, to be trained from scratch; its batch norms keep statistics."""
+def build_subnet(space: Space, architecture: Architecture, classes: int, *, seed: int = 0) -> Network:
+    """Return a freshly initialized subnet to train from scratch: a plain network whose batch norms keep statistics."""
     network = Supernet(space.restrict(architecture), classes, seed=seed).extract(architecture)
     track_statistics(network)
     return network

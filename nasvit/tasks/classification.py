@@ -74,7 +74,7 @@ class Classification:
 
 @torch.inference_mode()
 def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassificationScore:
-    """Evaluate ``network`` on labelled batches; afterwards it is in evaluation mode.
+    """Evaluate ``network`` on labeled batches; afterwards it is in evaluation mode.
 
     Args:
         network: a plain network with batch-norm statistics of its own (see :func:`nasvit.calibrate`).

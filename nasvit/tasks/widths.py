@@ -24,7 +24,7 @@ def evaluate_widths(
 
     Args:
         network: nothing in it is changed.
-        batches: gives the labelled batches, anew for every width.
+        batches: callable that returns the labeled batches, anew for every width.
         widths: which; all switches if left out.
         calibration: batches of images to take batch-norm statistics from, for this evaluation alone; None uses those
             that the network has stored.

@@ -28,7 +28,7 @@ class Collapse:
 class CollapseDetector:
     """Watches the loss of the largest subnet.
 
-    Large supernets were seen to fall to chance accuracy in the middle of training, as if initialised anew, and not to
+    Large supernets were seen to fall to chance accuracy in the middle of training, as if initialized anew, and not to
     recover. The median of the last losses is compared with the loss of guessing, so one bad batch is no collapse, nor
     is a start that has not learned yet.
 

@@ -1,4 +1,4 @@
-"""Subnets and networks that were published, with the numbers printed where they were published and our own counts.
+"""Published subnets and networks, with the numbers that the publication prints and our own counts.
 
 NASViT-A0 to A5 are not here. Their architectures exist only as transcriptions by third parties: A2 to A4 of those do
 not reproduce their published cost, and that of A1 leaves two expand ratios open. What the authors released are the
@@ -32,7 +32,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Printed:
-    """Numbers as the source prints them; None where it prints none.
+    """Numbers that the publication prints; None where it prints none.
 
     Args:
         macs: multiply-adds in millions (the source may call them FLOPs).
@@ -65,15 +65,15 @@ class Published:
     """One published network.
 
     Args:
-        name: its name here.
-        source: who published it, and where the numbers are printed.
-        printed: the numbers as printed there.
+        name: name in this catalog.
+        source: publication, and where it prints the numbers.
+        printed: the numbers that it prints.
         space: the space of the catalog that holds it, for subnets.
-        subnet: its sizes, or which extreme of the space it is; for subnets.
-        network: its name among the plain networks, for those that come from no space.
+        subnet: the sizes, or the extreme of the space; for subnets.
+        network: name of the plain network, for networks of no space.
         resolution: side of its images in pixels, for plain networks.
         counted: our own counts.
-        note: what to know before comparing numbers.
+        note: remark for comparing the numbers.
 
     Raises:
         ValueError: unless it is either a subnet of a space or a plain network.
@@ -96,7 +96,7 @@ class Published:
 
     @property
     def architecture(self) -> Architecture:
-        """The subnet as an architecture of its space.
+        """Return the subnet as an architecture of its space.
 
         Raises:
             ValueError: for a plain network, or if the space does not hold the subnet.
@@ -110,15 +110,15 @@ class Published:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all published networks."""
+    """Return the names of all published networks."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
 
 def path_of(name: str) -> Path:
-    """The file of a published network.
+    """Return the file of a published network.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no network of that name.
     """
     if name not in names():
         raise ValueError(f"no published network is called {name!r}; {legal_names(name, names())}")
@@ -129,6 +129,6 @@ def load(name: str) -> Published:
     """Read a published network.
 
     Raises:
-        ValueError: if there is none of that name, or its file is wrong.
+        ValueError: if there is no network of that name, or its file is wrong.
     """
     return load_yaml(Published, path_of(name))

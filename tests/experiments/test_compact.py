@@ -8,7 +8,7 @@ import pytest
 import experiments.compact as compact
 from nasvit.experiment.training import FitConfig
 from search_spaces.recipe import Recipe
-from search_spaces.saved import plain
+from search_spaces.saved import to_json_value
 from search_spaces.schedule import Cosine
 
 TRAININGS = {training.name: training for table in compact.TABLES.values() for training in table}
@@ -35,8 +35,8 @@ def test_a_table_trains_what_its_results_were_measured_with(table: str, file: st
     for each, config in recorded.items():
         after_warmup = config.pop("decay_after_warmup")  # the name it had when this was measured
         recipe = Recipe(**config.pop("recipe"), schedule=Cosine(after_warmup=after_warmup))
-        asked = plain(TRAININGS[name.format(each)].config(config["seed"]))
-        assert asked.pop("recipe") == plain(recipe)
+        asked = to_json_value(TRAININGS[name.format(each)].config(config["seed"]))
+        assert asked.pop("recipe") == to_json_value(recipe)
         assert {key: asked[key] for key in config} == config
 
 

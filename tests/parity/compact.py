@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasvit.importing.checkpoints import LoadedTensor
 from nasvit.importing.conversion import convert, find_misfit
-from nasvit.importing.families import Family
+from nasvit.importing.releases import Release
 from tests.parity import streams
 from tests.parity.rows import Comparison
 
@@ -29,24 +29,24 @@ def weights(content: Mapping[str, Any], layout: Layout) -> dict[str, Tensor]:
     return {name: streams.compact_tensor(name, shape, content["gain"]) for name, shape in layout.items()}
 
 
-def load(family: Family, tensors: Mapping[str, Tensor], classes: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+def load(release: Release, tensors: Mapping[str, Tensor], classes: int, dtype: torch.dtype = torch.float64) -> nn.Module:
     """Import released tensors into a new network of ours.
 
     Raises:
         LayoutError: if names or shapes do not fit.
     """
-    converted = convert(family, {name: LoadedTensor(tensor) for name, tensor in tensors.items()})
-    network = family.build(classes)
+    converted = convert(release, {name: LoadedTensor(tensor) for name, tensor in tensors.items()})
+    network = release.build(classes)
     network.load_state_dict(converted.state)
     network.to(dtype)
     return network.eval()
 
 
-def check_layout(comparison: Comparison, family: Family, layout: Layout, classes: int) -> None:
+def check_layout(comparison: Comparison, release: Release, layout: Layout, classes: int) -> None:
     """Compare every released name and shape with those that our network has a place for."""
     with torch.device("meta"):
-        entries = list(family.entries(family.build(classes)))
-    misfit = find_misfit(family, entries, layout)
+        entries = list(release.entries(release.build(classes)))
+    misfit = find_misfit(release, entries, layout)
     comparison.exact(f"layout ({misfit})" if misfit else "layout", misfit is None, True)
 
 
@@ -66,14 +66,14 @@ def images(given: Mapping[str, Any]) -> Tensor:
     return streams.compact_input(given["tag"], given["shape"])
 
 
-def released_names(family: Family, network: nn.Module) -> dict[str, str]:
+def released_names(release: Release, network: nn.Module) -> dict[str, str]:
     """Return the released name of every tensor of ours."""
-    return {entry.ours: entry.released for entry in family.entries(network)}
+    return {entry.ours: entry.released for entry in release.entries(network)}
 
 
-def gradients(family: Family, network: nn.Module) -> dict[str, Tensor]:
+def gradients(release: Release, network: nn.Module) -> dict[str, Tensor]:
     """Return the gradients by released names."""
-    names = released_names(family, network)
+    names = released_names(release, network)
     return {names[name]: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 

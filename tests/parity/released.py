@@ -27,7 +27,7 @@ class Release:
     """A supernet in float64 that holds the weights of a golden folder.
 
     Args:
-        source: the family's name, as for ``nasvit import``.
+        source: the release's name, as for ``nasvit import``.
         folder: where a layout file may lie; without one, the importer's own layout says which tensors there are.
     """
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from predictors.limits import Budget, Limit, feasible, parse_limits, require_feasible, violation
-from search_spaces.reading import build, read_text
-from search_spaces.saved import plain
+from search_spaces.reading import from_node, read_text
+from search_spaces.saved import to_json_value
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,11 @@ class Search:
 
 
 def test_budgets_are_read_from_files_and_written_as_text() -> None:
-    search = build(Search, read_text("budgets: [macs<=3M, 'macs<=1M and params<=2K']", "s.yaml"))
+    search = from_node(Search, read_text("budgets: [macs<=3M, 'macs<=1M and params<=2K']", "s.yaml"))
     assert search.budgets == (Budget("macs<=3M"), Budget("macs<=1M and params<=2K"))
-    assert plain(search) == {"budgets": ["macs<=3M", "macs<=1M and params<=2K"]}
+    assert to_json_value(search) == {"budgets": ["macs<=3M", "macs<=1M and params<=2K"]}
     with pytest.raises(ValueError, match=r"s\.yaml:2: budgets\[1\]: cannot read the limit 'macs<3'"):
-        build(Search, read_text("budgets:\n  [macs<=3M, macs<3]", "s.yaml"))
+        from_node(Search, read_text("budgets:\n  [macs<=3M, macs<3]", "s.yaml"))
 
 
 @given(st.floats(1, 1e9), st.floats(1, 1e9), st.lists(st.floats(1, 1e9), min_size=1))

@@ -61,7 +61,7 @@ def test_a_genome_without_genes_has_one_candidate() -> None:
     empty = Genome(())
     assert empty.size == 1
     assert empty.sample(3, rng()).shape == (3, 0)
-    assert empty.neighbours(np.empty(0, np.uint8)).shape == (0, 0)
+    assert empty.neighbors(np.empty(0, np.uint8)).shape == (0, 0)
 
 
 def test_size_counts_every_different_candidate_once() -> None:
@@ -75,7 +75,7 @@ def test_a_gene_that_does_not_count_is_zero_everywhere() -> None:
     np.testing.assert_array_equal(off, population[:, 0] == 0)
     mutated = GENOME.mutate(population, 0.5, rng())
     crossed = GENOME.crossover(population, mutated, rng())
-    for result in (population, mutated, crossed, GENOME.neighbours(population[0])):
+    for result in (population, mutated, crossed, GENOME.neighbors(population[0])):
         np.testing.assert_array_equal(result, GENOME.canonical(result))
 
 
@@ -117,10 +117,10 @@ def test_one_hot_marks_the_chosen_value_of_every_gene(genome: Genome, seed: int)
         np.testing.assert_array_equal(block.sum(axis=1), 1)
 
 
-def test_neighbours_are_all_one_gene_changes() -> None:
-    near = GENOME.neighbours(np.array([1, 0, 2, 1], np.uint8))
+def test_neighbors_are_all_one_gene_changes() -> None:
+    near = GENOME.neighbors(np.array([1, 0, 2, 1], np.uint8))
     assert len({tuple(row) for row in near.tolist()}) == len(near) == 2 + 1 + 2 + 1
-    only_depth_counts = GENOME.neighbours(np.array([0, 0, 0, 0], np.uint8))
+    only_depth_counts = GENOME.neighbors(np.array([0, 0, 0, 0], np.uint8))
     assert len(only_depth_counts) == 2 + 1 + 1
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
-from search_spaces.reading import build, load_yaml, read_text
+from search_spaces.reading import from_node, load_yaml, read_text
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outer:
 
 
 def outer(text: str) -> Outer:
-    return build(Outer, read_text("name: x\n" + text, "f.yaml"))
+    return from_node(Outer, read_text("name: x\n" + text, "f.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_an_empty_file_and_a_list_at_the_top_are_refused(tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"empty\.yaml: the file is empty"):
         load_yaml(Outer, tmp_path / "empty.yaml")
     with pytest.raises(ValueError, match=r"f\.yaml:1: is a list; legal: a mapping of name, rate"):
-        build(Outer, read_text("[1]", "f.yaml"))
+        from_node(Outer, read_text("[1]", "f.yaml"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Drawing:
     ],
 )
 def test_a_choice_is_made_by_its_kind_and_a_text_is_parsed(text: str, name: str, value: Any) -> None:
-    assert getattr(build(Drawing, read_text(text, "f.yaml")), name) == value
+    assert getattr(from_node(Drawing, read_text(text, "f.yaml")), name) == value
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_choice_is_made_by_its_kind_and_a_text_is_parsed(text: str, name: str,
 )
 def test_a_choice_that_cannot_be_made_is_refused_in_words(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        build(Drawing, read_text(text, "f.yaml"))
+        from_node(Drawing, read_text(text, "f.yaml"))
 
 
 def test_an_error_of_the_dataclass_itself_is_given_file_and_line() -> None:
@@ -191,7 +191,7 @@ def test_an_error_of_the_dataclass_itself_is_given_file_and_line() -> None:
                 raise ValueError("size must be positive")
 
     with pytest.raises(ValueError, match=r"f\.yaml:2: size must be positive"):
-        build(Positive, read_text("\nsize: 0", "f.yaml"))
+        from_node(Positive, read_text("\nsize: 0", "f.yaml"))
 
 
 def test_a_field_type_the_reader_cannot_build_is_a_programming_error() -> None:
@@ -200,4 +200,4 @@ def test_a_field_type_the_reader_cannot_build_is_a_programming_error() -> None:
         value: complex
 
     with pytest.raises(TypeError, match="cannot read fields of type"):
-        build(Unreadable, read_text("value: 1", "f.yaml"))
+        from_node(Unreadable, read_text("value: 1", "f.yaml"))

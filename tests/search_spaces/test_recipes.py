@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from search_spaces import Recipe, RecipeSpace, load, load_recipes, recipe_names
-from search_spaces.reading import build, read_text
-from search_spaces.saved import plain
+from search_spaces.reading import from_node, read_text
+from search_spaces.saved import to_json_value
 from search_spaces.schedule import Constant, Cosine, Linear, Step
 
 SPACES = {name: load_recipes(name) for name in recipe_names()}
@@ -31,7 +31,7 @@ spaces = st.sampled_from(sorted(SPACES)).map(SPACES.__getitem__)
 
 
 def recipes(text: str) -> RecipeSpace:
-    return build(RecipeSpace, read_text(HEADER + text, "r.yaml"))
+    return from_node(RecipeSpace, read_text(HEADER + text, "r.yaml"))
 
 
 @given(spaces, st.integers(0, 2**32 - 1))
@@ -149,7 +149,7 @@ def test_a_wrong_recipe_space_is_refused_with_line_and_legal_values(text: str, m
         ({"epochs": 2.5}, r"epochs: 2.5 is illegal; legal: whole numbers from 1"),
         ({"warmup_epochs": 11}, r"warmup_epochs: 11 is more than epochs 10"),
         ({"ema_decay": 1}, r"ema_decay: 1 is illegal; legal: numbers from 0 to below 1"),
-        ({"colour": 1}, r"colour: unknown field of a recipe"),
+        ({"color": 1}, r"color: unknown field of a recipe"),
     ],
 )
 def test_an_impossible_recipe_is_refused_in_words(change: dict[str, Any], message: str) -> None:
@@ -173,7 +173,7 @@ def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_ther
     )
     assert RECIPE.to_json() == text and RECIPE.key == KEY
     assert replace(RECIPE, schedule=Cosine()).key == KEY != replace(RECIPE, schedule=Cosine(after_warmup=True)).key
-    assert plain(RECIPE) == json.loads(text)
+    assert to_json_value(RECIPE) == json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_ther
 )
 def test_a_schedule_is_asked_for_by_its_kind_and_kept_in_json(given: str, schedule: Any, written: Any) -> None:
     text = f"{{optimizer: sgd, learning_rate: 0.1, epochs: 10, batch_size: 32, schedule: {given}}}"
-    recipe = build(Recipe, read_text(text, "r.yaml"))
+    recipe = from_node(Recipe, read_text(text, "r.yaml"))
     assert recipe == replace(RECIPE, schedule=schedule)
     assert json.loads(recipe.to_json())["schedule"] == written or schedule == Cosine()
     assert Recipe.from_json(recipe.to_json()) == Recipe(**json.loads(recipe.to_json())) == recipe

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search_spaces import Architecture, Head, Space, Stage, Stem, TransformerOptions, load, names
-from search_spaces.reading import build, read_text
+from search_spaces.reading import from_node, read_text
 
 YAML = """\
 name: small
@@ -36,7 +36,7 @@ stages:
 head: {width: 64, expand_ratio: 2}
 transformer: {head_dim: 8}
 """
-SPACE = build(Space, read_text(YAML, "small.yaml"))
+SPACE = from_node(Space, read_text(YAML, "small.yaml"))
 ARCHITECTURE = Architecture(16, (8, 16, 24, 64), (1, 3), (3, 3), (1, 4.5), (None, 2), (None, 1))
 
 
@@ -169,7 +169,7 @@ def test_a_foreign_population_is_refused() -> None:
 def test_a_wrong_space_is_refused_with_file_line_path_and_the_legal_values(old: str, new: str, message: str) -> None:
     assert YAML.count(old) == 1
     with pytest.raises(ValueError, match=message):
-        build(Space, read_text(YAML.replace(old, new), "small.yaml"))
+        from_node(Space, read_text(YAML.replace(old, new), "small.yaml"))
 
 
 def test_a_space_can_be_built_in_python_and_is_checked_there_too() -> None:

@@ -2,7 +2,7 @@
 
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.measure import NoisePolicy
-from nasvit.costs.latency.plan import Build, BuildSettings
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from predictors.latency import LatencyTable, load_table
 
-__all__ = ["Build", "BuildSettings", "LatencyTable", "NoisePolicy", "build_table", "load_table"]
+__all__ = ["LatencyTable", "MeasurementPlan", "MeasurementSettings", "NoisePolicy", "build_table", "load_table"]

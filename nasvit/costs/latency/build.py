@@ -11,43 +11,45 @@ import numpy as np
 
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.measure import Measurement, measure_all
-from nasvit.costs.latency.plan import Build
-from nasvit.costs.latency.subjects import Subject, network_name
+from nasvit.costs.latency.plan import MeasurementPlan
+from nasvit.costs.latency.timed_modules import TimedModule, network_name
 from nasvit.records import write_json
 from predictors.latency import FORMAT, LatencyTable, load_table
 
 
-def build_table(build: Build, on_measured: Callable[[Subject], None] = lambda subject: None) -> LatencyTable:
-    """Measure what is not measured yet, fit scale and offset, and write the table with the error it was found to have.
+def build_table(
+    plan: MeasurementPlan, on_measured: Callable[[TimedModule], None] = lambda module: None
+) -> LatencyTable:
+    """Measure what is not measured yet, fit scale and offset, and write the table with its error on held-out networks.
 
-    Run again after a kill, it goes on after the last measurement.
+    After a kill, a second call goes on after the last measurement.
 
     Args:
-        build: what to measure and where to write.
+        plan: the modules to measure, the way to measure them, and the file to write.
         on_measured: called after every measurement.
 
     Returns:
         The table that was written.
 
     Raises:
-        ValueError: if a command fails, a journal was begun under other conditions, or the measurements make no sense.
+        ValueError: if a command fails, the timing log was begun under other conditions, or a timing makes no sense.
     """
-    policy = build.settings.policy
-    measured = measure_all([*build.blocks, *build.networks], build.measure, policy, build.journal(), on_measured)
-    write_json(build.out, _record(build, measured))
-    build.discard_exported()
-    return load_table(build.out, build.space)
+    policy = plan.settings.policy
+    measured = measure_all([*plan.blocks, *plan.networks], plan.measure, policy, plan.timing_log(), on_measured)
+    write_json(plan.out, _record(plan, measured))
+    plan.discard_exported()
+    return load_table(plan.out, plan.space)
 
 
-def _record(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
-    blocks = {subject.name: asdict(measured[subject.name]) for subject in build.blocks}
+def _record(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[str, Any]:
+    blocks = {module.name: asdict(measured[module.name]) for module in plan.blocks}
     return {
         "latency_table": FORMAT,
-        **build.conditions,
+        **plan.conditions,
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "policy": asdict(build.settings.policy),
+        "policy": asdict(plan.settings.policy),
         "noise": _noise(list(measured.values())),
-        **_checked(build, measured),
+        **_checked(plan, measured),
         "blocks": blocks,
     }
 
@@ -60,12 +62,12 @@ def _noise(measured: Sequence[Measurement]) -> dict[str, float]:
     }
 
 
-def _checked(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any]:
+def _checked(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[str, Any]:
     """Fit on the networks of even number (smallest, then every second random one) and the largest; test on the rest."""
     sums = LatencyTable(
-        build.space, {subject.name: measured[subject.name].milliseconds for subject in build.blocks}
-    ).total(build.space.encode(build.architectures))
-    whole = np.array([measured[network_name(architecture)].milliseconds for architecture in build.architectures])
+        plan.space, {module.name: measured[module.name].milliseconds for module in plan.blocks}
+    ).total(plan.space.encode(plan.architectures))
+    whole = np.array([measured[network_name(architecture)].milliseconds for architecture in plan.architectures])
     held_out = np.arange(len(whole)) % 2 == 1
     held_out[:2] = False  # the ends of the space: a line is safer between its points than beyond them
     scale, offset = fit_correction(sums[~held_out], whole[~held_out])
@@ -77,7 +79,7 @@ def _checked(build: Build, measured: Mapping[str, Measurement]) -> dict[str, Any
             "predicted": float(guess),
             **asdict(measured[network_name(architecture)]),
         }
-        for architecture, held, guess in zip(build.architectures, held_out, predicted, strict=True)
+        for architecture, held, guess in zip(plan.architectures, held_out, predicted, strict=True)
     ]
     return {
         "correction": {"scale": scale, "offset": offset, "fitted_on": int((~held_out).sum())},

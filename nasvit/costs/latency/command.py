@@ -1,4 +1,4 @@
-"""A command of the user's that measures an exported file, as a rule on another device."""
+"""Measurement of exported files by a command of the user, usually on another device."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import subprocess
 from pathlib import Path
 
 from nasvit.costs.latency.exporting import RuntimeName, exported, require
-from nasvit.costs.latency.journal import Timing
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing
 
 _GO_ON = "what was measured before is kept: put it right and run nasvit latency build again"
 
 
 class CommandRuntime:
-    """Lets a command measure exported files, for example on another device.
+    """Measures exported files by a command, for example on another device.
 
     Args:
         command: run without a shell; ``{model}`` becomes the path of the exported file and ``{shape}`` the shape of its
             input, such as ``1x3x32x32``. The last line that it prints must be the milliseconds of one call.
-        folder: where the exported files are kept.
+        folder: folder of the exported files.
         runtime: "torch" exports ``.pt2`` programs, "onnxruntime" ONNX files.
-        timeout: seconds after which a measurement is given up.
+        timeout: seconds after which a measurement is aborted.
 
     Raises:
         ValueError: if the command does not name ``{model}``.
@@ -36,14 +36,14 @@ class CommandRuntime:
         require(runtime)
         self.command, self.folder, self.runtime, self.timeout = command, folder, runtime, timeout
 
-    def __call__(self, subject: Subject) -> Timing:
+    def __call__(self, module: TimedModule) -> Timing:
         """Return the milliseconds that the command prints.
 
         Raises:
-            ValueError: if it fails or prints no number, with what it printed.
+            ValueError: if the command fails or prints no number; the message holds its output.
         """
-        path = exported(subject, self.folder, self.runtime)
-        filled = {"{model}": str(path), "{shape}": "x".join(map(str, subject.shape))}
+        path = exported(module, self.folder, self.runtime)
+        filled = {"{model}": str(path), "{shape}": "x".join(map(str, module.shape))}
         words = [re.sub(r"\{model\}|\{shape\}", lambda found: filled[found[0]], w) for w in shlex.split(self.command)]
         return Timing(_milliseconds(words, self.timeout))
 

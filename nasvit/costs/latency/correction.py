@@ -1,4 +1,4 @@
-"""From sums over blocks to whole networks: a scale and an offset, and how far off the result is on other networks."""
+"""Scale and offset from sums over blocks to whole networks, and the error of the result on other networks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class PredictionError:
-    """How far predictions are from measurements of whole networks.
+    """Error of predictions against measurements of whole networks.
 
     Args:
-        networks: how many were measured.
-        median_relative_error: of the absolute errors over the measured milliseconds.
-        largest_relative_error: likewise.
+        networks: number of networks measured.
+        median_relative_error: median of absolute error over measured milliseconds.
+        largest_relative_error: largest absolute error over measured milliseconds.
         bias: mean of the signed errors over the measured milliseconds; above 0 predicts too much.
         kendall_tau: rank correlation, 1 = the same order.
     """
@@ -36,7 +36,7 @@ def fit_correction(sums: ArrayLike, measured: ArrayLike) -> tuple[float, float]:
     """Return the scale and the offset (milliseconds) with the least squared relative error.
 
     Args:
-        sums: of the blocks of each network, ``(n,)`` milliseconds.
+        sums: sum over the blocks of each network, ``(n,)`` milliseconds.
         measured: the networks as a whole, ``(n,)`` milliseconds.
 
     Raises:

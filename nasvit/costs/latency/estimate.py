@@ -1,4 +1,4 @@
-"""How much there is to measure, and about how long that will take."""
+"""Number of measurements, and an estimate of the time that they take."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nasvit.costs.latency.plan import Build
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.plan import MeasurementPlan
+from nasvit.costs.latency.timed_modules import TimedModule
 
 PROBES = 3
-"""Subjects of each kind that are tried out for an estimate."""
+"""Number of blocks, and of networks, that are timed for an estimate."""
 
 
-def first_measurements(build: Build, *, done: bool) -> int:
-    """Return how many measurements of the rounds that everything gets are made already, or are left."""
-    journal, rounds = build.journal(), range(build.settings.policy.rounds)
-    subjects = [*build.blocks, *build.networks]
-    return sum(journal.has(subject.name, number) == done for subject in subjects for number in rounds)
+def first_measurements(plan: MeasurementPlan, *, done: bool) -> int:
+    """Return the number of measurements that are done, or left, in the rounds that measure every module."""
+    log, rounds = plan.timing_log(), range(plan.settings.policy.rounds)
+    modules = [*plan.blocks, *plan.networks]
+    return sum(log.has(module.name, number) == done for module in modules for number in rounds)
 
 
-def estimate_seconds(build: Build, clock: Callable[[], float] = time.monotonic) -> float:
-    """Return about how long the measurements that are left will take, from trying out a few of them.
+def estimate_seconds(plan: MeasurementPlan, clock: Callable[[], float] = time.monotonic) -> float:
+    """Estimate the seconds that the measurements left will take, by timing a few modules.
 
     Nothing is written but exported files, which are used again.
 
     Args:
-        build: what is to be measured.
-        clock: seconds that only grow.
+        plan: the modules to measure.
+        clock: monotonic clock, in seconds.
 
     Raises:
         ValueError: if a command that measures fails.
     """
-    share = first_measurements(build, done=False) / (len(build.blocks) + len(build.networks))
-    return share * sum(_seconds_a_round(build, subjects, clock) for subjects in (build.blocks, build.networks))
+    share = first_measurements(plan, done=False) / (len(plan.blocks) + len(plan.networks))
+    return share * sum(_seconds_a_round(plan, modules, clock) for modules in (plan.blocks, plan.networks))
 
 
-def _seconds_a_round(build: Build, subjects: Sequence[Subject], clock: Callable[[], float]) -> float:
-    """Time a few evenly spread subjects; the first time, which may export them, is spread over the rounds."""
-    chosen = [subjects[place] for place in np.linspace(0, len(subjects) - 1, PROBES).round().astype(int)]
+def _seconds_a_round(plan: MeasurementPlan, modules: Sequence[TimedModule], clock: Callable[[], float]) -> float:
+    """Time a few evenly spread modules; the first time, which may export them, is spread over the rounds."""
+    chosen = [modules[place] for place in np.linspace(0, len(modules) - 1, PROBES).round().astype(int)]
     moments = [clock()]
     for _ in range(2):
-        for subject in chosen:
-            build.measure(subject)
+        for module in chosen:
+            plan.measure(module)
         moments.append(clock())
     first, again = np.diff(moments) / len(chosen)
-    return float(len(subjects) * (again + max(first - again, 0) / build.settings.policy.rounds))
+    return float(len(modules) * (again + max(first - again, 0) / plan.settings.policy.rounds))

@@ -11,23 +11,23 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.export.saved import export_program
 
 RuntimeName: TypeAlias = Literal["torch", "onnxruntime"]
 
 PACKAGES: dict[str, tuple[str, ...]] = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
-"""What each runtime needs to be installed; the first one runs, the others export."""
+"""Packages that each runtime needs; the first one runs the file, the others export it."""
 
 
-def exported(subject: Subject, folder: Path, runtime: RuntimeName) -> Path:
-    """Return the exported file of a subject, and make it if it is not there: whole or not at all."""
+def exported(module: TimedModule, folder: Path, runtime: RuntimeName) -> Path:
+    """Return the path of a module's exported file; a missing file is written first, whole or not at all."""
     suffix = ".pt2" if runtime == "torch" else ".onnx"
-    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", subject.name) + suffix)
+    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", module.name) + suffix)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"unfinished{suffix}")
-        _EXPORTERS[runtime](subject.make(), subject.shape, temporary)
+        _EXPORTERS[runtime](module.make(), module.shape, temporary)
         temporary.replace(path)
     return path
 
@@ -48,7 +48,7 @@ _EXPORTERS: dict[str, Callable[[nn.Module, tuple[int, ...], Path], None]] = {
 
 
 def example(shape: tuple[int, ...]) -> Tensor:
-    """Return an input of one shape, the same at every call."""
+    """Return a random input of a shape, the same at every call."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -56,7 +56,7 @@ def require(runtime: RuntimeName) -> None:
     """Refuse a runtime whose packages are not installed.
 
     Raises:
-        ImportError: naming them and how to install them.
+        ImportError: naming the packages and how to install them.
     """
     for package in PACKAGES[runtime]:
         try:
@@ -69,5 +69,5 @@ def require(runtime: RuntimeName) -> None:
 
 
 def runtime_versions(runtime: RuntimeName) -> dict[str, str]:
-    """Return the versions of what runs and exports."""
+    """Return the versions of the packages of a runtime."""
     return {package: metadata.version(package) for package in PACKAGES[runtime]}

@@ -1,4 +1,4 @@
-"""How often something is timed, what counts of it, and when it is called noisy."""
+"""Rounds of timing, the summary of a module's timings, and the test for noise."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
-from nasvit.costs.latency.journal import Journal, Timing
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing, TimingLog
 
 Clock = Callable[[], int]
-"""Returns nanoseconds that only grow."""
+"""Monotonic clock, in nanoseconds."""
 
 UNDISTURBED = 0.1
-"""The quantile of all timings of the yardstick that is taken for its time on the undisturbed machine."""
+"""Quantile of all timings of the yardstick that stands for its time on the undisturbed machine."""
 
 
 @dataclass(frozen=True)
@@ -57,21 +57,21 @@ class NoisePolicy:
 
 
 class Measure(Protocol):
-    """Measures one subject once."""
+    """Measures the latency of one module once."""
 
-    def __call__(self, subject: Subject) -> Timing:
-        """Return what one call takes, and what one call of the yardstick took meanwhile."""
+    def __call__(self, module: TimedModule) -> Timing:
+        """Return the milliseconds of one call, and of one call of the yardstick in turns with it."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the rounds say of one subject.
+    """Summary of the rounds of one module.
 
     Args:
         milliseconds: median over the rounds.
         spread: interquartile range over that median.
-        rounds: how often it was measured.
-        noisy: whether it differs more between rounds than the policy tolerates.
+        rounds: number of rounds.
+        noisy: whether the spread is above the tolerance of the policy.
     """
 
     milliseconds: float
@@ -86,13 +86,13 @@ def in_turns(
     policy: NoisePolicy,
     clock: Clock = time.perf_counter_ns,
 ) -> Timing:
-    """Time two things in turns, so that both get the same share of good and bad moments.
+    """Time two functions in turns, so that both run under the same disturbances.
 
     Args:
-        run: what is measured.
-        yardstick: what it is compared with; whichever of the two has run for less time so far has the next turn.
-        policy: how often.
-        clock: nanoseconds.
+        run: the function to measure.
+        yardstick: the function to compare with; the one of the two that has run for less time has the next turn.
+        policy: warm-up, repeats and length of a turn.
+        clock: monotonic clock, in nanoseconds.
     """
     runs = (run, yardstick)
     for _ in range(policy.warm_up):
@@ -110,19 +110,19 @@ def in_turns(
     return Timing(taken[0] / times[0] / 1e6, taken[1] / times[1] / 1e6)
 
 
-def yardstick_milliseconds(journal: Journal) -> float | None:
+def yardstick_milliseconds(log: TimingLog) -> float | None:
     """Return the time of the yardstick on the undisturbed machine, or None where there is no yardstick."""
-    timings = [timing.yardstick for timing in journal.timings() if timing.yardstick is not None]
+    timings = [timing.yardstick for timing in log.timings() if timing.yardstick is not None]
     return float(np.quantile(timings, UNDISTURBED)) if timings else None
 
 
 def summarize(rounds: Sequence[Timing], yardstick: float | None, tolerance: float) -> Measurement:
-    """Return what several rounds say of one subject.
+    """Summarize the rounds of one module.
 
     Args:
-        rounds: its timings.
+        rounds: timings of the module.
         yardstick: milliseconds of the yardstick on the undisturbed machine.
-        tolerance: the spread up to which it is steady.
+        tolerance: largest spread of a steady module.
     """
     values = [_undisturbed(timing, yardstick) for timing in rounds]
     low, median, high = np.quantile(values, (0.25, 0.5, 0.75))
@@ -137,43 +137,43 @@ def _undisturbed(timing: Timing, yardstick: float | None) -> float:
 
 
 def measure_all(
-    subjects: Sequence[Subject],
+    modules: Sequence[TimedModule],
     measure: Measure,
     policy: NoisePolicy,
-    journal: Journal,
-    on_measured: Callable[[Subject], None] = lambda subject: None,
+    log: TimingLog,
+    on_measured: Callable[[TimedModule], None] = lambda module: None,
 ) -> dict[str, Measurement]:
-    """Measure every subject in interleaved rounds, and the noisy ones again; what the journal holds is not repeated.
+    """Measure every module in interleaved rounds, and the noisy ones again; what the log holds is not repeated.
 
     Args:
-        subjects: what to measure.
-        measure: measures one of them once.
-        policy: how often.
-        journal: remembers every measurement as soon as it is made.
-        on_measured: called after every measurement that was not in the journal.
+        modules: the modules to measure.
+        measure: measures one module once.
+        policy: number of rounds, and tolerance of noise.
+        log: keeps every measurement as soon as it is made.
+        on_measured: called after every measurement that was not in the timing log.
 
     Returns:
-        The measurement of every subject by its name.
+        The measurement of every module by its name.
     """
-    left = list(subjects)
+    left = list(modules)
     for number in range(policy.rounds + policy.again):
         if number >= policy.rounds:
-            measured = _summaries(left, journal, policy, before=number)
-            left = [subject for subject in left if measured[subject.name].noisy]
+            measured = _summaries(left, log, policy, before=number)
+            left = [module for module in left if measured[module.name].noisy]
         for position in np.random.default_rng(number).permutation(len(left)):
-            subject = left[position]
-            if not journal.has(subject.name, number):
-                journal.add(subject.name, number, measure(subject))
-                on_measured(subject)
-    return _summaries(subjects, journal, policy)
+            module = left[position]
+            if not log.has(module.name, number):
+                log.add(module.name, number, measure(module))
+                on_measured(module)
+    return _summaries(modules, log, policy)
 
 
 def _summaries(
-    subjects: Sequence[Subject], journal: Journal, policy: NoisePolicy, before: int | None = None
+    modules: Sequence[TimedModule], log: TimingLog, policy: NoisePolicy, before: int | None = None
 ) -> dict[str, Measurement]:
-    """What the rounds (those ``before`` one of them) say of every subject."""
-    yardstick = yardstick_milliseconds(journal)
+    """Summarize the rounds (those ``before`` a number, if given) of every module."""
+    yardstick = yardstick_milliseconds(log)
     return {
-        subject.name: summarize(journal.rounds(subject.name)[:before], yardstick, policy.tolerance)
-        for subject in subjects
+        module.name: summarize(log.rounds(module.name)[:before], yardstick, policy.tolerance)
+        for module in modules
     }

@@ -1,4 +1,4 @@
-"""What is to be measured, on what, how, and where the results go."""
+"""The plan of a latency table: modules, device, runtime, noise policy, and the file to write."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 
 from nasvit.costs.latency.correction import FEWEST
 from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
-from nasvit.costs.latency.journal import Journal
 from nasvit.costs.latency.measure import Measure, NoisePolicy
 from nasvit.costs.latency.runtimes import make_measure, this_device
-from nasvit.costs.latency.subjects import Subject, block_subjects, choose_networks, network_subject
+from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, timed_blocks, timed_network
+from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.records import versions
 from predictors.blocks import fingerprint
 from search_spaces import Architecture, Space
 
 
 @dataclass(frozen=True)
-class BuildSettings:
-    """What is measured, on what, and how.
+class MeasurementSettings:
+    """Device, runtime, number of networks and noise policy of a latency table.
 
     Args:
         runtime: what runs the networks: torch or onnxruntime (needs the export extra).
-        threads: that one operation may use; where a command measures, only a note.
+        threads: threads of one operation; where a command measures, only a note.
         batch_size: images of one call.
         classes: classes of the classifier.
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
@@ -33,8 +33,8 @@ class BuildSettings:
             the last line it prints must be the milliseconds of one call.
         device: name of the device, for the record; this machine's processor if left out, or the command.
         networks: whole networks measured; scale and offset are fitted on half of them, the error is that of the others.
-        seed: decides which networks.
-        policy: how often everything is measured, and what counts.
+        seed: seed of the draw of networks.
+        policy: rounds, repeats and tolerance of noise.
 
     Raises:
         ValueError: if a number is too small.
@@ -57,25 +57,25 @@ class BuildSettings:
 
 
 @dataclass(frozen=True)
-class Build:
-    """Everything that :func:`build_table` measures, where it is kept, and what measures it.
+class MeasurementPlan:
+    """Plan that :func:`build_table` carries out.
 
     Args:
         space: the space.
-        settings: how it is measured.
-        out: the table to write; the journal and the exported files lie beside it.
-        injected: measures one subject; None: what the settings say.
+        settings: device, runtime and noise policy.
+        out: the table to write; the timing log and the exported files lie beside it.
+        injected: measures one module; None: the runtime or command of the settings does.
     """
 
     space: Space
-    settings: BuildSettings
+    settings: MeasurementSettings
     out: Path
     injected: Measure | None = None
 
     @cached_property
-    def blocks(self) -> list[Subject]:
+    def blocks(self) -> list[TimedModule]:
         """Every unique block."""
-        return block_subjects(self.space, self.settings.classes, self.settings.batch_size)
+        return timed_blocks(self.space, self.settings.classes, self.settings.batch_size)
 
     @cached_property
     def architectures(self) -> list[Architecture]:
@@ -83,24 +83,24 @@ class Build:
         return choose_networks(self.space, self.settings.networks, self.settings.seed)
 
     @cached_property
-    def networks(self) -> list[Subject]:
-        """The whole networks as subjects."""
+    def networks(self) -> list[TimedModule]:
+        """The whole networks as modules to time."""
         sizes = (self.settings.classes, self.settings.batch_size)
-        return [network_subject(self.space, architecture, *sizes) for architecture in self.architectures]
+        return [timed_network(self.space, architecture, *sizes) for architecture in self.architectures]
 
     @property
-    def yardstick(self) -> Subject:
+    def yardstick(self) -> TimedModule:
         """The block that everything is compared with: one from the middle of the network."""
         return self.blocks[len(self.blocks) // 2]
 
     @property
     def folder(self) -> Path:
-        """Where exported files lie until the table is written."""
+        """Folder of the exported files, which are removed once the table is written."""
         return self.out.with_suffix(".exported")
 
     @cached_property
     def measure(self) -> Measure:
-        """What measures one subject."""
+        """The function that measures one module."""
         if self.injected is not None:
             return self.injected
         settings = self.settings
@@ -115,7 +115,7 @@ class Build:
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
-        """Everything that one measurement depends on; the table says it, and a journal is continued only under it."""
+        """Everything that one measurement depends on; the table says it, and the timing log goes on only under it."""
         settings = self.settings
         return {
             "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
@@ -125,13 +125,13 @@ class Build:
             "versions": versions() | runtime_versions(settings.runtime),
         }
 
-    def journal(self) -> Journal:
-        """Open the file that remembers measurements.
+    def timing_log(self) -> TimingLog:
+        """Open the file that keeps every measurement.
 
         Raises:
-            ValueError: if it was begun under other conditions.
+            ValueError: if the file was begun under other conditions.
         """
-        return Journal(self.out.with_suffix(".journal.jsonl"), self.conditions)
+        return TimingLog(self.out.with_suffix(".journal.jsonl"), self.conditions)
 
     def discard_exported(self) -> None:
         """Remove the exported files."""

@@ -1,4 +1,4 @@
-"""What runs the blocks in this process: PyTorch or ONNX Runtime."""
+"""Runtimes that time modules in this process: PyTorch and ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ import torch
 
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
-from nasvit.costs.latency.journal import Timing
 from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing
 
-Load: TypeAlias = Callable[[Subject], Callable[[], object]]
-"""Makes a subject ready and returns what runs it once."""
+Load: TypeAlias = Callable[[TimedModule], Callable[[], object]]
+"""Prepares a module and returns the function that runs it once."""
 
 
-class Timed:
-    """Times what runs in this process, in turns with a yardstick.
+class InProcessRuntime:
+    """Times modules in this process, in turns with a yardstick.
 
     Args:
-        load: makes a subject ready.
-        yardstick: what everything is compared with.
-        policy: how often.
-        threads: that one operation may use; one thread is timed by its processor time, more by the wall's.
+        load: prepares a module.
+        yardstick: the module to compare every other one with.
+        policy: warm-up, repeats and length of a turn.
+        threads: threads of one operation; one thread is timed by its processor time, more by wall-clock time.
     """
 
-    def __init__(self, load: Load, yardstick: Subject, policy: NoisePolicy, threads: int = 1) -> None:
+    def __init__(self, load: Load, yardstick: TimedModule, policy: NoisePolicy, threads: int = 1) -> None:
         self.load, self.policy, self.threads = load, policy, threads
         self.yardstick = load(yardstick)
 
-    def __call__(self, subject: Subject) -> Timing:
-        """Return what one call takes."""
-        run = self.load(subject)
+    def __call__(self, module: TimedModule) -> Timing:
+        """Return the milliseconds of one call."""
+        run = self.load(module)
         clock = time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
         with _torch_threads(self.threads), torch.inference_mode():
             return in_turns(run, self.yardstick, self.policy, clock)
 
 
-def load_torch(subject: Subject) -> Callable[[], object]:
+def load_torch(timed: TimedModule) -> Callable[[], object]:
     """Run a plain module as it is, on a channels-last map."""
-    module, x = subject.make(), example(subject.shape).contiguous(memory_format=torch.channels_last)
+    module, x = timed.make(), example(timed.shape).contiguous(memory_format=torch.channels_last)
     return lambda: module(x)
 
 
 def onnx_loader(folder: Path, threads: int) -> Load:
-    """Return what runs exported files with ONNX Runtime on this processor.
+    """Return the loader that runs exported files with ONNX Runtime on this processor.
 
     Args:
-        folder: where the exported files are kept.
-        threads: that one operation may use.
+        folder: folder of the exported files.
+        threads: threads of one operation.
 
     Raises:
         ImportError: if the ``export`` extra is not installed.
@@ -65,10 +65,10 @@ def onnx_loader(folder: Path, threads: int) -> Load:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
 
-    def load(subject: Subject) -> Callable[[], object]:
-        path = exported(subject, folder, "onnxruntime")
+    def load(module: TimedModule) -> Callable[[], object]:
+        path = exported(module, folder, "onnxruntime")
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: example(subject.shape).numpy()}
+        feed = {session.get_inputs()[0].name: example(module.shape).numpy()}
         return lambda: session.run(None, feed)
 
     return load
@@ -81,24 +81,25 @@ def make_measure(
     threads: int,
     folder: Path,
     policy: NoisePolicy,
-    yardstick: Subject,
+    yardstick: TimedModule,
 ) -> Measure:
-    """Return what measures subjects.
+    """Return the function that measures one module.
 
     Args:
         runtime: "torch" or "onnxruntime".
         command: measures exported files instead; see :class:`CommandRuntime`.
-        threads: that one operation may use; a command's are its own affair.
-        folder: where exported files are kept.
-        policy: how often.
-        yardstick: what everything is compared with, except by a command.
+        threads: threads of one operation; a command chooses its own.
+        folder: folder of the exported files.
+        policy: warm-up, repeats and length of a turn.
+        yardstick: the module to compare every other one with; a command has none.
 
     Raises:
-        ImportError: if something it needs is not installed.
+        ImportError: if a package of the runtime is not installed.
     """
     if command is not None:
         return CommandRuntime(command, folder, runtime)
-    return Timed(load_torch if runtime == "torch" else onnx_loader(folder, threads), yardstick, policy, threads)
+    load = load_torch if runtime == "torch" else onnx_loader(folder, threads)
+    return InProcessRuntime(load, yardstick, policy, threads)
 
 
 @contextlib.contextmanager

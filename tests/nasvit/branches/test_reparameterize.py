@@ -16,7 +16,7 @@ from nasvit.layers.reparameterized import Reparameterized
 from nasvit.models.catalog import mobilenet_v2
 from nasvit.registry import create
 from nasvit.supernets.slimmable import SlimmableNetwork
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 
 GHOST = search_spaces.load("ghost_micro32")
 NETWORKS = {
@@ -24,7 +24,7 @@ NETWORKS = {
     "torchvision shufflenet_v2": lambda: torchvision.models.shufflenet_v2_x0_5(num_classes=5),
     "timm mobilenetv2": lambda: timm.create_model("mobilenetv2_035", num_classes=5),
     "our mobilenet_v2": lambda: create("mobilenet_v2-0.35", 5).network,
-    "our search result with squeeze-and-excite": lambda: build(GHOST, GHOST.smallest, 5),
+    "our search result with squeeze-and-excite": lambda: build_subnet(GHOST, GHOST.smallest, 5),
 }
 
 
@@ -180,7 +180,7 @@ def test_a_batch_norm_without_gain_and_odd_padding_fuse() -> None:
     torch.testing.assert_close(layer.fuse()(x), layer(x), rtol=1e-12, atol=1e-12)
 
 
-def test_depthwise_convolutions_without_a_centre_get_branches_of_their_own_size_only() -> None:
+def test_depthwise_convolutions_without_a_center_get_branches_of_their_own_size_only() -> None:
     layer = reparameterize(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.BatchNorm2d(4)))[0]
     assert isinstance(layer, Reparameterized)
     assert len(layer.branches) == 3 and layer.scale is None and layer.identity is None
@@ -263,7 +263,7 @@ def test_branches_of_a_frozen_convolution_are_frozen() -> None:
     assert not any(parameter.requires_grad for parameter in reparameterize(network).parameters())
 
 
-def test_padding_by_name_is_centred_too() -> None:
+def test_padding_by_name_is_centered_too() -> None:
     conv = nn.Conv2d(4, 4, 3, padding="same", groups=4)
     layer = reparameterize(small(conv, nn.BatchNorm2d(4))).double()
     assert isinstance(layer[0], Reparameterized) and layer[0].scale is not None and layer[0].identity is not None

@@ -18,7 +18,7 @@ import search_spaces
 from nasvit.costs.counting import Cost, count
 from nasvit.costs.tables import cost_table
 from nasvit.layers import Network
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces import Space
 
 SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
@@ -48,7 +48,7 @@ def check_table(name: str, seed: int) -> None:
     classes = 10 if name in SMALL else 1000
     population = space.genome.sample(1, np.random.default_rng(seed))
     architecture = space.decode(population)[0]
-    network = build(space, architecture, classes)
+    network = build_subnet(space, architecture, classes)
     table = {metric: int(values[0]) for metric, values in cost_table(space, classes).costs(population).items()}
     side = architecture.resolution
     assert Cost(**table) == count(network, space.image_channels, side, side)
@@ -84,7 +84,7 @@ def test_two_resolutions_that_end_in_maps_of_one_size_differ_by_their_images() -
     wide = replace(space, resolution=(7, 8), head=replace(space.head, width=(512,), expand_ratio=8))
     for resolution in wide.resolution:
         largest = replace(wide.largest, resolution=resolution)
-        cost = count(build(wide, largest, 10), 1, resolution, resolution)
+        cost = count(build_subnet(wide, largest, 10), 1, resolution, resolution)
         population = wide.encode([largest])
         assert cost_table(wide, 10).costs(population)["memory"][0] == cost.memory
 
@@ -105,7 +105,7 @@ def test_the_cost_of_a_live_subnet_is_that_of_the_extracted_one() -> None:
 
 def test_counting_leaves_the_network_as_it_was() -> None:
     space = search_spaces.load("micro8")
-    network = build(space, space.largest, 10).train()
+    network = build_subnet(space, space.largest, 10).train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = count(network, 1, 8, 8)
     assert network.training

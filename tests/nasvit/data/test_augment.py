@@ -98,7 +98,7 @@ def photo(channels: int) -> Image.Image:
 
 @pytest.mark.parametrize("magnitude", [1, 10])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_randaugment_works_on_grey_and_color_at_every_magnitude(magnitude: int, channels: int) -> None:
+def test_randaugment_works_on_gray_and_color_at_every_magnitude(magnitude: int, channels: int) -> None:
     variation = ImageVariation(
         Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels, cropped=True
     )

@@ -22,7 +22,7 @@ AS_STORED = Normalization((0.0,) * 3, (1 / 255,) * 3, "nothing")
 def image_set(count: int = 50, size: int = 8, *, mirror_safe: bool = True) -> ImageSet:
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(count, size, size, 3), dtype=np.uint8)
-    pixels[:, size // 2, size // 2, 0] = np.arange(count) % 256  # The centre says which image it is.
+    pixels[:, size // 2, size // 2, 0] = np.arange(count) % 256  # The center says which image it is.
     return ImageSet(from_pixels(pixels), torch.arange(count) % 3, CLASSES, "made", mirror_safe=mirror_safe)
 
 

@@ -44,7 +44,7 @@ def test_encoded_images_of_different_sizes_have_a_mean(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_batch_is_normalised_in_the_asked_memory_layout(channels_last: bool, channels: int) -> None:
+def test_a_batch_is_normalized_in_the_asked_memory_layout(channels_last: bool, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(2, 4, 5, channels), dtype=np.uint8)
     mean, std = (0.5, 0.4, 0.3)[:channels], (0.1, 0.2, 0.3)[:channels]
     images = Normalization(mean, std, "made").apply(pixels, channels_last=channels_last)

@@ -140,9 +140,9 @@ def test_a_set_beyond_the_memory_limit_stays_encoded(tmp_path: Path) -> None:
     assert load_images(folder, memory_limit=15 * 6 * 6 * 3).image_size == (6, 6)
 
 
-def test_one_channel_makes_images_grey(tmp_path: Path) -> None:
-    grey = load_images(write_folder(tmp_path / "all"), channels=1)
-    assert grey.channels == 1 and grey.pixels.shape[1] == 1
+def test_one_channel_makes_images_gray(tmp_path: Path) -> None:
+    gray = load_images(write_folder(tmp_path / "all"), channels=1)
+    assert gray.channels == 1 and gray.pixels.shape[1] == 1
 
 
 def test_test_classes_other_than_the_train_classes_are_refused_by_name(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from nasvit.elastic.registry import KINDS, BlockKind
 from nasvit.layers import ConvNorm
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.sorting import sort_channels
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from predictors.blocks import BlockKey, unique_blocks
 from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
 from tests.nasvit.elastic import contract
@@ -113,7 +113,7 @@ def test_the_entry_alone_makes_a_searchable_block(tmp_path: Path) -> None:
         assert type(live.stages[0][0]) is Fused  # type: ignore[index]
         assert torch.equal(supernet.extract(architecture, [x])(x), calibrate(live, [x])(x))
         side, row = architecture.resolution, fused.encode([architecture])
-        counted = count(build(fused, architecture, 5), 3, side, side)
+        counted = count(build_subnet(fused, architecture, 5), 3, side, side)
         assert Cost(**{name: int(cost[0]) for name, cost in table.costs(row).items()}) == counted
     assert {"fused 16-24 side 16 stride 2 kernel 3 expand 3"} <= {block.name for block in unique_blocks(fused)}
     widest = supernet.at(fused.largest).train()(x)

@@ -316,7 +316,7 @@ ILLEGAL: dict[str, tuple[Callable[[], object], str]] = {
     "no channels": (lambda: ElasticLinear(8, 12).at(8, 0), r"ElasticLinear: out_features=0 is outside 1\.\.12"),
     "even kernel": (
         lambda: ElasticDepthwiseConv2d(8, 5).at(8, 4),
-        r"ElasticDepthwiseConv2d: kernel_size=4 has no centre in a kernel of 5; legal: 1, 3, 5",
+        r"ElasticDepthwiseConv2d: kernel_size=4 has no center in a kernel of 5; legal: 1, 3, 5",
     ),
     "kernel": (lambda: ElasticConv2d(8, 8, 3).at(8, 8, 5), r"kernel_size=5 is outside 1\.\.3"),
     "heads": (lambda: ElasticAttention(16, 4).at(12, 4), r"channels=12 is no multiple of head_dim=8"),

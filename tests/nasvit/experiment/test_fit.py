@@ -26,7 +26,7 @@ from nasvit.export.saved import load_network, load_saved, save_network
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.registry import create
 from nasvit.supernets.augmented_space import AugmentedSupernet
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import evaluate
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.teacher import Teacher
@@ -76,7 +76,7 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     asked = config(tmp_path, WAYS[way])
     results = fit(asked, tmp_path / "out")
     space = search_spaces.load(tmp_path / "tiny.yaml")
-    plain = build(space, space.smallest, 10)
+    plain = build_subnet(space, space.smallest, 10)
     network = load_network(tmp_path / "out" / "deployed")
     assert [p.shape for p in network.parameters() if p.dim() > 1] == [
         p.shape for p in plain.parameters() if p.dim() > 1

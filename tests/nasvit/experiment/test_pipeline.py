@@ -28,7 +28,7 @@ from nasvit.export.saved import load_network
 from nasvit.layers.ghost import GhostBlock
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import ClassificationScore as Score
 from predictors.limits import Budget
 from search_spaces import Architecture
@@ -269,7 +269,7 @@ def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch
         extracted, tuned, scratch = (
             dict(load_network(subject.folder / how).named_parameters()) for how in ("extracted", "finetuned", "scratch")
         )
-        initial = build(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
+        initial = build_subnet(bench.space, subject.architecture, len(bench.classes), seed=bench.experiment.seed)
         for name, tensor in initial.named_parameters():
             torch.testing.assert_close(tuned[name], extracted[name], msg=name)
             torch.testing.assert_close(scratch[name], tensor, msg=name)

@@ -21,7 +21,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.saved import load_network
 from nasvit.search.candidates import Candidate
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
@@ -207,7 +207,7 @@ def test_a_quick_measurement_trains_a_part_of_the_epochs_on_some_images_and_a_th
         (recipe, 4 * (len(bench.images.train) // 64), 4 * (len(bench.images.train) // 64), len(bench.images.train)),
     ]
     assert (quick["images"], thorough["images"]) == (100, len(bench.images.validation))
-    fresh = build(bench.space, candidate.architecture, len(bench.classes), seed=bench.experiment.seed)
+    fresh = build_subnet(bench.space, candidate.architecture, len(bench.classes), seed=bench.experiment.seed)
     start = {"finetune": supernet.at(candidate.architecture), "scratch": fresh}[evaluate]
     assert all(torch.equal(started, start.stages[0][0].depthwise.conv.weight) for *_, started in seen)
 

@@ -21,7 +21,7 @@ from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.layers.calibration import calibrate, track_statistics
 from nasvit.specs import SubnetSpec
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import evaluate
 from nasvit.training.metrics import read_metrics
 from search_spaces.recipe import Recipe
@@ -64,7 +64,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a network that says of every image that it shows the same class."""
     folder, bench = tmp_path_factory.mktemp("teacher"), bench_of(tmp_path_factory.mktemp("experiment"))
     space = bench.space
-    network = build(space, space.smallest, len(bench.classes))
+    network = build_subnet(space, space.smallest, len(bench.classes))
     track_statistics(network)
     torch.nn.init.zeros_(network.head.classifier.weight)
     network.head.classifier.bias.data.copy_(20.0 * (torch.arange(len(bench.classes)) == TAUGHT))

@@ -22,7 +22,7 @@ from nasvit.export.program import export_program
 from nasvit.export.saved import load_network, load_saved, save_network
 from nasvit.registry import create
 from nasvit.specs import SubnetSpec
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces import Architecture, Space
 from tests.nasvit.filled import filled, images
 
@@ -59,7 +59,7 @@ def test_a_saved_network_comes_back_bit_for_bit(tmp_path: Path, name: str, end: 
 @pytest.mark.parametrize("name", ["nasvit_release", "alphanet"])
 def test_a_network_of_a_large_space_comes_back(tmp_path: Path, name: str) -> None:
     space = search_spaces.load(name)
-    network = filled(build(space, space.smallest, 3)).eval()
+    network = filled(build_subnet(space, space.smallest, 3)).eval()
     save_network(network, tmp_path, card_of(space, space.smallest))
     for (key, saved), (other, tensor) in zip(
         load_network(tmp_path).state_dict().items(), network.state_dict().items(), strict=True

@@ -82,8 +82,8 @@ def test_missing_and_unexpected_tensors_are_named() -> None:
     assert error.value.unexpected == ["blocks.99.weight"]
 
 
-def test_weights_of_another_family_are_recognized() -> None:
-    with pytest.raises(LayoutError, match=r"do not fit the NASViT supernet.*another family and fit 'alphanet'"):
+def test_weights_of_another_release_are_recognized() -> None:
+    with pytest.raises(LayoutError, match=r"do not fit the NASViT supernet.*another release and fit 'alphanet'"):
         import_tensors("nasvit", cheap_weights("alphanet"))
 
 

@@ -108,7 +108,7 @@ def test_an_identity_branch_of_a_strided_convolution_is_refused_in_words() -> No
 
 
 def test_a_small_branch_of_an_unpadded_convolution_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match="has no centre under each pixel"):
+    with pytest.raises(ValueError, match="has no center under each pixel"):
         Reparameterized([unit(nn.Conv2d(4, 4, 3))], unit(nn.Conv2d(4, 4, 1)))
 
 

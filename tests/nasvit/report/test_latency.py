@@ -10,10 +10,10 @@ import pytest
 import tyro
 
 import search_spaces
-from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
 from nasvit.costs.latency.command import CommandRuntime
-from nasvit.costs.latency.journal import Timing
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing
 from nasvit.report.latency import latency_build, latency_use
 from tests.nasvit.costs.latency.fake import FakeDevice
 
@@ -27,8 +27,8 @@ def nasvit(*words: str) -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     space = search_spaces.load("micro8")
-    settings = BuildSettings(classes=10, networks=8, device="a fake device", policy=NoisePolicy(rounds=2))
-    build_table(Build(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
+    settings = MeasurementSettings(classes=10, networks=8, device="a fake device", policy=NoisePolicy(rounds=2))
+    build_table(MeasurementPlan(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
     return tmp_path / "table.json"
 
 
@@ -65,10 +65,10 @@ def build_words(tmp_path: Path, *more: str) -> list[str]:
 def measure_with(device: FakeDevice, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a fake device stand for the user's command; it leaves exported files as the real one does."""
 
-    def measure(runtime: CommandRuntime, subject: Subject) -> Timing:
+    def measure(runtime: CommandRuntime, module: TimedModule) -> Timing:
         runtime.folder.mkdir(parents=True, exist_ok=True)
         (runtime.folder / "block.pt2").touch()
-        return device(subject)
+        return device(module)
 
     monkeypatch.setattr(CommandRuntime, "__call__", measure)
 

@@ -14,7 +14,7 @@ from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_space import AugmentedSupernet
 from nasvit.supernets.factors import augmentation_factors
 from nasvit.supernets.sorting import sort_channels
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from search_spaces import Space
 from tests.nasvit.filled import filled
 
@@ -36,7 +36,7 @@ def test_the_smallest_subnet_of_an_augmented_search_result_is_the_search_result(
     found = getattr(space, end)
     network = augment((space, found), classes=5)
     assert network.base == found
-    assert shapes(network.extract()) == shapes(build(space, found, 5))
+    assert shapes(network.extract()) == shapes(build_subnet(space, found, 5))
     generator = seeded(0)
     for _ in range(5):
         drawn = network.sample(generator)

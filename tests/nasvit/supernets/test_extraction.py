@@ -16,7 +16,7 @@ import search_spaces
 from nasvit.elastic import SharedParameter, is_live
 from nasvit.layers import Network
 from nasvit.layers.calibration import calibrate
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces import Architecture, Space
 from tests.nasvit.filled import filled, images
 
@@ -126,10 +126,10 @@ def test_extraction_can_leave_the_resizing_out() -> None:
 
 def test_a_network_built_from_scratch_has_the_subnets_shapes_and_keeps_statistics() -> None:
     space = search_spaces.load("micro8")
-    network = build(space, space.smallest, 3, seed=4)
+    network = build_subnet(space, space.smallest, 3, seed=4)
     shapes = {name: tensor.shape for name, tensor in supernet_of("micro8").at(space.smallest).named_parameters()}
     assert {name: tensor.shape for name, tensor in network.named_parameters()} == shapes
-    again = build(space, space.smallest, 3, seed=4)
+    again = build_subnet(space, space.smallest, 3, seed=4)
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
     network(images(space))
     assert network.eval()(images(space)).shape == (4, 3)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import search_spaces
 from nasvit.data import Loader, Normalization, load_images
 from nasvit.supernets.slimmable import SlimmableNetwork
-from nasvit.supernets.supernet import Supernet, build
+from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project, Sum
 from nasvit.training.learner import Autocast, Learner, Trainable, Values
@@ -75,7 +75,7 @@ def loader_of(recipe: Recipe, kind: type[Loader] = Loader) -> Loader:
 
 def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Learner:
     if kind == "network":
-        return Learner(build(SPACE, SPACE.largest, 10).to(dtype), recipe)
+        return Learner(build_subnet(SPACE, SPACE.largest, 10).to(dtype), recipe)
     if kind == "switches":
         network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, image_channels=1).to(dtype)
         return Learner(network, recipe, sampling=AllSwitches(network))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nasvit.data import Augmentation, Loader, Normalization
-from nasvit.supernets.supernet import build
+from nasvit.supernets.supernet import build_subnet
 from nasvit.training.learner import Learner
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import OPTIMIZERS, Recipe
@@ -50,7 +50,7 @@ def trained(recipe: Recipe) -> dict[str, Tensor]:
         augmentation=Augmentation.from_recipe(recipe, crop="none", mirror=False),
     )
     with TemporaryDirectory() as folder:
-        task = Learner(build(SPACE, SPACE.largest, 10), recipe)
+        task = Learner(build_subnet(SPACE, SPACE.largest, 10), recipe)
         model = Trainer(task, loader, recipe, Path(folder), seed=3, chance_loss=2.3, name="a test").run()
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 

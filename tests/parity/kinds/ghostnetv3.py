@@ -54,17 +54,17 @@ class GhostCase:
     def __init__(self, content: dict[str, Any]) -> None:
         self.content, self.classes = content, content["n_classes"]
         width = width_of(content["source"])
-        self.family = released.family("ghostnetv3", content["source"], width)
+        self.release = released.release("ghostnetv3", content["source"], width)
         self.layout = compact.read_layout(content["layout"])
         self.fused_layout = compact.read_layout(content["layout_deploy"])
         self.tensors = compact.weights(content, self.layout)
-        self.network = compact.load(self.family, self.tensors, self.classes)
+        self.network = compact.load(self.release, self.tensors, self.classes)
         self.fused = fuse(self.network)
 
     def compare_weights(self) -> Row:
         """Compare names, shapes and checksum."""
         comparison = Comparison("weights and layouts", compact.TOLERANCE)
-        compact.check_layout(comparison, self.family, self.layout, self.classes)
+        compact.check_layout(comparison, self.release, self.layout, self.classes)
         fused = {released.released_name(name): tuple(t.shape) for name, t in self.fused.state_dict().items()}
         comparison.exact("fused layout", fused == self.fused_layout, True)
         comparison.exact("weights_sha256", compact.sha256(self.tensors, self.layout), self.content["weights_sha256"])

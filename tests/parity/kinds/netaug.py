@@ -61,8 +61,8 @@ class NetAugCase:
         self.content, self.model, self.classes = content, content["model"], content["n_classes"]
         self.target = target(ALIASES.get(self.model, self.model))
         widths, expands = content["aug_width_mult_list"], content["aug_expand_list"]
-        self.family = released.family(f"netaug_{self.model}", f"NetAug {self.model}", self.target, widths, expands)
-        self.base_family = released.base_family(f"tiny_{self.model}", f"exported {self.model}", self.target)
+        self.release = released.release(f"netaug_{self.model}", f"NetAug {self.model}", self.target, widths, expands)
+        self.base_release = released.base_release(f"tiny_{self.model}", f"exported {self.model}", self.target)
         self.layout = compact.read_layout(content["aug_layout"])
         self.base_layout = compact.read_layout(content["base_layout"])
         self.tensors = compact.weights(content, self.layout)
@@ -70,7 +70,7 @@ class NetAugCase:
 
     def fresh(self, dtype: torch.dtype = torch.float64) -> AugmentedNetwork:
         """Return a new network with the file's weights, in evaluation mode."""
-        network = compact.load(self.family, self.tensors, self.classes, dtype)
+        network = compact.load(self.release, self.tensors, self.classes, dtype)
         assert isinstance(network, AugmentedNetwork)
         return network
 
@@ -83,8 +83,8 @@ class NetAugCase:
     def compare_weights(self) -> Row:
         """Compare names, shapes, checksum, parameters and MACs."""
         comparison = Comparison("weights and layout", compact.TOLERANCE)
-        compact.check_layout(comparison, self.family, self.layout, self.classes)
-        compact.check_layout(comparison, self.base_family, self.base_layout, self.classes)
+        compact.check_layout(comparison, self.release, self.layout, self.classes)
+        compact.check_layout(comparison, self.base_release, self.base_layout, self.classes)
         comparison.exact("weights_sha256", compact.sha256(self.tensors, self.layout), self.content["weights_sha256"])
         comparison.exact("n_keys", len(self.layout), self.content["n_keys"])
         total = sum(parameter.numel() for parameter in self.network.parameters())
@@ -131,7 +131,7 @@ class NetAugCase:
         comparison = Comparison("export", compact.TOLERANCE)
         exported = self.network.extract()
         self._compare_logits(comparison, exported, expected["logits"])
-        names = compact.released_names(self.base_family, exported)
+        names = compact.released_names(self.base_release, exported)
         state = {names[name]: tensor for name, tensor in exported.state_dict().items()}
         comparison.exact("weights_sha256", compact.sha256(state, self.base_layout), expected["weights_sha256"])
         return comparison.row()
@@ -141,7 +141,7 @@ class NetAugCase:
         comparison = Comparison("sort_channels", compact.TOLERANCE)
         network = self.fresh(torch.float32)  # the release measures importance in float32
         sort_channels(network)
-        names = compact.released_names(self.family, network)
+        names = compact.released_names(self.release, network)
         state = {names[name]: tensor for name, tensor in network.state_dict().items()}
         comparison.exact("weights_sha256_after", compact.sha256(state, self.layout), expected["weights_sha256_after"])
         network = network.double()
@@ -173,7 +173,7 @@ class NetAugCase:
             loss.backward()  # type: ignore[no-untyped-call]
             comparison.values(f"{name}_loss", loss, expected[f"{name}_loss"])
             comparison.values(norm, network.gradients.norm(), expected[norm])
-        compact.compare_picks(comparison, compact.gradients(self.family, network), expected["picks"])
+        compact.compare_picks(comparison, compact.gradients(self.release, network), expected["picks"])
         first = next(m for m in network.at(network.largest_plan).modules() if isinstance(m, BatchNorm2d))
         assert first.running_mean is not None
         assert first.running_var is not None

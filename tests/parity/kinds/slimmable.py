@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasvit.importing import slimmable as released
-from nasvit.importing.families import Family
+from nasvit.importing.releases import Release
 from nasvit.layers import BatchNorm2d, Network
 from nasvit.layers.calibration import track_statistics
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1
-from nasvit.models.family import Family as NetworkFamily
+from nasvit.models.family import Family
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.training.conflict import Sum
@@ -49,7 +49,7 @@ def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
             yield compare(name, content[name])
 
 
-def network_family(name: str, flags: dict[str, Any]) -> NetworkFamily:
+def network_family(name: str, flags: dict[str, Any]) -> Family:
     """Return the family of a module of the release, such as ``mobilenet_v2``.
 
     Raises:
@@ -59,7 +59,7 @@ def network_family(name: str, flags: dict[str, Any]) -> NetworkFamily:
         raise ValueError(f"width_compress={flags['width_compress']}; ShuffleNet v1 here has 4")
     if max(flags.get("width_mult_range", [1.0])) != 1.0:
         raise ValueError("a width range that does not end at 1: the release computes no such network")
-    families: dict[str, Callable[[], NetworkFamily]] = {
+    families: dict[str, Callable[[], Family]] = {
         "mobilenet_v1": mobilenet_v1,
         "mobilenet_v2": mobilenet_v2,
         "mnasnet": mnasnet,
@@ -72,8 +72,8 @@ def network_family(name: str, flags: dict[str, Any]) -> NetworkFamily:
     return families[name]()
 
 
-def release(module: str, flags: dict[str, Any]) -> tuple[Family, dict[Any, Width]]:
-    """Return the importer's family of a module of the release, and our width for each width of its list."""
+def release(module: str, flags: dict[str, Any]) -> tuple[Release, dict[Any, Width]]:
+    """Return the importer's release of a module, and our width for each width of its list."""
     kind, _, name = module.removeprefix("models.").partition("_")
     networks = network_family(name, flags)
     listed = flags["width_mult_list"]
@@ -87,7 +87,7 @@ def release(module: str, flags: dict[str, Any]) -> tuple[Family, dict[Any, Width
     def build(classes: int) -> SlimmableNetwork:
         return SlimmableNetwork(networks, list(widths.values()), classes, norm=norm, head_norm=head_norm)  # type: ignore[arg-type]
 
-    return released.family(f"{kind}_{name}", f"the released {module}", build), widths
+    return released.release(f"{kind}_{name}", f"the released {module}", build), widths
 
 
 class SlimmableCase:
@@ -100,14 +100,14 @@ class SlimmableCase:
     def __init__(self, content: dict[str, Any]) -> None:
         self.content = content
         self.classes = content["num_classes"]
-        self.family, self.widths = release(content["module"], content["flags"])
+        self.release, self.widths = release(content["module"], content["flags"])
         self.layout = compact.read_layout(content["layout"])
         self.tensors = compact.weights(content, self.layout)
         self.network = self.fresh()
 
     def fresh(self) -> SlimmableNetwork:
         """Return a new network in float64 with the file's weights, in evaluation mode."""
-        network = compact.load(self.family, self.tensors, self.classes)
+        network = compact.load(self.release, self.tensors, self.classes)
         assert isinstance(network, SlimmableNetwork)
         return network
 
@@ -118,7 +118,7 @@ class SlimmableCase:
     def compare_weights(self) -> Row:
         """Compare names, shapes, checksum and number of parameters."""
         comparison = Comparison("weights and layout", compact.TOLERANCE)
-        compact.check_layout(comparison, self.family, self.layout, self.classes)
+        compact.check_layout(comparison, self.release, self.layout, self.classes)
         comparison.exact("weights_sha256", compact.sha256(self.tensors, self.layout), self.content["weights_sha256"])
         comparison.exact("n_keys", len(self.layout), self.content["n_keys"])
         total = sum(parameter.numel() for parameter in self.network.parameters())
@@ -169,7 +169,7 @@ class SlimmableCase:
         return [self.width(width) for width, _ in expected["losses"]]
 
     def _compare_gradients(self, comparison: Comparison, network: SlimmableNetwork, expected: dict[str, Any]) -> None:
-        found = compact.gradients(self.family, network)
+        found = compact.gradients(self.release, network)
         compact.compare_picks(comparison, found, expected["picks"])
         comparison.values("total_l2", network.gradients.norm(), expected["total_l2"])
         comparison.exact("params_with_grad", sum(bool(g.any()) for g in found.values()), expected["params_with_grad"])

@@ -6,15 +6,15 @@ from collections import Counter
 
 import numpy as np
 
-from nasvit.costs.latency.journal import Timing
-from nasvit.costs.latency.subjects import Subject, choose_networks, network_name
+from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, network_name
+from nasvit.costs.latency.timing_log import Timing
 from predictors.blocks import unique_blocks
 from predictors.latency import LatencyTable
 from search_spaces import Space
 
 
 class FakeDevice:
-    """Measures subjects of one space; counts what it was asked for.
+    """Measures modules of one space; counts what it was asked for.
 
     Args:
         space: the space.
@@ -33,8 +33,8 @@ class FakeDevice:
         self.asked: Counter[str] = Counter()
         self.dies_after = -1
 
-    def __call__(self, subject: Subject) -> Timing:
+    def __call__(self, module: TimedModule) -> Timing:
         if sum(self.asked.values()) == self.dies_after:
             raise KeyboardInterrupt
-        self.asked[subject.name] += 1
-        return Timing(self.known[subject.name])
+        self.asked[module.name] += 1
+        return Timing(self.known[module.name])

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 import search_spaces
-from nasvit.costs.latency import Build, BuildSettings, NoisePolicy, build_table, load_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table, load_table
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from tests.nasvit.costs.latency.fake import FakeDevice
 
 SPACE = search_spaces.load("micro8")
-SETTINGS = BuildSettings(classes=10, networks=12, device="fake", policy=NoisePolicy(rounds=2))
+SETTINGS = MeasurementSettings(classes=10, networks=12, device="fake", policy=NoisePolicy(rounds=2))
 
 
-def build_with(device: FakeDevice, folder: Path, settings: BuildSettings = SETTINGS) -> Build:
-    return Build(SPACE, settings, folder / "table.json", injected=device)
+def plan_with(device: FakeDevice, folder: Path, settings: MeasurementSettings = SETTINGS) -> MeasurementPlan:
+    return MeasurementPlan(SPACE, settings, folder / "table.json", injected=device)
 
 
 def test_blocks_that_add_up_are_predicted_exactly(tmp_path: Path) -> None:
     device = FakeDevice(SPACE, scale=1.5, offset=0.25)
-    table = build_table(build_with(device, tmp_path))
+    table = build_table(plan_with(device, tmp_path))
     assert table.scale == pytest.approx(1.5)
     assert table.offset == pytest.approx(0.25)
     assert table.record["error"]["median_relative_error"] < 1e-9
@@ -39,7 +39,7 @@ def test_blocks_that_add_up_are_predicted_exactly(tmp_path: Path) -> None:
 
 def test_the_error_is_that_of_networks_that_nothing_was_fitted_on(tmp_path: Path) -> None:
     device = FakeDevice(SPACE, noise=0.05)
-    record = build_table(build_with(device, tmp_path)).record
+    record = build_table(plan_with(device, tmp_path)).record
     held_out = [network for network in record["networks"] if network["held_out"]]
     fitted = [network for network in record["networks"] if not network["held_out"]]
     assert (len(fitted), len(held_out)) == (7, 5)
@@ -52,13 +52,13 @@ def test_the_error_is_that_of_networks_that_nothing_was_fitted_on(tmp_path: Path
 
     for network in held_out:  # whatever the held-out networks take, the fit stays what it was
         device.known[f"network {network['architecture']}"] *= 3
-    again = build_table(build_with(device, tmp_path / "again")).record
+    again = build_table(plan_with(device, tmp_path / "again")).record
     assert again["correction"] == record["correction"]
     assert again["error"]["median_relative_error"] > 0.5
 
 
 def test_the_file_says_what_was_measured_on_what(tmp_path: Path) -> None:
-    build_table(build_with(FakeDevice(SPACE), tmp_path))
+    build_table(plan_with(FakeDevice(SPACE), tmp_path))
     record = json.loads((tmp_path / "table.json").read_text())
     expected = {"device": "fake", "runtime": "torch", "threads": 1, "batch_size": 1, "classes": 10, "command": None}
     assert {name: record[name] for name in expected} == expected
@@ -74,31 +74,31 @@ def test_a_killed_build_goes_on_without_measuring_anything_twice(tmp_path: Path,
     device = FakeDevice(SPACE, noise=0.05)
     device.dies_after = measurements
     with pytest.raises(KeyboardInterrupt):
-        build_table(build_with(device, tmp_path))
+        build_table(plan_with(device, tmp_path))
     assert not (tmp_path / "table.json").exists()
-    assert first_measurements(build_with(device, tmp_path), done=True) == measurements
+    assert first_measurements(plan_with(device, tmp_path), done=True) == measurements
 
     device.dies_after = -1
-    resumed = build_table(build_with(device, tmp_path))
-    whole = build_table(build_with(FakeDevice(SPACE, noise=0.05), tmp_path / "whole"))
+    resumed = build_table(plan_with(device, tmp_path))
+    whole = build_table(plan_with(FakeDevice(SPACE, noise=0.05), tmp_path / "whole"))
     assert set(device.asked.values()) == {2}
     assert resumed.record | {"date": ""} == whole.record | {"date": ""}
 
 
 def test_more_rounds_add_to_what_is_measured(tmp_path: Path) -> None:
     device = FakeDevice(SPACE)
-    build_table(build_with(device, tmp_path))
+    build_table(plan_with(device, tmp_path))
     more = replace(SETTINGS, policy=NoisePolicy(rounds=3))
-    assert first_measurements(build_with(device, tmp_path, more), done=False) == 72
-    build_table(build_with(device, tmp_path, more))
+    assert first_measurements(plan_with(device, tmp_path, more), done=False) == 72
+    build_table(plan_with(device, tmp_path, more))
     assert set(device.asked.values()) == {3}
 
 
 @pytest.mark.parametrize("change", [{"threads": 2}, {"batch_size": 4}, {"device": "other"}, {"classes": 11}])
 def test_a_build_begun_under_other_conditions_is_not_continued(tmp_path: Path, change: dict[str, object]) -> None:
-    build_table(build_with(FakeDevice(SPACE), tmp_path))
+    build_table(plan_with(FakeDevice(SPACE), tmp_path))
     with pytest.raises(ValueError, match=f"were made with {next(iter(change))} "):
-        build_table(build_with(FakeDevice(SPACE), tmp_path, replace(SETTINGS, **change)))  # type: ignore[arg-type]
+        build_table(plan_with(FakeDevice(SPACE), tmp_path, replace(SETTINGS, **change)))  # type: ignore[arg-type]
 
 
 def test_an_estimate_is_the_time_of_a_few_measurements_times_what_is_left(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_an_estimate_is_the_time_of_a_few_measurements_times_what_is_left(tmp_pa
     def clock() -> float:  # every measurement takes a second
         return float(sum(device.asked.values()))
 
-    assert estimate_seconds(build_with(device, tmp_path), clock) == pytest.approx(144)
+    assert estimate_seconds(plan_with(device, tmp_path), clock) == pytest.approx(144)
     assert not list(tmp_path.iterdir())
-    build_table(build_with(device, tmp_path))
-    assert estimate_seconds(build_with(device, tmp_path), clock) == 0
+    build_table(plan_with(device, tmp_path))
+    assert estimate_seconds(plan_with(device, tmp_path), clock) == 0
 
 
 def test_networks_that_get_faster_with_more_work_are_refused() -> None:
@@ -128,4 +128,4 @@ def test_bias_is_positive_where_too_much_is_predicted() -> None:
 @pytest.mark.parametrize(("field", "value"), [("threads", 0), ("batch_size", 0), ("networks", 5), ("classes", 0)])
 def test_settings_that_measure_nothing_are_refused(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{field} is {value}; legal: from"):
-        BuildSettings(**{field: value})  # type: ignore[arg-type]
+        MeasurementSettings(**{field: value})  # type: ignore[arg-type]

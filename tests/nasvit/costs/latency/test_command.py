@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from nasvit.costs.latency.command import CommandRuntime
-from nasvit.costs.latency.journal import Timing
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing
 
-LINEAR = Subject("conv 3-4 side 5", (2, 3, 5, 5), lambda: nn.Conv2d(3, 4, 1).eval())
+LINEAR = TimedModule("conv 3-4 side 5", (2, 3, 5, 5), lambda: nn.Conv2d(3, 4, 1).eval())
 
 
 def command(tmp_path: Path, script: str, arguments: str = "{model} {shape}") -> CommandRuntime:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from nasvit.costs.latency.journal import Journal, Timing
 from nasvit.costs.latency.measure import NoisePolicy, in_turns, measure_all, summarize, yardstick_milliseconds
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timing_log import Timing, TimingLog
 
 MILLISECOND = 1_000_000
 
@@ -35,8 +35,8 @@ class Machine:
         return run
 
 
-def subject(name: str) -> Subject:
-    return Subject(name, (1, 1, 1, 1), nn.Identity)
+def module(name: str) -> TimedModule:
+    return TimedModule(name, (1, 1, 1, 1), nn.Identity)
 
 
 def test_the_shorter_of_two_runs_oftener_so_that_both_get_the_same_time() -> None:
@@ -69,8 +69,8 @@ def test_warm_up_runs_do_not_count() -> None:
     assert in_turns(run, machine.work("yardstick", 1), policy, machine.clock) == Timing(1.0, 1.0)
 
 
-def journal(tmp_path: Path) -> Journal:
-    return Journal(tmp_path / "table.journal.jsonl", {"device": "fake"})
+def timing_log(tmp_path: Path) -> TimingLog:
+    return TimingLog(tmp_path / "table.journal.jsonl", {"device": "fake"})
 
 
 def test_a_machine_that_slows_everything_down_changes_no_result(tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_a_machine_that_slows_everything_down_changes_no_result(tmp_path: Path) 
     times = {"a": 2.0, "b": 6.0}
     calls = iter([1.0, 3.0, 2.0, 1.0, 5.0, 1.5, 1.0, 2.0, 4.0, 2.5])
 
-    def measure(which: Subject) -> Timing:
+    def measure(which: TimedModule) -> Timing:
         machine.slower = next(calls)
         works = machine.work(which.name, times[which.name]), machine.work("yardstick", 0.5)
         return in_turns(*works, policy, machine.clock)
 
-    measured = measure_all([subject("a"), subject("b")], measure, policy, journal(tmp_path))
+    measured = measure_all([module("a"), module("b")], measure, policy, timing_log(tmp_path))
     assert {name: round(one.milliseconds, 6) for name, one in measured.items()} == times
     assert not any(one.noisy for one in measured.values())
 
@@ -92,14 +92,14 @@ def test_a_machine_that_slows_everything_down_changes_no_result(tmp_path: Path) 
 def test_what_is_not_steady_is_measured_again_and_marked_if_it_stays_so(tmp_path: Path) -> None:
     counted: Counter[str] = Counter()
 
-    def measure(which: Subject) -> Timing:
+    def measure(which: TimedModule) -> Timing:
         counted[which.name] += 1
         jump = {"steady": 1.0, "settles": 2.0 if counted["settles"] < 3 else 1.0, "wild": 1.5 ** counted["wild"]}
         return Timing(jump[which.name], 1.0)
 
     policy = NoisePolicy(rounds=4, again=3, tolerance=0.3)
     measured = measure_all(
-        [subject(name) for name in ("steady", "settles", "wild")], measure, policy, journal(tmp_path)
+        [module(name) for name in ("steady", "settles", "wild")], measure, policy, timing_log(tmp_path)
     )
     assert counted == {"steady": 4, "settles": 7, "wild": 7}
     assert {name: one.noisy for name, one in measured.items()} == {"steady": False, "settles": True, "wild": True}
@@ -110,21 +110,21 @@ def test_what_is_not_steady_is_measured_again_and_marked_if_it_stays_so(tmp_path
 def test_a_round_measures_everything_once_in_an_order_of_its_own(tmp_path: Path) -> None:
     order: list[str] = []
 
-    def measure(which: Subject) -> Timing:
+    def measure(which: TimedModule) -> Timing:
         order.append(which.name)
         return Timing(1.0, 1.0)
 
     names = [f"block {number}" for number in range(12)]
-    measure_all([subject(name) for name in names], measure, NoisePolicy(rounds=3), journal(tmp_path))
+    measure_all([module(name) for name in names], measure, NoisePolicy(rounds=3), timing_log(tmp_path))
     rounds = [order[start : start + 12] for start in (0, 12, 24)]
     assert all(sorted(one) == sorted(names) for one in rounds)
     assert len({tuple(one) for one in rounds}) == 3
 
 
 def test_without_a_yardstick_milliseconds_count_as_they_are(tmp_path: Path) -> None:
-    book = journal(tmp_path)
-    book.add("a", 0, Timing(3.0))
-    assert yardstick_milliseconds(book) is None
+    log = timing_log(tmp_path)
+    log.add("a", 0, Timing(3.0))
+    assert yardstick_milliseconds(log) is None
     assert summarize([Timing(3.0), Timing(5.0), Timing(4.0)], None, 0.1).milliseconds == 4.0
 
 

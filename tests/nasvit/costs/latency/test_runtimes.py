@@ -13,8 +13,8 @@ from torch import nn
 import search_spaces
 from nasvit.costs.latency import exporting
 from nasvit.costs.latency.measure import NoisePolicy
-from nasvit.costs.latency.runtimes import Timed, make_measure, onnx_loader, this_device
-from nasvit.costs.latency.subjects import Subject, block_subjects, network_subject
+from nasvit.costs.latency.runtimes import InProcessRuntime, make_measure, onnx_loader, this_device
+from nasvit.costs.latency.timed_modules import TimedModule, timed_blocks, timed_network
 
 QUICK = NoisePolicy(warm_up=1, repeats=2, least_ms=0)
 
@@ -33,8 +33,8 @@ class Watched(nn.Module):
 
 def test_torch_runs_without_gradients_on_as_many_threads_as_asked_for_and_puts_them_back(tmp_path: Path) -> None:
     before, watched = torch.get_num_threads(), Watched()
-    subject = Subject("watched", (2, 3, 4, 4), lambda: watched)
-    timing = make_measure("torch", command=None, threads=2, folder=tmp_path, policy=QUICK, yardstick=subject)(subject)
+    module = TimedModule("watched", (2, 3, 4, 4), lambda: watched)
+    timing = make_measure("torch", command=None, threads=2, folder=tmp_path, policy=QUICK, yardstick=module)(module)
     assert set(watched.seen) == {((2, 3, 4, 4), True, 2)}
     assert torch.get_num_threads() == before
     assert timing.milliseconds > 0
@@ -45,8 +45,8 @@ def test_one_thread_is_timed_by_its_own_processor_time(monkeypatch: pytest.Monke
     processor, wall = iter(range(0, 10**9, 1_000_000)), iter(range(0, 10**12, 1_000_000_000))
     monkeypatch.setattr("time.thread_time_ns", lambda: next(processor))
     monkeypatch.setattr("time.perf_counter_ns", lambda: next(wall))
-    subject = Subject("nothing", (1,), nn.Identity)
-    times = [Timed(lambda _: lambda: None, subject, QUICK, threads)(subject) for threads in (1, 2)]
+    module = TimedModule("nothing", (1,), nn.Identity)
+    times = [InProcessRuntime(lambda _: lambda: None, module, QUICK, threads)(module) for threads in (1, 2)]
     assert [timing.milliseconds for timing in times] == [1.0, 1000.0]
 
 
@@ -65,12 +65,12 @@ def test_a_file_that_was_exported_in_part_is_exported_anew(monkeypatch: pytest.M
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    subject = Subject("block 1-2", (1, 1, 4, 4), lambda: nn.Conv2d(1, 2, 1))
+    module = TimedModule("block 1-2", (1, 1, 4, 4), lambda: nn.Conv2d(1, 2, 1))
     with monkeypatch.context() as patch:
         patch.setitem(exporting._EXPORTERS, "torch", broken)
         with pytest.raises(KeyboardInterrupt):
-            exporting.exported(subject, tmp_path, "torch")
-    path = exporting.exported(subject, tmp_path, "torch")
+            exporting.exported(module, tmp_path, "torch")
+    path = exporting.exported(module, tmp_path, "torch")
     assert path == tmp_path / "block-1-2.pt2"
     torch.export.load(path)
 
@@ -79,10 +79,10 @@ def test_onnx_runtime_computes_what_the_plain_blocks_compute(tmp_path: Path) -> 
     for package in exporting.PACKAGES["onnxruntime"]:
         pytest.importorskip(package)
     space = search_spaces.load("micro8")
-    blocks = block_subjects(space, 10, 2)
-    for subject in (blocks[0], blocks[20], blocks[45], blocks[-1], network_subject(space, space.smallest, 10, 2)):
-        computed = onnx_loader(tmp_path, threads=1)(subject)()
-        expected = subject.make()(exporting.example(subject.shape)).detach().numpy()
+    blocks = timed_blocks(space, 10, 2)
+    for module in (blocks[0], blocks[20], blocks[45], blocks[-1], timed_network(space, space.smallest, 10, 2)):
+        computed = onnx_loader(tmp_path, threads=1)(module)()
+        expected = module.make()(exporting.example(module.shape)).detach().numpy()
         assert abs(computed[0] - expected).max() < 1e-4  # type: ignore[index]
     assert all(import_module("onnx").load(path).graph.input for path in tmp_path.glob("*.onnx"))
 

@@ -1,4 +1,4 @@
-"""A file that remembers every measurement as soon as it is made."""
+"""A file that keeps every measurement as soon as it is made."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 
 class Timing(NamedTuple):
-    """One measurement of a subject.
+    """One measurement of a module.
 
     Args:
-        milliseconds: of one call.
+        milliseconds: milliseconds of one call.
         yardstick: milliseconds of one call of the yardstick, run in turns with it; None if there was none.
     """
 
@@ -20,8 +20,8 @@ class Timing(NamedTuple):
     yardstick: float | None = None
 
 
-class Journal:
-    """Measurements by subject and round, one JSON object a line; a kill loses the one that was being made.
+class TimingLog:
+    """Measurements by module and round, one JSON object a line; a kill loses the one that was being made.
 
     Args:
         path: the file; an earlier run's lines are kept, a last line that a kill cut off is dropped.
@@ -41,27 +41,27 @@ class Journal:
             timing = Timing(line["milliseconds"], line["yardstick"])
             self._measured.setdefault(line["subject"], {})[line["round"]] = timing
 
-    def has(self, subject: str, number: int) -> bool:
-        """Return whether a subject was measured in a round."""
-        return number in self._measured.get(subject, {})
+    def has(self, name: str, number: int) -> bool:
+        """Return whether a module was measured in a round."""
+        return number in self._measured.get(name, {})
 
     def timings(self) -> Iterator[Timing]:
-        """Return every measurement there is."""
+        """Return all measurements."""
         for rounds in self._measured.values():
             yield from rounds.values()
 
-    def rounds(self, subject: str) -> list[Timing]:
-        """Return the measurements of a subject, round by round."""
-        measured = self._measured.get(subject, {})
+    def rounds(self, name: str) -> list[Timing]:
+        """Return the measurements of a module, round by round."""
+        measured = self._measured.get(name, {})
         return [measured[number] for number in sorted(measured)]
 
-    def add(self, subject: str, number: int, timing: Timing) -> None:
-        """Remember a measurement, in the file first."""
+    def add(self, name: str, number: int, timing: Timing) -> None:
+        """Keep a measurement, in the file first."""
         if not self._measured:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps({"conditions": self._conditions}) + "\n", encoding="utf-8")
-        self._append({"subject": subject, "round": number, **timing._asdict()})
-        self._measured.setdefault(subject, {})[number] = timing
+        self._append({"subject": name, "round": number, **timing._asdict()})
+        self._measured.setdefault(name, {})[number] = timing
 
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
@@ -69,7 +69,7 @@ class Journal:
 
 
 def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a journal, and cut off the file what follows the last whole one."""
+    """Read the whole lines of a timing log, and remove an unfinished last one from the file."""
     if not path.exists():
         return []
     whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")

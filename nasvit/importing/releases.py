@@ -1,4 +1,4 @@
-"""Families of released networks: how the release names its tensors, and which network of ours holds them."""
+"""Releases: how a released checkpoint names its tensors, and which network of ours holds them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor, nn
 
 from nasvit.specs import Spec
 
-Rename = Callable[[nn.Module], "Iterable[Entry]"]
+ListTensors = Callable[[nn.Module], "Iterable[ReleasedTensor]"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ReleasedTensor:
     """One tensor of a release.
 
     Args:
-        released: its name in the release.
-        ours: its name in our network's state dict.
-        shape: its shape in the release; ours may be another one of as many numbers.
+        released: name in the release.
+        ours: name in our network's state dict.
+        shape: shape in the release; our shape may differ, with as many elements.
         resize: turns a tensor of another shape into one of this shape, or returns None if it cannot.
-        rows: how many leading rows ours has; the release never computes with the others. None: all.
+        rows: number of leading rows that our tensor takes; the release never computes with the others. None: all.
     """
 
     released: str
@@ -33,23 +33,23 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Family:
+class Release:
     """A kind of released checkpoint.
 
     Args:
-        source: the name by which users ask for it.
-        title: what it is, with its origin.
-        build: makes our network for a number of classes, with stored batch-norm statistics.
+        source: the name that users give.
+        title: title with the origin, for messages.
+        build: builds our network for a number of classes, with stored batch-norm statistics.
         entries: lists the tensors of the release for that network.
         unused: patterns of released names that the release stores but never computes with.
-        classifier: released name of the classifier's bias, which tells the number of classes.
-        spec: what the network is, for plain ones.
+        classifier: released name of the classifier, whose bias gives the number of classes.
+        spec: spec of the network, if it is a plain one.
     """
 
     source: str
     title: str
     build: Callable[[int], nn.Module]
-    entries: Rename
+    entries: ListTensors
     unused: tuple[str, ...] = ()
     classifier: str = ""
     spec: Spec | None = None
@@ -65,10 +65,10 @@ class Family:
 
 
 def renamed(name: str, renames: Mapping[str, str]) -> str:
-    """Replace the beginning of a name.
+    """Replace our prefix of a name by the released one.
 
     Raises:
-        ValueError: if no rename fits.
+        ValueError: if no prefix fits.
     """
     for ours, released in renames.items():
         if name.startswith(ours):

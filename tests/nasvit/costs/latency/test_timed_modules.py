@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import search_spaces
-from nasvit.costs.latency.subjects import block_subjects, choose_networks, network_subject
+from nasvit.costs.latency.timed_modules import choose_networks, timed_blocks, timed_network
 from nasvit.layers import Network
 from search_spaces import Space
 
@@ -37,24 +37,24 @@ def run_and_watch(network: Network, images: Tensor) -> list[Any]:
 
 @pytest.mark.parametrize(("name", "networks"), [("micro8", 4), ("micro32", 1)])
 @torch.no_grad()
-def test_every_block_of_a_subnet_is_a_subject_as_it_stands_in_the_subnet(name: str, networks: int) -> None:
+def test_every_block_of_a_subnet_is_a_timed_module_as_it_stands_in_the_subnet(name: str, networks: int) -> None:
     space = search_spaces.load(name)
-    subjects = [signature(subject.make(), subject.shape) for subject in block_subjects(space, 7, 2)]
+    signatures = [signature(timed.make(), timed.shape) for timed in timed_blocks(space, 7, 2)]
     for architecture in choose_networks(space, networks, seed=1):
-        whole = network_subject(space, architecture, 7, 2)
+        whole = timed_network(space, architecture, 7, 2)
         network = whole.make()
         assert isinstance(network, Network)
         met = run_and_watch(network, torch.zeros(whole.shape))
-        assert set(met) <= set(subjects)
+        assert set(met) <= set(signatures)
         assert len(met) == sum(architecture.depth) + 2
 
 
 @pytest.mark.parametrize("name", ["micro8", "micro32"])
 @torch.no_grad()
-def test_a_subject_takes_its_input_and_is_in_evaluation_mode(name: str) -> None:
-    for subject in block_subjects(search_spaces.load(name), 10, 1)[::7]:
-        module = subject.make()
-        assert torch.isfinite(module(torch.ones(subject.shape))).all()
+def test_a_timed_module_takes_its_input_and_is_in_evaluation_mode(name: str) -> None:
+    for timed in timed_blocks(search_spaces.load(name), 10, 1)[::7]:
+        module = timed.make()
+        assert torch.isfinite(module(torch.ones(timed.shape))).all()
         assert not module.training
         assert not any(hasattr(parameter, "source") for parameter in module.parameters())
 
