@@ -54,10 +54,10 @@ class ElasticTalkingHeads(Elastic):
 
     @shared
     def at(self, heads: int) -> TalkingHeads:
-        """Return the mixing of so many heads as a plain layer that shares this one's memory.
+        """Return the mixing of ``heads`` heads as a plain layer that shares this one's memory.
 
         Raises:
-            ValueError: if this layer holds fewer.
+            ValueError: if this layer has fewer heads.
         """
         check_size("ElasticTalkingHeads", "heads", heads, self.heads)
         mix = TalkingHeads(heads)
@@ -77,7 +77,7 @@ class ElasticAttention(Elastic):
         head_dim: channels of a head's queries and keys; a width of C has C / head_dim heads.
         value_ratio: value channels over channels.
         act: activation next to the projection.
-        activate_first: whether it comes before the projection.
+        activate_first: whether the activation comes before the projection.
 
     Shape:
         The attention of ``at``: ``(batch, height, width, channels) -> (batch, height, width, channels)``

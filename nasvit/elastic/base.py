@@ -1,4 +1,4 @@
-"""What every elastic layer is made of: the largest tensors, and plain layers that are views into them."""
+"""Base of elastic layers: the largest tensors, and plain layers that are views into them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True)
 class _Template:
-    """What ``at`` built once, and the views inside."""
+    """A plain module that ``at`` built once, and the views inside."""
 
     module: nn.Module
     views: tuple[SharedParameter, ...]
@@ -41,7 +41,7 @@ class _Template:
 class Elastic(nn.Module):
     """Base of elastic layers and blocks: owns the largest tensors, has no ``forward``, answers ``at``.
 
-    What ``at`` built is kept as a template and handed out as fresh module shells around the same parameter views,
+    A module that ``at`` built is kept as a template; callers get fresh module shells around the same parameter views,
     so that ``eval()``, a hook or statistics set on one subnet never reach the next. Templates are no part of the
     state dict, of copies or of pickles, and are forgotten whenever the tensors they look into are replaced or frozen.
     """
@@ -73,7 +73,7 @@ class Elastic(nn.Module):
                 module._templates.clear()
 
     def _layers(self) -> Iterator[Elastic]:
-        """Find the elastic layers with parameters of their own; the views that others have are of these."""
+        """Yield the elastic layers with parameters of their own; all views are views of these."""
         for module in self.modules():
             if isinstance(module, Elastic) and module._parameters:
                 yield module
@@ -118,7 +118,7 @@ class Elastic(nn.Module):
 
 
 def shared(build: Callable[Concatenate[E, P], M]) -> Callable[Concatenate[E, P], M]:
-    """Turn a method that builds a plain module into an ``at`` that builds it once and hands out fresh shells."""
+    """Turn a method that builds a plain module into an ``at`` that builds it once and returns fresh shells."""
 
     @functools.wraps(build)
     def at(self: E, *args: P.args, **kwargs: P.kwargs) -> M:
@@ -137,10 +137,10 @@ def shared(build: Callable[Concatenate[E, P], M]) -> Callable[Concatenate[E, P],
 
 
 def check_size(layer: str, name: str, value: int, largest: int) -> None:
-    """Raise if a requested size is not one that a layer holds.
+    """Raise if a layer does not hold a requested size.
 
     Raises:
-        ValueError: naming the layer, the size and the sizes that are there.
+        ValueError: naming the layer, the size and the legal ones.
     """
     if not 1 <= value <= largest:
         raise ValueError(f"{layer}: {name}={value} is outside 1..{largest}, the sizes this layer holds")

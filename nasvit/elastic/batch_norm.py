@@ -17,11 +17,11 @@ Widths = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Switch:
-    """Which subnet of a network is meant, as batch norms need to know.
+    """The subnet that a batch norm belongs to.
 
     Args:
-        index: its place among the network's switches, or None if it is none of them.
-        key: what its own statistics are kept under, if universal batch norms hold such.
+        index: index of the subnet among the network's switches, or None if it is none of them.
+        key: key of the subnet's own statistics in universal batch norms, if any.
     """
 
     index: int | None = None
@@ -29,11 +29,11 @@ class Switch:
 
 
 ANY = Switch()
-"""A subnet that batch norms need not tell from others."""
+"""Any subnet, where all share one batch norm."""
 
 
 class ElasticNorm(Elastic):
-    """Base of elastic batch norms: what they have in common is how that of a subnet is asked for."""
+    """Base of elastic batch norms, with a common signature of ``at``."""
 
     num_features: int
 
@@ -43,14 +43,14 @@ class ElasticNorm(Elastic):
 
         Args:
             num_features: channels.
-            switch: which subnet; those that share everything ignore it.
+            switch: the subnet; batch norms that share everything ignore it.
 
         Raises:
             ValueError: if this layer holds no such width or subnet.
         """
 
     def gains(self) -> list[Tensor]:
-        """Return all gains."""
+        """Return the gains of all batch norms."""
         return [parameter for name, parameter in self.named_parameters() if name.endswith("weight")]
 
     def channel_tensors(self) -> list[str]:
@@ -71,7 +71,7 @@ class ElasticBatchNorm2d(ElasticNorm):
 
     Args:
         num_features: channels of the widest batch norm.
-        stored_statistics: also hold statistics, of which a narrower batch norm gets the leading ones. Only for
+        stored_statistics: also store statistics; a narrower batch norm takes the leading ones. Only for
             imported checkpoints, NetAug and parity with released code; every subnet that trains moves them.
 
     Shape:

@@ -10,9 +10,9 @@ from nasvit.layers.activation import activation
 from nasvit.layers.conv_norm import ConvNorm
 
 Axes = list[tuple[str, int]]
-"""Some channels: every tensor that has them, and its axis of them.
+"""A set of channels: the names of all tensors that have them, each with its axis of channels.
 
-The first tensor is that of the convolution that reads them, whose weights tell how much each of them matters.
+The first tensor is the weight of the convolution that reads them, by which their importance is measured.
 """
 
 
@@ -22,7 +22,7 @@ class ElasticConvNorm(Elastic):
     Args:
         conv: the elastic convolution, full or depthwise.
         norm: the elastic batch norm after it, or None.
-        act: name of the activation after that, or None.
+        act: name of the activation after the batch norm, or None.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ElasticConvNorm(Elastic):
         Args:
             in_channels: channels in.
             out_channels: channels out; of a depthwise convolution they are those in.
-            switch: which subnet its batch norm is that of.
+            switch: the subnet that its batch norm belongs to.
             kernel_size: side of the kernel in pixels; the largest if left out.
 
         Raises:
@@ -61,7 +61,7 @@ class ElasticConvNorm(Elastic):
         """Name the tensors whose first axis is the channels out.
 
         Raises:
-            ValueError: if these cannot change places, as with switchable batch norms.
+            ValueError: if the channels cannot change places, as with switchable batch norms.
         """
         norm = [] if self.norm is None else [f"norm.{name}" for name in self.norm.channel_tensors()]
         return ["conv.weight", *norm]

@@ -55,13 +55,13 @@ class ElasticHead(Elastic):
 
     Args:
         in_widths: channels in at each switch.
-        hidden: channels before pooling at each switch; None: those in, and there is no convolution before it.
-        mixed: channels that enter the classifier at each switch; None: those before pooling, and there is no
-            convolution after it.
+        hidden: channels before pooling at each switch; None: the channels in, without a convolution before pooling.
+        mixed: channels that enter the classifier at each switch; None: those before pooling, without a convolution
+            after it.
         classes: number of classes.
         act: name of the activation after both convolutions.
         mix_bias: whether the convolution after pooling, which has no batch norm, has a bias.
-        deviation: deviation of the classifier's first weights; None: as of any linear layer.
+        deviation: standard deviation of the classifier's initial weights; None: that of any linear layer.
         norm: builds a batch norm from the channels at each switch.
 
     Shape:
@@ -98,7 +98,7 @@ class ElasticHead(Elastic):
             in_channels: channels in.
             hidden: channels before pooling, or None where there is no convolution before it.
             mixed: channels that enter the classifier, or None where there is no convolution after pooling.
-            switch: which subnet its batch norm is that of.
+            switch: the subnet that its batch norm belongs to.
 
         Raises:
             ValueError: if this head holds no such size.

@@ -16,10 +16,10 @@ from nasvit.layers.ghost import GhostBlock, GhostModule
 
 
 class ElasticGhostModule(Elastic):
-    """Ghost modules of many widths: half of the channels from a 1x1 convolution, the other half from these.
+    """Ghost modules of many widths: half of the channels from a 1x1 convolution, the others from that half.
 
     The halves are interleaved, so that the first channels of a wide module are those of a narrow one, cheap ones
-    included, and whatever comes next can take leading channels as everywhere. A network with the halves one after the
+    included, and the next layer can take leading channels as everywhere. A network with the halves one after the
     other is the same up to the order of channels.
 
     Source: Han et al., GhostNet (2020), section 3.1, https://arxiv.org/abs/1911.11907

@@ -1,7 +1,6 @@
 """The blocks of families: sized by a channel plan, layer by layer.
 
-Every function takes a block as :meth:`nasvit.models.Family.fixed` writes it down: whether it adds its input, and how
-far its gate squeezes, is decided.
+Every function takes a block from :meth:`nasvit.models.Family.fixed`, whose shortcut and reduction are fixed.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 
 E = TypeVar("E", bound=Elastic)
 Channels = tuple[int, ...]
-"""Hidden channels and channels out of one block, one entry a decision."""
+"""Hidden channels and channels out of one block, one entry per decision."""
 
 
 def build_stem(spec: StemSpec, image_channels: int, widths: Widths, norm: NormFactory) -> ElasticStem:
-    """Build the first layers."""
+    """Build the elastic stem of a family."""
     images, sides = (image_channels,) * len(widths), {"kernel_size": spec.kernel_size, "stride": spec.stride}
     conv: ElasticConvNorm | ElasticGroupedLayers
     if spec.groups == 1:
@@ -40,12 +39,12 @@ def build_stem(spec: StemSpec, image_channels: int, widths: Widths, norm: NormFa
 def build_head(
     spec: HeadSpec, in_widths: Widths, widths: tuple[Widths, ...], classes: int, norm: NormFactory
 ) -> ElasticHead:
-    """Build the last layers."""
+    """Build the elastic head of a family."""
     return ElasticHead(in_widths, *spec.split(widths), classes, act=spec.act, norm=norm)
 
 
 def build_inverted(spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory) -> ElasticMBConv:
-    """Build an inverted residual block."""
+    """Build an elastic inverted residual block."""
     hidden, gate = widths[0] if spec.widens else None, None
     if spec.squeeze_excite:
         gate = ElasticSqueezeExcite(max(hidden or in_widths), spec.squeeze_channels)
@@ -72,7 +71,7 @@ def inverted_at(block: ElasticMBConv, in_channels: int, channels: Channels, swit
 def build_keeping(
     elastic: Callable[..., E], spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
 ) -> E:
-    """Build a block of an elastic class that is told whether it keeps its channels."""
+    """Build a block of an elastic class with the argument ``keeps``: whether the block keeps its channels."""
     sides = {"kernel_size": spec.kernel_size, "stride": spec.stride}
     return elastic(in_widths, widths, act=spec.act, keeps=bool(spec.shortcut), norm=norm, **sides)
 
@@ -80,6 +79,6 @@ def build_keeping(
 def build_shuffle(
     spec: BlockSpec, in_widths: Widths, widths: tuple[Widths, ...], norm: NormFactory
 ) -> ElasticShuffleBlock:
-    """Build a block of ShuffleNet v1."""
+    """Build an elastic block of ShuffleNet v1."""
     grouped = partial(ElasticShuffleBlock, groups=spec.groups, split_input=spec.split_input)
     return build_keeping(grouped, spec, in_widths, widths, norm)

@@ -1,4 +1,4 @@
-"""The blocks of search spaces: built for the largest of some subnets, sized by what a block costs by (its key)."""
+"""The blocks of search spaces: built for the largest of some subnets, sized by their cost keys."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ CLASSIFIER_DEVIATION = 0.01
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a space a block stands, beside its key.
+    """Place of a block in a search space, beside its key.
 
     Args:
         space: the space.
         classes: number of classes, for a head.
-        stage: its stage; None for a block alone, whose switchable scales are those of one kind of subnet.
-        first: whether it is the first block of its stage, whose channels in are not those out.
-        depth: blocks of the stage in the subnet.
+        stage: stage of the block; None for a block alone, whose switchable scales are those of one kind of subnet.
+        first: whether the block is the first of its stage, whose channels in differ from those out.
+        depth: number of blocks of the stage in the subnet.
     """
 
     space: Space
@@ -44,11 +44,11 @@ class Place:
 
 
 Keys = Sequence[BlockKey]
-"""The keys of one block at every switch; without switches that in the largest subnet alone."""
+"""The keys of one block at every switch; without switches only the key in the largest subnet."""
 
 
 def build_stem(place: Place, keys: Keys, norm: NormFactory) -> ElasticConvNorm:
-    """Build the first convolution."""
+    """Build the elastic first convolution."""
     side, (ins, outs) = _largest_kernel(keys), _widths(keys)
     return full(ins, outs, norm, place.space.activation, kernel_size=side, stride=keys[0].stride)
 
@@ -59,7 +59,7 @@ def stem_at(stem: ElasticConvNorm, place: Place, key: BlockKey, switch: Switch) 
 
 
 def build_mbconv(place: Place, keys: Keys, norm: NormFactory) -> ElasticMBConv:
-    """Build an MBConv; its hidden channels are its channels in times the expand ratio, rounded as the space says."""
+    """Build an elastic MBConv; hidden channels are channels in times the expand ratio, rounded as in the space."""
     options, (ins, outs) = place.space.mbconv, _widths(keys)
     stride, same = keys[0].stride, ins == outs and keys[0].stride == 1
     hidden = _all_hidden(place, keys)
@@ -79,13 +79,13 @@ def build_mbconv(place: Place, keys: Keys, norm: NormFactory) -> ElasticMBConv:
 
 
 def mbconv_at(block: ElasticMBConv, place: Place, key: BlockKey, switch: Switch) -> MBConv:
-    """Return the MBConv of one subnet; at ratio 1 nothing is widened."""
+    """Return the MBConv of one subnet; at expand ratio 1 it has no widening convolution."""
     hidden = None if key.expand_ratio == 1 else _hidden(place, key)
     return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch)
 
 
 def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBlock:
-    """Build a Ghost block, whose hidden channels follow the rule of MBConvs."""
+    """Build an elastic Ghost block, whose hidden channels follow the rule of MBConvs."""
     hidden, (ins, outs) = _all_hidden(place, keys), _widths(keys)
     return ElasticGhostBlock(
         ins,
@@ -107,7 +107,7 @@ def ghost_at(block: ElasticGhostBlock, place: Place, key: BlockKey, switch: Swit
 
 
 def build_transformer(place: Place, keys: Keys, norm: NormFactory) -> ElasticTransformerBlock:
-    """Build a transformer block; it has layer norms, which are the same for all subnets."""
+    """Build an elastic transformer block; all subnets share its layer norms."""
     options, stage = place.space.transformer, place.stage
     assert options is not None, "a space with transformer blocks has options for them"
     scales = (1, 1)
@@ -137,7 +137,7 @@ def transformer_at(block: ElasticTransformerBlock, place: Place, key: BlockKey, 
 
 
 def build_head(place: Place, keys: Keys, norm: NormFactory) -> ElasticHead:
-    """Build the last layers; the convolution after pooling has no bias."""
+    """Build the elastic head; the convolution after pooling has no bias."""
     ins, mixed = _widths(keys)
     hidden = tuple(place.space.head.hidden_channels(width) for width in ins)
     act, deviation = place.space.activation, CLASSIFIER_DEVIATION

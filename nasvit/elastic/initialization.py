@@ -15,11 +15,11 @@ from nasvit.elastic.linear import ElasticLinear
 
 @torch.no_grad()
 def initialize(network: nn.Module, seed: int, *, fan: Literal["out", "in"] = "out") -> None:
-    """Give the elastic layers of ``network`` their first values.
+    """Initialize the elastic layers of ``network`` in place.
 
     Convolutions: normal, variance ``2 / fan_out`` (He et al., 2015). Linear layers and position tables: truncated
     normal, deviation 0.02 (Liu et al., Swin Transformer, 2021), unless the layer says otherwise. Gains, scales and
-    talking heads stay as their layers make them.
+    talking heads keep the values that their layers set.
 
     Args:
         network: a supernet or any elastic layer.

@@ -17,8 +17,8 @@ class ElasticLinear(Elastic):
         in_features: inputs of the widest layer.
         out_features: outputs of the widest layer.
         bias: whether to add a bias per output.
-        deviation: standard deviation of the first weights, normal; None: 0.02, truncated at two of them (Liu et al.,
-            Swin Transformer, 2021).
+        deviation: standard deviation of the initial weights, normal; None: 0.02, truncated at two deviations (Liu et
+            al., Swin Transformer, 2021).
 
     Shape:
         The layer of ``at``: ``(..., in_features) -> (..., out_features)``

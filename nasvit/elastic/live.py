@@ -1,4 +1,4 @@
-"""The modules that are handed out as live subnets: plain ones that refuse what would cut them off."""
+"""The modules of live subnets: plain ones that refuse operations that would cut them off from the supernet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HOOKS = tuple(name for name, value in vars(nn.Module()).items() if isinstance(v
 class Live(nn.Module):
     """Mixin of the modules of a live subnet, whose tensors are a supernet's.
 
-    :func:`enliven` makes a plain module one. It computes, prints and is found by ``isinstance`` as before, and
+    :func:`enliven` adds it to a plain module, which computes, prints and is found by ``isinstance`` as before, and
     ``copy.deepcopy`` gives the plain module back with tensors of its own. Moving, casting, freezing, saving, loading
     and parametrizing are refused before anything has changed, because they would cut the subnet off from its
     supernet, or reach far more of the supernet than the subnet.
@@ -38,7 +38,7 @@ class Live(nn.Module):
         """Refuse a conversion, unless it changes no tensor.
 
         Raises:
-            RuntimeError: if ``fn`` gives any tensor of a live module in here anew.
+            RuntimeError: if ``fn`` would replace any tensor of a live module inside.
         """
         for module in self.modules() if recurse else (self,):
             if isinstance(module, Live):
@@ -51,7 +51,7 @@ class Live(nn.Module):
         """Refuse to freeze or unfreeze shared parameters.
 
         Raises:
-            RuntimeError: if that would change a shared parameter.
+            RuntimeError: if this would change a shared parameter.
         """
         parameters = list(self.parameters())
         if any(each.requires_grad != requires_grad for each in parameters if isinstance(each, SharedParameter)):
@@ -70,7 +70,7 @@ class Live(nn.Module):
         """Add a parameter that is the subnet's own; ``module.weight = parameter`` comes here too.
 
         Raises:
-            RuntimeError: if it would take the place of a shared one.
+            RuntimeError: if it would replace a shared one.
         """
         if isinstance(self._parameters.get(name), SharedParameter):
             refuse("replacing a parameter of")
@@ -126,7 +126,7 @@ def zero_in_place(module: nn.Module, set_to_none: bool) -> None:
 
 @functools.cache
 def _live_class(plain: type[nn.Module]) -> type[nn.Module]:
-    """Return the live class of a plain one, under the same name: what prints or traces modules goes by that."""
+    """Return the live class of a plain one, under the same name, which printing and tracing go by."""
     names = {"plain": plain, "__module__": plain.__module__, "__qualname__": plain.__qualname__}
     return type(plain.__name__, (Live, plain), {**names, "__doc__": plain.__doc__})
 

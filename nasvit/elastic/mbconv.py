@@ -28,16 +28,16 @@ class ElasticMBConv(Elastic):
 
     Args:
         in_widths: channels in at each switch.
-        hidden: hidden channels at each switch; None: those in, and there is no widening convolution.
+        hidden: hidden channels at each switch; None: the channels in, without a widening convolution.
         out_widths: channels out at each switch.
         kernel_size: side of the largest depthwise kernel, in pixels.
         stride: stride of the depthwise convolution, in pixels.
         gate: squeeze-and-excite of the hidden channels, or None.
         act: name of the activation.
         out_act: name of the activation after the narrowing convolution, or None.
-        shortcut: "pool": every block has one; it average-pools by the stride, then a 1x1 convolution changes the
-            channels. "where_equal": blocks that keep size and channels add their input. "always": all do, so none may
-            change them. "never": none does.
+        shortcut: "pool": every block has a shortcut: average pooling by the stride, then a 1x1 convolution that changes
+            the channels. "where_equal": blocks that keep size and channels add their input. "always": all blocks do,
+            so none may change them. "never": no block does.
         zero_last_gain: start the last batch norm's gain at 0, so that a block starts as its shortcut (Goyal et al.,
             2017, https://arxiv.org/abs/1706.02677).
         norm: builds a batch norm from the channels at each switch.
@@ -87,10 +87,10 @@ class ElasticMBConv(Elastic):
 
         Args:
             in_channels: channels in.
-            hidden: hidden channels; None: those in, without a widening convolution.
+            hidden: hidden channels; None: the channels in, without a widening convolution.
             out_channels: channels out.
             kernel_size: side of the depthwise kernel in pixels; the largest if left out.
-            switch: which subnet its batch norms are those of.
+            switch: the subnet that its batch norms belong to.
 
         Raises:
             ValueError: if this block holds no such size, or adds its input and should change its channels.
@@ -122,7 +122,7 @@ class ElasticMBConv(Elastic):
         """Return the axes of the hidden channels, if there is a widening convolution, and of the gate's squeezed ones.
 
         Raises:
-            ValueError: if they cannot change places, as with switchable batch norms.
+            ValueError: if the channels cannot change places, as with switchable batch norms.
         """
         if self.expand is None:
             return []

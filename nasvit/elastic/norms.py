@@ -1,4 +1,4 @@
-"""Which batch norms an elastic network is built with: any elastic block takes any of these."""
+"""The kinds of batch norms of elastic networks: any elastic block takes any of these."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ NormKind = Literal["switchable", "universal", "shared"]
 
 
 def calibrated_norm(widths: Widths) -> ElasticNorm:
-    """One gain and bias for all; no statistics, which every subnet is to be calibrated for."""
+    """Return a batch norm with one gain and bias for all subnets and no statistics: every subnet is calibrated."""
     return ElasticBatchNorm2d(max(widths))
 
 
 def switchable_norm(widths: Widths) -> ElasticNorm:
-    """One batch norm of its own for each switch."""
+    """Return one batch norm for each switch."""
     return ElasticSwitchableBatchNorm2d(widths)
 
 
 def shared_norm(widths: Widths) -> ElasticNorm:
-    """One batch norm for all, statistics included."""
+    """Return one batch norm for all subnets, statistics included."""
     return ElasticBatchNorm2d(max(widths), stored_statistics=True)
 
 
 def universal_norm(widths: Widths) -> ElasticNorm:
-    """One gain and bias for all, statistics for each calibrated subnet."""
+    """Return a batch norm with one gain and bias for all subnets, and statistics for each calibrated one."""
     return ElasticUniversalBatchNorm2d(max(widths))
 
 

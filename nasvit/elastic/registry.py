@@ -1,12 +1,12 @@
-"""The one registry of block kinds.
+"""The registry of block kinds.
 
 A new block is a plain class, an elastic class and one entry:
 
 - the plain class computes (:mod:`nasvit.layers`), the elastic class holds the largest tensors and answers ``at`` with
   explicit sizes (:mod:`nasvit.elastic`);
-- the entry here says how those sizes follow from a stage of a space or from the channel plan of a family, and which
-  channels may change places;
-- the name of the entry stands in the table of where it may be used, which needs no torch: for spaces
+- the entry here derives those sizes from a stage of a space or from the channel plan of a family, and lists the
+  channels that may change places;
+- the name of the entry stands in the tables of spaces and families, which need no torch: for spaces
   :data:`search_spaces.blocks.BLOCK_FIELDS` (which fields of a stage size it, and so its cost key) and ``STAGE_BLOCKS``
   (which stages have it), for families :data:`nasvit.models.parts.FAMILY_BLOCKS`.
 
@@ -47,13 +47,12 @@ class BlockKind:
     Args:
         plain: the plain class.
         elastic: the elastic class.
-        build: makes the elastic block that holds it in some subnets; in a space ``build(place, keys, norm)`` from its
-            place and its key in each of them, in a family ``build(spec, in_widths, widths, norm)`` from its channels.
-        at: gives the plain block of one subnet; in a space ``at(block, place, key, switch)``, in a family
+        build: builds the elastic block for some subnets; in a space ``build(place, keys, norm)`` from its place and its
+            key in each of them, in a family ``build(spec, in_widths, widths, norm)`` from its channels.
+        at: returns the plain block of one subnet; in a space ``at(block, place, key, switch)``, in a family
             ``at(block, in_channels, channels, switch)``.
-        inner_channels: lists the channels inside an elastic block that may change places; of kinds that leave it out
-            none may.
-        tied: whether groups tie channels together, so that no layer can be widened by itself.
+        inner_channels: lists the channels inside an elastic block that may change places; left out: none may.
+        tied: whether groups tie channels together, so that no layer can be widened alone.
     """
 
     plain: type[nn.Module]
@@ -90,5 +89,5 @@ KINDS: dict[str, BlockKind] = {
 
 
 def inner_channels(block: nn.Module) -> list[Axes]:
-    """Return the channels inside an elastic block that may change places, those of any other module being none."""
+    """Return the channels inside an elastic block that may change places; none for any other module."""
     return next((kind.inner_channels(block) for kind in KINDS.values() if type(block) is kind.elastic), [])

@@ -23,10 +23,10 @@ class ElasticResidual(Elastic):
     Args:
         in_widths: channels in at each switch.
         widths: channels after every convolution at each switch: of three for a bottleneck, of two for a basic block.
-        kernel_size: side of the kernels that are no 1x1, in pixels.
+        kernel_size: side of the kernels other than 1x1, in pixels.
         stride: stride, in pixels.
         act: name of the activation.
-        keeps: whether every block adds its input as it is.
+        keeps: whether every block adds its unchanged input.
         norm: builds a batch norm from the channels at each switch.
 
     Shape:
@@ -63,7 +63,7 @@ class ElasticResidual(Elastic):
         Args:
             in_channels: channels in.
             channels: channels after every convolution.
-            switch: which subnet its batch norms are those of.
+            switch: the subnet that its batch norms belong to.
 
         Raises:
             ValueError: if this block holds no such size, or adds its input and should change its channels.

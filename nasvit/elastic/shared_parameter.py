@@ -1,4 +1,4 @@
-"""Parameters that are views into a supernet's."""
+"""Parameters that are views into a supernet's parameters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Registry = Mapping[str, nn.Parameter | None]
 class SharedParameter(nn.Parameter):
     """A parameter of a live subnet: a view into a supernet's parameter, whose gradient is the same view.
 
-    Copying it (``copy.deepcopy``) gives an ordinary, compact ``nn.Parameter``. What would cut the tie to the supernet
-    is refused by the live modules that hold it (:mod:`nasvit.elastic.live`); what reaches the tensor past them is
-    noticed by :meth:`check`.
+    Copying it (``copy.deepcopy``) gives an ordinary, compact ``nn.Parameter``. The live modules that hold it
+    (:mod:`nasvit.elastic.live`) refuse operations that would cut it off from the supernet; :meth:`check` notices
+    those that bypass the modules.
     """
 
     source: nn.Parameter
@@ -52,7 +52,7 @@ class SharedParameter(nn.Parameter):
         return view
 
     def is_stale(self) -> bool:
-        """Return whether the supernet's parameter was replaced, moved, frozen or unfrozen since this was made."""
+        """Return whether the supernet's parameter was replaced, moved, frozen or unfrozen since this view was made."""
         source = self.source
         if self.holder.get(self.name_there) is not source or source.requires_grad is not self.trains:
             return True
@@ -62,7 +62,7 @@ class SharedParameter(nn.Parameter):
         return self.data_ptr() - self.source.data_ptr() != self.distance  # share_memory() moves both
 
     def check(self) -> None:
-        """Raise if this or its gradient is not the slice of the supernet's that it was made to be.
+        """Raise if this view or its gradient is no longer its slice of the supernet's.
 
         Raises:
             RuntimeError: after ``optimizer.zero_grad()``, ``backward(create_graph=True)``, ``parameter.data = ...``,
@@ -82,7 +82,7 @@ class SharedParameter(nn.Parameter):
             )
 
     def watch(self) -> None:
-        """Let every backward pass from now on check that the supernet still holds what this is a view of."""
+        """Let every backward pass from now on check that the supernet still holds the tensor of this view."""
         if self.requires_grad and not self.watched:
             self.watched = True
             self.register_post_accumulate_grad_hook(SharedParameter._check_tie)
@@ -109,10 +109,10 @@ class SharedParameter(nn.Parameter):
 
 
 def refuse(deed: str, *, harm: str = "cut it off from its supernet", way_out: str = "") -> NoReturn:
-    """Raise because of what somebody does to a live subnet.
+    """Refuse an operation on a live subnet.
 
     Raises:
-        RuntimeError: always, naming the deed, the harm and the ways out.
+        RuntimeError: always, naming the operation, the harm and the ways out.
     """
     raise RuntimeError(
         f"{deed} a live subnet would {harm}; {way_out}extract it first: supernet.extract(architecture) "
@@ -122,9 +122,9 @@ def refuse(deed: str, *, harm: str = "cut it off from its supernet", way_out: st
 
 @functools.cache
 def _say_the_layout_warning_once() -> None:
-    """Use up, unseen, PyTorch's once-a-process remark that a gradient view is not dense.
+    """Trigger and hide PyTorch's once-a-process warning that a gradient view is not dense.
 
-    A slice of a tensor is rarely dense, and its gradient has the same strides by design, so the remark
+    A slice of a tensor is rarely dense, and its gradient has the same strides by design, so the warning
     ("grad and param do not obey the gradient layout contract") says nothing here.
     """
     with warnings.catch_warnings(), torch.enable_grad():

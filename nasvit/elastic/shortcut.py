@@ -1,4 +1,4 @@
-"""What shortcuts ask of channels."""
+"""Check of the channels of blocks that add their input."""
 
 from __future__ import annotations
 

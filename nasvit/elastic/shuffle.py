@@ -16,7 +16,7 @@ def shares(channels: Widths, groups: int, what: str) -> Widths:
     """Return the channels of one of ``groups`` equal groups.
 
     Raises:
-        ValueError: if they cannot be shared equally.
+        ValueError: if the channels cannot be shared equally.
     """
     for each in channels:
         if each % groups:
@@ -25,12 +25,12 @@ def shares(channels: Widths, groups: int, what: str) -> Widths:
 
 
 class ElasticGroupedLayers(Elastic):
-    """A grouped convolution as convolutions of their own, so that every group keeps its own first channels.
+    """A grouped convolution as separate convolutions, so that every group keeps its own first channels.
 
     Args:
         in_widths: channels in at each switch.
         out_widths: channels out at each switch.
-        groups: how many groups.
+        groups: number of groups.
         norm: builds a batch norm from the channels at each switch.
         act: name of the activation, or None.
         split: give each group its share of the channels in; otherwise each gets them all.
@@ -63,7 +63,7 @@ class ElasticGroupedLayers(Elastic):
         """Return the plain layers of one subnet.
 
         Raises:
-            ValueError: if they hold no such size or it cannot be shared equally.
+            ValueError: if the layers hold no such size, or groups cannot share it equally.
         """
         count = len(self.groups)
         share_in = shares((in_channels,), count, "grouped convolution")[0] if self.split else in_channels

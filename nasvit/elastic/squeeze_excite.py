@@ -14,10 +14,10 @@ class ElasticSqueezeExcite(Elastic):
     """Squeeze-and-excite of many widths.
 
     Args:
-        channels: channels of the widest one.
-        squeezed: gives the squeezed channels for so many channels.
+        channels: channels of the widest layer.
+        squeezed: returns the squeezed channels for a number of channels.
         act: activation between the two convolutions.
-        gate: what makes weights of the result.
+        gate: activation that turns the result into weights.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class ElasticSqueezeExcite(Elastic):
 
     @shared
     def at(self, channels: int) -> SqueezeExcite:
-        """Return the plain layer for so many channels.
+        """Return the plain layer of one width.
 
         Raises:
             ValueError: if this layer holds no such size.

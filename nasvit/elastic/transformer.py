@@ -14,7 +14,7 @@ from search_spaces import TransformerOptions
 
 
 class SwitchableScale(Elastic):
-    """Scales of its own for every kind of subnet, chosen by a row and a column.
+    """Learned scales, separate ones for every kind of subnet, chosen by a row and a column.
 
     Source: Gong et al., NASViT (2022), section 3 ("switchable scaling layer"),
     https://openreview.net/forum?id=Qaw16njk6L
@@ -24,7 +24,7 @@ class SwitchableScale(Elastic):
         columns: kinds of subnets along the second axis.
         channels: channels of the widest subnet.
         factor_channels: if given, scales are also multiplied by ``factor_channels / channels`` of the subnet.
-        first: what every scale starts at.
+        first: initial value of every scale.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ElasticTransformerBlock(Elastic):
         mlp_ratio: the largest hidden width of an MLP over the channels.
         scales: rows and columns of the switchable scales.
         act: name of the activation.
-        options: what all blocks of a search space have in common.
+        options: options of all transformer blocks of a search space.
 
     Shape:
         The block of ``at``: ``(batch, channels, side, side) -> (batch, channels, side, side)``

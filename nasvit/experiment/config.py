@@ -1,4 +1,4 @@
-"""An experiment as a value: what is trained, searched and fine-tuned, on which images, under which limits."""
+"""The configuration of an experiment: supernet, search, fine-tuning, images and limits, as one value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ are those of its released code). Learning rate, epochs and batch size are for da
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the supernet is trained.
+    """Training of the supernet.
 
     Args:
         recipe: optimizer, epochs, augmentation; :data:`SUPERNET_RECIPE` if left out. ``clip_norm`` clips what the
@@ -77,7 +77,7 @@ class FrontConfig:
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How architectures, recipes, or both together are searched.
+    """Search of architectures, of recipes, or of both together.
 
     Args:
         budgets: one search result for each; a budget is one or more limits joined by ``and``, such as
@@ -87,7 +87,7 @@ class SearchConfig:
             ``finetune``.
         architecture: ``smallest``, ``largest``, an architecture's JSON file, a published subnet or the folder of a
             saved one: only the recipe is searched; None: the architecture is searched.
-        evaluate: what a candidate is judged by: ``inherited``, the accuracy with the supernet's weights (says nothing
+        evaluate: evaluation of a candidate: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
             random weights by its recipe, without any supernet.
         evaluations: candidates evaluated, over all budgets.
@@ -97,11 +97,11 @@ class SearchConfig:
         train_images: training images that an evaluation trains on; 0 means all.
         early_stop: stop the trainings of all but the first candidates where the accuracies of these had at least this
             rank correlation (Kendall's tau) with their final ones; 0: never.
-        predictor: what proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
+        predictor: predictor that proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
         latency: a file that ``nasvit latency build`` wrote; budgets may then limit ``latency``.
         storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
             folder of the results.
-        seed: of the proposals; None: the experiment's.
+        seed: seed of the proposals; None: the experiment's.
         calibration_batches: batches of training images that batch-norm statistics are taken from.
         calibration_batch_size: images in each.
     """
@@ -140,18 +140,18 @@ class SearchConfig:
 
     @property
     def uses_supernet(self) -> bool:
-        """Whether candidates get weights of a supernet, so that one must be trained."""
+        """Whether candidates take weights from a supernet, so that one must be trained."""
         return self.evaluate != "scratch"
 
 
 @dataclass(frozen=True)
 class CompareConfig:
-    """What else is trained, to see what the search was worth.
+    """Networks that are trained for comparison with the search results.
 
     Args:
         scratch: train every chosen subnet from scratch, with the fine-tuning recipe, too.
-        random: how many random subnets go through the same.
-        ends: whether the smallest and the largest subnet go through the same.
+        random: number of random subnets that are trained like the chosen ones.
+        ends: whether the smallest and the largest subnet are trained like the chosen ones.
         learning_rate: learning rate of training from scratch; None: that of fine-tuning.
     """
 
@@ -163,19 +163,19 @@ class CompareConfig:
 
 @dataclass(frozen=True)
 class Experiment(YamlFile):
-    """Everything that decides a result.
+    """Everything that determines the results of an experiment.
 
     Args:
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         data: images.
         search: limits and effort.
-        finetune: how a chosen subnet is trained on, from the supernet's weights: recipe, teacher, branches, NetAug.
-        train: supernet.
-        seed: decides splits, weights, batches, subnets and search.
-        output: folder that everything goes to; ``runs/`` and the name of the file if left out.
+        finetune: training of a chosen subnet from the supernet's weights: recipe, teacher, branches, NetAug.
+        train: training of the supernet.
+        seed: seed of splits, weights, batches, subnets and search.
+        output: folder of the results; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
-        compare: what else is trained for comparison.
-        note: what a reader of the results must know, for example about the data.
+        compare: networks that are trained for comparison.
+        note: remark that belongs beside the results, for example about the data.
     """
 
     space: str

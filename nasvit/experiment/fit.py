@@ -1,4 +1,4 @@
-"""``nasvit fit``: train one network from a YAML file, with what makes it better and costs nothing once deployed."""
+"""``nasvit fit``: train one network from a YAML file, with help that costs nothing once the network is deployed."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ DEPLOYED = "deployed"
 
 
 def main(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> None:
-    """Train what a YAML file describes and print how good it is.
+    """Train the network of a YAML file and print its scores.
 
     Args:
         path: the file; see :class:`nasvit.experiment.training.FitConfig`.
-        output: folder for everything; what the file says, or ``runs/`` and its name, if left out.
-        overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
+        output: folder of the results; left out: the file's ``output``, else ``runs/`` and the name of the file.
+        overrides: fields that replace those of the file; see :func:`search_spaces.reading.load_yaml`.
     """
     config = FitConfig.load(path, tuple(overrides))
     folder = output or config.output or Path("runs") / path.stem
@@ -41,16 +41,16 @@ def main(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, 
 
 
 def fit(config: FitConfig, folder: Path) -> dict[str, Any]:
-    """Train, evaluate, take branches or wider networks away, and save what is deployed.
+    """Train, evaluate, remove branches or wider networks, and save the deployed network.
 
     Killed at any moment and called again, it goes on to the same result; a finished one is only read.
 
     Args:
-        config: what is trained.
+        config: configuration of the training.
         folder: gets ``training/`` (checkpoints, log), ``deployed/`` (the network) and ``results.json``.
 
     Returns:
-        What ``results.json`` holds: scores on the test images, costs, configuration, versions.
+        The content of ``results.json``: scores on the test images, costs, configuration, versions.
 
     Raises:
         ValueError: if the folder holds the training of another configuration, or the configuration is illegal.
@@ -76,10 +76,10 @@ def images_of(config: FitConfig) -> Images:
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:
-    """Return the training of a configuration, which starts from the weights that its names bring.
+    """Return the training of a configuration, with the starting weights that it names.
 
     Raises:
-        ValueError: if a name is wrong, or weights are those of another network.
+        ValueError: if a name is wrong, or weights belong to another network.
     """
     channels = images.shape[0]
     try:
@@ -115,7 +115,7 @@ def _with_weights(config: FitConfig, spec: Spec, images: Images) -> Start:
 
 
 def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
-    """Train into ``folder``, save the deployed network there, and return what was measured."""
+    """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
     once(lambda: write_json(folder / "config.json", config.to_json()))
@@ -139,7 +139,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
 
 
 def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
-    """Train all widths into ``folder``, save them as one object there, and return what was measured of each."""
+    """Train all widths into ``folder``, save them as one object there, and return the results of each."""
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
     once(lambda: write_json(folder / "config.json", config.to_json()))
@@ -172,7 +172,7 @@ def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
     """Return the training of several widths of a configuration.
 
     Raises:
-        ValueError: if the network is no family at width 1.
+        ValueError: if the network is not a family at width 1.
     """
     channels = images.shape[0]
     spec = spec_of(config.network, image_channels=channels)

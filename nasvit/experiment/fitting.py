@@ -1,4 +1,4 @@
-"""One training of one network: what it starts from, how it learns, and what is left of it to deploy."""
+"""One training of one network: its start, its trainer, and the network to deploy."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from nasvit.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Start:
-    """What a training starts from.
+    """Start of a training.
 
     Args:
-        spec: what the network is.
+        spec: spec of the network.
         network: the network with trained weights, which is trained in place; None: one with random weights.
         fused: whether that network's branches were fused.
     """
@@ -46,16 +46,16 @@ class Start:
 
 
 class Fitting:
-    """One training of one network and what comes after it.
+    """One training of one network, and the deployment of the result.
 
-    ``nasvit fit``, the fine-tuning stage and the trials of a search are all this.
+    ``nasvit fit``, the fine-tuning stage and the trials of a search all train this way.
 
     Args:
-        start: what it starts from.
-        training: recipe and help.
+        start: the network, with trained or random weights.
+        training: recipe, teacher, branches and NetAug.
         images: the images to train on, to validate and to test with.
-        seed: decides initial weights, batches and augmented networks.
-        name: what the progress bar says.
+        seed: seed of initial weights, batches and augmented networks.
+        name: name on the progress bar.
     """
 
     def __init__(self, start: Start, training: Training, images: Images, *, seed: int, name: str) -> None:
@@ -64,7 +64,7 @@ class Fitting:
 
     @cached_property
     def way(self) -> Way:
-        """How the network is prepared for its training, and taken out of it again."""
+        """The preparation of the network for its training, and the extraction of the deployed one."""
         classes, training = len(self.images.classes), self.training
         if training.netaug is not None:
             return _InsideWider(self.start, training.netaug, self.images, classes, self.seed)
@@ -80,12 +80,12 @@ class Fitting:
         validation: ImageSet | None = None,
         every: int | None = None,
     ) -> Trainer:
-        """Return what trains the network.
+        """Return the trainer of the network.
 
         Args:
-            folder: for checkpoints and metrics.
-            images: what it learns; all training images if left out.
-            validation: what it is evaluated on; all validation images if left out.
+            folder: folder of checkpoints and metrics.
+            images: images to train on; all training images if left out.
+            validation: images to evaluate on; all validation images if left out.
             every: epochs between two evaluations; a fifth of the training if left out.
         """
         recipe = self.training.recipe
@@ -105,15 +105,15 @@ class Fitting:
         )
 
     def deployed(self, trained: nn.Module) -> nn.Module:
-        """Return the plain network that is left of a trained one, in evaluation mode."""
+        """Return the plain network to deploy of a trained model, in evaluation mode."""
         return self.way.deployed(trained).eval()
 
     def card(self, trained: nn.Module, origin: dict[str, Any]) -> Card:
-        """Return the card of what is deployed.
+        """Return the card of the deployed network.
 
         Args:
-            trained: what the trainer returned.
-            origin: how its weights came about.
+            trained: the model that the trainer returned.
+            origin: origin of the weights.
         """
         normalization = self.images.normalization
         return Card(
@@ -127,7 +127,7 @@ class Fitting:
         )
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
-        """Return what a network scores on some images."""
+        """Return the score of a network on a set of images."""
         return self.images.task.evaluate(network, self.images.plain(images).evaluation_batches())
 
     def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
@@ -138,10 +138,10 @@ class Fitting:
 
 
 def objective(training: Training, images: Images) -> Objective:
-    """Return what a network learns from as its training says: labels, and perhaps a teacher.
+    """Return the objective of a training: labels, and perhaps a teacher.
 
     Raises:
-        ValueError: if the teacher cannot be had, or was trained on other classes or channels.
+        ValueError: if the teacher cannot be loaded, or was trained on other classes or channels.
     """
     smoothing, asked = training.recipe.label_smoothing, training.teacher
     if asked is None:
@@ -151,14 +151,14 @@ def objective(training: Training, images: Images) -> Objective:
 
 @lru_cache(maxsize=2)  # a search trains many candidates by one teacher
 def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
-    """Load a teacher, frozen and in evaluation mode, that is given the student's images as it was trained with them.
+    """Load a teacher, frozen and in evaluation mode, that gets the student's images in its own normalization and size.
 
     Args:
-        asked: which.
-        images: the student's.
+        asked: name of the teacher.
+        images: images of the student.
 
     Raises:
-        ValueError: if it has no weights, or was trained on other classes or channels.
+        ValueError: if the teacher has no weights, or was trained on other classes or channels.
     """
     try:
         found = create(asked.network, len(images.classes), pretrained=True, image_channels=images.shape[0])
@@ -177,13 +177,13 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
 
 
 class Way(ABC):
-    """How a network is prepared for its training, and taken out of it again."""
+    """Preparation of a network for its training, and extraction of the deployed one."""
 
     model: nn.Module
     sampling: NetAug | None = None
 
     def deployed(self, trained: nn.Module) -> nn.Module:
-        """Return what is left of a trained model: one convolution where branches were."""
+        """Return the network to deploy of a trained model: branches are fused into one convolution."""
         return fuse(trained.eval()) if has_branches(trained) else trained.eval()
 
 
@@ -209,7 +209,7 @@ class _WithBranches(Way):
 
 
 class _InsideWider(Way):
-    """A tiny network inside wider ones; a trained one takes its weights along."""
+    """A tiny network inside wider ones; the weights of a trained one are kept."""
 
     model: Augmented
 

@@ -30,7 +30,7 @@ from nasvit.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class WidthsStart:
-    """What a training of several widths starts from.
+    """Start of a training of several widths.
 
     Args:
         family: everything but the channels.
@@ -47,19 +47,19 @@ class WidthsFitting:
     """Trains all widths of one network at once, and deploys them as one object.
 
     The weights that are best by the mean accuracy over all widths are kept. Depthwise convolutions do not decay, as in
-    the releases. With AutoSlim a universally slimmable network is trained first, slimmed to each budget, and what was
-    found is trained from random weights as the switches of one network.
+    the releases. With AutoSlim a universally slimmable network is trained first and slimmed to each budget; the
+    channel plans found are trained from random weights as the switches of one network.
 
     Source: Yu et al., Slimmable Neural Networks (2019), https://arxiv.org/abs/1812.08928; Yu and Huang, Universally
     Slimmable Networks (2019), https://arxiv.org/abs/1903.05134, and AutoSlim (2019), https://arxiv.org/abs/1903.11728
 
     Args:
         start: family and widths.
-        slimmable: how the widths are trained.
+        slimmable: options of the training of widths.
         training: recipe and teacher.
         images: the images to train on, to validate and to test with.
-        seed: decides initial weights, batches and random widths.
-        name: what the progress bar says.
+        seed: seed of initial weights, batches and random widths.
+        name: name on the progress bar.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class WidthsFitting:
         )
 
     def trainer(self, folder: Path) -> Trainer:
-        """Return what trains all widths."""
+        """Return the trainer of all widths."""
         network, recipe = self.network, self.training.recipe
         universal = self.slimmable.norm == "universal"
         learner = Learner(
@@ -123,7 +123,7 @@ class WidthsFitting:
         return deploy(network)
 
     def slimmed(self, trainer: Trainer) -> WidthsFitting:
-        """Return the training of what AutoSlim finds in a trained universal network, one width for each budget."""
+        """Return the training of the channel plans that AutoSlim finds in a trained network, one for each budget."""
         network = trainer.load_best()
         assert isinstance(network, SlimmableNetwork)
         images, labels = next(iter(self.images.plain(self.images.validation).evaluation_batches()))
@@ -140,7 +140,7 @@ class WidthsFitting:
         return evaluate_widths(model.shared, batches, model.widths)
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
-        """Return the card of what is deployed."""
+        """Return the card of the deployed model."""
         normalization = self.images.normalization
         return Card(
             spec_of_widths(model.shared, model.widths),

@@ -28,14 +28,14 @@ _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the
 
 
 class Images:
-    """Serves the images of one experiment, loaded when they are needed.
+    """The image sets of one experiment, loaded when first used, and their loaders.
 
     Args:
-        config: which images.
-        seed: decides the order and augmentation of training batches.
-        split_seed: decides which training images are held out.
-        channels: 1 or 3; None for what the source has.
-        most: training images that are used, held-out ones included; 0: all.
+        config: source, split and loading of the images.
+        seed: seed of the order and augmentation of training batches.
+        split_seed: seed of the held-out split.
+        channels: 1 or 3; None: those of the source.
+        most: largest number of training images, held-out ones included; 0: all.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Images:
         """Training and validation images.
 
         Raises:
-            ValueError: if more images are asked for than there are.
+            ValueError: if ``most`` is larger than the source.
         """
         images, wanted = self._load("train"), self._most
         if wanted > len(images):
@@ -61,7 +61,7 @@ class Images:
 
     @cached_property
     def test(self) -> ImageSet:
-        """The test images; no decision is made on them."""
+        """The test images; no decision depends on them."""
         return self._load("test")
 
     @property
@@ -86,7 +86,7 @@ class Images:
 
     @cached_property
     def task(self) -> Task:
-        """What is learned of these images."""
+        """The task of these images."""
         return Classification(len(self.classes))
 
     @property
@@ -96,11 +96,11 @@ class Images:
         return (self.train.channels, *((side, side) if side else self.train.image_size or (0, 0)))
 
     def training(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
-        """Return what serves training batches, augmented as a recipe says; each of several processes gets its part.
+        """Return the loader of training batches, augmented by a recipe; each of several processes gets its part.
 
         Args:
             recipe: batch size and augmentation.
-            images: which; all training images if left out.
+            images: images to load; all training images if left out.
         """
         config = self.config
         augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
@@ -115,11 +115,11 @@ class Images:
         )
 
     def plain(self, images: ImageSet, batch_size: int = 500) -> Loader:
-        """Return what serves ``images`` once, as they are, to every process."""
+        """Return a loader of ``images`` without augmentation; every process gets all of them."""
         return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION)
 
     def calibration(self, batches: int, batch_size: int) -> tuple[Tensor, ...]:
-        """Return batches of training images to take batch-norm statistics from; fewer where there are not so many."""
+        """Return batches of training images to take batch-norm statistics from; fewer if there are too few images."""
         size = min(batch_size, len(self.train))
         return self._loader(self.train, size, NO_AUGMENTATION).calibration_batches(
             min(batches, len(self.train) // size)

@@ -19,7 +19,7 @@ Stage = Callable[[Workbench], Any]
 
 
 def _alone(stage: Stage) -> Stage:
-    """Let the first process run a stage while the others wait; they get an empty result."""
+    """Run a stage in the first process while the others wait; they get an empty result."""
 
     def run_alone(bench: Workbench) -> Any:
         results: list[Any] = []
@@ -39,12 +39,12 @@ STAGES: dict[str, Stage] = {
 
 
 def open_workbench(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> Workbench:
-    """Read an experiment and open its folder, which belongs to it from the moment its images could be read.
+    """Read an experiment and open its folder; once its images are read, the folder belongs to this experiment.
 
     Args:
         path: a YAML file.
         output: folder of the results; left out: the file's ``output``, else ``runs/`` and the name of the file.
-        overrides: fields that go before those of the file; see :func:`search_spaces.reading.load_yaml`.
+        overrides: fields that replace those of the file; see :func:`search_spaces.reading.load_yaml`.
 
     Raises:
         ValueError: for a mistake in the file, named with its line, or a folder that another experiment began.

@@ -1,4 +1,4 @@
-"""How one network is trained, as a value: by which recipe, and with what help."""
+"""The training of one network as a value: its recipe, and help such as a teacher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TeacherConfig:
 
     Args:
         network: the name of a network with weights; see :mod:`nasvit.registry`.
-        distillation: how labels and teacher are blended; None: half and half, for supernets the teacher alone.
+        distillation: blend of labels and teacher; None: half and half, for supernets the teacher alone.
     """
 
     network: str
@@ -47,7 +47,7 @@ class NetAugConfig:
         expand: factors on expand ratios.
         augmentation: the paper's augmentation factor r; with it, width and expand follow from r and ``diversity``.
         diversity: the paper's diversity factor s.
-        weight: of the augmented network's loss.
+        weight: weight of the augmented network's loss.
         phases: when widths are augmented and channels sorted.
         calibration_images: training images that the deployed network's batch-norm statistics are taken from.
     """
@@ -78,7 +78,7 @@ class NetAugConfig:
 
 @dataclass(frozen=True)
 class SlimmableConfig:
-    """How one network is trained to run at several widths.
+    """Training of one network at several widths.
 
     Args:
         norm: ``switchable``: each width has batch norms of its own. ``universal``: any width between the smallest and
@@ -86,7 +86,7 @@ class SlimmableConfig:
             batch norm for all, which is known to fail: a baseline.
         random: random widths of a step, for ``universal``.
         autoslim: budgets of multiply-adds; the trained universal network is slimmed to each of them layer by layer
-            (AutoSlim), and what is found is trained again, as the widths of one network.
+            (AutoSlim), and the channel plans found are trained again, as the widths of one network.
         calibration_images: training images that batch-norm statistics are taken from, for ``universal``.
     """
 
@@ -105,7 +105,7 @@ class SlimmableConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingHelp:
-    """What a network trains with besides images and recipe, and what is taken away again before it is deployed.
+    """Help for a training besides images and recipe, all of which is removed before the network is deployed.
 
     Args:
         teacher: learn from a teacher too.
@@ -126,7 +126,7 @@ class TrainingHelp:
 
 @dataclass(frozen=True, kw_only=True)
 class Training(TrainingHelp):
-    """How one network is trained; the recipe's fields stand beside the others.
+    """The training of one network; the recipe's fields stand beside the others.
 
     Args:
         recipe: optimizer, epochs, augmentation, regularization.
@@ -139,30 +139,30 @@ class Training(TrainingHelp):
         return replace(self, recipe=recipe)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the training as plain JSON values; what is left out is not there."""
+        """Return the training as plain JSON values; fields that are None are left out."""
         return {name: value for name, value in to_json_value(self).items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig(TrainingHelp, YamlFile):
-    """Everything that decides the result of one training.
+    """Everything that determines the result of one training.
 
     Args:
-        network: what is trained: a name; see :mod:`nasvit.registry`. A saved network is trained on from its weights.
+        network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
         weights: the name of an equal network whose weights training starts from; ``pretrained`` are timm's own.
         widths: train one network that runs at all these widths (a family at width 1, such as ``mobilenet_v2``).
-        slimmable: how widths are trained.
+        slimmable: options of the training of widths.
         images: train on so many images, classes in proportion and the same for every seed; 0: all.
         program: also write a ``torch.export`` program that needs PyTorch alone.
-        seed: decides initial weights, batches and augmented networks.
-        output: folder that everything goes to.
+        seed: seed of initial weights, batches and augmented networks.
+        output: folder of the results.
         threads: processor threads; 0: as PyTorch decides.
-        note: what a reader of the results must know.
+        note: remark that belongs beside the results.
 
     Raises:
-        ValueError: if two ways of training are asked for that exclude each other.
+        ValueError: if two options exclude each other.
     """
 
     network: str
@@ -189,7 +189,7 @@ class FitConfig(TrainingHelp, YamlFile):
 
     @property
     def training(self) -> Training:
-        """How the network is trained."""
+        """The training of the network."""
         return Training(
             recipe=self.recipe,
             teacher=self.teacher,

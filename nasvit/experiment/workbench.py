@@ -1,4 +1,4 @@
-"""What the stages of an experiment share: its folder, space, images and candidates, opened when they are needed."""
+"""The folder, space, images and candidates that the stages of an experiment share, opened when first used."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def _decided(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class Workbench:
-    """The space and the images of one experiment, loaded when they are needed.
+    """The space and the images of one experiment, loaded when first used.
 
     Args:
-        experiment: what to do.
-        folder: where results go.
+        experiment: the configuration.
+        folder: folder of the results.
     """
 
     def __init__(self, experiment: Experiment, folder: Path) -> None:
@@ -66,10 +66,10 @@ class Workbench:
     def images(self) -> Images:
         """The images, split as an earlier run of this folder split them.
 
-        From here on the folder belongs to this experiment.
+        From then on the folder belongs to this experiment.
 
         Raises:
-            ValueError: if there are no such images, or the split differs from the one this folder began with.
+            ValueError: if there are no such images, or the split differs from the recorded one.
         """
         experiment = self.experiment
         seed, channels = experiment.seed, self.space.image_channels
@@ -92,7 +92,7 @@ class Workbench:
 
     @property
     def task(self) -> Task:
-        """What is learned."""
+        """The task of the experiment."""
         return self.images.task
 
     def calibration(self) -> tuple[torch.Tensor, ...]:
@@ -102,7 +102,7 @@ class Workbench:
 
     @cached_property
     def candidates(self) -> Candidates:
-        """What the search decides: architectures, recipes, or both.
+        """The candidates of the search: architectures, recipes, or both.
 
         Raises:
             ValueError: if nothing is left to decide, or a name or file in the search section is wrong.
@@ -113,11 +113,11 @@ class Workbench:
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
-        """The budgets to search under, those along the front among them; one empty one without any limit."""
+        """The budgets to search under, with those along the front; one empty budget if there is no limit."""
         return (*self.experiment.search.budgets, *self._front()) or (Budget(),)
 
     def costs(self, candidate: Candidate) -> dict[str, Any]:
-        """Return what one candidate costs, metric by metric."""
+        """Return the costs of one candidate by metric."""
         found = self._architecture_costs(self.space.encode([candidate.architecture]))
         return {metric: values[0].item() for metric, values in found.items()}
 

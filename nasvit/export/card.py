@@ -1,4 +1,4 @@
-"""The card of a saved network: what it is, what it tells apart, which images it takes, and where it comes from."""
+"""The card of a saved network: spec, classes, image size, normalization and origin."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Card:
     """Everything about a saved network but its weights.
 
     Args:
-        spec: what builds it again.
+        spec: spec of the network, which builds it again.
         classes: names of the classes that it scores.
-        side: side of the images it was trained with, in pixels; None: its spec's.
-        mean: what was subtracted from each channel of its images, for pixels from 0 to 1; empty: nothing is known.
-        deviation: what they were then divided by.
+        side: side of the images that it was trained with, in pixels; None: its spec's.
+        mean: mean of each channel of its images, for pixels from 0 to 1; empty: unknown.
+        deviation: standard deviation of each channel, for pixels from 0 to 1.
         fused: whether its convolutions had branches, and so have a bias and no batch norm now.
-        origin: how its weights came about: recipe, configuration, seed, data, anything that JSON holds.
-        versions: of Python and the packages that made it.
+        origin: origin of the weights: recipe, configuration, seed, data, anything that JSON holds.
+        versions: versions of Python and of the packages that saved it.
     """
 
     spec: Spec
@@ -97,7 +97,7 @@ class Card:
 
 
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Bring a card without a format, of which there were two kinds, to format 1."""
+    """Convert a card without a format, of which there were two kinds, to format 1."""
     if (folder / "space.yaml").exists():
         space = search_spaces.load(folder / "space.yaml")
         architecture = search_spaces.Architecture.load(folder / "architecture.json")

@@ -18,7 +18,7 @@ def check_complete(network: nn.Module) -> None:
     """Refuse a network that cannot be saved or exported.
 
     Raises:
-        ValueError: if it still shares its weights with a supernet, or its batch norms have no statistics.
+        ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
     if is_live(network):
         raise ValueError("this subnet shares its weights with a supernet; save supernet.extract(architecture) instead")
@@ -38,10 +38,10 @@ def export_program(
 
     Args:
         network: a calibrated or trained plain network.
-        path: the file, as a rule ``program.pt2``.
-        shape: of one image, such as ``(3, 32, 32)``.
-        mean: of each channel; if given, the program takes pixels from 0 to 1 and normalizes them itself.
-        deviation: goes with ``mean``.
+        path: the file, usually ``program.pt2``.
+        shape: shape of one image, such as ``(3, 32, 32)``.
+        mean: mean of each channel; if given, the program takes pixels from 0 to 1 and normalizes them itself.
+        deviation: standard deviation of each channel, given with ``mean``.
 
     Raises:
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.

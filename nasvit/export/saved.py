@@ -1,4 +1,4 @@
-"""Saved networks: one folder with weights and a card that builds the network again from nothing but itself."""
+"""Saved networks: one folder with the weights, and a card that is enough to build the network again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF
 
 
 class Described(NamedTuple):
-    """A network with everything that is known of it."""
+    """A network with its card."""
 
     network: nn.Module
     card: Card
@@ -32,9 +32,9 @@ def save_network(network: nn.Module, folder: Path, card: Card, *, program: bool 
     """Save a plain network, or a switchable one, with its card.
 
     Args:
-        network: its weights must be its own, and its batch norms have statistics.
-        folder: made if it does not exist.
-        card: what it is.
+        network: the network; it must own its weights, and its batch norms must have statistics.
+        folder: folder to write, created if missing.
+        card: card of the network.
         program: also write a ``torch.export`` program that takes pixels from 0 to 1 and needs PyTorch alone; of a
             switchable network one for each width.
 
@@ -60,16 +60,16 @@ def is_saved(folder: Path) -> bool:
 
 
 def load_network(folder: Path) -> nn.Module:
-    """Load what :func:`save_network` saved, in evaluation mode; see :func:`load_saved`."""
+    """Load a network that :func:`save_network` saved, in evaluation mode; see :func:`load_saved`."""
     return load_saved(folder).network
 
 
 def load_saved(folder: Path) -> Described:
-    """Load what :func:`save_network` saved, in evaluation mode, with its card.
+    """Load a network that :func:`save_network` saved, in evaluation mode, with its card.
 
     Raises:
         FileNotFoundError: if the folder holds no saved network.
-        ValueError: if a later version of nasvit saved it, or the weights are not those of its card.
+        ValueError: if a later version of nasvit saved it, or the weights do not fit its card.
     """
     missing = [name for name in (WEIGHTS, CARD) if not (folder / name).exists()]
     if missing:
@@ -86,12 +86,12 @@ def load_saved(folder: Path) -> Described:
 
 
 def _dtype(weights: Path) -> torch.dtype:
-    """Return the data type of the numbers that are no counters."""
+    """Return the data type of the floating-point weights of a file."""
     with safe_open(weights, "pt") as file:
         kinds = [file.get_slice(name).get_dtype() for name in file.keys()]
     return next((_DTYPES[kind] for kind in kinds if kind in _DTYPES), torch.float32)
 
 
 def with_fused_structure(network: nn.Module) -> nn.Module:
-    """Return a network of the structure that fusing branches leaves, whatever the branches were."""
+    """Return a network with the structure after fusion of branches, whatever the branches were."""
     return fuse(network if has_branches(network) else reparameterize(network, 1, scale=False, identity=False))

@@ -1,4 +1,4 @@
-"""All switches of a slimmable network in one object that is ready for use."""
+"""All switches of a slimmable network in one object for inference."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from nasvit.supernets.slimmable import SlimmableNetwork, Width
 class SwitchableModel(nn.Module):
     """A network that runs at each of several widths, for inference only.
 
-    ``model(images, width=0.5)`` runs one width. All widths share one memory, which is that of the largest and the batch
-    norms of each. Nothing in the model says which width is active, so threads may run different ones at once.
+    ``model(images, width=0.5)`` runs one width. All widths share one memory: the weights of the largest, and the
+    batch norms of each. The model stores no active width, so threads may run different ones at once.
 
-    :func:`deploy` makes such models, and :func:`nasvit.load_network` reads what was saved of them.
+    :func:`deploy` returns such models, and :func:`nasvit.load_network` loads saved ones.
 
     Args:
-        network: the model takes it over, without its gradients; every width needs batch-norm statistics.
+        network: the network, which the model takes over without its gradients; every width needs batch-norm statistics.
 
     Shape:
         ``(batch, image channels, height, width) -> (batch, classes)``
@@ -45,7 +45,7 @@ class SwitchableModel(nn.Module):
         super().train(False)
 
     def _ready(self) -> None:
-        """Make the subnets; they are no children, because their weights are those of ``shared``."""
+        """Create the subnets; they are not children of the module, because ``shared`` owns their weights."""
         if "_chosen" not in self.__dict__:  # a width that is chosen now outlives a move or a cast
             self._chosen: ContextVar[Width] = ContextVar("width", default=self.largest)
         self.shared.forget()
@@ -57,7 +57,7 @@ class SwitchableModel(nn.Module):
 
         Args:
             images: shape ``(batch, image channels, height, width)``.
-            width: one of ``widths``; None: that of :meth:`running_at`, or the largest.
+            width: one of ``widths``; None: the width of :meth:`running_at`, or the largest.
 
         Raises:
             ValueError: if there is no such width.
@@ -67,7 +67,7 @@ class SwitchableModel(nn.Module):
 
     @contextmanager
     def running_at(self, width: Width) -> Iterator[None]:
-        """Let calls without a width use this one, in this thread (or asynchronous task) and this model alone.
+        """Set the width of calls without one, in this thread (or asynchronous task) and for this model only.
 
         Raises:
             ValueError: if there is no such width.
@@ -111,7 +111,7 @@ class SwitchableModel(nn.Module):
         """Stay in evaluation mode.
 
         Raises:
-            ValueError: if asked to train.
+            ValueError: if ``mode`` is True.
         """
         if mode:
             raise ValueError("a deployed model only evaluates; train the slimmable network, or model.export(width)")
@@ -138,8 +138,8 @@ def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> 
     """Return some widths of a trained network as one compact model for inference.
 
     Args:
-        network: trained; a universally slimmable one calibrated for the widths. It is left as it is.
-        widths: which; all switches if left out.
+        network: a trained network, which is not changed; a universally slimmable one is calibrated for the widths.
+        widths: widths to deploy; all switches if left out.
 
     Raises:
         ValueError: if the network cannot run at a width, or has no batch-norm statistics for it.
@@ -157,7 +157,7 @@ def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> 
 
 
 def spec_of_widths(network: SlimmableNetwork, widths: Sequence[Width]) -> SwitchableSpec:
-    """Return what a network of some of the widths of ``network`` is, which computes the same at them."""
+    """Return the spec of a network with some widths of ``network``, which computes the same at them."""
     return SwitchableSpec(
         network.fixed_family, tuple(widths), network.norm, network.head_norm, network.stem.image_channels
     )

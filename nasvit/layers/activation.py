@@ -13,7 +13,7 @@ class HardSigmoid(nn.Module):
     (off by 3e-8), which hides smaller differences when gradients are compared.
 
     Shape:
-        Any, kept.
+        Any shape, kept.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def activation(name: str) -> nn.Module:
     """Return the activation called ``name``.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if there is no activation of that name.
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"activation {name!r} is unknown; legal: {', '.join(ACTIVATIONS)}")

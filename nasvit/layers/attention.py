@@ -46,7 +46,7 @@ class Attention(nn.Module):
         key: ``channels -> channels``.
         value: ``channels -> value channels``.
         value_conv: depthwise convolution of the value map.
-        position_bias: gives the bias ``(heads, window tokens, window tokens)``.
+        position_bias: returns the bias ``(heads, window tokens, window tokens)``.
         mix_logits: mixes the heads before the softmax.
         mix_weights: mixes the heads after it.
         project: ``value channels -> channels``.

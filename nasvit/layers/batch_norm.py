@@ -1,4 +1,4 @@
-"""Batch norm whose statistics belong to the network it stands in."""
+"""Batch norm whose statistics belong to one network."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class _Collector:
         self.norm.running_var = self.variance / batches
 
     def give_up(self) -> None:
-        """Put back what was stored before: half an average must not pass for one."""
+        """Restore the statistics stored before: the average is not complete."""
         self._stop()
         self.norm.running_mean, self.norm.running_var, self.norm.num_batches_tracked = self.before
         self.norm.track_running_stats, self.norm.momentum = self.tracked, self.momentum

@@ -11,10 +11,10 @@ class ConvNorm(nn.Module):
     Args:
         conv: the convolution.
         norm: the batch norm after it, or None.
-        act: the activation after that, or None.
+        act: the activation after the batch norm, or None.
 
     Shape:
-        That of ``conv``.
+        The shape of ``conv``.
     """
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module | None = None, act: nn.Module | None = None) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class DepthwiseConv2d(nn.Conv2d):
-    """Convolution with one filter a channel, padded so that stride 1 keeps the size.
+    """Convolution with one filter per channel, padded so that stride 1 keeps the size.
 
     In bfloat16 on a CPU the backward pass of a strided depthwise convolution, or of one with a kernel larger than 3,
     is tens of times slower than in float32, so those run in float32 under autocast.

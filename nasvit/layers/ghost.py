@@ -1,4 +1,4 @@
-"""Ghost modules, their attention, and the block made of them."""
+"""Ghost modules, their attention, and the Ghost block."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class DecoupledAttention(nn.Module):
-    """Weights for every place, from a row and a column around it, computed at half the size.
+    """Weights for every position, from the row and the column around it, computed at half the size.
 
     Source: Tang et al., GhostNetV2 (2022), section 3.2 (DFC attention), https://arxiv.org/abs/2211.12905. Maps of side
     1 are not halved, so that they do not vanish.
@@ -36,16 +36,16 @@ class DecoupledAttention(nn.Module):
 
 
 class GhostModule(nn.Module):
-    """Half of the channels from a convolution, the other half from these by a cheap depthwise one.
+    """Half of the channels from a convolution, the other half computed from the first by a cheap depthwise one.
 
     Source: Han et al., GhostNet (2020), section 3.1, https://arxiv.org/abs/1911.11907
 
     Args:
-        primary: convolution to half of the channels, with what follows it.
-        cheap: depthwise convolution of these, with what follows it.
-        out_channels: channels out; one of an odd number's halves is cut.
+        primary: convolution to half of the channels, with its batch norm and activation.
+        cheap: depthwise convolution of the first half, with its batch norm and activation.
+        out_channels: channels out; an odd number cuts the last cheap channel.
         attention: weights of the result from the module's input, or None.
-        interleaved: a cheap channel follows the one that it is made of, instead of all cheap ones following all others.
+        interleaved: place every cheap channel after its source channel, instead of all cheap ones at the end.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height, width)``
@@ -85,7 +85,7 @@ class GhostBlock(nn.Module):
         depthwise: strided depthwise convolution of the hidden channels, or None.
         squeeze_excite: gate on the hidden channels, or None.
         narrow: ghost module to the channels out, without activation.
-        shortcut: what is added to the result.
+        shortcut: module whose output is added to the result.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``

@@ -1,4 +1,4 @@
-"""From the last map to class scores."""
+"""Head of a network: from the last map to class scores."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class MBConv(nn.Module):
         depthwise: depthwise convolution of the hidden channels.
         squeeze_excite: gate on the hidden channels, or None.
         project: 1x1 convolution to the output channels, without activation.
-        shortcut: what is added to the result: ``nn.Identity``, a pooled one, or None.
+        shortcut: module whose output is added to the result: ``nn.Identity``, a pooled one, or None.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Widen every token, activate, narrow it again; optionally look at the neighbors in between.
+    """Widen every token, activate, narrow it again; optionally convolve depthwise in between.
 
     Args:
         widen: ``channels -> hidden channels``.

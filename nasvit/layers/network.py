@@ -38,7 +38,7 @@ class Network(nn.Module):
         resize: brings images to the resolution of the network, or None to take them as they are.
         stem: first layers.
         stages: the blocks of each stage.
-        head: from the last map to class scores.
+        head: last layers, from the map to class scores.
 
     Shape:
         ``(batch, image channels, height, width) -> (batch, classes)``

@@ -1,4 +1,4 @@
-"""Bring pixels to the range a network was trained on."""
+"""Normalize pixels to the range that a network was trained on."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class Normalize(nn.Module):
     """Subtract a mean and divide by a deviation, channel by channel.
 
     Args:
-        mean: of each channel, for pixels from 0 to 1.
-        deviation: likewise.
+        mean: mean of each channel, for pixels from 0 to 1.
+        deviation: standard deviation of each channel, for pixels from 0 to 1.
 
     Shape:
         ``(batch, channels, height, width) -> (batch, channels, height, width)``

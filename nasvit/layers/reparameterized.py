@@ -15,24 +15,24 @@ FOLDABLE = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 class Reparameterized(nn.Module):
-    """Convolutions of one shape side by side, each with its batch norm, perhaps a 1x1 one and the input itself; summed.
+    """Sum of convolutions of one shape, each with its batch norm, and perhaps of a 1x1 one and the input itself.
 
-    :meth:`fuse` makes one convolution of them that computes the same in evaluation.
+    :meth:`fuse` returns one convolution that computes the same in evaluation.
 
     Source: Ding et al., RepVGG (2021), https://arxiv.org/abs/2101.03697; with several branches and a 1x1 depthwise one
     as in Liu et al., GhostNetV3 (2024), https://arxiv.org/abs/2404.11202
 
     Args:
-        branches: convolutions with batch norm and without activation, alike in everything but values.
+        branches: convolutions with batch norm and without activation, equal in all but values.
         scale: a 1x1 convolution with its batch norm, of the same stride and groups, or None.
         identity: batch norm of the input itself, or None; needs stride 1 and as many channels out as in.
         act: activation after the sum, or None.
 
     Raises:
-        ValueError: if the branches differ, or such a sum could not be one convolution.
+        ValueError: if the branches differ, or no single convolution computes their sum.
 
     Shape:
-        That of a branch.
+        The shape of a branch.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class Reparameterized(nn.Module):
 
     @torch.no_grad()
     def fuse(self) -> ConvNorm:
-        """Return the one convolution that computes, up to rounding, what this computes in evaluation.
+        """Return one convolution that computes the same in evaluation, up to rounding.
 
         Raises:
-            ValueError: if a batch norm stores no statistics, and so has no values of its own in evaluation, or this
-                trains, so that batch norms use the batch.
+            ValueError: if a batch norm stores no statistics, and so has no values of its own in evaluation, or the
+                module is in training mode.
         """
         if self.training:
             raise ValueError("fuse: in training mode batch norms use the batch, not what is stored; call eval() first")
@@ -127,7 +127,7 @@ def folded(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: if the norm is no batch norm.
-        ValueError: if it stores no statistics.
+        ValueError: if the batch norm stores no statistics.
     """
     bias = None if conv.bias is None else conv.bias.detach().double()
     kernel = conv.weight.detach().double()
@@ -182,7 +182,7 @@ def has_branches(network: nn.Module) -> bool:
 
 
 def replace_modules(network: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
-    """Put modules in place of others inside ``network``, under every name that these have."""
+    """Replace modules inside ``network`` by others, under every name that they have."""
     for parent in list(network.modules()):
         for name, child in parent._modules.items():
             if child is not None and child in new:

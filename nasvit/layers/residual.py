@@ -16,7 +16,7 @@ class ResidualBlock(nn.Module):
 
     Args:
         body: the layers, in order.
-        shortcut: what is added to the result.
+        shortcut: module whose output is added to the result.
         act: name of the activation.
 
     Shape:

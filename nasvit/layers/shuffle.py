@@ -21,11 +21,11 @@ def shuffle_channels(x: Tensor, groups: int) -> Tensor:
 
 
 class GroupedLayers(nn.Module):
-    """Layers side by side, their results concatenated: a grouped convolution whose groups are layers of their own.
+    """Layers side by side, their results concatenated: a grouped convolution with one layer per group.
 
     Args:
         groups: the layers.
-        split: give each layer its share of the channels; otherwise each gets them all.
+        split: give each layer its share of the channels; otherwise each gets all channels.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``
@@ -89,7 +89,7 @@ class SplitShuffleBlock(nn.Module):
         shortcut: layers of the first half, or None where it passes.
         squeeze: 1x1 convolution of the second half.
         depthwise: the depthwise convolution after it.
-        expand: the 1x1 convolution after that.
+        expand: the last 1x1 convolution.
 
     Shape:
         ``(batch, in_channels, height, width) -> (batch, out_channels, height', width')``

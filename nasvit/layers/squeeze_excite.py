@@ -1,4 +1,4 @@
-"""Squeeze-and-excite: channels weighted by what the whole map says."""
+"""Squeeze-and-excite: channels weighted by the means over the whole map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SqueezeExcite(nn.Module):
         reduce: 1x1 convolution to the squeezed channels.
         expand: 1x1 convolution back to all channels.
         act: activation between the two.
-        gate: what makes a weight of the result, as a rule a hard sigmoid.
+        gate: activation that turns the result into weights, usually a hard sigmoid.
 
     Shape:
         ``(batch, channels, height, width) -> (batch, channels, height, width)``

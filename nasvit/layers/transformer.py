@@ -12,7 +12,7 @@ class ChannelScale(nn.Module):
 
     Args:
         weight: the numbers, shape ``(channels,)``.
-        factor: a constant on top of them.
+        factor: a constant factor.
 
     Shape:
         ``(..., channels) -> (..., channels)``
@@ -36,7 +36,7 @@ class ResidualBranch(nn.Module):
     Args:
         norm: normalizes the tokens.
         body: attention or MLP.
-        scale: weighs the result.
+        scale: scales the result.
 
     Shape:
         ``(batch, height, width, channels) -> (batch, height, width, channels)``

@@ -1,1 +1,1 @@
-"""What is learned: losses, distillation, and the score a network is judged by."""
+"""Tasks: losses, distillation, and the score of a network."""

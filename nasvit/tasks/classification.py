@@ -1,4 +1,4 @@
-"""Image classification: how good a network is, and what guessing is worth."""
+"""Image classification: the score of a network, and the score and loss of guessing."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from nasvit.tasks.task import Batches, Metric
 
 @dataclass(frozen=True)
 class ClassificationScore:
-    """What an evaluation of a classifier measured.
+    """Result of an evaluation of a classifier.
 
     Args:
         accuracy: share of the images whose highest score is the right class, 0 to 1.
-        class_accuracy: mean over the classes of the share of each, 0 to 1; what to look at when classes are unbalanced.
+        class_accuracy: mean over the classes of the share of each, 0 to 1; for unbalanced classes.
         loss: mean cross entropy, in nats.
-        images: how many images were looked at.
+        images: number of images evaluated.
     """
 
     accuracy: float
@@ -31,20 +31,20 @@ class ClassificationScore:
 
     @property
     def value(self) -> float:
-        """The number that decides: the accuracy."""
+        """The number that networks are compared by: the accuracy."""
         return self.accuracy
 
     def numbers(self) -> dict[str, float]:
-        """Return everything that was measured, by name."""
+        """Return all measured numbers by name."""
         return {"accuracy": self.accuracy, "class_accuracy": self.class_accuracy, "loss": self.loss}
 
 
 @dataclass(frozen=True)
 class Classification:
-    """Tell which of several classes an image shows.
+    """Image classification with one class per image.
 
     Args:
-        classes: how many classes there are.
+        classes: number of classes.
 
     Raises:
         ValueError: if there is less than one class.

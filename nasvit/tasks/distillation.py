@@ -24,8 +24,8 @@ class AlphaDivergence:
     is KL(q || p) with r itself clipped.
 
     The value returned is a surrogate that has the gradient of the divergence and not its value: it may be negative, and
-    is not 0 where both agree (``divergence`` is the value to log). It is computed from log-probabilities, so a
-    probability that underflows does no harm.
+    is not 0 where both agree (``divergence`` is the value to log). It is computed from log-probabilities, so that
+    underflow of a probability does no harm.
 
     Args:
         alpha: negative ones punish a student that is sure where the teacher is not, positive ones the reverse.
@@ -48,7 +48,7 @@ class AlphaDivergence:
         return self.surrogate(*_log_probabilities(student_logits, teacher_logits)).mean()
 
     def divergence(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
-        """The divergence of every sample (B,), without gradient.
+        """Return the divergence of every sample (B,), without gradient.
 
         Args:
             log_student: log-probabilities (B, classes).
@@ -63,7 +63,7 @@ class AlphaDivergence:
         return (log_q.exp() * (weight - 1)).sum(dim=1) / (self.alpha * (self.alpha - 1))
 
     def surrogate(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
-        """A value of every sample (B,) with the gradient of the divergence.
+        """Return a value of every sample (B,) with the gradient of the divergence.
 
         Args:
             log_student: log-probabilities (B, classes), gradient flows through them.
@@ -114,7 +114,7 @@ class AdaptiveAlphaDivergence:
         return self.surrogate(*_log_probabilities(student_logits, teacher_logits)).mean()
 
     def surrogate(self, log_student: Tensor, log_teacher: Tensor) -> Tensor:
-        """The surrogate of every sample (B,), of log-probabilities (B, classes)."""
+        """Return the surrogate of every sample (B,), from log-probabilities (B, classes)."""
         low, high = AlphaDivergence(self.alpha_min, self.clip), AlphaDivergence(self.alpha_max, self.clip)
         low_is_larger = low.divergence(log_student, log_teacher) > high.divergence(log_student, log_teacher)
         return torch.where(
@@ -200,7 +200,7 @@ class SoftTargetCrossEntropy:
 
 
 def teacher_probabilities(logits: Sequence[Tensor], *, temperature: float = 1.0) -> Tensor:
-    """Mean class probabilities of several teachers.
+    """Return the mean class probabilities of several teachers.
 
     Args:
         logits: (B, classes) of every teacher.

@@ -1,4 +1,4 @@
-"""Label smoothing as slimmable networks were trained with."""
+"""Label smoothing of the released slimmable networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one network learns from: targets, and perhaps a teacher."""
+"""The objective of one network: targets, and perhaps a teacher."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Loss = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Objective:
-    """Cross entropy with the labels; with a teacher, blended with what it says of the same augmented images.
+    """Cross entropy with the labels; with a teacher, blended with its scores of the same augmented images.
 
     Where the teacher's share is 1 and its temperature 1, the loss is the cross entropy with its probabilities: the
-    Kullback-Leibler divergence plus the teacher's entropy, with the same gradient, so that guessing costs what it costs
+    Kullback-Leibler divergence plus the teacher's entropy, with the same gradient, so that the loss of guessing is that
     with labels.
 
     Args:
         label_smoothing: probability given to all classes alike.
         teacher: a frozen network in evaluation mode, or None.
-        distillation: how labels and teacher are blended.
+        distillation: blend of labels and teacher.
     """
 
     label_smoothing: float = 0.0
@@ -40,7 +40,7 @@ class Objective:
         Args:
             images: shape ``(batch, channels, height, width)``.
             targets: labels ``(batch,)`` or probabilities ``(batch, classes)``.
-            autocast: gives the context that the teacher runs in.
+            autocast: returns the context that the teacher runs in.
         """
         if self.teacher is None:
             return lambda logits: self._of_labels(logits, targets)

@@ -1,4 +1,4 @@
-"""One number for networks of many widths, to choose the best weights by."""
+"""Scores of networks of many widths as one number, which selects the best weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from statistics import mean
 
 ACCURACY = "accuracy_"
-"""What the names of accuracies begin with in an evaluation; the rest names the subnet."""
+"""Prefix of accuracies in the values of an evaluation; the rest names the subnet."""
 
 
 def mean_accuracy(values: Mapping[str, float]) -> float:
@@ -15,7 +15,7 @@ def mean_accuracy(values: Mapping[str, float]) -> float:
     The smallest width alone, by which released slimmable code chooses its best checkpoint, says little of the others.
 
     Args:
-        values: what an evaluation returned, such as ``{"accuracy_0.5": 0.61, "accuracy_1.0": 0.67}``.
+        values: values of an evaluation, such as ``{"accuracy_0.5": 0.61, "accuracy_1.0": 0.67}``.
 
     Raises:
         ValueError: if there is no accuracy among the values.

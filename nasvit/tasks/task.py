@@ -1,4 +1,4 @@
-"""What every task says of itself: how a network is scored, and what guessing is worth."""
+"""Interface of tasks: the score of a network, and the score and loss of guessing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Metric:
-    """The number that decides between networks.
+    """The number that networks are compared by.
 
     Args:
-        name: such as ``accuracy``.
-        higher_is_better: its direction.
+        name: name, such as ``accuracy``.
+        higher_is_better: whether a higher value is better.
     """
 
     name: str
@@ -30,37 +30,37 @@ class Metric:
 
 
 class Score(Protocol):
-    """What an evaluation measured."""
+    """Result of an evaluation."""
 
     @property
     def value(self) -> float:
-        """The number that decides, that of the task's metric."""
+        """The value of the task's metric."""
 
     @property
     def images(self) -> int:
-        """How many images were looked at."""
+        """Number of images evaluated."""
 
     def numbers(self) -> dict[str, float]:
-        """Return everything that was measured, by name."""
+        """Return all measured numbers by name."""
 
 
 class Task(Protocol):
-    """What is learned; classification is the first of them.
+    """A task that networks are trained for, such as classification.
 
-    Training, search and reports ask the task how networks are compared and know nothing of accuracies themselves.
+    Training, search and reports compare networks by the metric of the task only.
     """
 
     @property
     def metric(self) -> Metric:
-        """The number that decides between networks."""
+        """The metric that networks are compared by."""
 
     @property
     def chance_score(self) -> float:
-        """The score of guessing, which a training that fell apart is given."""
+        """The score of guessing, also that of a collapsed training."""
 
     @property
     def chance_loss(self) -> float:
-        """The loss of guessing, by which a training that falls apart is noticed."""
+        """The loss of guessing, by which a collapse is detected."""
 
     def evaluate(self, network: nn.Module, batches: Batches) -> Score:
-        """Return what a plain network with batch-norm statistics of its own scores; it ends in evaluation mode."""
+        """Return the score of a plain network with its own batch-norm statistics; it ends in evaluation mode."""

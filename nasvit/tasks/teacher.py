@@ -1,4 +1,4 @@
-"""A teacher that sees images as it was trained to see them."""
+"""A teacher that gets images in its own normalization and size."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch.nn import functional as F
 
 
 class Teacher(nn.Module):
-    """A frozen network that takes the student's images and is given its own: its normalization, its size.
+    """A frozen network that converts the student's images to its own normalization and size.
 
-    The student's images come shifted and scaled by the statistics of its data. A teacher that was trained with others
-    would see colors and contrasts that it never saw; one affine map a channel turns the one into the other.
+    The student's images are normalized by the statistics of its data. A teacher that was trained with other statistics
+    would get unknown colors and contrasts; one affine map per channel converts one normalization to the other.
 
     Args:
         network: the teacher; from now on frozen and in evaluation mode.
-        mean: what was subtracted from each channel of the student's images (for pixels from 0 to 1).
-        deviation: what they were then divided by.
-        own_mean: what the teacher was trained with; empty: the student's.
-        own_deviation: goes with ``own_mean``.
-        side: side of the images that the teacher was trained with, in pixels; None: as they come.
+        mean: mean of each channel of the student's images, for pixels from 0 to 1.
+        deviation: standard deviation of each channel of the student's images.
+        own_mean: mean of each channel of the teacher's images; empty: the student's.
+        own_deviation: standard deviation of each channel of the teacher's images.
+        side: side of the images that the teacher was trained with, in pixels; None: images are not resized.
 
     Shape:
         ``(batch, channels, height, width) -> (batch, classes)``
 
     Raises:
-        ValueError: if the teacher's images have another number of channels.
+        ValueError: if the teacher takes another number of channels.
     """
 
     scale: Tensor

@@ -1,4 +1,4 @@
-"""How good a slimmable network is at each of its widths."""
+"""Evaluation of a slimmable network at each of its widths."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def evaluate_widths(
     """Return the accuracy at each width, by names such as ``accuracy_0.5`` (a channel plan is named by its key).
 
     Args:
-        network: nothing in it is changed.
+        network: the network, which is not changed.
         batches: callable that returns the labeled batches, anew for every width.
-        widths: which; all switches if left out.
-        calibration: batches of images to take batch-norm statistics from, for this evaluation alone; None uses those
-            that the network has stored.
+        widths: widths to evaluate; all switches if left out.
+        calibration: batches of images to take batch-norm statistics from, for this evaluation alone; None uses the
+            stored statistics of the network.
 
     Raises:
         ValueError: if the network cannot run at a width.
-        RuntimeError: if a width has no statistics and none are to be taken.
+        RuntimeError: if a width has no statistics and ``calibration`` is None.
     """
     accuracies = {}
     for width in network.widths if widths is None else widths:

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill cannot spoil: written aside, then put in place; the ones before are kept."""
+"""Checkpoints that survive a kill: written to a temporary file, then renamed; earlier ones are kept."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read from a checkpoint file.
+    """Content of a checkpoint file.
 
     Args:
         step: optimizer steps done when it was written.
-        state: the content.
+        state: the saved state.
         path: the file.
     """
 
@@ -42,8 +42,8 @@ class Checkpoints:
     """The checkpoints of one run, in a folder of their own: the last ones, the last good one, and the best.
 
     Args:
-        folder: made if it does not exist.
-        keep: how many of the last checkpoints stay, at least 2 so that there is one to fall back to.
+        folder: folder of the checkpoints, created if missing.
+        keep: number of last checkpoints kept, at least 2 so that there is one to fall back to.
 
     Raises:
         ValueError: if ``keep`` is below 2.
@@ -57,15 +57,15 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, step: int, state: State, *, good: bool = True) -> Path:
-        """Write a checkpoint. Killed in the middle, it leaves those before untouched.
+        """Write a checkpoint; a kill in the middle leaves earlier ones untouched.
 
         Args:
             step: optimizer steps done.
-            state: tensors, numbers, texts, None, and dicts, lists and tuples of such.
+            state: tensors, numbers, texts, None, and dicts, lists and tuples of these.
             good: whether training was healthy here, so that a collapse later may go back to this step.
 
         Raises:
-            ValueError: if the state has anything else in it; the message says where.
+            ValueError: if the state holds any other value; the message gives its path.
         """
         _check_plain(state, "state")
         path = self._folder / f"step-{step:09d}.pt"
@@ -85,8 +85,8 @@ class Checkpoints:
         Args:
             step: optimizer steps done.
             state: as in :meth:`save`.
-            score: what decides.
-            metric: says which score is better.
+            score: the score of ``state``.
+            metric: decides which score is better.
         """
         best = self.load_best()
         if best is None or metric.better(score, best.state["score"]):

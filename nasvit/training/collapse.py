@@ -1,4 +1,4 @@
-"""Notice when training falls apart: the loss jumps back to chance level, or is not a number."""
+"""Detection of collapsed training: the loss jumps back to chance level, or is not a number."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 
 class TrainingCollapsedError(RuntimeError):
-    """A training fell apart again and again; the message says how to train more gently."""
+    """A training collapsed several times; the message suggests gentler settings."""
 
 
 @dataclass(frozen=True)
 class Collapse:
-    """What was noticed.
+    """A detected collapse.
 
     Args:
-        step: the step whose loss made it sure.
+        step: the step at which the loss showed it.
         reason: one sentence for the log.
     """
 
@@ -26,7 +26,7 @@ class Collapse:
 
 
 class CollapseDetector:
-    """Watches the loss of the largest subnet.
+    """Detects a collapse from the losses of the largest subnet.
 
     Large supernets were seen to fall to chance accuracy in the middle of training, as if initialized anew, and not to
     recover. The median of the last losses is compared with the loss of guessing, so one bad batch is no collapse, nor
@@ -34,7 +34,7 @@ class CollapseDetector:
 
     Args:
         chance_loss: loss of a guess, the logarithm of the number of classes.
-        window: number of last losses the median is taken of.
+        window: number of last losses in the median.
         learned: the network has learned once the median is below this share of ``chance_loss``.
         collapsed: it has collapsed when the median is above this share of it again.
 
@@ -57,7 +57,7 @@ class CollapseDetector:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last losses show no sign of trouble, so that a checkpoint of now is worth going back to."""
+        """Whether the last losses show no sign of a collapse, so that a checkpoint now is a good one."""
         if not self._has_learned or not self._losses:
             return True
         # The last loss too: the median notices a collapse only after half a window of steps.
@@ -71,10 +71,10 @@ class CollapseDetector:
 
         Args:
             step: optimizer steps done.
-            loss: of the largest subnet, a cross entropy; not a number if that of any subnet is none.
+            loss: cross entropy of the largest subnet; not a number if the loss of any subnet is not a number.
 
         Returns:
-            What was noticed; None if all is well. After a collapse, load the state of the checkpoint gone back to, or
+            The collapse, or None. After a collapse, load the state of the checkpoint gone back to, or
             ``reset``.
         """
         if not math.isfinite(loss):
@@ -93,14 +93,14 @@ class CollapseDetector:
         return None
 
     def reset(self) -> None:
-        """Forget the last losses, keep that the network had learned."""
+        """Forget the last losses, but not that the network had learned."""
         self._losses = []
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to notice the same."""
+        """Return the state of the detector for a resumed run."""
         return {"losses": list(self._losses), "has_learned": self._has_learned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         self._losses = [float(loss) for loss in state["losses"]]
         self._has_learned = bool(state["has_learned"])

@@ -1,4 +1,4 @@
-"""What to do where the largest subnet and the others pull the shared weights apart."""
+"""Conflict policies: combine the gradients of the largest subnet and of the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAD = ("key.bias", "mix_logits.bias")
 
 @dataclass(frozen=True)
 class ConflictReport:
-    """How gradients met in one step. Tensors stay on the device until somebody reads them.
+    """Conflicts between gradients in one step. Tensors stay on the device until they are read.
 
     Args:
         conflicting: for every group (layer or parameter) whether the two gradients had a negative inner product.
@@ -40,14 +40,14 @@ class ConflictPolicy(Protocol):
     """Sees the gradients of a step after the largest subnet, and again after all the others."""
 
     def after_largest(self, gradients: FlatGradients) -> None:
-        """The buffer holds the gradient of the largest subnet alone."""
+        """Take the buffer with the gradient of the largest subnet alone."""
 
     def combine(self, gradients: FlatGradients) -> ConflictReport | None:
-        """The buffer holds what came since; leave in it what the optimizer shall use."""
+        """Take the buffer with the gradients added since, and leave in it the gradient for the optimizer."""
 
 
 class Sum:
-    """Add all gradients; no measuring, no copy.
+    """Add all gradients, without measuring conflicts and without a copy.
 
     Args:
         clip: largest norm of the sum; None: no clipping.
@@ -57,7 +57,7 @@ class Sum:
         self.clip = clip
 
     def after_largest(self, gradients: FlatGradients) -> None:
-        """Nothing: the others add to the same buffer."""
+        """Do nothing: the others add to the same buffer."""
 
     def combine(self, gradients: FlatGradients) -> ConflictReport | None:
         """Clip the sum."""
@@ -68,7 +68,7 @@ class Sum:
 
 
 class Project:
-    """Take out of the largest subnet's gradient what works against the others.
+    """Project the largest subnet's gradient off its part that opposes the others.
 
     With ``g_m`` the largest subnet's gradient and ``g_s`` the (clipped) sum of the others', every group with a
     negative inner product gets ``g_s + g_m - (<g_m, g_s> / |g_s|^2) g_s``, so the others have priority; the

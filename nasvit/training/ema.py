@@ -14,7 +14,7 @@ class MovingAverage(Generic[Model]):
     """Exponential moving average of everything in a model's state dict, in a copy of the model.
 
     Args:
-        model: what is averaged; copied.
+        model: the model to average; it is copied.
         decay: share of the old average kept at each update, from 0 to below 1.
         warmup: let the decay grow from 0 with the number of updates, so the start is forgotten soon.
 
@@ -36,16 +36,16 @@ class MovingAverage(Generic[Model]):
         return averaged
 
     def update(self, model: Model) -> None:
-        """Take in the weights after an optimizer step."""
+        """Update the average with the weights after an optimizer step."""
         self.updates += 1
         # timm would copy the model at the first counted steps; without warm-up the start counts like every other value.
         self._average.update(model, step=self.updates if self._warmup else None)
 
     def state_dict(self) -> dict[str, Any]:
-        """Averaged tensors and the number of updates."""
+        """Return the averaged tensors and the number of updates."""
         return {"model": self.model.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what ``state_dict`` gave."""
+        """Restore the state that ``state_dict`` returned."""
         self.model.load_state_dict(state["model"])
         self.updates = int(state["updates"])

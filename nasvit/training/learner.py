@@ -1,4 +1,4 @@
-"""What the trainer trains: weights, the subnets of a step, and what they learn from."""
+"""The learner that a trainer trains: weights, sampling of subnets, and objective."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 class Trainable(Protocol):
-    """What the trainer needs to know of the thing it trains; :class:`Learner` is the one there is."""
+    """Interface between the trainer and the model that it trains; :class:`Learner` implements it."""
 
     @property
     def model(self) -> nn.Module:
@@ -36,13 +36,13 @@ class Trainable(Protocol):
         """Set all gradients to zero."""
 
     def before_step(self, moment: Moment) -> None:
-        """Change what must change before a step; what it does follows from step, seed and state alone."""
+        """Prepare a step, by sorting channels for example; a function of step, seed and state alone."""
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
         """Add the gradients of one batch; return numbers for the log, ``loss`` among them."""
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
-        """Protect the optimizer's steps, if there is anything to protect."""
+        """Let every optimizer step check that the gradients are the model's, if they can be replaced."""
 
 
 class Learner:
@@ -51,11 +51,11 @@ class Learner:
     Args:
         model: a plain network, or, with ``sampling``, one that shares its weights among subnets.
         recipe: label smoothing, dropout, stochastic depth, clipping.
-        objective: what the subnets learn from; the labels, smoothed as the recipe says, if left out.
+        objective: objective of the subnets; the labels, smoothed by the recipe, if left out.
         sampling: draws the subnets of a step; None: ``model`` is a plain network and learns alone.
         distill: loss of all but the first subnet, from their logits and the first one's; None: all learn from the
             objective.
-        conflict: what to do where gradients disagree; None: they are added, and clipped as the recipe says.
+        conflict: policy for gradients that disagree; None: they are added, and clipped by the recipe.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Learner:
         """Add the gradients of one step.
 
         Returns:
-            ``loss``, the first subnet's (not a number if any subnet's is none), and ``loss_NAME`` of every other one
+            ``loss``, the first subnet's (not a number if any subnet's is not), and ``loss_NAME`` of every other one
             that has a name.
         """
         loss_of = self.objective.of_batch(images, targets, autocast)

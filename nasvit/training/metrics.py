@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 WALL_CLOCK = ("seconds", "images_per_second")
-"""Fields that measure this machine at this time, so differ between two runs of the same thing."""
+"""Fields that measure the speed of the machine, and so differ between two equal runs."""
 
 Record = dict[str, Any]
 
@@ -23,13 +23,13 @@ class Metrics:
     """Appends records to a JSONL file; every record is on disk before training goes on.
 
     Args:
-        path: the file; its folder is made.
-        resume_step: go on after this step: what follows the last record of it (or of an earlier step) was written by
-            a run that was killed, will be written again, and is removed. None starts the file anew.
+        path: the file; its folder is created.
+        resume_step: go on after this step: later records, which a killed run wrote and which will be written again,
+            are removed. None starts the file anew.
         tensorboard: folder of TensorBoard event files to mirror the numbers to; None for none.
 
     Raises:
-        ImportError: if a mirror is asked for and tensorboard is not installed.
+        ImportError: if ``tensorboard`` is given and the package is not installed.
     """
 
     def __init__(self, path: Path, *, resume_step: int | None = None, tensorboard: Path | None = None) -> None:
@@ -77,7 +77,7 @@ def read_metrics(path: Path, *, wall_clock: bool = True) -> list[Record]:
     """Read all whole records; a last line that a kill cut off is left out.
 
     Args:
-        path: a file ``Metrics`` wrote.
+        path: a file that ``Metrics`` wrote.
         wall_clock: keep the fields in ``WALL_CLOCK``; without them equal runs have equal records.
 
     Raises:

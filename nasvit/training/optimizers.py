@@ -1,4 +1,4 @@
-"""Optimizers from a recipe, with weight decay only where it belongs."""
+"""Optimizers of recipes, with weight decay only on weights of convolutions and linear layers."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ NO_DECAY_WORDS = ("bias", "norm", "scale", "relative_position")
 """A parameter whose last two name parts contain one of these words is not decayed, whatever its shape."""
 
 MOMENTUM = 0.9
-"""Of SGD and RMSprop."""
+"""Momentum of SGD and RMSprop."""
 
 DecayRule = Callable[[str, nn.Parameter], bool]
-"""Says of a parameter, by its dotted name and itself, whether weight decay acts on it."""
+"""Returns whether weight decay acts on a parameter, given its dotted name and the parameter."""
 
 _LEGAL = ("sgd", "rmsprop_tf", "adamw", "lamb")
 
 
 class OptimizerRecipe(Protocol):
-    """The part of a recipe an optimizer is built from."""
+    """The part of a recipe that an optimizer is built from."""
 
     @property
     def optimizer(self) -> str: ...
@@ -34,7 +34,7 @@ class OptimizerRecipe(Protocol):
 
 
 def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter: on weights of convolutions and linear layers, not vectors and tables.
+    """Return whether weight decay acts on a parameter: a weight of a convolution or linear layer, no vector or table.
 
     Args:
         name: the dotted name of the parameter.
@@ -45,7 +45,7 @@ def is_decayed(name: str, parameter: nn.Parameter) -> bool:
 
 
 def is_decayed_unless_depthwise(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter: as :func:`is_decayed`, but not on depthwise convolutions.
+    """Return whether weight decay acts on a parameter: as :func:`is_decayed`, but not on depthwise convolutions.
 
     Slimmable networks are trained so (Yu et al., 2019, released code). Arguments as in :func:`is_decayed`.
     """
@@ -89,7 +89,7 @@ def parameter_groups(
 
     Args:
         named_parameters: as from ``module.named_parameters()``; those that need no gradient are left out.
-        weight_decay: of the first group; the second has 0.
+        weight_decay: weight decay of the first group; the second has 0.
         decays: which parameters belong to the first group.
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Join the processes that ``torchrun`` started, if it did; alone, do nothing."""
+    """Join the processes that ``torchrun`` started; do nothing without it."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return

@@ -17,14 +17,14 @@ LINE_SECONDS = 30.0
 
 
 class Progress:
-    """Shows how far a run is; use it as a context.
+    """Progress bar of a run; use it as a context.
 
     Args:
-        description: what is running.
+        description: name of the run.
         total: units of the whole run, such as steps.
         done: units done before, by the run this one goes on from.
-        console: where to show it; standard error by default.
-        clock: seconds that only grow.
+        console: console to print on; standard error by default.
+        clock: monotonic clock, in seconds.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Progress:
         """Count units as done.
 
         Args:
-            count: how many.
+            count: number of units.
             note: a few words to show beside, such as the loss.
         """
         self._done += count

@@ -1,4 +1,4 @@
-"""Which subnets take part in a training step, with what weight: the sampling rules of all shared networks."""
+"""Sampling rules of all shared networks: the subnets of a training step, and the weights of their losses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from search_spaces import Architecture, Space
 
 
 class Moment(Protocol):
-    """Where a training stands before a step, and what moves along where weights change places."""
+    """State of a training before a step, with the optimizer and averages that sorting of channels must follow."""
 
     @property
     def step(self) -> int:
@@ -44,10 +44,10 @@ class Member:
     """One subnet of a training step.
 
     Args:
-        subnet: what the shared network's ``at`` takes: an architecture, a width, a channel plan.
-        weight: of its loss.
+        subnet: argument of the shared network's ``at``: an architecture, a width, a channel plan.
+        weight: weight of its loss.
         regularized: whether the recipe's dropout and stochastic depth act on it.
-        name: its loss is logged as ``loss_NAME``; empty: not at all.
+        name: name of its loss in the log, ``loss_NAME``; empty: not logged.
     """
 
     subnet: Any
@@ -64,15 +64,15 @@ class Sampling:
         raise NotImplementedError
 
     def before_step(self, moment: Moment) -> None:
-        """Change what must change before a step; what it does follows from step, seed and state alone."""
+        """Prepare a step, by sorting channels for example; a function of step, seed and state alone."""
 
 
 @dataclass(frozen=True)
 class Alone(Sampling):
-    """The one network there is."""
+    """The rule of a plain network, which has no subnets."""
 
     def __call__(self, rng: np.random.Generator) -> list[Member]:
-        """Return it."""
+        """Return the network as the only member."""
         return [Member(None, regularized=True)]
 
 
@@ -83,8 +83,8 @@ class Sandwich(Sampling):
     Source: Yu and Huang, Universally Slimmable Networks (2019), section 3.2, https://arxiv.org/abs/1903.05134
 
     Args:
-        space: where subnets come from.
-        random: how many subnets are drawn a step.
+        space: the space to draw subnets from.
+        random: number of subnets drawn per step.
         smallest: whether the smallest subnet takes part.
     """
 
@@ -107,7 +107,7 @@ class AllSwitches(Sampling):
     Source: Yu et al., Slimmable Neural Networks (2019), algorithm 1, https://arxiv.org/abs/1812.08928
 
     Args:
-        network: whose switches.
+        network: the network with the switches.
     """
 
     def __init__(self, network: SlimmableNetwork) -> None:
@@ -135,7 +135,7 @@ class RandomWidths(Sampling):
     Args:
         smallest: width multiplier.
         largest: width multiplier.
-        random: how many widths are drawn a step.
+        random: number of widths drawn per step.
         gaps: open intervals that no width is drawn from, ``(low, high)`` each.
 
     Raises:
@@ -170,14 +170,14 @@ class RandomWidths(Sampling):
 
 @dataclass(frozen=True)
 class Phases:
-    """What changes while NetAug trains.
+    """Phases of a NetAug training.
 
     Args:
         widths: share of the training in which widths are augmented too; afterwards only expand ratios are.
         sort: sort channels by importance at the start of every epoch in which widths are augmented.
 
     Raises:
-        ValueError: if the share is none.
+        ValueError: if the share is not from 0 to 1.
 
     Source: Cai et al. (2022), released code: the widths stop after half of the epochs.
     """
@@ -199,7 +199,7 @@ class NetAug(Sampling):
 
     Args:
         network: the augmented network.
-        weight: of the wider network's loss; the release has 1.
+        weight: weight of the wider network's loss; the release has 1.
         phases: when widths are augmented and channels sorted.
     """
 
@@ -208,7 +208,7 @@ class NetAug(Sampling):
         self.augments_widths = True
 
     def before_step(self, moment: Moment) -> None:
-        """Choose the phase of the coming step; at the start of an epoch sort channels with all that follows them."""
+        """Choose the phase of the coming step; at the start of an epoch sort channels, moments and averages."""
         self.augments_widths = moment.step < self.phases.widths * moment.steps
         if self.phases.sort and self.augments_widths and moment.step % moment.steps_per_epoch == 0:
             sort_channels(self.network, [moment.optimizer], moment.averages)

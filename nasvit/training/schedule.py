@@ -28,7 +28,7 @@ class LearningRate:
         minimum: rate at the end, for ``cosine`` and ``linear``; a floor for ``step``.
         shape: ``cosine``, ``linear``, ``step`` (multiplied by ``factor`` at every milestone) or ``constant``.
         milestones: shares of the steps that the decay is counted over, for ``step``.
-        factor: for ``step``.
+        factor: factor on the rate at every milestone, for ``step``.
         decay_after_warmup: count the decay from the end of the warm-up.
 
     Raises:
@@ -61,7 +61,7 @@ class LearningRate:
             )
 
     def __call__(self, step: int) -> float:
-        """The learning rate of one step."""
+        """Return the learning rate of one step."""
         if step < 0:
             raise ValueError(f"step {step}: steps are counted from 0")
         if step < self.warmup_steps:
@@ -81,7 +81,7 @@ class LearningRate:
 
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
-    """Return the learning rate that a recipe asks for.
+    """Return the learning rate of a recipe.
 
     Args:
         recipe: peak, epochs, warm-up and schedule.

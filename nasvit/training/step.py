@@ -1,4 +1,4 @@
-"""The one training step of every network that shares its weights: some subnets, each with its loss."""
+"""The training step of all networks that share weights: several subnets, each with its loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nasvit.training.sampling import Member
 
 
 class Shared(Protocol):
-    """What a step needs of a network with shared weights."""
+    """Interface between a step and a network with shared weights."""
 
     @property
     def gradients(self) -> FlatGradients: ...
@@ -26,13 +26,13 @@ class Shared(Protocol):
 
 @dataclass(frozen=True)
 class StepLosses:
-    """What one step measured. Tensors stay on the device until somebody reads them.
+    """Losses of one step. Tensors stay on the device until they are read.
 
     Args:
         first: loss of the first subnet.
         others: loss of each other subnet, in the order they ran. A distillation loss may be a surrogate, of which
             only the gradient means something.
-        conflict: how the gradients met, if the policy measures it.
+        conflict: conflicts between the gradients, if the policy measures them.
     """
 
     first: Tensor
@@ -67,15 +67,15 @@ def shared_step(
     https://arxiv.org/abs/1812.08928; Cai et al., NetAug (2022), section 3.2, https://arxiv.org/abs/2110.08890
 
     Args:
-        network: gradients are expected to be zero.
+        network: the network; its gradients must be zero.
         images: shape ``(batch, channels, height, width)``.
-        targets: what ``criterion`` compares logits with: labels ``(batch,)`` or probabilities ``(batch, classes)``.
-        members: which subnets take part, as a sampling rule drew them.
+        targets: targets of ``criterion``: labels ``(batch,)`` or probabilities ``(batch, classes)``.
+        members: subnets of the step, drawn by a sampling rule.
         criterion: loss of the first subnet, from logits and targets; without ``distill`` that of all.
-        conflict: what to do where the gradients disagree.
+        conflict: policy for gradients that disagree.
         distill: loss of the others, from their logits and the first subnet's (detached), or None.
-        prepare: called with every subnet before it runs (dropout and the like).
-        autocast: gives the context that forward passes run in.
+        prepare: called with every subnet before it runs, to set dropout for example.
+        autocast: returns the context that forward passes run in.
 
     Returns:
         The losses, detached and weighted.

@@ -38,13 +38,13 @@ class Trainer:
     needs weights, optimizer and step only.
 
     Args:
-        learner: what is trained.
-        loader: serves the training batches.
+        learner: the learner to train.
+        loader: loader of the training batches.
         recipe: optimizer, learning rate, epochs and so on.
-        folder: where ``metrics.jsonl`` and ``checkpoints/`` go; what is there already is gone on with.
+        folder: folder of ``metrics.jsonl`` and ``checkpoints/``; an unfinished training there goes on.
         seed: any integer.
         precision: ``"bfloat16"`` runs forward passes under autocast.
-        chance_loss: the loss of guessing, by which a collapse is noticed; the task tells it.
+        chance_loss: loss of guessing, by which a collapse is detected; a property of the task.
         evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
             ``evaluate_every`` epochs; its numbers are logged.
         evaluate_every: epochs; 0 evaluates never.
@@ -52,7 +52,7 @@ class Trainer:
             ``score``; None keeps none.
         decays: which parameters weight decay acts on.
         checkpoint_seconds: seconds between two checkpoints.
-        name: what the progress bar says.
+        name: name on the progress bar.
     """
 
     def __init__(
@@ -235,7 +235,7 @@ class Trainer:
 
 
 def _joined(loss: float) -> float:
-    """The mean over all processes, so that all judge alike."""
+    """Return the mean loss over all processes, so that all detect the same collapse."""
     if not torch.distributed.is_initialized():
         return loss
     joined = torch.tensor(loss, dtype=torch.float64)

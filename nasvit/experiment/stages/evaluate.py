@@ -1,4 +1,4 @@
-"""Stage 5: what came out, on the test images."""
+"""Stage 5: evaluate the results on the test images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     Writes ``results.json``.
 
     Returns:
-        One row for each subnet: what it is, what it costs, its scores (of accuracies 0 to 1).
+        One row for each subnet: architecture, costs, scores (accuracies from 0 to 1).
 
     Raises:
         FileNotFoundError: if a stage before is missing.

@@ -21,7 +21,7 @@ def extract(bench: Workbench) -> None:
 
     Raises:
         FileNotFoundError: if there is no trained supernet or no search result.
-        RuntimeError: if an extracted network does not compute, bit for bit, what the subnet computed.
+        RuntimeError: if the output of an extracted network differs from that of the subnet by a single bit.
     """
     supernet, calibration = load_supernet(bench), bench.calibration()
     for subject in subjects(bench):

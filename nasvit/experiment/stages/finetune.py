@@ -26,10 +26,10 @@ _KINDS = {"inherited": None, "finetune": "finetuned", "scratch": "scratch"}  # w
 def finetune(bench: Workbench) -> None:
     """Train every extracted subnet on into ``subnets/NAME/finetuned``; with ``compare.scratch`` also into ``scratch``.
 
-    Each by the recipe that was found for it, or else by the experiment's, with the teacher, branches or wider networks
-    that ``finetune`` asks for. Without a supernet there is only ``scratch``. Finished networks are left alone, an
-    unfinished one goes on where it was stopped; one that was trained for another search result or in another way is
-    trained anew.
+    Each is trained by the recipe that was found for it, or else by the experiment's, with the teacher, branches or
+    wider networks of ``finetune``. Without a supernet there is only ``scratch``. Finished networks are left alone, an
+    unfinished training goes on where it was stopped; a network of another search result or configuration is trained
+    anew.
 
     Raises:
         FileNotFoundError: if a subnet was not extracted yet.
@@ -45,7 +45,7 @@ def finetune(bench: Workbench) -> None:
 
 
 def _from_scratch(bench: Workbench, training: Training) -> Training:
-    """Return the training from scratch: the same, or with the learning rate that the comparison gives."""
+    """Return the training from scratch: the same, with the learning rate of ``compare`` if it has one."""
     rate, inherits = bench.experiment.compare.learning_rate, bench.experiment.search.uses_supernet
     return training if rate is None or not inherits else training.by(replace(training.recipe, learning_rate=rate))
 
@@ -70,7 +70,7 @@ def _train(bench: Workbench, subject: Subject, how: str, training: Training, che
 
 
 def _finalist(bench: Workbench, subject: Subject, how: str, training: Training) -> Described | None:
-    """Return the network that the search trained already, in just this way, if it did."""
+    """Return the network if the search has trained it in exactly this way, else None."""
     folder = finalist_folder(bench, Candidate(subject.architecture, training.recipe))
     if how != _KINDS[bench.experiment.search.evaluate] or not is_saved(folder):
         return None
@@ -78,7 +78,7 @@ def _finalist(bench: Workbench, subject: Subject, how: str, training: Training) 
 
 
 def _claim(record: Path, asked: dict[str, Any], folders: Sequence[Path]) -> None:
-    """Write down what is trained for, and remove what was trained for another search result or in another way."""
+    """Record the configuration of a training, and remove networks that were trained by another one."""
     if not made_for(record, asked):
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

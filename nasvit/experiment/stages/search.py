@@ -33,13 +33,13 @@ _POOL = 4096  # random candidates from which the feasible share is estimated
 
 @dataclass(frozen=True)
 class Choice:
-    """What was chosen for one budget.
+    """The subnet chosen for one budget.
 
     Args:
         budget: the limits.
-        architecture: the subnet.
-        recipe: found with it; None where no recipes were searched.
-        score: on all validation images, by the task's metric.
+        architecture: architecture of the subnet.
+        recipe: recipe found with it; None where no recipes were searched.
+        score: score on all validation images, by the task's metric.
         costs: metric -> value, such as ``macs`` of one image.
     """
 
@@ -51,10 +51,10 @@ class Choice:
 
 
 def check_budgets(bench: Workbench) -> list[str]:
-    """Refuse what cannot be searched, before anything is trained.
+    """Refuse a search that cannot succeed, before anything is trained.
 
     Returns:
-        A line for every budget: which share of random candidates meets it.
+        A line for every budget: the share of random candidates that meet it.
 
     Raises:
         ValueError: naming the budget that no subnet meets and the closest feasible values, or another mistake.
@@ -84,10 +84,10 @@ def search(bench: Workbench) -> list[Choice]:
     """Search under every budget; run again, it goes on where it was stopped.
 
     Writes into ``search/``: ``evaluations.jsonl``, ``choices.json``, ``predictor.json``, ``pareto.csv`` and
-    ``pareto.png``, and the study, unless ``storage`` says another place.
+    ``pareto.png``, and the study, unless ``storage`` is another place.
 
     Returns:
-        What was chosen for every budget.
+        The subnet chosen for every budget.
 
     Raises:
         ValueError: for a budget that no subnet meets.
@@ -122,7 +122,7 @@ def work(bench: Workbench) -> None:
 
 
 def is_searched(bench: Workbench) -> bool:
-    """Return whether there is a search result, and one for what is asked for now."""
+    """Return whether there is a search result for the current configuration."""
     folder = bench.folder / "search"
     return (folder / "choices.json").exists() and made_for(folder / "asked.json", _asked(bench))
 
@@ -150,7 +150,7 @@ def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
 
 
 def _choose(bench: Workbench, study: Study, finalists: Journal) -> list[Choice]:
-    """Let one predictor, fitted on everything, name the finalists of every budget; the best measured one wins."""
+    """Choose finalists for every budget by a predictor fitted on all evaluations; the best measured one is chosen."""
     codes, scores = study.told()
     predictor = study.plan.make_predictor().fit(codes, scores)
     choices = []
@@ -168,14 +168,14 @@ def _choose(bench: Workbench, study: Study, finalists: Journal) -> list[Choice]:
 def _promising(
     predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
 ) -> Codes:
-    """Return the candidates of highest predicted mean, evaluated or imagined."""
+    """Return the candidates of highest predicted mean, evaluated or not."""
     imagined = imagine(predictor, constraint, evaluated, count, rng).codes
     rows = distinct(np.concatenate([constraint.clean(evaluated), imagined]))
     return rows[np.argsort(-predictor.predict(rows)[0], kind="stable")[:count]]
 
 
 def _report(bench: Workbench, study: Study) -> None:
-    """Print and keep how well the predictor ranks what it has not seen."""
+    """Print and save how well the predictor ranks unseen candidates."""
     report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(_seed(bench)))
     write_json(bench.folder / "search" / "predictor.json", report)
     print(format_report(report))
@@ -191,7 +191,7 @@ _CALIBRATION = ("calibration_batches", "calibration_batch_size")
 
 
 def _study_name(bench: Workbench) -> str:
-    """Return a name that is another one wherever scores would mean something else."""
+    """Return a name of the study that differs wherever scores are not comparable."""
     config = bench.experiment.to_json()
     asked = config["search"]
     decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
@@ -205,7 +205,7 @@ def _study_name(bench: Workbench) -> str:
 
 
 def _asked(bench: Workbench) -> dict[str, Any]:
-    """What a search result was made for."""
+    """Return the configuration that a search result depends on."""
     return {"study": _study_name(bench), "search": bench.experiment.to_json()["search"]}
 
 
@@ -220,7 +220,7 @@ def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def load_choices(bench: Workbench) -> list[Choice]:
-    """Load what :func:`search` chose.
+    """Load the subnets that :func:`search` chose.
 
     Raises:
         FileNotFoundError: if nothing was searched yet.

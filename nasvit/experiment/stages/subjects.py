@@ -1,4 +1,4 @@
-"""The subnets that the later stages work on: the chosen ones, and what they are compared with."""
+"""The subnets that the later stages work on: the chosen ones, and those for comparison."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from search_spaces import Architecture
 
 @dataclass(frozen=True)
 class Subject:
-    """One subnet on its way from the supernet to the user.
+    """One subnet that the later stages extract, fine-tune and evaluate.
 
     Args:
-        name: of its folder.
-        budget: the limits it was chosen under; empty for a comparison.
-        architecture: what it is.
-        training: how it is trained: by the recipe found with it, or the experiment's.
-        folder: where its networks go.
+        name: name of its folder.
+        budget: the limits that it was chosen under; empty for a comparison.
+        architecture: architecture of the subnet.
+        training: its training: by the recipe found with it, or the experiment's.
+        folder: folder of its networks.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Subject:
     folder: Path
 
     def spec(self, bench: Workbench) -> SubnetSpec:
-        """Return what the network is."""
+        """Return the spec of the subnet."""
         return SubnetSpec(bench.space, self.architecture)
 
 

@@ -84,7 +84,7 @@ def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
 
 
 def _objective(config: TrainConfig, images: Images) -> Objective:
-    """Return what the largest subnet learns from: the labels, or the teacher alone unless it is told otherwise."""
+    """Return the objective of the largest subnet: the labels, or the teacher alone if no distillation is given."""
     if config.teacher is None:
         return Objective(config.recipe.label_smoothing)
     distillation = config.teacher.distillation or Distillation(alpha=1.0)
@@ -92,7 +92,7 @@ def _objective(config: TrainConfig, images: Images) -> Objective:
 
 
 def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
-    """Return the conflict policy that a configuration asks for."""
+    """Return the conflict policy of a configuration."""
     clip = config.recipe.clip_norm or None
     if config.conflict == "none":
         return Sum(clip)
@@ -101,7 +101,7 @@ def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
 
 
 def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
-    """Validation scores of the smallest, the largest and a few random subnets, each calibrated."""
+    """Return validation scores of the smallest, the largest and a few random subnets, each calibrated."""
     assert isinstance(model, Supernet)
     rng = np.random.default_rng(bench.experiment.seed)
     subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}

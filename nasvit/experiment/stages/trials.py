@@ -1,4 +1,4 @@
-"""How the candidates of an experiment are measured: with inherited weights, or after some training."""
+"""Evaluation of the candidates of an experiment: with inherited weights, or after some training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SOME_IMAGES = 5  # second part of a random key: which training images
 
 
 class Trials(Protocol):
-    """One way to measure candidates. A record has ``score``, what else the task measures, and the costs."""
+    """One way to evaluate candidates. A record holds ``score``, the other numbers of the task, and the costs."""
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Return the record that the search learns from, after ``share`` of a training if there is any."""
@@ -41,7 +41,7 @@ class Trials(Protocol):
 
 
 def make_trials(bench: Workbench) -> Trials:
-    """Return what measures the candidates of an experiment as it says.
+    """Return the trials of an experiment, of the kind that its ``search.evaluate`` names.
 
     Raises:
         FileNotFoundError: if a supernet is needed and none was trained yet.
@@ -133,7 +133,7 @@ class TrainedTrials:
 
 
 def finalist_folder(bench: Workbench, candidate: Candidate) -> Path:
-    """Return where the network of a finalist is kept that was trained to the end; it may not exist."""
+    """Return the folder of a finalist that was trained to the end; it may not exist."""
     training = bench.experiment.finetune
     training = training.by(candidate.recipe or training.recipe)
     key = hashlib.sha256(json.dumps(training.to_json(), sort_keys=True).encode()).hexdigest()[:16]
@@ -149,13 +149,13 @@ def _last_epochs(metrics: Path) -> Record:
 
 
 def _first(bench: Workbench) -> ImageSet:
-    """The validation images that a quick measurement looks at: the first ones."""
+    """Return the validation images of a quick measurement: the first ones."""
     held_out, images = bench.images.validation, bench.experiment.search.images
     return held_out.subset(np.arange(images)) if 0 < images < len(held_out) else held_out
 
 
 def _some(bench: Workbench) -> ImageSet:
-    """The training images that a quick training sees: the same for every candidate."""
+    """Return the training images of a quick training: the same for every candidate."""
     train, images = bench.images.train, bench.experiment.search.train_images
     if not 0 < images < len(train):
         return train
