@@ -1,1 +1,1 @@
-"""What networks cost: counted multiply-adds, parameters and memory, and measured latency."""
+"""Costs of networks: counted multiply-adds, parameters and memory, and measured latency."""
