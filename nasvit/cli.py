@@ -52,12 +52,11 @@ def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> Non
 def _stage(name: str, description: str) -> Callable[[Any], None]:
     def stage(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
         from nasvit.experiment import pipeline
-        from nasvit.experiment.stages.search import check_budgets
         from nasvit.report import results as report
 
         bench = pipeline.open_workbench(where.experiment, where.output, overrides)
         if name == "train":
-            print("\n".join(check_budgets(bench)))
+            print("\n".join(pipeline.check(bench)))
         with _distributed():
             result = pipeline.STAGES[name](bench)
         if name == "evaluate" and result:

@@ -16,8 +16,8 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.training import FitConfig
 from nasvit.export.saved import save_network
 from nasvit.records import made_for, versions, write_json
-from nasvit.registry import augmentable, create, spec_of
-from nasvit.specs import PlannedSpec, Spec, TimmSpec
+from nasvit.registry import create
+from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
 from nasvit.training.processes import once
 from search_spaces.values import FieldError
@@ -81,20 +81,29 @@ def fitting_of(config: FitConfig, images: Images) -> Fitting:
     Raises:
         ValueError: if a name is wrong, or weights belong to another network.
     """
+    start = _start(config, images)
+    if isinstance(start.spec, SwitchableSpec):
+        raise FieldError(
+            ["network"], f"{config.network} runs at several widths and only evaluates; train a family with widths anew"
+        )
+    if config.weights is not None:
+        start = _with_weights(config, start.spec, images)
+    return Fitting(start, config.training, images, seed=config.seed, name=config.network)
+
+
+def _start(config: FitConfig, images: Images) -> Start:
+    """Return the network of a configuration's name, with the weights that the name brings."""
     channels = images.shape[0]
     try:
         named = create(config.network, len(images.classes), seed=config.seed, image_channels=channels)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise FieldError(["network"], str(error)) from error
     spec, has_weights = named.card.spec, named.card.origin.get("weights") != "random"
     if spec.channels != channels:
         raise FieldError(
             ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
         )
-    start = Start(spec, named.network if has_weights else None, named.card.fused)
-    if config.weights is not None:
-        start = _with_weights(config, spec, images)
-    return Fitting(start, config.training, images, seed=config.seed, name=config.network)
+    return Start(spec, named.network if has_weights else None, named.card.fused)
 
 
 def _with_weights(config: FitConfig, spec: Spec, images: Images) -> Start:
@@ -172,17 +181,23 @@ def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
     """Return the training of several widths of a configuration.
 
     Raises:
-        ValueError: if the network is not a family at width 1.
+        ValueError: if the network is not a family at width 1, or brings weights of its own.
     """
-    channels = images.shape[0]
-    spec = spec_of(config.network, image_channels=channels)
-    if not isinstance(spec, PlannedSpec):
+    named = _start(config, images)
+    if not isinstance(named.spec, PlannedSpec):
         raise FieldError(
             ["network"], f"{config.network} has no widths; legal with widths are families and tiny networks"
         )
-    family = augmentable(spec)
-    assert not isinstance(family, tuple), "a planned network is of a family"
-    start = WidthsStart(family, config.widths, channels)
+    if named.network is not None:
+        raise FieldError(
+            ["network"], f"{config.network} has weights, and several widths start from random ones; name a family"
+        )
+    family = named.spec.family
+    if named.spec.plan != family.plan():
+        raise FieldError(
+            ["network"], f"{config.network} is a family at another width than 1; leave its width to widths"
+        )
+    start = WidthsStart(family, config.widths, named.spec.channels)
     return WidthsFitting(start, config.slimmable, config.training, images, seed=config.seed, name=config.network)
 
 

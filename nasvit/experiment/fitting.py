@@ -28,6 +28,7 @@ from nasvit.tasks.teacher import Teacher
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import NetAug
 from nasvit.training.trainer import Trainer
+from search_spaces.values import FieldError
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,12 @@ class _InsideWider(Way):
     model: Augmented
 
     def __init__(self, start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> None:
+        if start.fused:
+            raise FieldError(
+                ["netaug"],
+                "the network to start from was fused and has no batch norms, which wider networks need; start from one "
+                "that was trained without branches",
+            )
         width, expand = asked.factors
         self.model = augment(
             augmentable(start.spec),

@@ -118,18 +118,20 @@ class Images:
         """Return a loader of ``images`` without augmentation; every process gets all of them."""
         return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION)
 
-    def calibration(self, batches: int, batch_size: int) -> tuple[Tensor, ...]:
+    def calibration(self, batches: int, batch_size: int, *, seed: int = 0) -> tuple[Tensor, ...]:
         """Return batches of training images to take batch-norm statistics from; fewer if there are too few images."""
         size = min(batch_size, len(self.train))
-        return self._loader(self.train, size, NO_AUGMENTATION).calibration_batches(
-            min(batches, len(self.train) // size)
-        )
+        loader = self._loader(self.train, size, NO_AUGMENTATION, seed=seed)
+        return loader.calibration_batches(min(batches, len(self.train) // size))
 
     def calibration_of(self, count: int) -> tuple[Tensor, ...]:
-        """Return equal batches of about ``count`` training images, or of all, to take batch-norm statistics from."""
+        """Return equal batches of about ``count`` training images, or of all, to take batch-norm statistics from.
+
+        Which ones follows from the seed.
+        """
         count = min(count, len(self.train))
         batches = -(-count // 500)  # equal batches, so that 700 images are two of 350
-        return self.calibration(batches, count // batches)
+        return self.calibration(batches, count // batches, seed=self.seed)
 
     def _loader(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nasvit.experiment.config import Experiment
+from nasvit.experiment.fitting import objective
 from nasvit.experiment.stages.evaluate import evaluate
 from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.stages.finetune import finetune
@@ -53,6 +54,21 @@ def open_workbench(path: Path, output: Path | None = None, overrides: Sequence[t
     return Workbench(experiment, output or experiment.output or Path("runs") / path.stem)
 
 
+def check(bench: Workbench) -> list[str]:
+    """Refuse what cannot be searched, or fine-tuned by its teacher, before a supernet is trained.
+
+    Returns:
+        A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`.
+
+    Raises:
+        ValueError: naming the budget that no subnet meets, or the teacher that cannot be had.
+    """
+    feasibility = check_budgets(bench)
+    if bench.experiment.search.uses_supernet and not (bench.folder / "supernet.pt").exists():
+        objective(bench.experiment.finetune, bench.images)
+    return feasibility
+
+
 def run(bench: Workbench) -> list[dict[str, Any]]:
     """Run every stage that is not finished, in order; killed at any moment, it goes on when run again.
 
@@ -60,9 +76,9 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
         One row for each subnet (see the evaluate stage); in the first of several processes only.
 
     Raises:
-        ValueError: for a budget that no subnet meets, before anything is trained.
+        ValueError: for a mistake that :func:`check` finds, before anything is trained.
     """
-    feasibility = check_budgets(bench)
+    feasibility = check(bench)
     once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.search.uses_supernet
     if inherits and not (bench.folder / "supernet.pt").exists():

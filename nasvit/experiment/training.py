@@ -184,6 +184,8 @@ class FitConfig(TrainingHelp, YamlFile):
             raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.widths and (self.branches or self.netaug):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
+        if self.widths and self.weights is not None:
+            raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
         if self.slimmable != SlimmableConfig() and not self.widths:
             raise FieldError(["slimmable"], "says how widths are trained; give widths too, such as [0.25, 0.5, 1.0]")
 

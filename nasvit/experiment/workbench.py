@@ -23,6 +23,8 @@ from predictors.limits import Budget, Limit
 from search_spaces import Architecture, Space, load
 from search_spaces.recipe_space import load_recipes
 
+RECORD, SPLIT = "experiment.json", "split.json"
+
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "compare", "threads", "note")
 
@@ -47,8 +49,8 @@ class Workbench:
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
-        path = self.folder / "experiment.json"
-        if path.exists():
+        path = self.folder / RECORD
+        if path.exists() and self._has_begun:
             now, before = _decided(self.experiment.to_json()), _decided(read_json(path))
             changed = [key for key in now if now[key] != before.get(key)]
             if changed:
@@ -56,6 +58,11 @@ class Workbench:
                     f"{self.folder} holds results of an experiment with another {', '.join(changed)}; "
                     "give another output folder, or remove that one"
                 )
+
+    @property
+    def _has_begun(self) -> bool:
+        """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
+        return any(path.name not in (RECORD, SPLIT) for path in self.folder.iterdir())
 
     @cached_property
     def space(self) -> Space:
@@ -66,7 +73,7 @@ class Workbench:
     def images(self) -> Images:
         """The images, split as an earlier run of this folder split them.
 
-        From then on the folder belongs to this experiment.
+        From here on the folder belongs to this experiment, as soon as anything else is in it.
 
         Raises:
             ValueError: if there are no such images, or the split differs from the recorded one.
@@ -75,12 +82,12 @@ class Workbench:
         seed, channels = experiment.seed, self.space.image_channels
         images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels)
         self._check_split(images.data)
-        write_json(self.folder / "experiment.json", experiment.to_json())
+        write_json(self.folder / RECORD, experiment.to_json())
         return images
 
     def _check_split(self, data: SearchData) -> None:
-        path = self.folder / "split.json"
-        if path.exists():
+        path = self.folder / SPLIT
+        if path.exists() and self._has_begun:
             data.record.check(read_json(path))
         else:
             write_json(path, data.record.to_json())

@@ -22,8 +22,9 @@ from nasvit.importing.pickles import CheckpointError
 from nasvit.importing.releases import Release
 from nasvit.importing.sources import SOURCES, release_of
 from nasvit.names import architecture_of
-from nasvit.specs import PlannedSpec, SubnetSpec
+from nasvit.specs import PlannedSpec, Spec, SubnetSpec
 from nasvit.supernets import AugmentedNetwork, SlimmableNetwork, Supernet
+from nasvit.supernets.slimmable import Width
 
 __all__ = [
     "SOURCES",
@@ -147,24 +148,38 @@ def describe_imported(path: Path, which: str = "") -> Described:
         ValueError: if another program wrote the file, or it holds no such subnet.
     """
     about, shared = _about(path), load_imported(path)
-    release, spec = release_of(about["source"]), release_of(about["source"]).spec
+    release = release_of(about["source"])
     network: nn.Module = shared
+    spec: Spec | None = release.spec
     if isinstance(shared, Supernet):
         if not which:
             raise ValueError(f"{path} holds a supernet; say which subnet: {path}:largest, {path}:ARCHITECTURE.json")
         spec = SubnetSpec(shared.space, architecture_of(shared.space, which))
         network = shared.extract(spec.architecture)
     elif isinstance(shared, SlimmableNetwork):
-        network = shared.extract(float(which)) if which else deploy(shared)
-        plan = shared.plan(float(which)) if which else None
-        spec = spec_of_widths(shared, shared.widths) if plan is None else PlannedSpec(shared.fixed_family, plan)
-    elif isinstance(shared, AugmentedNetwork):
+        width = _width_of(path, shared, which) if which else None
+        network = deploy(shared) if width is None else shared.extract(width)
+        spec = spec_of_widths(shared, shared.widths)
+        spec = spec if width is None else PlannedSpec(shared.fixed_family, shared.plan(width))
+    elif isinstance(shared, AugmentedNetwork) and not which:
         network, spec = shared.extract(), PlannedSpec(shared.family, shared.base)
     elif which:
-        raise ValueError(f"{path} holds one plain network ({release.title}), of which {which!r} is no part")
+        raise ValueError(f"{path} holds one plain network ({release.title}), without {which!r} in it")
     assert spec is not None, "every plain release says what its network is"
     origin = {"weights": f"imported from {release.title}"}
     return Described(network.eval(), Card(spec, tuple(map(str, range(about["classes"]))), origin=origin))
+
+
+def _width_of(path: Path, shared: SlimmableNetwork, which: str) -> Width:
+    ends = {"smallest": shared.widths[0], "largest": shared.widths[-1]}
+    try:
+        width = ends[which] if which in ends else float(which)
+        shared.plan(width)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} does not run at {which!r}; legal: smallest, largest, {', '.join(map(str, shared.widths))}"
+        ) from error
+    return width
 
 
 def _about(path: Path) -> dict[str, Any]:

@@ -31,5 +31,10 @@ def once(work: Callable[[], object]) -> None:
     """Let the first process do ``work`` while the others wait."""
     if is_first_process():
         work()
+    wait_for_all()
+
+
+def wait_for_all() -> None:
+    """Wait until every process came here; alone, do nothing."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()

@@ -23,7 +23,12 @@ def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: floa
     branches = [module for module in network.modules() if hasattr(module, "drop_path")]
     for number, branch in enumerate(branches):
         rate = drop_path_rate * number / max(len(branches) - 1, 1)
-        setattr(branch, "drop_path", DropPath(rate) if rate else None)  # noqa: B010 - any module with the slot
+        setattr(branch, "drop_path", DropPath(rate) if rate else _nothing(branch))  # noqa: B010 - any with the slot
     for module in network.modules():
         if hasattr(module, "dropout"):
             setattr(module, "dropout", nn.Dropout(dropout) if dropout else None)  # noqa: B010
+
+
+def _nothing(branch: nn.Module) -> nn.Module | None:
+    """What stands for no stochastic depth: None in our blocks; blocks of timm call what is there."""
+    return nn.Identity() if type(branch).__module__.startswith("timm.") else None

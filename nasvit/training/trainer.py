@@ -22,7 +22,7 @@ from nasvit.training.ema import MovingAverage
 from nasvit.training.learner import Trainable, Values
 from nasvit.training.metrics import Metrics
 from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
-from nasvit.training.processes import is_first_process
+from nasvit.training.processes import is_first_process, wait_for_all
 from nasvit.training.progress import Progress
 from nasvit.training.schedule import learning_rate
 from search_spaces.recipe import Recipe
@@ -124,12 +124,15 @@ class Trainer:
     def load_best(self) -> nn.Module:
         """Put the weights that scored best into the model to use, after training is over.
 
+        Of several processes all do this together, because they wait for each other.
+
         Returns:
             That model, see :attr:`trained`.
 
         Raises:
             ValueError: if no evaluation was scored.
         """
+        wait_for_all()  # the first process may be at the last evaluation still, while the others are done
         best = self.checkpoints.load_best()
         if best is None:
             raise ValueError("no evaluation was scored; give the trainer evaluate, evaluate_every and keep_best")

@@ -6,13 +6,14 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from nasvit.data import ImageSet
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import save_network
 from nasvit.search.candidates import Candidate
@@ -102,7 +103,7 @@ class TrainedTrials:
         return self._measure(candidate, 1.0, self.bench.images.train, self.bench.images.validation, "whole")
 
     def _measure(self, candidate: Candidate, share: float, images: ImageSet, held_out: ImageSet, how: str) -> Record:
-        folder = self.bench.folder / "search" / "trainings" / f"{candidate.key}-{how}"
+        folder = training_folder(self.bench, candidate, how)
         fitting = self._fitting(candidate)
         trainer = fitting.trainer(folder, images=images, validation=held_out, every=1)
         epochs = epochs_of(trainer.recipe.epochs, share)
@@ -122,10 +123,9 @@ class TrainedTrials:
         bench, extracted = self.bench, None
         if self._supernet is not None:
             extracted = self._supernet.extract(candidate.architecture, self._calibration)
-        training = bench.experiment.finetune
         return Fitting(
             Start(SubnetSpec(bench.space, candidate.architecture), extracted),
-            training.by(candidate.recipe or training.recipe),
+            _training(bench, candidate),
             bench.images,
             seed=bench.experiment.seed,
             name=f"candidate {candidate.key[:8]}",
@@ -134,11 +134,24 @@ class TrainedTrials:
 
 def finalist_folder(bench: Workbench, candidate: Candidate) -> Path:
     """Return the folder of a finalist that was trained to the end; it may not exist."""
+    key, evaluate = _key(_training(bench, candidate).to_json()), bench.experiment.search.evaluate
+    return bench.folder / "search" / "finalists" / f"{candidate.architecture.key}-{key}-{evaluate}"
+
+
+def training_folder(bench: Workbench, candidate: Candidate, how: str) -> Path:
+    """Return the folder of a candidate's training: a killed one goes on only if it is asked for in the same way."""
+    search = bench.experiment.search
+    key = _key([_training(bench, candidate).to_json(), search.evaluate, search.train_images])
+    return bench.folder / "search" / "trainings" / f"{candidate.key}-{how}-{key}"
+
+
+def _training(bench: Workbench, candidate: Candidate) -> Training:
     training = bench.experiment.finetune
-    training = training.by(candidate.recipe or training.recipe)
-    key = hashlib.sha256(json.dumps(training.to_json(), sort_keys=True).encode()).hexdigest()[:16]
-    name = f"{candidate.architecture.key}-{key}-{bench.experiment.search.evaluate}"
-    return bench.folder / "search" / "finalists" / name
+    return training.by(candidate.recipe or training.recipe)
+
+
+def _key(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _last_epochs(metrics: Path) -> Record:

@@ -13,7 +13,7 @@ import torch
 
 import search_spaces
 from nasvit.branches import Branches
-from nasvit.data import load_images
+from nasvit.data import Loader, load_images
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment import fitting as fitting_module
 from nasvit.experiment.fit import fit, fitting_of, images_of, main
@@ -420,9 +420,38 @@ def test_a_teacher_of_the_same_images_sees_the_students_images_untouched() -> No
             "teacher: .*'nowhere' is unknown|teacher: 'nowhere' names a network without",
         ),
         ({"network": "nowhere"}, "network: network 'nowhere' is unknown"),
+        ({"network": "nowhere", "widths": (0.25, 0.5)}, "network: network 'nowhere' is unknown"),
+        ({"network": "resnet18-0.5@32", "widths": (0.25, 0.5)}, "network: .* is a family at another width than 1"),
     ],
 )
 def test_names_that_do_not_fit_are_refused_in_words(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         fit(replace(config(tmp_path), **changed), tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_several_widths_start_from_random_weights_and_say_so(tmp_path: Path) -> None:
+    fit(replace(config(tmp_path), network="tinymbv2@32"), tmp_path / "first")
+    folder = str(tmp_path / "first" / "deployed")
+    with pytest.raises(ValueError, match="weights: a network of several widths starts from random weights"):
+        replace(config(tmp_path), network="tinymbv2@32", widths=(0.5, 1.0), weights=folder)
+    with pytest.raises(ValueError, match="network: .* has weights, and several widths start from random ones"):
+        fit(replace(config(tmp_path), network=folder, widths=(0.5, 1.0)), tmp_path / "out")
+
+
+def test_what_only_evaluates_or_was_fused_for_good_is_refused_before_a_folder_is_claimed(tmp_path: Path) -> None:
+    asked = replace(config(tmp_path), network="tinymbv2@32")
+    fit(replace(asked, widths=(0.25, 0.5)), tmp_path / "widths")
+    fit(replace(asked, branches=Branches(2)), tmp_path / "fused")
+    names = {name: str(tmp_path / name / "deployed") for name in ("widths", "fused")}
+    with pytest.raises(ValueError, match="network: .* runs at several widths and only evaluates"):
+        fit(replace(asked, network=names["widths"]), tmp_path / "out")
+    with pytest.raises(ValueError, match="netaug: the network to start from was fused"):
+        fit(replace(config(tmp_path, NETAUG), network=names["fused"]), tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+def test_the_seed_decides_which_images_statistics_are_taken_from(tmp_path: Path) -> None:
+    images = images_of(replace(config(tmp_path), seed=3))
+    loader = Loader(images.train, batch_size=64, normalization=images.normalization, seed=3)
+    assert torch.equal(images.calibration_of(64)[0], loader.calibration_batches(1)[0])

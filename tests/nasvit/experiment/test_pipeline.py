@@ -307,6 +307,23 @@ def test_a_budget_that_no_subnet_meets_is_refused_before_anything_is_trained(
     assert not (tmp_path / "out" / "train").exists()
 
 
+def test_a_teacher_that_cannot_be_had_is_refused_before_anything_is_trained_and_the_folder_is_free(
+    tmp_path: Path,
+) -> None:
+    mistakes = [
+        {"evaluate_every": "  teacher: nowhere"},
+        {"finetune": "finetune: {teacher: nowhere, optimizer: adamw, learning_rate: 1e-3, epochs: 1, batch_size: 64}"},
+    ]
+    for mistake in mistakes:
+        with pytest.raises(ValueError, match="teacher: 'nowhere' names a network without weights"):
+            run(open_workbench(write_experiment(tmp_path, **mistake), tmp_path / "out"))
+        assert not (tmp_path / "out" / "train").exists()
+    right = {"space": "space: micro8\nseed: 1"}  # another split of the images too
+    train(open_workbench(write_experiment(tmp_path, **right), tmp_path / "out"), until=1)
+    with pytest.raises(ValueError, match="another seed"):
+        open_workbench(write_experiment(tmp_path), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -17,6 +17,7 @@ from nasvit.experiment.stages import trials
 from nasvit.experiment.stages.finetune import finetune
 from nasvit.experiment.stages.search import check_budgets, load_choices, search, work
 from nasvit.experiment.stages.subjects import subjects
+from nasvit.experiment.stages.trials import training_folder
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.saved import load_network
@@ -253,3 +254,14 @@ def test_a_wrong_name_is_refused_before_anything_is_trained(tmp_path: Path, sect
     with pytest.raises(ValueError, match=words):
         run(bench)
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_a_candidate_that_was_killed_goes_on_only_where_it_is_trained_in_the_same_way(tmp_path: Path) -> None:
+    def folder(section: str = JOINT, **changes: str) -> Path:
+        bench = open_workbench(write(tmp_path, section, **changes), tmp_path / "out")
+        return training_folder(bench, Candidate(bench.space.smallest, None), "quick")
+
+    assert folder() == folder()
+    taught = "finetune: {teacher: some, optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64}"
+    scratch, fewer = JOINT.replace("evaluate: finetune", "evaluate: scratch"), JOINT.replace("128", "64")
+    assert len({folder(), folder(finetune=taught), folder(scratch), folder(fewer)}) == 4

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -208,3 +209,11 @@ def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replace
     assert network.head.dropout is None
     assert not any(getattr(module, "drop_path", None) for module in network.modules())
     assert SPACE.largest.depth == (2, 2, 3)
+
+
+def test_blocks_of_timm_can_be_skipped_and_the_first_never_is() -> None:
+    network = timm.create_model("test_convnext", num_classes=10)
+    regularize(network, drop_path_rate=0.4)
+    rates = [getattr(m.drop_path, "drop_prob", 0.0) for m in network.modules() if hasattr(m, "drop_path")]
+    assert rates[0] == 0 and rates[-1] == pytest.approx(0.4)
+    network.train()(torch.randn(2, 3, 64, 64)).sum().backward()

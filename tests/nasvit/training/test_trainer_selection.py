@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import KLDivergence
 from nasvit.tasks.task import Metric
+from nasvit.training import trainer as trainer_module
 from nasvit.training.conflict import Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.metrics import read_metrics
@@ -106,3 +107,18 @@ def test_a_smaller_subnets_loss_that_is_no_number_never_reaches_the_weights(tmp_
     assert all(torch.isfinite(parameter).all() for parameter in task.model.parameters())
     events = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record.get("event") == "rollback"]
     assert [(event["step"], event["collapsed_at"]) for event in events] == [(1, 2)]
+
+
+def test_a_process_that_is_done_waits_for_the_last_evaluation_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(learner_of("network", BARE), tmp_path, BARE)
+    trainer.run()
+    scored_last = {"model": {name: tensor + 1 for name, tensor in state_of(trainer.trained).items()}}
+
+    def first_process_ends() -> None:
+        trainer.checkpoints.save_best(trainer.step, scored_last, 0.5, ACCURACY)
+
+    monkeypatch.setattr(trainer_module, "wait_for_all", first_process_ends)
+    best = state_of(trainer.load_best())
+    assert all(torch.equal(tensor, scored_last["model"][name]) for name, tensor in best.items())
