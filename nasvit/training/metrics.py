@@ -26,17 +26,12 @@ class Metrics:
         path: the file; its folder is created.
         resume_step: go on after this step: later records, which a killed run wrote and which will be written again,
             are removed. None starts the file anew.
-        tensorboard: folder of TensorBoard event files to mirror the numbers to; None for none.
-
-    Raises:
-        ImportError: if ``tensorboard`` is given and the package is not installed.
     """
 
-    def __init__(self, path: Path, *, resume_step: int | None = None, tensorboard: Path | None = None) -> None:
+    def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _keep_until(path, resume_step)
         self._file: IO[str] = path.open("a", encoding="utf-8")
-        self._mirror = None if tensorboard is None else _open_tensorboard(tensorboard, resume_step)
 
     def append(self, step: int, values: Mapping[str, Any]) -> None:
         """Write one record.
@@ -53,16 +48,10 @@ class Metrics:
         line = json.dumps({"step": step, **{name: _written(value) for name, value in values.items()}}, allow_nan=False)
         self._file.write(line + "\n")
         self._file.flush()
-        if self._mirror is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._mirror.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Close the file and the mirror."""
+        """Close the file."""
         self._file.close()
-        if self._mirror is not None:
-            self._mirror.close()
 
     def __enter__(self) -> Self:
         return self
@@ -118,14 +107,3 @@ def _written(value: Any) -> Any:
 
 def _read(value: Any) -> Any:
     return float(value) if value in ("NaN", "Infinity", "-Infinity") else value
-
-
-def _open_tensorboard(folder: Path, resume_step: int | None) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError(
-            "mirroring metrics needs tensorboard, which is not installed: pip install 'nasvit[track]'"
-        ) from error
-    purge = None if resume_step is None else resume_step + 1
-    return SummaryWriter(str(folder), purge_step=purge)

@@ -86,9 +86,3 @@ def test_a_spoiled_line_is_refused_with_its_number(tmp_path: Path) -> None:
 def test_a_value_named_step_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="name the value otherwise"):
         Metrics(tmp_path / "m.jsonl").append(1, {"step": 2})
-
-
-def test_a_mirror_without_tensorboard_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"nasvit\[track\]"):
-        Metrics(tmp_path / "m.jsonl", tensorboard=tmp_path)
