@@ -54,10 +54,16 @@ def test_a_file_uses_its_own_room_and_those_below(path: Path) -> None:
         return  # the public names, from every room, imported when they are used
     own = room_of(module)
     assert own is not None, f"{module} stands in no room; give it one here and in docs/architecture.md"
-    above = {used for used in map(room_of, imported(path)) if used is not None and used != own and FLOOR[used] <= FLOOR[own]}
+    above = {
+        used for used in map(room_of, imported(path)) if used is not None and used != own and FLOOR[used] <= FLOOR[own]
+    }
     assert not above, f"{module} uses {', '.join(sorted(above))}, on its floor or above"
 
 
 def test_every_room_is_drawn() -> None:
     drawn = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
-    assert all(room.rpartition(".")[2] in drawn for room in FLOOR if room not in ("nasvit.__main__", "nasvit.records", "nasvit.options"))
+    assert all(
+        room.rpartition(".")[2] in drawn
+        for room in FLOOR
+        if room not in ("nasvit.__main__", "nasvit.records", "nasvit.options")
+    )

@@ -52,14 +52,18 @@ def test_every_folder_with_modules_is_a_package(name: str) -> None:
 
 def test_whatever_is_imported_with_a_module_is_required() -> None:
     names = {canonicalize_name(requirement.name) for requirement in required()}
-    missing = {(path.name, m) for path in sources() for m in imported(path, at_once=True) if not distributions(m) & names}
+    missing = {
+        (path.name, m) for path in sources() for m in imported(path, at_once=True) if not distributions(m) & names
+    }
     assert not missing
 
 
 def test_whatever_a_function_imports_is_required_or_in_an_extra() -> None:
     known = [*required(), *(each for name, listed in extras().items() if name != "test" for each in listed)]
     names = {canonicalize_name(requirement.name) for requirement in known}
-    missing = {(path.name, m) for path in sources() for m in imported(path, at_once=False) if not distributions(m) & names}
+    missing = {
+        (path.name, m) for path in sources() for m in imported(path, at_once=False) if not distributions(m) & names
+    }
     assert not missing
 
 

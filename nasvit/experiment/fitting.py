@@ -129,7 +129,7 @@ class Fitting:
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
         """Return the score of a network on a set of images."""
-        return self.images.task.evaluate(network, self.images.plain(images).evaluation_batches())
+        return self.images.task.evaluate(network, self.images.evaluation_loader(images).evaluation_batches())
 
     def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
         network = self.way.deployed(trained) if self.training.netaug is not None else trained
@@ -204,9 +204,7 @@ class _WithBranches(Way):
             self.model = start.spec.branched(count, scale=scale, identity=identity).build(classes, seed=seed)
         else:
             network, goes_on = _network(start, classes, seed), start.network is not None
-            self.model = reparameterize(
-                network, count, scale=scale, identity=identity, keep_output=goes_on, seed=seed
-            )
+            self.model = reparameterize(network, count, scale=scale, identity=identity, keep_output=goes_on, seed=seed)
 
 
 class _InsideWider(Way):

@@ -126,7 +126,7 @@ class WidthsFitting:
         """Return the training of the channel plans that AutoSlim finds in a trained network, one for each budget."""
         network = trainer.load_best()
         assert isinstance(network, SlimmableNetwork)
-        images, labels = next(iter(self.images.plain(self.images.validation).evaluation_batches()))
+        images, labels = next(iter(self.images.evaluation_loader(self.images.validation).evaluation_batches()))
         targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
         found = tuple(plan for plan, _ in slim(network, targets, images, labels))
         start = WidthsStart(self.start.family, tuple(dict.fromkeys(found)), self.start.image_channels)
@@ -136,7 +136,7 @@ class WidthsFitting:
 
     def scores(self, model: SwitchableModel) -> dict[str, float]:
         """Return the accuracy of every width on the test images."""
-        batches = self.images.plain(self.images.test).evaluation_batches
+        batches = self.images.evaluation_loader(self.images.test).evaluation_batches
         return evaluate_widths(model.shared, batches, model.widths)
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
@@ -159,7 +159,7 @@ class WidthsFitting:
 
     def _validate(self, trained: nn.Module) -> Values:
         assert isinstance(trained, SlimmableNetwork)
-        batches = self.images.plain(self.images.validation).evaluation_batches
+        batches = self.images.evaluation_loader(self.images.validation).evaluation_batches
         calibration = self._calibration() if self.slimmable.norm == "universal" else None
         with torch.no_grad():
             values = evaluate_widths(trained, batches, self.start.widths, calibration)

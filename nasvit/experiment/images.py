@@ -114,7 +114,7 @@ class Images:
             world=torch.distributed.get_world_size() if several else 1,
         )
 
-    def plain(self, images: ImageSet, batch_size: int = 500) -> Loader:
+    def evaluation_loader(self, images: ImageSet, batch_size: int = 500) -> Loader:
         """Return a loader of ``images`` without augmentation; every process gets all of them."""
         return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION)
 

@@ -95,7 +95,7 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Cl
         seen = _added(seen, labels.bincount(minlength=classes))
     total = int(seen.sum())
     if not total:
-        raise ValueError("evaluate got no batches; give it at least one batch of labelled images")
+        raise ValueError("evaluate got no batches; give it at least one batch of labeled images")
     per_class = right[seen > 0] / seen[seen > 0]
     return ClassificationScore(int(right.sum()) / total, float(per_class.mean()), loss / total, total)
 

@@ -64,9 +64,7 @@ def test_profile_reads_what_was_saved(
     assert f"{count(network, 1, 8, 8).macs:,}" in capsys.readouterr().out
 
 
-def test_spaces_lists_every_space(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_spaces_lists_every_space(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["micro32", "micro8"]
     monkeypatch.setattr(spaces_report.search_spaces, "names", lambda: names)  # the tables of large spaces take a while
     monkeypatch.setenv("COLUMNS", "200")

@@ -29,7 +29,9 @@ def weights(content: Mapping[str, Any], layout: Layout) -> dict[str, Tensor]:
     return {name: streams.compact_tensor(name, shape, content["gain"]) for name, shape in layout.items()}
 
 
-def load(release: Release, tensors: Mapping[str, Tensor], classes: int, dtype: torch.dtype = torch.float64) -> nn.Module:
+def load(
+    release: Release, tensors: Mapping[str, Tensor], classes: int, dtype: torch.dtype = torch.float64
+) -> nn.Module:
     """Import released tensors into a new network of ours.
 
     Raises:

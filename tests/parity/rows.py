@@ -77,9 +77,7 @@ class Comparison:
         difference = float(np.abs(mine - theirs).max(initial=0.0))
         self._note(label, difference / scale if scale else difference, tolerance)
 
-    def total(
-        self, label: str, ours: Numbers, expected: Numbers, norm: float, tolerance: float | None = None
-    ) -> None:
+    def total(self, label: str, ours: Numbers, expected: Numbers, norm: float, tolerance: float | None = None) -> None:
         """Compare a sum: the difference over the L2 norm of what was summed."""
         difference = abs(float(as_array(ours)) - float(as_array(expected)))
         self._note(label, difference / norm if norm else difference, tolerance)

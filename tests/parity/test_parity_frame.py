@@ -80,9 +80,7 @@ def test_a_difference_by_design_counts_as_neither(tmp_path: Path, capsys: pytest
     assert out.endswith("1 differ by design\n1 passed, 0 failed\n")
 
 
-def test_a_path_that_does_not_exist_is_refused_in_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_path_that_does_not_exist_is_refused_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([str(tmp_path / "absent")])
     assert "there is no file or folder" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_the_ensemble_gives_a_member_that_fits_badly_little_weight() -> None:
     codes = genome.sample(80, rng)
     scores = -((codes.astype(float) - [2, 5, 7]) ** 2).sum(1)
     model = Ensemble(genome, kinds=("gaussian_process", "ridge")).fit(codes, scores)
-    assert model.weights[0] > 0.8  # the ridge does not know that neighbouring values are alike
+    assert model.weights[0] > 0.8  # the ridge does not know that neighboring values are alike
 
 
 def test_importing_predictors_does_not_import_torch() -> None:

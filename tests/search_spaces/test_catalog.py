@@ -57,7 +57,16 @@ def test_a_space_pickles_and_hashes(space: Space) -> None:
 
 
 def test_the_catalog_calls_every_space_by_its_file_name() -> None:
-    assert {"nasvit", "nasvit_release", "alphanet", "attentive_nas", "micro8", "micro32", "micro128", "ghost_micro32"} <= set(SPACES)
+    assert {
+        "nasvit",
+        "nasvit_release",
+        "alphanet",
+        "attentive_nas",
+        "micro8",
+        "micro32",
+        "micro128",
+        "ghost_micro32",
+    } <= set(SPACES)
     for name, space in SPACES.items():
         assert space.name == name
         space.check(space.smallest)

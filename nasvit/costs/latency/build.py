@@ -64,9 +64,9 @@ def _noise(measured: Sequence[Measurement]) -> dict[str, float]:
 
 def _checked(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[str, Any]:
     """Fit on the networks of even number (smallest, then every second random one) and the largest; test on the rest."""
-    sums = LatencyTable(
-        plan.space, {module.name: measured[module.name].milliseconds for module in plan.blocks}
-    ).total(plan.space.encode(plan.architectures))
+    sums = LatencyTable(plan.space, {module.name: measured[module.name].milliseconds for module in plan.blocks}).total(
+        plan.space.encode(plan.architectures)
+    )
     whole = np.array([measured[network_name(architecture)].milliseconds for architecture in plan.architectures])
     held_out = np.arange(len(whole)) % 2 == 1
     held_out[:2] = False  # the ends of the space: a line is safer between its points than beyond them

@@ -173,7 +173,4 @@ def _summaries(
 ) -> dict[str, Measurement]:
     """Summarize the rounds (those ``before`` a number, if given) of every module."""
     yardstick = yardstick_milliseconds(log)
-    return {
-        module.name: summarize(log.rounds(module.name)[:before], yardstick, policy.tolerance)
-        for module in modules
-    }
+    return {module.name: summarize(log.rounds(module.name)[:before], yardstick, policy.tolerance) for module in modules}

@@ -28,7 +28,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     """
     inherits = bench.experiment.search.uses_supernet
     supernet, calibration = load_supernet(bench) if inherits else None, bench.calibration()
-    test = bench.images.plain(bench.images.test)
+    test = bench.images.evaluation_loader(bench.images.test)
     rows = []
     for subject in subjects(bench):
         scores = {}

@@ -106,7 +106,7 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     rng = np.random.default_rng(bench.experiment.seed)
     subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
     subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
-    validation, metric = bench.images.plain(bench.images.validation), bench.task.metric.name
+    validation, metric = bench.images.evaluation_loader(bench.images.validation), bench.task.metric.name
     calibration, scores = bench.calibration(), {}
     for name, architecture in subnets.items():
         network = calibrate(model.at(architecture), calibration)

@@ -60,8 +60,8 @@ class InheritedTrials:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         supernet, calibration, images = load_supernet(bench), bench.calibration(), bench.images
-        some = list(images.plain(_first(bench)).evaluation_batches())
-        everything = list(images.plain(images.validation).evaluation_batches())
+        some = list(images.evaluation_loader(_first(bench)).evaluation_batches())
+        everything = list(images.evaluation_loader(images.validation).evaluation_batches())
         self._some = InheritedWeights(supernet, bench.task, calibration, lambda: some)
         self._all = InheritedWeights(supernet, bench.task, calibration, lambda: everything)
 

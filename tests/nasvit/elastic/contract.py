@@ -30,12 +30,13 @@ def check_plain(example: Example) -> None:
     block = filled(example.build(shared_norm).double())
     for number in range(2):
         live = example.at(block, number)
-        assert type(live) is KINDS[example.kind].plain
+        assert isinstance(live, KINDS[example.kind].plain)
         assert isinstance(block, KINDS[example.kind].elastic)
         assert all(isinstance(parameter, SharedParameter) for parameter in live.parameters())
         x = images(example, number)
         before = {name: tensor.clone() for name, tensor in block.state_dict().items()}
         copied = independent(live)
+        assert type(copied) is KINDS[example.kind].plain
         assert torch.equal(copied.eval()(x), live.eval()(x))
         assert torch.equal(copied.train()(x), copy.deepcopy(live).train()(x))
         with torch.no_grad():
@@ -119,5 +120,3 @@ def check_sorting_is_refused(example: Example) -> None:
 
 def sortable(example: Example) -> bool:
     return bool(inner_channels(example.build()))
-
-

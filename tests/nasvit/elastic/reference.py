@@ -210,7 +210,9 @@ def network(w: Weights, space: Space, architecture: Architecture, x: Tensor) -> 
     side = architecture.resolution
     if x.shape[2] != side:
         x = F.interpolate(x, size=(side, side), mode="bicubic", align_corners=False)
-    x = conv_norm(below(w, "stem"), x, architecture.width[0], space.stem.kernel_size, space.activation, space.stem.stride)
+    x = conv_norm(
+        below(w, "stem"), x, architecture.width[0], space.stem.kernel_size, space.activation, space.stem.stride
+    )
     for number, stage in enumerate(space.stages):
         x = _stage(below(w, f"stages.{number}"), x, space, stage, number, architecture)
     head = below(w, "head")

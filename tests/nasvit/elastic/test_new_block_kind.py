@@ -110,8 +110,10 @@ def test_the_entry_alone_makes_a_searchable_block(tmp_path: Path) -> None:
     table = cost_table(fused, 5)
     for architecture in (fused.smallest, fused.largest, fused.sample(np.random.default_rng(0))):
         live, x = supernet.at(architecture), images(fused, 4, dtype=torch.float64)
-        assert type(live.stages[0][0]) is Fused  # type: ignore[index]
-        assert torch.equal(supernet.extract(architecture, [x])(x), calibrate(live, [x])(x))
+        assert isinstance(live.stages[0][0], Fused)  # type: ignore[index]
+        extracted = supernet.extract(architecture, [x])
+        assert type(extracted.stages[0][0]) is Fused  # type: ignore[index]
+        assert torch.equal(extracted(x), calibrate(live, [x])(x))
         side, row = architecture.resolution, fused.encode([architecture])
         counted = count(build_subnet(fused, architecture, 5), 3, side, side)
         assert Cost(**{name: int(cost[0]) for name, cost in table.costs(row).items()}) == counted
@@ -134,5 +136,7 @@ def test_it_keeps_the_contract_of_every_kind() -> None:
 
 
 def test_without_its_entry_it_is_an_unknown_word(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"fused\.yaml:8: stages\[0\]\.block: is 'fused'; legal: mbconv, hybrid, ghost"):
+    with pytest.raises(
+        ValueError, match=r"fused\.yaml:8: stages\[0\]\.block: is 'fused'; legal: mbconv, hybrid, ghost"
+    ):
         space(tmp_path)

@@ -155,7 +155,10 @@ def test_every_seed_sees_the_same_images(tmp_path: Path) -> None:
 
 
 def test_every_seed_serves_the_images_in_another_order(tmp_path: Path) -> None:
-    zero, again, one = (images_of(config(tmp_path, more)).training(config(tmp_path).recipe).batch(0, 0)[1] for more in ("", "", "seed: 1\n"))
+    zero, again, one = (
+        images_of(config(tmp_path, more)).training(config(tmp_path).recipe).batch(0, 0)[1]
+        for more in ("", "", "seed: 1\n")
+    )
     assert torch.equal(zero, again) and not torch.equal(zero, one)
 
 
@@ -254,7 +257,7 @@ def test_the_saved_network_computes_what_was_measured(tmp_path: Path, way: str) 
 def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_path: Path) -> None:
     asked = config(tmp_path, NETAUG)
     images = images_of(asked)
-    train, held_out = (images.plain(each) for each in (images.train, images.validation))
+    train, held_out = (images.evaluation_loader(each) for each in (images.train, images.validation))
     seen = torch.cat([batch for batch, _ in train.evaluation_batches()]).flatten(1)
     taken = torch.cat(images.calibration_of(64)).flatten(1)
     assert len(taken) == 64 and bool((taken[:, None] == seen[None]).all(2).any(1).all())
@@ -353,7 +356,7 @@ def test_every_kind_of_name_can_be_trained_and_read_back(tmp_path: Path, name: s
     network, card = load_saved(tmp_path / "out" / "deployed")
     assert results["params"] == sum(parameter.numel() for parameter in network.parameters())
     images = images_of(asked)
-    assert evaluate(network, images.plain(images.test).evaluation_batches()).accuracy == pytest.approx(
+    assert evaluate(network, images.evaluation_loader(images.test).evaluation_batches()).accuracy == pytest.approx(
         results["deployed"]["accuracy"], abs=1e-6
     )
     assert card.classes == tuple("0123456789") and card.origin["network"] == name

@@ -39,5 +39,7 @@ def test_a_limit_on_latency_holds_for_what_is_chosen(table: Path, tmp_path: Path
 
 def test_a_latency_that_no_subnet_has_is_refused_with_the_nearest(table: Path, tmp_path: Path) -> None:
     path = write_experiment(tmp_path, budgets=f"  budgets: [latency<=0.001ms]\n  latency: {table}")
-    with pytest.raises(ValueError, match=r"no candidate meets latency<=0\.001ms; the closest feasible value is latency \d"):
+    with pytest.raises(
+        ValueError, match=r"no candidate meets latency<=0\.001ms; the closest feasible value is latency \d"
+    ):
         check_budgets(open_workbench(path, tmp_path / "out"))

@@ -23,7 +23,7 @@ def experiment_loaders(folder: Path, **changed: Any) -> dict[str, Loader]:
     bench.experiment = replace(bench.experiment, data=replace(bench.experiment.data, **changed))
     return {
         "training": bench.images.training(bench.experiment.train.recipe),
-        "evaluation": bench.images.plain(bench.images.validation),
+        "evaluation": bench.images.evaluation_loader(bench.images.validation),
     }
 
 
@@ -32,7 +32,7 @@ def fit_loaders(folder: Path, **changed: Any) -> dict[str, Loader]:
     (folder / "fit.yaml").write_text(FIT)
     config = FitConfig.load(folder / "fit.yaml")
     images = images_of(replace(config, data=replace(config.data, **changed)))
-    return {"training": images.training(config.recipe), "evaluation": images.plain(images.validation)}
+    return {"training": images.training(config.recipe), "evaluation": images.evaluation_loader(images.validation)}
 
 
 BOTH = pytest.mark.parametrize("loaders", [experiment_loaders, fit_loaders])
@@ -77,7 +77,9 @@ def test_statistics_are_taken_from_training_images_as_they_are(tmp_path: Path) -
     bench = open_workbench(write_experiment(tmp_path), tmp_path / "out")
     calibration = torch.cat(bench.calibration())
     assert len(calibration) == 64
-    known = torch.cat([images for images, _ in bench.images.plain(bench.images.train).evaluation_batches()])
-    held_out = torch.cat([images for images, _ in bench.images.plain(bench.images.validation).evaluation_batches()])
+    known = torch.cat([images for images, _ in bench.images.evaluation_loader(bench.images.train).evaluation_batches()])
+    held_out = torch.cat(
+        [images for images, _ in bench.images.evaluation_loader(bench.images.validation).evaluation_batches()]
+    )
     assert (calibration[:, None] == known[None]).flatten(2).all(2).any(1).all()
     assert not (calibration[:, None] == held_out[None]).flatten(2).all(2).any(1).all()

@@ -86,7 +86,9 @@ def test_results_carry_what_made_them(done: tuple[Workbench, list[dict[str, Any]
     assert results["rows"] == rows
     assert results["seed"] == 0
     assert results["config"]["space"] == "micro8"
-    assert Version(results["versions"]["torch"]).release == Version(torch.__version__).release  # builds add +cpu, +cu130
+    assert (
+        Version(results["versions"]["torch"]).release == Version(torch.__version__).release
+    )  # builds add +cpu, +cu130
     assert results["data"] == "digits"
 
 
@@ -120,7 +122,9 @@ def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_comput
     extract_stage.save(bench, subject, network, tmp_path, {})
     loaded, program = load_network(tmp_path), torch.export.load(tmp_path / "program.pt2").module()
     pixels = torch.rand(3, 1, 8, 8)
-    scores = loaded((pixels - torch.tensor(bench.images.normalization.mean)) / torch.tensor(bench.images.normalization.std))
+    scores = loaded(
+        (pixels - torch.tensor(bench.images.normalization.mean)) / torch.tensor(bench.images.normalization.std)
+    )
     torch.testing.assert_close(program(pixels), scores, rtol=1e-4, atol=1e-5)
 
 
@@ -204,7 +208,9 @@ def test_the_best_finalist_is_chosen(copied: Path) -> None:
     assert choice.score == max(measured.values()) == measured[Candidate(choice.architecture, None).key]
 
 
-def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: tuple[Workbench, Any], tmp_path: Path) -> None:
+def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(
+    done: tuple[Workbench, Any], tmp_path: Path
+) -> None:
     space, measured = done[0].space, []
 
     def measure(candidate: Candidate) -> dict[str, Any]:
@@ -221,7 +227,9 @@ def test_the_journal_measures_no_candidate_twice_and_survives_a_cut_line(done: t
     assert len(measured) == 5
 
 
-def test_a_killed_training_of_the_supernet_goes_on_to_the_same_weights(done: tuple[Workbench, Any], tmp_path: Path) -> None:
+def test_a_killed_training_of_the_supernet_goes_on_to_the_same_weights(
+    done: tuple[Workbench, Any], tmp_path: Path
+) -> None:
     path = write_experiment(tmp_path)
     train(open_workbench(path, tmp_path / "out"), until=5)
     assert not (tmp_path / "out" / "supernet.pt").exists()
@@ -273,7 +281,10 @@ def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch
         for name, tensor in initial.named_parameters():
             torch.testing.assert_close(tuned[name], extracted[name], msg=name)
             torch.testing.assert_close(scratch[name], tensor, msg=name)
-        recipes = (json.loads((subject.folder / how / "card.json").read_text())["origin"]["recipe"] for how in ("finetuned", "scratch"))
+        recipes = (
+            json.loads((subject.folder / how / "card.json").read_text())["origin"]["recipe"]
+            for how in ("finetuned", "scratch")
+        )
         assert [json.loads(recipe)["learning_rate"] for recipe in recipes] == [1e-9, 1e-8]
 
 
@@ -346,11 +357,11 @@ def test_a_stage_whose_stage_before_is_missing_says_so(tmp_path: Path, stage: st
         pipeline.STAGES[stage](bench)
 
 
-def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(
-    copied: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calibrate = extract_stage.calibrate
-    monkeypatch.setattr(extract_stage, "calibrate", lambda network, batches: calibrate(network, batches, unbiased=False))
+    monkeypatch.setattr(
+        extract_stage, "calibrate", lambda network, batches: calibrate(network, batches, unbiased=False)
+    )
     with pytest.raises(RuntimeError, match="subnet macs-300K changed when it was extracted"):
         extract_stage.extract(open_workbench(write_experiment(copied), copied / "out"))
 
@@ -358,7 +369,9 @@ def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(
 def test_choices_come_back_from_their_file(done: tuple[Workbench, Any]) -> None:
     choices = load_choices(done[0])
     assert [choice.budget.text for choice in choices] == ["macs<=300K", "300K<=macs<=600K and params<=60K"]
-    assert all(done[0].space.encode([choice.architecture]).shape == (1, len(done[0].space.genome)) for choice in choices)
+    assert all(
+        done[0].space.encode([choice.architecture]).shape == (1, len(done[0].space.genome)) for choice in choices
+    )
 
 
 def test_a_space_of_ghost_blocks_goes_all_the_way(tmp_path: Path) -> None:

@@ -55,7 +55,9 @@ def write(folder: Path, search_section: str, **replaced: str) -> Path:
     path = write_experiment(folder, compare="", **replaced)
     head, _, rest = path.read_text().partition("search:\n")
     finetune_line = rest[rest.index("finetune:") :]
-    lines = "\n".join(f"  {line}" for line in search_section.replace("RECIPES", str(folder / "recipes.yaml")).split("\n"))
+    lines = "\n".join(
+        f"  {line}" for line in search_section.replace("RECIPES", str(folder / "recipes.yaml")).split("\n")
+    )
     path.write_text(f"{head}search:\n{lines}\n  calibration_batches: 1\n  calibration_batch_size: 64\n{finetune_line}")
     return path
 
@@ -226,7 +228,10 @@ def test_trainings_are_stopped_early_where_the_file_allows_it(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ("budgets: [macs<=1M]\nrecipes: finetune_small", r"search\.evaluate: .*say nothing of recipes; legal here: finetune"),
+        (
+            "budgets: [macs<=1M]\nrecipes: finetune_small",
+            r"search\.evaluate: .*say nothing of recipes; legal here: finetune",
+        ),
         ("architecture: smallest", r"search\.architecture: leaves nothing to search without recipes"),
         ("architecture: smallest\nrecipes: finetune_small\nevaluate: scratch\nbudgets: [macs<=1M]", "nothing to limit"),
         ("evaluations: 20", r"search\.budgets: are missing; give at least one such as macs<=5M, or a front"),

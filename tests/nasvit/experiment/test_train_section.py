@@ -107,7 +107,7 @@ def test_an_evaluation_looks_at_each_end_of_the_space_and_some_subnets_between(t
     assert set(found) == {"accuracy_smallest", "accuracy_largest", "accuracy_random_0", "accuracy_random_1"}
     for name, architecture in (("smallest", bench.space.smallest), ("largest", bench.space.largest)):
         network = calibrate(supernet.at(architecture), bench.calibration())
-        score = evaluate(network, bench.images.plain(bench.images.validation).evaluation_batches())
+        score = evaluate(network, bench.images.evaluation_loader(bench.images.validation).evaluation_batches())
         assert found[f"accuracy_{name}"] == pytest.approx(score.accuracy, abs=1e-4)
     assert len(set(found.values())) > 1
 

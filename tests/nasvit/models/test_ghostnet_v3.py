@@ -127,7 +127,9 @@ def test_fusing_a_live_subnet_is_refused_in_words() -> None:
     network = SlimmableNetwork(mobilenet_v2().for_small_images(), (0.5, 1.0), 5)
     with pytest.raises(ValueError, match="extract it first"):
         fuse(network.at(0.5))
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in fuse(network.extract(0.5).eval(), batch_norms=True).stages.modules())
+    assert not any(
+        isinstance(m, nn.BatchNorm2d) for m in fuse(network.extract(0.5).eval(), batch_norms=True).stages.modules()
+    )
 
 
 def test_the_form_for_small_images_keeps_the_size_in_the_stem_and_the_first_strided_block() -> None:

@@ -62,7 +62,9 @@ def test_without_widths_only_expand_and_mlp_ratios_of_a_search_result_grow() -> 
 @pytest.mark.parametrize("kind", ["basic", "bottleneck"])
 def test_resnets_can_be_augmented(kind: str) -> None:
     blocks = (BlockSpec(kind, 16, act="relu"), BlockSpec(kind, 16, act="relu"), BlockSpec(kind, 32, 2, act="relu"))  # type: ignore[arg-type]
-    network = augment(Family("small", "a test", StemSpec(16), (blocks,), divisor=0), width=(1, 2), expand=(1, 2), classes=5)
+    network = augment(
+        Family("small", "a test", StemSpec(16), (blocks,), divisor=0), width=(1, 2), expand=(1, 2), classes=5
+    )
     generator = seeded(0)
     for _ in range(5):
         plan = network.sample(generator)

@@ -47,7 +47,9 @@ def test_switches_that_are_untrained_compute_what_a_supernet_without_switches_co
 
 def test_an_architecture_that_is_no_switch_is_refused_in_words() -> None:
     supernet = Supernet(SPACE, 5, switches=(SPACE.smallest,))
-    with pytest.raises(ValueError, match=rf"{SPACE.largest.key} is none of the supernet's switches: {SPACE.smallest.key}"):
+    with pytest.raises(
+        ValueError, match=rf"{SPACE.largest.key} is none of the supernet's switches: {SPACE.smallest.key}"
+    ):
         supernet.at(SPACE.largest)
     with pytest.raises(ValueError, match=f"a switch is listed twice: {SPACE.largest.key}, {SPACE.largest.key}"):
         Supernet(SPACE, 5, switches=(SPACE.largest, SPACE.largest))

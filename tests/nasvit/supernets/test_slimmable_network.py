@@ -39,7 +39,12 @@ SHUFFLE = Family(
     "shuffle",
     "a test",
     StemSpec(24, act="relu", pool=3, pool_padding=0, groups=3),
-    ((BlockSpec("shuffle", 48, 2, act="relu", groups=3, split_input=False), BlockSpec("shuffle", 48, act="relu", groups=3)),),
+    (
+        (
+            BlockSpec("shuffle", 48, 2, act="relu", groups=3, split_input=False),
+            BlockSpec("shuffle", 48, act="relu", groups=3),
+        ),
+    ),
     divisor=0,
 )
 SPLIT_SHUFFLE = Family(

@@ -123,7 +123,9 @@ def _killed(kind: str, folder: Path) -> None:
 
 def _joined(kind: str, folder: Path) -> None:
     learner = learner_of(kind, BARE, torch.float64)
-    trainer = Trainer(learner, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, chance_loss=CHANCE, name="a test")
+    trainer = Trainer(
+        learner, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, chance_loss=CHANCE, name="a test"
+    )
     trainer.run()
     torch.save(state_of(learner.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
 

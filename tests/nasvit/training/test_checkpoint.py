@@ -76,7 +76,10 @@ def test_the_good_checkpoint_is_the_last_resort(tmp_path: Path) -> None:
 def test_when_none_can_be_read_the_error_says_what_to_do(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path)
     spoil(kept.save(1, state_at(1), good=False))
-    with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(ValueError, match="remove the folder to start from the beginning"):
+    with (
+        pytest.warns(UserWarning, match="cannot be read"),
+        pytest.raises(ValueError, match="remove the folder to start from the beginning"),
+    ):
         kept.load_last()
 
 

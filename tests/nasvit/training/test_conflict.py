@@ -36,12 +36,12 @@ def gradients_of(tensors: dict[str, Tensor]) -> FlatGradients:
 
 def drawn(seed: int, size: float = 1.0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return {
-        name: size * torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in SHAPES.items()
-    }
+    return {name: size * torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in SHAPES.items()}
 
 
-def combined(policy: Project | Sum, largest: dict[str, Tensor], others: dict[str, Tensor]) -> tuple[FlatGradients, object]:
+def combined(
+    policy: Project | Sum, largest: dict[str, Tensor], others: dict[str, Tensor]
+) -> tuple[FlatGradients, object]:
     gradients = gradients_of(largest)
     policy.after_largest(gradients)
     for view, other in zip(gradients.views, others.values(), strict=True):
@@ -83,7 +83,9 @@ def test_a_projected_gradient_does_not_work_against_the_others_any_more() -> Non
     gradients, report = combined(Project(NAMES, clip=None), largest, others)
     for view, other in zip(gradients.views, others.values(), strict=True):
         # What is left of the largest subnet's part stands at a right angle to the others' part.
-        torch.testing.assert_close(((view - other) * other).sum() / (other**2).sum(), torch.zeros(()).double(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            ((view - other) * other).sum() / (other**2).sum(), torch.zeros(()).double(), atol=1e-5, rtol=0
+        )
     assert float(report.share) == 1.0
 
 

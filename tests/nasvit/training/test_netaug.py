@@ -180,6 +180,8 @@ def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int) -> 
 def test_both_networks_of_a_step_drop_features_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
     task, dropped = learner(replace(RECIPE, dropout=0.25)), []
     forward = nn.Dropout.forward
-    monkeypatch.setattr(nn.Dropout, "forward", lambda self, x: dropped.append((self.p, self.training)) or forward(self, x))
+    monkeypatch.setattr(
+        nn.Dropout, "forward", lambda self, x: dropped.append((self.p, self.training)) or forward(self, x)
+    )
     gradients(task)
     assert dropped == [(0.25, True)] * 2

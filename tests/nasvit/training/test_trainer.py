@@ -74,7 +74,10 @@ def test_a_run_that_was_killed_in_a_step_goes_on_as_if_it_had_not_been(tmp_path:
         assert last is not None
         assert last.step == 6
         last.path.unlink()
-        resumed, whole = trainer_of(learner_of(kind, RECIPE), tmp_path / kind), trainer_of(learner_of(kind, RECIPE), tmp_path / "w" / kind)
+        resumed, whole = (
+            trainer_of(learner_of(kind, RECIPE), tmp_path / kind),
+            trainer_of(learner_of(kind, RECIPE), tmp_path / "w" / kind),
+        )
         for trainer in (resumed, whole):
             trainer.run()
         assert_same(resumed, whole)
@@ -124,9 +127,7 @@ LONG = replace(BARE, epochs=15)  # 60 steps
 
 
 def collapsing(task: Collapsing, folder: Path) -> Trainer:
-    return Trainer(
-        task, loader_of(LONG), LONG, folder, seed=0, chance_loss=CHANCE, checkpoint_seconds=0, name="a test"
-    )
+    return Trainer(task, loader_of(LONG), LONG, folder, seed=0, chance_loss=CHANCE, checkpoint_seconds=0, name="a test")
 
 
 def test_a_jump_of_the_loss_to_chance_level_is_rolled_back_to_the_last_good_checkpoint(tmp_path: Path) -> None:
