@@ -123,13 +123,22 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
     """Return the network of a name that brings weights of its own."""
     if (Path(name) / CARD).exists():
         return load_saved(Path(name))
-    if Path(name).is_dir():
+    if Path(name).is_dir() and not _is_known(name):
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
     if _imported_path(name) is not None:
         return _imported(name)
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
     return None
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a name means a network although there is a folder of that name, such as ``resnet18``."""
+    try:
+        spec_of_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _timm(name: str, image_channels: int) -> Described:

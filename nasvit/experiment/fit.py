@@ -131,7 +131,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     trained = trainer.run()
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
-    once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program))
+    once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     cost = count(deployed, *images.shape)
     results: dict[str, Any] = {
         "deployed": _numbers(fitting.score(deployed, images.test)),
@@ -161,7 +161,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         seconds += trainer.seconds
     model = fitting.deployed(trainer)
     card = fitting.card(model, _origin(config))
-    once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program))
+    once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     scores = fitting.scores(model)
     rows = []
     for width, accuracy in zip(model.widths, scores.values(), strict=True):
