@@ -84,6 +84,12 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     return spec_of_name(name, image_channels=image_channels)
 
 
+def has_weights(name: str) -> bool:
+    """Return whether a network of that name brings weights of its own, those that timm would fetch left aside."""
+    saved_or_imported = (Path(name) / CARD).exists() or _imported_path(name) is not None
+    return saved_or_imported or (name.startswith(TIMM) and name.count(":") > 1)
+
+
 def find_architecture(space: Space, which: str) -> Architecture:
     """Return an architecture of a space.
 

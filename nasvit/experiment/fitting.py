@@ -247,7 +247,7 @@ class _InsideWider(Way):
 
 
 def _network(start: Start, classes: int, seed: int) -> nn.Module:
-    network = start.spec.build(classes, seed=seed) if start.network is None else start.network
+    network = start.spec.build(classes, seed=seed) if start.network is None else start.network.float()
     track_statistics(network)
     return network.requires_grad_(True)
 

@@ -480,3 +480,20 @@ def test_a_teacher_of_other_channels_is_refused_before_a_folder_is_claimed(tmp_p
     with pytest.raises(ValueError, match="takes images of 3 channels, the student's have 1"):
         fit(replace(config(tmp_path), teacher=TeacherConfig(str(tmp_path / "teacher"))), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_count_although_the_card_says_that_they_were_random(tmp_path: Path) -> None:
+    network, card = create("micro8:smallest", 10)
+    network = filled(network).eval()  # as a loop of the user's own would train it
+    save_network(network, tmp_path / "own", card)
+    fitted = fitting(replace(config(tmp_path), network=str(tmp_path / "own")))
+    assert torch.equal(fitted.way.model.eval()(some_images()), network(some_images()))
+
+
+def test_a_network_in_half_precision_teaches_and_is_trained_on_in_float32(tmp_path: Path) -> None:
+    network, card = create("micro8:smallest", 10)
+    save_network(filled(network).bfloat16(), tmp_path / "half", card)
+    asked = replace(config(tmp_path), teacher=TeacherConfig(str(tmp_path / "half")), network=str(tmp_path / "half"))
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0))
+    fit(asked, tmp_path / "out")
+    assert next(load_network(tmp_path / "out" / "deployed").parameters()).dtype == torch.float32
