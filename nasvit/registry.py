@@ -84,6 +84,12 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     return spec_of_name(name, image_channels=image_channels)
 
 
+def has_weights(name: str) -> bool:
+    """Return whether a network of that name brings weights of its own, those that timm would fetch left aside."""
+    saved_or_imported = (Path(name) / CARD).exists() or _imported_path(name) is not None
+    return saved_or_imported or (name.startswith(TIMM) and name.count(":") > 1)
+
+
 def find_architecture(space: Space, which: str) -> Architecture:
     """Return an architecture of a space by its name.
 
@@ -123,13 +129,22 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
     """Return the network of a name that has weights of its own, else None."""
     if (Path(name) / CARD).exists():
         return load_saved(Path(name))
-    if Path(name).is_dir():
+    if Path(name).is_dir() and not _is_known(name):
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
     if _imported_path(name) is not None:
         return _imported(name)
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
     return None
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a name means a network although there is a folder of that name, such as ``resnet18``."""
+    try:
+        spec_of_name(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _timm(name: str, image_channels: int) -> Described:

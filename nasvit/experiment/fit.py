@@ -16,7 +16,7 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.training import FitConfig
 from nasvit.export.saved import save_network
 from nasvit.records import made_for, versions, write_json
-from nasvit.registry import create
+from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
 from nasvit.training.processes import once
@@ -98,12 +98,12 @@ def _start(config: FitConfig, images: Images) -> Start:
         named = create(config.network, len(images.classes), seed=config.seed, image_channels=channels)
     except (ValueError, FileNotFoundError) as error:
         raise FieldError(["network"], str(error)) from error
-    spec, has_weights = named.card.spec, named.card.origin.get("weights") != "random"
+    spec = named.card.spec
     if spec.channels != channels:
         raise FieldError(
             ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
         )
-    return Start(spec, named.network if has_weights else None, named.card.fused)
+    return Start(spec, named.network if has_weights(config.network) else None, named.card.fused)
 
 
 def _with_weights(config: FitConfig, spec: Spec, images: Images) -> Start:
@@ -131,7 +131,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     trained = trainer.run()
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
-    once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program))
+    once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     cost = count(deployed, *images.shape)
     results: dict[str, Any] = {
         "deployed": _numbers(fitting.score(deployed, images.test)),
@@ -161,7 +161,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         seconds += trainer.seconds
     model = fitting.deployed(trainer)
     card = fitting.card(model, _origin(config))
-    once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program))
+    once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     scores = fitting.scores(model)
     rows = []
     for width, accuracy in zip(model.widths, scores.values(), strict=True):

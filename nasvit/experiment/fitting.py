@@ -166,6 +166,11 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"teacher: {error}") from error
     card, normalization = found.card, images.normalization
+    if card.spec.channels != images.shape[0]:
+        raise ValueError(
+            f"teacher: {asked.network} takes images of {card.spec.channels} channels, the student's have "
+            f"{images.shape[0]}"
+        )
     side = card.shape[1] if card.shape[1] not in (0, images.shape[1]) else None
     return Teacher(
         found.network,
@@ -240,7 +245,7 @@ class _InsideWider(Way):
 
 
 def _network(start: Start, classes: int, seed: int) -> nn.Module:
-    network = start.spec.build(classes, seed=seed) if start.network is None else start.network
+    network = start.spec.build(classes, seed=seed) if start.network is None else start.network.float()
     track_statistics(network)
     return network.requires_grad_(True)
 

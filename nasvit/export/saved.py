@@ -28,7 +28,14 @@ class Described(NamedTuple):
     card: Card
 
 
-def save_network(network: nn.Module, folder: Path, card: Card, *, program: bool = False) -> None:
+def save_network(
+    network: nn.Module,
+    folder: Path,
+    card: Card,
+    *,
+    program: bool = False,
+    shape: tuple[int, int, int] | None = None,
+) -> None:
     """Save a plain network, or a switchable one, with its card.
 
     Args:
@@ -37,6 +44,7 @@ def save_network(network: nn.Module, folder: Path, card: Card, *, program: bool 
         card: card of the network.
         program: also write a ``torch.export`` program that takes pixels from 0 to 1 and needs PyTorch alone; of a
             switchable network one for each width.
+        shape: of one image that the program takes; the card's, a square, if left out.
 
     Raises:
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
@@ -49,7 +57,7 @@ def save_network(network: nn.Module, folder: Path, card: Card, *, program: bool 
         if isinstance(network, SwitchableModel):
             plain = {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
         for name, each in plain.items():
-            export_program(each, folder / name, shape=card.shape, mean=card.mean, deviation=card.deviation)
+            export_program(each, folder / name, shape=shape or card.shape, mean=card.mean, deviation=card.deviation)
     save_model(network.shared if isinstance(network, SwitchableModel) else network, str(folder / WEIGHTS))
     card.write(folder)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -184,8 +184,11 @@ def _width_of(path: Path, shared: SlimmableNetwork, which: str) -> Width:
 
 def _about(path: Path) -> dict[str, Any]:
     """Return the metadata of an imported file: source and number of classes."""
-    with safe_open(path, "pt") as file:
-        metadata = (file.metadata() or {}).get(_METADATA)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = (file.metadata() or {}).get(_METADATA)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from error
     if metadata is None:
         raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
     about: dict[str, Any] = json.loads(metadata)

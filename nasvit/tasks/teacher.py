@@ -61,7 +61,8 @@ class Teacher(nn.Module):
             images = images * self.scale + self.shift
         if self.side is not None and images.shape[2:] != (self.side, self.side):
             images = F.interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
-        scores: Tensor = self.network(images)
+        like = next(self.network.parameters(), images)  # a network may be saved in half precision
+        scores: Tensor = self.network(images.to(like.dtype))
         return scores
 
     def train(self, mode: bool = True) -> Teacher:

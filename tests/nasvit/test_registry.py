@@ -118,6 +118,7 @@ def release(source: str, classes: int) -> dict[str, torch.Tensor]:
         ("netaug_mcunet", "", "planned"),
         ("ghostnetv3_050", "", "ghostnet_v3"),
         ("s_mobilenet_v1", ":0.25", "planned"),
+        ("s_mobilenet_v1", ":smallest", "planned"),
         ("s_mobilenet_v1", "", "switchable"),
         ("alphanet", ":smallest", "subnet"),
     ],
@@ -132,6 +133,29 @@ def test_what_import_wrote_is_a_name(tmp_path: Path, source: str, which: str, ki
     save_network(network, tmp_path / "saved", card)
     again = create(str(tmp_path / "saved")).network
     assert torch.equal(again(torch.ones(1, *card.shape)), network(torch.ones(1, *card.shape)))
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("netaug_mcunet", "holds one plain network .* without 'nowhere'"), ("s_mobilenet_v1", "'nowhere'; legal: smallest")],
+)
+def test_a_part_that_an_imported_file_has_not_is_refused_in_words(tmp_path: Path, source: str, words: str) -> None:
+    torch.save(release(source, 5), tmp_path / "released.pt")
+    import_checkpoint(source, tmp_path / "released.pt", tmp_path / "ours.safetensors")
+    with pytest.raises(ValueError, match=words):
+        create(f"{tmp_path / 'ours.safetensors'}:nowhere")
+
+
+def test_a_damaged_file_of_weights_is_refused_in_words(tmp_path: Path) -> None:
+    (tmp_path / "ours.safetensors").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"ours\.safetensors is no whole safetensors file"):
+        create(str(tmp_path / "ours.safetensors"))
+
+
+def test_a_folder_does_not_hide_a_network_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "resnet18").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert create("resnet18", 10).card.spec == spec_of("resnet18")
 
 
 def test_a_timm_checkpoint_brings_its_classes_and_its_normalization(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import search_spaces
 from nasvit.branches import Branches
 from nasvit.data import Loader, load_images
+from nasvit.data.config import DataConfig
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment import fitting as fitting_module
 from nasvit.experiment.fit import fit, fitting_of, images_of, main
@@ -458,3 +461,42 @@ def test_the_seed_decides_which_images_statistics_are_taken_from(tmp_path: Path)
     images = images_of(replace(config(tmp_path), seed=3))
     loader = Loader(images.train, batch_size=64, normalization=images.normalization, seed=3)
     assert torch.equal(images.calibration_of(64)[0], loader.calibration_batches(1)[0])
+
+
+def test_the_program_takes_images_that_are_no_squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for split, label, number in itertools.product(("train", "test"), "ab", range(8)):
+        folder = tmp_path / "wide" / split / label
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 8), (10 * number, 20 * number, 90 - 10 * number)).save(folder / f"{number}.png")
+    asked = replace(config(tmp_path), network="tinymbv2@32", images=0, program=True)
+    recipe = replace(asked.recipe, batch_size=4, epochs=1, warmup_epochs=0)
+    asked = replace(asked, data=DataConfig(str(tmp_path / "wide"), validation=0.25), recipe=recipe)
+    given = dict[str, Any]()
+    monkeypatch.setattr(saved, "export_program", lambda *_, **settings: given.update(settings))
+    fit(asked, tmp_path / "out")
+    assert given["shape"] == (3, 8, 16)
+
+
+def test_a_teacher_of_other_channels_is_refused_before_a_folder_is_claimed(tmp_path: Path) -> None:
+    network, card = create("tinymbv2@32", 10)
+    save_network(filled(network), tmp_path / "teacher", card)
+    with pytest.raises(ValueError, match="takes images of 3 channels, the student's have 1"):
+        fit(replace(config(tmp_path), teacher=TeacherConfig(str(tmp_path / "teacher"))), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_count_although_the_card_says_that_they_were_random(tmp_path: Path) -> None:
+    network, card = create("micro8:smallest", 10)
+    network = filled(network).eval()  # as a loop of the user's own would train it
+    save_network(network, tmp_path / "own", card)
+    fitted = fitting(replace(config(tmp_path), network=str(tmp_path / "own")))
+    assert torch.equal(fitted.way.model.eval()(some_images()), network(some_images()))
+
+
+def test_a_network_in_half_precision_teaches_and_is_trained_on_in_float32(tmp_path: Path) -> None:
+    network, card = create("micro8:smallest", 10)
+    save_network(filled(network).bfloat16(), tmp_path / "half", card)
+    asked = replace(config(tmp_path), teacher=TeacherConfig(str(tmp_path / "half")), network=str(tmp_path / "half"))
+    asked = replace(asked, recipe=replace(asked.recipe, epochs=1, warmup_epochs=0))
+    fit(asked, tmp_path / "out")
+    assert next(load_network(tmp_path / "out" / "deployed").parameters()).dtype == torch.float32

@@ -123,6 +123,6 @@ def test_a_supernet_with_a_teacher_learns_what_the_teacher_says(tmp_path: Path, 
 
 
 def test_label_smoothing_does_not_blur_what_a_teacher_says(teacher: str) -> None:
-    plain = weights(teacher=teacher)
-    smoothed = weights(teacher=teacher, recipe=replace(RECIPE, label_smoothing=0.3))
+    plain = weights(teacher=TeacherConfig(teacher))
+    smoothed = weights(teacher=TeacherConfig(teacher), recipe=replace(RECIPE, label_smoothing=0.3))
     assert all(torch.equal(tensor, smoothed[name]) for name, tensor in plain.items())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.tasks.classification import Score, evaluate
+from nasvit.tasks.classification import ClassificationScore, evaluate
 
 LABELS = torch.tensor([0, 0, 0, 2, 2])  # no image shows class 1
 PREDICTED = torch.tensor([0, 0, 1, 2, 0])
@@ -38,7 +38,7 @@ def test_the_loss_of_guessing_is_that_of_even_chances() -> None:
 def test_a_network_is_evaluated_in_evaluation_mode() -> None:
     network = nn.Sequential(nn.Dropout(0.999)).train()
     assert evaluate(network, batches(2)) == evaluate(nn.Identity(), batches(2))
-    assert isinstance(evaluate(network, batches(2)), Score)
+    assert isinstance(evaluate(network, batches(2)), ClassificationScore)
 
 
 def test_nothing_to_evaluate_is_refused_in_words() -> None:
