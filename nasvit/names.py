@@ -120,5 +120,6 @@ def timm_spec(model: str, image_channels: int) -> TimmSpec:
 
     if not timm.is_model(model):
         near = ", ".join(timm.list_models(f"*{model.partition('_')[0]}*")[:5])
-        raise ValueError(f"timm has no model {model!r}; near are {near or 'none'}")
+        hint = f"it has {near}" if near else "timm.list_models() lists them all"
+        raise ValueError(f"timm has no model {model!r}; {hint}")
     return TimmSpec(model, image_channels)

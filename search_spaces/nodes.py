@@ -80,9 +80,14 @@ def read_yaml(path: Path | str) -> Node:
 
     Raises:
         ValueError: not YAML, a duplicate or non-text key, an empty list or mapping, or a tag.
+        FileNotFoundError: there is no such file.
         OSError: the file cannot be read.
     """
-    return read_text(Path(path).read_text(encoding="utf-8"), str(path))
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"there is no file {path}") from error
+    return read_text(text, str(path))
 
 
 def read_text(text: str, file: str) -> Node:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
@@ -103,7 +104,18 @@ def _start(config: FitConfig, images: Images) -> Start:
         raise FieldError(
             ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
         )
+    if not isinstance(spec, SwitchableSpec):
+        _check_size(config, named.network, images)
     return Start(spec, named.network if has_weights(config.network) else None, named.card.fused)
+
+
+def _check_size(config: FitConfig, network: nn.Module, images: Images) -> None:
+    """Refuse a network that images of this size do not go through, such as a transformer of fixed patches."""
+    try:
+        count(network, *images.shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        side = "x".join(map(str, images.shape[1:]))
+        raise FieldError(["network"], f"{config.network} does not take images of {side} pixels: {error}") from error
 
 
 def _with_weights(config: FitConfig, spec: Spec, images: Images) -> Start:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.program import PROGRAM
 from nasvit.report.console import open_console, short
@@ -41,11 +42,18 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         if choice.recipe is not None:
             console.print(f"    found with it, recipe: {describe(choice.recipe)}", soft_wrap=True)
     if bench.experiment.search.recipes is None:
-        console.print(f"recipe of the fine-tuning: {describe(bench.experiment.finetune.recipe)}", soft_wrap=True)
+        finetune = bench.experiment.finetune
+        console.print(f"recipe of the fine-tuning: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
     if {"finetuned", "scratch"} <= set(kinds):
         console.print("from scratch: the same networks for the same number of epochs, without a supernet")
     _show_use(console, bench, rows)
     (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
+
+
+def _help(training: Training) -> str:
+    teacher = f"teacher {training.teacher.network}" if training.teacher else ""
+    named = (teacher, "branches" if training.branches else "", "inside wider networks" if training.netaug else "")
+    return "".join(f"; {each}" for each in named if each)
 
 
 def describe(value: Architecture | Recipe) -> str:
@@ -57,6 +65,8 @@ def describe(value: Architecture | Recipe) -> str:
 def _plain(setting: Any) -> str:
     if isinstance(setting, float):
         return f"{setting:g}"
+    if isinstance(setting, dict):
+        return " ".join(f"{name} {_plain(entry)}" for name, entry in setting.items())
     return str(setting).replace("None", "-")
 
 

@@ -93,7 +93,7 @@ def test_commands_of_two_words_are_understood(
         (["profile", "alphanet_a9"], "alphanet_a9"),
         (["profile", "micro9:largest"], "micro9"),
         (["profile", "micro8:missing.json"], "missing.json"),
-        (["run", "missing.yaml"], "missing.yaml"),
+        (["run", "missing.yaml"], "there is no file missing.yaml"),
     ],
 )
 def test_a_mistake_of_the_user_is_one_line_and_exit_code_2(

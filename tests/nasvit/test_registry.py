@@ -137,7 +137,10 @@ def test_what_import_wrote_is_a_name(tmp_path: Path, source: str, which: str, ki
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("netaug_mcunet", "holds one plain network .* without 'nowhere'"), ("s_mobilenet_v1", "'nowhere'; legal: smallest")],
+    [
+        ("netaug_mcunet", "holds one plain network .* without 'nowhere'"),
+        ("s_mobilenet_v1", "'nowhere'; legal: smallest"),
+    ],
 )
 def test_a_part_that_an_imported_file_has_not_is_refused_in_words(tmp_path: Path, source: str, words: str) -> None:
     torch.save(release(source, 5), tmp_path / "released.pt")
@@ -171,7 +174,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a space alone": ("micro8", {}, r"the space holds \d+ architectures; write micro8:smallest"),
     "no file": ("micro8:nowhere.json", {}, "there is no file 'nowhere.json'; legal: smallest, largest"),
     "no weights": ("mcunet", {"pretrained": True}, "'mcunet' names a network without weights; legal here: a folder"),
-    "no model of timm": ("timm:mobilenetv3_tiny", {}, "timm has no model 'mobilenetv3_tiny'; near are mobilenet"),
+    "no model of timm": ("timm:mobilenetv3_tiny", {}, "timm has no model 'mobilenetv3_tiny'; it has mobilenet"),
     "no checkpoint": ("timm:resnet18:nowhere.pth", {}, "there is no file nowhere.pth"),
     "no import": ("nowhere.safetensors:smallest", {}, "there is no file nowhere.safetensors"),
     "a folder without": (".", {}, "is a folder without a saved network: card.json is missing"),
