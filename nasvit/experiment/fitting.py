@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn
@@ -150,7 +151,10 @@ def objective(training: Training, images: Images) -> Objective:
     return Objective(smoothing, load_teacher(asked, images), asked.distillation or Distillation())
 
 
-@lru_cache(maxsize=2)  # a search trains many candidates by one teacher
+_TEACHERS: WeakKeyDictionary[Images, dict[TeacherConfig, Teacher]] = WeakKeyDictionary()
+"""The teachers of all candidates that a search trains on the same images."""
+
+
 def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
     """Load a teacher, frozen and in evaluation mode, that gets the student's images in its own normalization and size.
 
@@ -161,6 +165,13 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
     Raises:
         ValueError: if the teacher has no weights, or was trained on other classes or channels.
     """
+    loaded = _TEACHERS.setdefault(images, {})
+    if asked not in loaded:
+        loaded[asked] = _load_teacher(asked, images)
+    return loaded[asked]
+
+
+def _load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
     try:
         found = create(asked.network, len(images.classes), pretrained=True, image_channels=images.shape[0])
     except (ValueError, FileNotFoundError) as error:
