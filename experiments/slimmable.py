@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,6 @@ from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
-from nasvit.tasks.selection import mean_accuracy
 from nasvit.tasks.widths import evaluate_widths
 from nasvit.training.learner import Learner, Values
 from nasvit.training.optimizers import is_decayed_unless_depthwise
@@ -135,7 +135,9 @@ class Bench:
     ) -> dict[str, float]:
         """Return the accuracy at each width on a split."""
         batches = self.loader(split, 500).evaluation_batches
-        return evaluate_widths(network, batches, widths, self.calibration if calibrate else None)
+        return evaluate_widths(
+            network, Classification(CLASSES), batches, widths, self.calibration if calibrate else None
+        )
 
     def train(
         self, name: str, network: SlimmableNetwork, seed: int, trained: Sequence[Width], **learner: Any
@@ -164,7 +166,7 @@ class Bench:
     def _validate(self, model: torch.nn.Module, widths: Sequence[Width], calibrate: bool) -> Values:
         assert isinstance(model, SlimmableNetwork)
         values = self.accuracies(model, "validation", widths, calibrate=calibrate)
-        return {"score": mean_accuracy(values), **values}
+        return {"score": mean(values.values()), **values}
 
 
 def joint(bench: Bench, name: str, seed: int, norm: NormKind = "switchable") -> dict[str, Any]:

@@ -146,6 +146,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     cost = count(deployed, *images.shape)
     results: dict[str, Any] = {
+        "metric": images.task.metric.name,
         "deployed": _numbers(fitting.score(deployed, images.test)),
         "macs": cost.macs,
         "params": cost.params,
@@ -176,11 +177,12 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape))
     scores = fitting.scores(model)
     rows = []
-    for width, accuracy in zip(model.widths, scores.values(), strict=True):
+    for width, score in zip(model.widths, scores.values(), strict=True):
         cost = count(model.export(width), *images.shape)
         name = width if isinstance(width, (int, float)) else list(width.channels)
-        rows.append({"width": name, "accuracy": accuracy, "macs": cost.macs, "params": cost.params})
+        rows.append({"width": name, "score": score, "macs": cost.macs, "params": cost.params})
     return {
+        "metric": images.task.metric.name,
         "widths": rows,
         "training_params": sum(parameter.numel() for parameter in fitting.network.parameters()),
         "training_seconds": round(seconds, 1),
@@ -222,17 +224,18 @@ def _numbers(score: Score) -> dict[str, float]:
 
 
 def _summary(config: FitConfig, results: dict[str, Any]) -> str:
+    metric = results.get("metric", "accuracy")  # earlier folders do not say it
     if config.widths:
-        lines = (
-            f"width {_short(row['width'])}: {row['macs']:,} MACs, {row['params']:,} parameters, test accuracy "
-            f"{row['accuracy']:.2%}"
+        return "\n".join(
+            f"width {_short(row['width'])}: {row['macs']:,} MACs, {row['params']:,} parameters, test {metric} "
+            f"{row['score']:.2%}"
             for row in results["widths"]
         )
-        return "\n".join(lines)
     deployed = results["deployed"]
+    by_class = f", mean over classes {deployed['class_accuracy']:.2%}" if "class_accuracy" in deployed else ""
     return (
         f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\n"
-        f"test accuracy {deployed['accuracy']:.2%}, mean over classes {deployed['class_accuracy']:.2%}"
+        f"test {metric} {deployed[metric]:.2%}{by_class}"
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
@@ -20,7 +21,6 @@ from nasvit.models.family import Family
 from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
-from nasvit.tasks.selection import mean_accuracy
 from nasvit.tasks.widths import evaluate_widths
 from nasvit.training.learner import Learner, Values
 from nasvit.training.optimizers import is_decayed_unless_depthwise
@@ -46,7 +46,7 @@ class WidthsStart:
 class WidthsFitting:
     """Trains all widths of one network at once, and deploys them as one object.
 
-    The weights that are best by the mean accuracy over all widths are kept. Depthwise convolutions do not decay, as in
+    The weights that are best by the mean score over all widths are kept. Depthwise convolutions do not decay, as in
     the releases. With AutoSlim a universally slimmable network is trained first and slimmed to each budget; the
     channel plans found are trained from random weights as the switches of one network.
 
@@ -135,9 +135,9 @@ class WidthsFitting:
         )
 
     def scores(self, model: SwitchableModel) -> dict[str, float]:
-        """Return the accuracy of every width on the test images."""
+        """Return the score of every width on the test images."""
         batches = self.images.evaluation_loader(self.images.test).evaluation_batches
-        return evaluate_widths(model.shared, batches, model.widths)
+        return evaluate_widths(model.shared, self.images.task, batches, model.widths)
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
         """Return the card of the deployed model."""
@@ -162,8 +162,8 @@ class WidthsFitting:
         batches = self.images.evaluation_loader(self.images.validation).evaluation_batches
         calibration = self._calibration() if self.slimmable.norm == "universal" else None
         with torch.no_grad():
-            values = evaluate_widths(trained, batches, self.start.widths, calibration)
-        return {"score": mean_accuracy(values), **values}
+            values = evaluate_widths(trained, self.images.task, batches, self.start.widths, calibration)
+        return {"score": mean(values.values()), **values}  # the smallest width alone says little of the others
 
     def _calibration(self) -> Sequence[torch.Tensor]:
         return self.images.calibration_of(self.slimmable.calibration_images)

@@ -375,6 +375,11 @@ def test_one_network_is_trained_at_several_widths_and_deployed_as_one(
     assert results["widths"][0]["macs"] > results["widths"][1]["macs"]
     model = load_network(tmp_path / "out" / "deployed")
     assert model(some_images(), width=0.125).shape == (4, 10)
+    images = images_of(asked)
+    for row in results["widths"]:
+        batches = images.evaluation_loader(images.test).evaluation_batches()
+        score = images.task.evaluate(model.export(row["width"]), batches)
+        assert (results["metric"], row["score"]) == ("accuracy", pytest.approx(score.value, abs=1e-4))
     assert fit(asked, tmp_path / "out") == results
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from nasvit.layers import BatchNorm2d
 from nasvit.models.parts import HeadSpec
+from nasvit.tasks.classification import Classification
 from nasvit.tasks.widths import evaluate_widths
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
@@ -43,8 +44,10 @@ def test_an_evaluation_with_calibration_uses_it_and_changes_nothing() -> None:
     before = copy.deepcopy(network.state_dict())
     subnet = network.extract(0.7, calibration=[images(8, 2)]).eval()
     labels = subnet(images(8)).argmax(1)
-    found = evaluate_widths(network, lambda: [(images(8), labels)], (0.7,), [images(8, 2)])
+    found = evaluate_widths(
+        network, Classification(labels.max().item() + 1), lambda: [(images(8), labels)], (0.7,), [images(8, 2)]
+    )
     assert found == {"accuracy_0.7": 1.0}
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     with pytest.raises(RuntimeError, match="calibrate"):
-        evaluate_widths(network, lambda: [(images(8), labels)], (0.7,))
+        evaluate_widths(network, Classification(labels.max().item() + 1), lambda: [(images(8), labels)], (0.7,))
