@@ -139,6 +139,8 @@ def test_a_recipe_gives_the_strengths_and_the_caller_the_geometry() -> None:
         ("randaugment", 11, "integers 0"),
         ("randaugment", 0.5, "integers 0"),
         ("scale", (0.5, 0.1), "smallest"),
+        ("scale", (0.0, 1.0), "smallest"),
+        ("scale", (0.5, 1.5), "smallest"),
         ("random_erasing", 1.5, "from 0 to 1"),
         ("mixup", -0.1, "must not be negative"),
     ],

@@ -120,6 +120,9 @@ def test_processes_of_a_batch_that_cannot_be_shared_out_are_refused() -> None:
         make(batch_size=7)
     with pytest.raises(ValueError, match="0 <= rank < world"):
         make(rank=2, world=2)
+    with pytest.raises(ValueError, match="need batch_size >= 1"):
+        make(batch_size=0)
+    assert len(make(augmentation=NO_AUGMENTATION, batch_size=1).batch(0, 0)[1]) == 1
 
 
 @pytest.mark.parametrize("channels_last", [True, False])

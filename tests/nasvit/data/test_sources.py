@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from nasvit.data import EncodedImages, load_images
@@ -191,6 +192,58 @@ def test_a_torchvision_data_set_is_read_by_name(tmp_path: Path) -> None:
     assert train.pixels.shape == (30, 1, 28, 28) and len(tested) == 10
     assert train.classes[0] == "T-shirt/top" and train.mirror_safe
     assert not torch.equal(train.pixels[:10], tested.pixels)
+
+
+class Shades(torchvision.datasets.VisionDataset):
+    """Twenty images of a class each of two, as a data set that knows nothing of splits."""
+
+    classes = ("dark", "light")
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.new("RGB", (4, 4), (10 * index,) * 3), index // 10
+
+
+class SplitShades(Shades):
+    """The same with a test split of its own, which is half as large."""
+
+    def __init__(self, root: str, split: str = "train") -> None:
+        super().__init__(root)
+        self.split = split
+
+    def __len__(self) -> int:
+        return {"train": 20, "test": 10}[self.split]
+
+
+def test_a_torchvision_data_set_without_a_test_split_gives_a_fifth_for_testing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torchvision.datasets, "Shades", Shades, raising=False)
+    train, tested = (load_images("torchvision:Shades", split, root=tmp_path) for split in ("train", "test"))
+    assert (len(train), len(tested)) == (16, 4)
+    assert not set(train.pixels[:, 0, 0, 0].tolist()) & set(tested.pixels[:, 0, 0, 0].tolist())
+
+
+def test_a_torchvision_data_set_of_different_sizes_needs_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Sizes(Shades):
+        def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+            return Image.new("RGB", (4 + index % 2, 4)), index // 10
+
+    monkeypatch.setattr(torchvision.datasets, "Sizes", Sizes, raising=False)
+    with pytest.raises(ValueError, match="its images differ in size; give image_size"):
+        load_images("torchvision:Sizes", root=tmp_path)
+    assert load_images("torchvision:Sizes", image_size=4, root=tmp_path).pixels.shape == (16, 3, 4, 4)
+
+
+def test_a_torchvision_data_set_with_a_test_split_keeps_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torchvision.datasets, "SplitShades", SplitShades, raising=False)
+    train, tested = (load_images("torchvision:SplitShades", split, root=tmp_path) for split in ("train", "test"))
+    assert (len(train), len(tested)) == (20, 10)
 
 
 def test_a_missing_torchvision_data_set_says_how_to_get_it(tmp_path: Path) -> None:

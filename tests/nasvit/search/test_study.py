@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 from optuna.trial import TrialState
 
@@ -19,6 +20,7 @@ import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.search import study as study_module
 from nasvit.search.candidates import Candidate, Candidates
+from nasvit.search.optuna_sampler import distributions, to_params
 from nasvit.search.run import search
 from nasvit.search.study import Plan, Study
 from nasvit.tasks.task import Metric
@@ -144,6 +146,37 @@ def test_a_dead_workers_trial_is_released_even_if_another_worker_does_it_at_the_
     assert trials._release_lost(seen_a_moment_ago)
     assert [trial.state for trial in study.study.trials] == [TrialState.FAIL]
     assert study.study.trials[0].user_attrs["lost"]
+
+
+def test_the_worker_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(process: int, signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert not study_module._is_dead({**study_module._owner(), "process": os.getpid() + 1})
+
+
+def test_who_takes_over_a_waiting_trial_owns_it(tmp_path: Path) -> None:
+    study = make(tmp_path, make_plan(1))
+    row = study.plan.candidates.encode([Candidate(SPACE.smallest)])
+    dead = {**study_module._owner(), "process": 2**22 + 1}
+    seen: list[Any] = []
+
+    def evaluate(candidate: Candidate, share: float) -> dict[str, Any]:
+        seen.extend(study.study.get_trials(states=(TrialState.RUNNING,)))
+        return width(candidate, share)
+
+    study.study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            params=to_params(study.plan.candidates.genome, row[0]),
+            distributions=distributions(study.plan.candidates.genome),
+            user_attrs={"owner": dead},
+        )
+    )
+    study.evaluate = evaluate
+    study.run()
+    assert [trial.user_attrs["owner"] for trial in seen] == [study_module._owner()]
 
 
 def test_workers_share_the_evaluations_and_none_is_done_twice(tmp_path: Path) -> None:
