@@ -215,6 +215,17 @@ def test_images_in_memory_can_be_cropped_and_resized() -> None:
     assert next(make(augmentation=PHOTOS, image_size=6).evaluation_batches())[0].shape == (12, 3, 6, 6)
 
 
+def test_photos_without_randaugment_are_cropped_and_nothing_else(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (10, 120, 230)).save(tmp_path / "color.png")
+    encoded = EncodedImages((tmp_path / "color.png",) * 4)
+    images = ImageSet(encoded, torch.tensor([0, 1, 2, 0]), CLASSES, "one color")
+    plain = Augmentation(crop="resized", randaugment=0, random_erasing=0, mixup=0, cutmix=0)
+    loader = make(images, plain, batch_size=4, image_size=8)
+    cropped = torch.cat([loader.batch(epoch, 0)[0] for epoch in range(8)])
+    flat = torch.tensor([10.0, 120.0, 230.0]).view(3, 1, 1).expand(32, 3, 8, 8)
+    torch.testing.assert_close(cropped, flat, rtol=0, atol=1e-3)  # any other change of it would show
+
+
 def test_another_size_than_the_stored_one_is_refused_in_words() -> None:
     with pytest.raises(ValueError, match="stored as 8x8, image_size 6"):
         make(image_size=6)

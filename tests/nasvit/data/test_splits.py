@@ -70,6 +70,12 @@ def test_a_class_of_one_image_is_refused_by_its_index() -> None:
         held_out_indices(torch.tensor([0, 0, 0, 7]), fraction=0.5, seed=0)
 
 
+def test_a_class_of_two_images_is_on_both_sides() -> None:
+    targets = torch.tensor([0] * 8 + [1] * 2)
+    kept, held = held_out_indices(targets, fraction=0.5, seed=0)
+    assert targets[kept].tolist().count(1) == targets[held].tolist().count(1) == 1
+
+
 def test_too_few_held_out_images_for_the_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="each of 5 classes"):
         held_out_indices(torch.arange(20) % 5, fraction=0.1, seed=0)
