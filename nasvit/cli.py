@@ -224,6 +224,8 @@ def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., N
     def command(*arguments: Any, **options: Any) -> None:
         COMMANDS[name](*arguments, **options | {"overrides": overrides})
 
+    command.__signature__ = inspect.signature(COMMANDS[name])  # type: ignore[attr-defined]
+    del command.__wrapped__  # whose docstring older versions of tyro would show instead
     command.__doc__ = (
         f"{inspect.cleandoc(COMMANDS[name].__doc__ or '').partition('Args:')[0].strip()}\n\n"
         f"Any field of the file is an option too, and goes before what the file says: {' or '.join(examples)}. "

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
+
+
+def _pool(x: Tensor, side: int) -> Tensor:
+    height, width = x.shape[2:]
+    return F.avg_pool2d(x, side, padding=(height % side, width % side))
+
+
+fx.wrap("_pool")  # torch 2.6 cannot trace a padding that follows from the size of the map
 
 
 class PoolShortcut(nn.Module):
@@ -28,8 +36,7 @@ class PoolShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride > 1:
-            height, width = x.shape[2:]
-            x = F.avg_pool2d(x, self.stride, padding=(height % self.stride, width % self.stride))
+            x = _pool(x, self.stride)
         return x if self.conv is None else self.conv(x)
 
     def extra_repr(self) -> str:
