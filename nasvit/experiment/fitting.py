@@ -117,16 +117,8 @@ class Fitting:
             trained: the model that the trainer returned.
             origin: origin of the weights.
         """
-        normalization = self.images.normalization
-        return Card(
-            self.start.spec,
-            self.images.classes,
-            self.images.shape[1] or None,
-            normalization.mean,
-            normalization.std,
-            fused=self.start.fused or has_branches(trained),
-            origin=origin,
-        )
+        fused = self.start.fused or has_branches(trained)
+        return self.images.card(self.start.spec, origin, fused=fused)
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
         """Return the score of a network on a set of images."""

@@ -141,15 +141,7 @@ class WidthsFitting:
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
         """Return the card of the deployed model."""
-        normalization = self.images.normalization
-        return Card(
-            spec_of_widths(model.shared, model.widths),
-            self.images.classes,
-            self.images.shape[1] or None,
-            normalization.mean,
-            normalization.std,
-            origin=origin,
-        )
+        return self.images.card(spec_of_widths(model.shared, model.widths), origin)
 
     def _sampling(self) -> Sampling:
         if self.slimmable.norm != "universal":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from nasvit.data import (
 from nasvit.data.config import DataConfig
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
+from nasvit.export.card import Card
+from nasvit.specs import Spec
 from nasvit.tasks.classification import Classification
 from nasvit.tasks.task import Task
 from search_spaces.recipe import Recipe
@@ -94,6 +98,18 @@ class Images:
         """Shape of one image: channels, height, width; zeros where sizes differ."""
         side = self.config.image_size
         return (self.train.channels, *((side, side) if side else self.train.image_size or (0, 0)))
+
+    def card(self, spec: Spec, origin: Mapping[str, Any], *, fused: bool = False) -> Card:
+        """Return the card of a network that was trained on these images.
+
+        Args:
+            spec: spec of the network.
+            origin: origin of the weights.
+            fused: whether its branches were fused.
+        """
+        normalization = self.normalization
+        side = self.shape[1] or None
+        return Card(spec, self.classes, side, normalization.mean, normalization.std, fused, origin)
 
     def training(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
         """Return the loader of training batches, augmented by a recipe; each of several processes gets its part.

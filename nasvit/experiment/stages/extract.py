@@ -11,7 +11,6 @@ from torch import nn
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.train import load_supernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.layers.calibration import calibrate
 
@@ -37,23 +36,14 @@ def save(
     bench: Workbench, subject: Subject, network: nn.Module, folder: Path, origin: dict[str, Any], fused: bool = False
 ) -> None:
     """Save a network with its card, and as a program that takes pixels from 0 to 1 and needs PyTorch alone."""
-    images, normalization = bench.images, bench.images.normalization
+    images, experiment = bench.images, bench.experiment
     told = {
         **origin,
         "budget": subject.budget.text,
         "data": images.train.name,
-        "note": bench.experiment.note,
-        **bench.experiment.provenance(),
+        "note": experiment.note,
+        "seed": experiment.seed,
+        "config": experiment.to_json(),
     }
-    versions = told.pop("versions")
-    card = Card(
-        subject.spec(bench),
-        bench.classes,
-        images.shape[1] or None,
-        normalization.mean,
-        normalization.std,
-        fused,
-        told,
-        versions,
-    )
+    card = images.card(subject.spec(bench), told, fused=fused)
     save_network(network, folder, card, program=True)
