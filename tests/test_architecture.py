@@ -25,6 +25,7 @@ FLOORS = (
     ("nasvit.elastic",),
     ("nasvit.models",),
     ("nasvit.layers", "nasvit.data", "nasvit.records", "nasvit.options"),
+    ("nasvit.compute",),
     ("predictors",),
     ("search_spaces",),
 )

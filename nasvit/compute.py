@@ -1,0 +1,214 @@
+"""The one place that knows the device and the processes: a value that is handed down to whatever computes."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, distributed
+
+T = TypeVar("T")
+
+CPU = torch.device("cpu")
+_BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
+_LATE_STEPS = 16
+_NO_LIMIT = datetime.timedelta(days=365)
+
+
+class StoppedElsewhere(RuntimeError):
+    """Another of several processes failed, so that this one cannot go on; the message is that process's."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The device of this process, and the processes that share its work.
+
+    Everything that runs networks gets one of these and asks nothing else. ``alone()`` is the same device without the
+    other processes, for work that each process does by itself, such as a trial of a search.
+
+    Args:
+        device: device of networks and batches.
+        rank: number of this process, from 0.
+        count: number of processes that share the work.
+        control: group of these processes in which waiting has no time limit; None for one process.
+    """
+
+    device: torch.device = CPU
+    rank: int = 0
+    count: int = 1
+    control: Any = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    @property
+    def late_steps(self) -> int:
+        """Steps after which numbers of a step are read: reading them at once would make the device wait."""
+        return 0 if self.device.type == "cpu" else _LATE_STEPS
+
+    def alone(self) -> Compute:
+        """Return this device for work that no other process shares."""
+        return Compute(self.device)
+
+    def on(self, device: torch.device) -> Compute:
+        """Return the same processes with another device."""
+        return replace(self, device=device)
+
+    def put(self, tensor: Tensor) -> Tensor:
+        """Return a tensor on the device; from pinned memory the copy is queued and not waited for."""
+        return tensor.to(self.device, non_blocking=True)
+
+    def part_of(self, batch_size: int) -> npt.NDArray[np.int64]:
+        """Return the places of this process's part in a joined batch: a slice and its mirror image.
+
+        Mixing pairs place ``i`` with place ``-1 - i``, so a process needs both ends of the batch.
+
+        Raises:
+            ValueError: if the processes cannot share a batch of this size.
+        """
+        if self.count == 1:
+            return np.arange(batch_size)
+        if batch_size % (2 * self.count):
+            raise ValueError(
+                f"batch_size {batch_size}: mixing images or {self.count} processes need a multiple of {2 * self.count}"
+            )
+        half = batch_size // (2 * self.count)
+        head = np.arange(self.rank * half, (self.rank + 1) * half)
+        return np.concatenate([head, batch_size - 1 - head[::-1]])
+
+    def sum_(self, tensor: Tensor) -> Tensor:
+        """Add a tensor of every process up, in place; all processes call this together."""
+        if self.count > 1:
+            distributed.all_reduce(tensor)
+        return tensor
+
+    def mean_(self, tensor: Tensor) -> Tensor:
+        """Average a tensor of every process, in place; all processes call this together."""
+        return self.sum_(tensor).div_(self.count) if self.count > 1 else tensor
+
+    def wait(self) -> None:
+        """Wait, however long it takes, until every process came here."""
+        if self.count > 1:
+            distributed.barrier(group=self.control)
+
+    def gather(self, value: T) -> list[T]:
+        """Return the value of every process, in their order; all processes call this together."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        distributed.all_gather_object(values, value, group=self.control)
+        return values
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """Let the first process do ``work`` while the others wait, however long it takes; return its result to all.
+
+        Raises:
+            Exception: in the first process, what ``work`` raised.
+            StoppedElsewhere: in the others then.
+        """
+        if self.count == 1:
+            return work()
+        if not self.is_first:
+            result, failure = self._broadcast(None)
+            if failure is not None:
+                raise StoppedElsewhere(failure)
+            return result
+        try:
+            result = work()
+        except BaseException as error:
+            self._broadcast((None, f"{type(error).__name__}: {error}"))
+            raise
+        self._broadcast((result, None))
+        return result
+
+    def once(self, work: Callable[[], object]) -> None:
+        """Let the first process do ``work`` while the others wait, however long it takes; see :meth:`from_first`."""
+
+        def without_result() -> None:
+            work()
+
+        self.from_first(without_result)
+
+    def _broadcast(self, value: Any) -> Any:
+        held = [value]
+        distributed.broadcast_object_list(held, src=0, group=self.control)
+        return held[0]
+
+    def __str__(self) -> str:
+        processes = "" if self.count == 1 else f", process {self.rank + 1} of {self.count}"
+        return f"{self.device} ({device_name(self.device)}){processes}"
+
+
+@contextmanager
+def open_compute(device: str = "auto") -> Iterator[Compute]:
+    """Find the device, and join the processes that ``torchrun`` started, each with a device of its own.
+
+    Args:
+        device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
+
+    Raises:
+        ValueError: if there is no such device, or fewer of them than processes on this machine.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    found = find_device(device, int(os.environ.get("LOCAL_RANK", "0")) if count > 1 else 0)
+    if found.type in ("cuda", "xpu"):
+        getattr(torch, found.type).set_device(found)
+    if count == 1:
+        yield Compute(found)
+        return
+    if found.type not in _BACKENDS:
+        raise ValueError(f"device {found}: several processes cannot share work on {found.type}; start one, or use cpu")
+    distributed.init_process_group(_BACKENDS[found.type], device_id=found if found.type == "cuda" else None)
+    try:
+        control = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
+        yield Compute(found, distributed.get_rank(), count, control)
+    finally:
+        distributed.destroy_process_group()
+
+
+def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
+    """Return the device of a name.
+
+    Args:
+        name: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
+        local_rank: number of this process on its machine; without a number in the name it takes the device of its own.
+
+    Raises:
+        ValueError: naming the devices that there are.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        name = "cpu" if accelerator is None else accelerator.type
+    kind, _, number = name.partition(":")
+    if name == "cpu":
+        return CPU
+    devices = 0 if accelerator is None or accelerator.type != kind else torch.accelerator.device_count()
+    index = int(number) if number.isdigit() else local_rank
+    if index >= devices or (number and not number.isdigit()):
+        raise ValueError(_no_such_device(name, accelerator, local_rank))
+    return torch.device(kind) if kind == "mps" else torch.device(kind, index)
+
+
+def _no_such_device(name: str, accelerator: torch.device | None, local_rank: int) -> str:
+    there = ["cpu"]
+    if accelerator is not None:
+        there += [f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count())]
+    many = f" for process {local_rank + 1} of this machine; start fewer" if local_rank else ""
+    return f"device {name!r}: there is none{many}; here are auto, {', '.join(there)}"
+
+
+def device_name(device: torch.device) -> str:
+    """Return the name of a device as its maker gives it."""
+    if device.type in ("cuda", "xpu"):
+        return str(getattr(torch, device.type).get_device_name(device))
+    return f"{torch.get_num_threads()} threads" if device.type == "cpu" else platform.processor() or device.type
