@@ -9,15 +9,19 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
 from nasvit.options import Overrides, take_overrides
 from nasvit.training.collapse import TrainingCollapsedError
+
+if TYPE_CHECKING:
+    from nasvit.compute import Compute
 
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
 Fields = tyro.conf.Suppress[Overrides]
@@ -31,10 +35,12 @@ class _Where:
     Args:
         experiment: a YAML file such as experiments/quickstart.yaml.
         output: folder of the results; runs/NAME if left out.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
     """
 
     experiment: Experiment
     output: Path | None = None
+    device: str = "auto"
 
 
 def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
@@ -42,11 +48,11 @@ def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> Non
     from nasvit.experiment import pipeline
     from nasvit.report import results as report
 
-    bench = pipeline.open_workbench(where.experiment, where.output, overrides)
-    with _distributed():
+    with _computing(where.device) as compute:
+        bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
+        compute.announce()
         rows = pipeline.run(bench)
-    if rows:  # the first process has them
-        report.show(bench, rows)
+        compute.once(lambda: report.show(bench, rows))
 
 
 def _stage(name: str, description: str) -> Callable[[Any], None]:
@@ -54,15 +60,17 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
         from nasvit.experiment import pipeline
         from nasvit.report import results as report
 
-        bench = pipeline.open_workbench(where.experiment, where.output, overrides)
-        if name == "train":
-            print("\n".join(pipeline.check(bench)))
-        with _distributed():
+        with _computing(where.device) as compute:
+            bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
+            compute.announce()
+            if name == "train":
+                feasibility = pipeline.check(bench)
+                compute.once(lambda: print("\n".join(feasibility)))
             result = pipeline.STAGES[name](bench)
-        if name == "evaluate" and result:
-            report.show(bench, result)
-        else:
-            print(f"{name}: done, see {bench.folder}")
+            if name == "evaluate":
+                compute.once(lambda: report.show(bench, result))
+            else:
+                compute.once(lambda: print(f"{name}: done, see {bench.folder}"))
 
     stage.__doc__ = description
     return stage
@@ -78,13 +86,17 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = 
     from nasvit.experiment import pipeline
     from nasvit.experiment.stages.search import work
 
-    work(pipeline.open_workbench(where.experiment, where.output, overrides))
+    with _computing(where.device) as compute:
+        bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
+        compute.announce()
+        work(bench)
     print("search: all evaluations are complete")
 
 
 def fit(
     config: Annotated[Positional[Path], tyro.conf.arg(metavar="FIT.yaml")],
     output: Path | None = None,
+    device: str = "auto",
     overrides: Fields = (),
 ) -> None:
     """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
@@ -92,11 +104,12 @@ def fit(
     Args:
         config: a YAML file such as experiments/compact/cifar.yaml.
         output: folder of the results; runs/NAME if left out.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
     """
     from nasvit.experiment import fit as fitting
 
-    with _distributed():
-        fitting.main(config, output, overrides)
+    with _computing(device) as compute:
+        fitting.main(config, output, overrides, compute)
 
 
 def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
@@ -207,6 +220,11 @@ def main() -> None:
     except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
         print(f"nasvit: {error}", file=sys.stderr)
         raise SystemExit(2) from error
+    except RuntimeError as error:
+        if type(error).__name__ != "StoppedElsewhere":  # its class is not imported before it is needed
+            raise
+        print(f"nasvit: another process failed: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
     except KeyboardInterrupt:
         print("\nnasvit: stopped; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
@@ -240,7 +258,7 @@ def _joined(words: list[str]) -> list[str]:
     return [command, *words[2:]] if command in COMMANDS else words
 
 
-def _distributed() -> Any:
-    from nasvit.training.processes import process_group
+def _computing(device: str) -> AbstractContextManager[Compute]:
+    from nasvit.compute import open_compute
 
-    return process_group()
+    return open_compute(device)

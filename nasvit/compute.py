@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -13,12 +13,15 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 
 T = TypeVar("T")
+N = TypeVar("N", bound=nn.Module)
 
 CPU = torch.device("cpu")
 _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}
+_CHANNELS_LAST = ("cuda", "xpu")
+_WITH_STREAMS = ("cuda", "xpu")
 _LATE_STEPS = 16
 _NO_LIMIT = datetime.timedelta(days=365)
 
@@ -39,12 +42,14 @@ class Compute:
         rank: number of this process, from 0.
         count: number of processes that share the work.
         control: group of these processes in which waiting has no time limit; None for one process.
+        shows: whether this process shows how far it is.
     """
 
     device: torch.device = CPU
     rank: int = 0
     count: int = 1
     control: Any = field(default=None, compare=False, repr=False)
+    shows: bool = field(default=True, compare=False)
 
     @property
     def is_first(self) -> bool:
@@ -58,15 +63,37 @@ class Compute:
 
     def alone(self) -> Compute:
         """Return this device for work that no other process shares."""
-        return Compute(self.device)
-
-    def on(self, device: torch.device) -> Compute:
-        """Return the same processes with another device."""
-        return replace(self, device=device)
+        return replace(self, rank=0, count=1, control=None)
 
     def put(self, tensor: Tensor) -> Tensor:
         """Return a tensor on the device; from pinned memory the copy is queued and not waited for."""
         return tensor.to(self.device, non_blocking=True)
+
+    def place(self, network: N) -> N:
+        """Move a network to the device, in the memory layout that is fast there; return it."""
+        if self.device.type in _CHANNELS_LAST:
+            return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network.to(self.device)
+
+    def later(self, values: Tensor) -> Callable[[], list[float]]:
+        """Return what reads values ``(n,)``, without waiting for steps that were begun since."""
+        if self.device.type not in _WITH_STREAMS:
+            return lambda: self.read(values)
+        copied = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+        copied.copy_(values.detach(), non_blocking=True)
+        done = torch.Event(self.device)
+        done.record()
+
+        def read() -> list[float]:
+            done.synchronize()
+            return self.read(copied)
+
+        return read
+
+    @staticmethod
+    def read(values: Tensor) -> list[float]:
+        """Return values ``(n,)`` as numbers: the one place where the host waits for the device."""
+        return [float(value) for value in values.tolist()]
 
     def part_of(self, batch_size: int) -> npt.NDArray[np.int64]:
         """Return the places of this process's part in a joined batch: a slice and its mirror image.
@@ -86,6 +113,16 @@ class Compute:
         head = np.arange(self.rank * half, (self.rank + 1) * half)
         return np.concatenate([head, batch_size - 1 - head[::-1]])
 
+    def take_part(self, joined: Tensor) -> Tensor:
+        """Return this process's part, see :meth:`part_of`, of a tensor with a row for every image of all."""
+        if self.count == 1:
+            return joined
+        mine = len(joined) // self.count
+        head, tail = mine - mine // 2, mine // 2
+        first = joined[self.rank * head : (self.rank + 1) * head]
+        end = len(joined) - self.rank * tail
+        return torch.cat([first, joined[end - tail : end]])
+
     def sum_(self, tensor: Tensor) -> Tensor:
         """Add a tensor of every process up, in place; all processes call this together."""
         if self.count > 1:
@@ -95,6 +132,24 @@ class Compute:
     def mean_(self, tensor: Tensor) -> Tensor:
         """Average a tensor of every process, in place; all processes call this together."""
         return self.sum_(tensor).div_(self.count) if self.count > 1 else tensor
+
+    def share_out(self, jobs: Sequence[T], can_join: Callable[[T], bool]) -> Iterator[tuple[T, Compute]]:
+        """Yield the jobs that this process takes part in, with the processes that do each of them.
+
+        While there are as many jobs as processes, each process does one of its own; all do the others together.
+
+        Args:
+            jobs: the jobs, the same in every process.
+            can_join: whether several processes can do a job together; else one of them does it.
+        """
+        whole = len(jobs) - len(jobs) % self.count
+        joined = [job for job in jobs[whole:] if can_join(job)]
+        own = [*jobs[:whole], *(job for job in jobs[whole:] if not can_join(job))]
+        for job in own[self.rank :: self.count]:
+            yield job, self.alone()
+        self.wait()
+        for job in joined:
+            yield job, self
 
     def wait(self) -> None:
         """Wait, however long it takes, until every process came here."""
@@ -139,14 +194,26 @@ class Compute:
 
         self.from_first(without_result)
 
+    def announce(self) -> None:
+        """Print the device and the number of processes, once."""
+        if self.is_first:
+            print(f"device: {self}", flush=True)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Compute:
+        return self  # a network that knows its processes is copied, the processes are not
+
     def _broadcast(self, value: Any) -> Any:
         held = [value]
         distributed.broadcast_object_list(held, src=0, group=self.control)
         return held[0]
 
     def __str__(self) -> str:
-        processes = "" if self.count == 1 else f", process {self.rank + 1} of {self.count}"
-        return f"{self.device} ({device_name(self.device)}){processes}"
+        name = "" if self.device.type == "cpu" else f" ({device_name(self.device)})"
+        return f"{self.device}{name}" + (f", {self.count} processes" if self.count > 1 else "")
+
+
+ALONE = Compute()
+"""The processor, and one process."""
 
 
 @contextmanager
@@ -171,7 +238,8 @@ def open_compute(device: str = "auto") -> Iterator[Compute]:
     distributed.init_process_group(_BACKENDS[found.type], device_id=found if found.type == "cuda" else None)
     try:
         control = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
-        yield Compute(found, distributed.get_rank(), count, control)
+        rank = distributed.get_rank()
+        yield Compute(found, rank, count, control, shows=rank == 0)
     finally:
         distributed.destroy_process_group()
 
@@ -211,4 +279,4 @@ def device_name(device: torch.device) -> str:
     """Return the name of a device as its maker gives it."""
     if device.type in ("cuda", "xpu"):
         return str(getattr(torch, device.type).get_device_name(device))
-    return f"{torch.get_num_threads()} threads" if device.type == "cpu" else platform.processor() or device.type
+    return platform.processor() or platform.machine()

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 Overrides = tuple[tuple[str, str], ...]
 """Names of fields and the texts of their values, such as ``(("finetune.epochs", "20"),)``."""
 
-OWN = ("--output", "--help")
+OWN = ("--output", "--device", "--help")
 """Options of a command that are not fields of its file."""
+
+_WITH_VALUE = ("--output", "--device")
 
 
 def take_overrides(given: Sequence[str]) -> tuple[list[str], Overrides]:
@@ -25,7 +27,7 @@ def take_overrides(given: Sequence[str]) -> tuple[list[str], Overrides]:
     rest = iter(given)
     for word in rest:
         name, equals, value = word.partition("=")
-        if name == "--output" and not equals:
+        if name in _WITH_VALUE and not equals:
             left += [word, *_next(rest)]
         elif not word.startswith("--") or name in OWN:
             left.append(word)

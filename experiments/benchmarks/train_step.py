@@ -34,6 +34,7 @@ from nasvit.records import versions
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project
+from nasvit.training.execution import Execution, Running
 from nasvit.training.sampling import Member, Sandwich
 from nasvit.training.step import shared_step
 from search_spaces import Architecture
@@ -76,7 +77,7 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         torch.manual_seed(0)
-        self.settings = settings
+        self.settings, self.execution = settings, Execution(Running(precision=settings.precision))
         self.space = search_spaces.load(settings.space)
         self.supernet = Supernet(self.space, 10)
         side = max(self.space.resolution)
@@ -97,7 +98,7 @@ class Bench:
             criterion=F.cross_entropy,
             distill=self.distill,
             conflict=self.conflict,
-            autocast=lambda: torch.autocast("cpu", torch.bfloat16, enabled=self.settings.precision == "bfloat16"),
+            execution=self.execution,
         )
         self.optimizer.step()
 

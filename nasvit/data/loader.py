@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from nasvit.compute import ALONE, Compute
 from nasvit.data.augment import NO_AUGMENTATION, Augmentation, Draws, ImageVariation, Mixing, erase, moved_and_mirrored
 from nasvit.data.images import EncodedImages, ImageSet, square, to_pixels
 from nasvit.data.normalization import Normalization
@@ -35,8 +36,7 @@ class Loader:
         augmentation: augmentation of ``batch`` and ``batches``; other batches are not augmented.
         image_size: side of the images of a batch in pixels; None for the stored size, which encoded images do not have.
         seed: seed of order and augmentation.
-        rank: number of this process, from 0.
-        world: number of processes.
+        compute: the device of batches, and the processes that share them.
         channels_last: memory layout of the batches.
         workers: processes that prepare batches ahead, worth it for encoded images; 0 prepares in this process.
 
@@ -53,8 +53,7 @@ class Loader:
         augmentation: Augmentation = NO_AUGMENTATION,
         image_size: int | None = None,
         seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        compute: Compute = ALONE,
         channels_last: bool = True,
         workers: int = 0,
     ) -> None:
@@ -67,7 +66,10 @@ class Loader:
         self._channels_last = channels_last
         self._size = _served_size(images, augmentation, image_size)
         self._mirror = _mirrors(images, augmentation)
-        self._positions = _positions(batch_size, rank, world, augmentation.mixes)
+        self.compute = compute
+        self._positions = compute.part_of(batch_size)
+        if augmentation.mixes and batch_size % 2:
+            raise ValueError(f"batch_size {batch_size}: mixing images or 1 processes need a multiple of 2")
         self._mixing = Mixing(augmentation, len(images.classes)) if augmentation.mixes else None
         self._variation = _variation(images, augmentation, self._size)
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
@@ -119,6 +121,12 @@ class Loader:
                 yield self.batch(epoch, index)
         else:
             yield from _ahead(_EpochBatches(self, epoch), indices, self.workers)
+
+    def steps(self, first: int, last: int) -> Iterator[Batch]:
+        """Yield the batches of training steps."""
+        for step in range(first, last):
+            images, targets = self.batch(*divmod(step, len(self)))
+            yield self.compute.put(images), self.compute.put(targets)
 
     def evaluation_batches(self) -> Iterator[Batch]:
         """Yield all images once, in order, not augmented, all in every process; the last batch may be smaller."""
@@ -236,18 +244,3 @@ def _variation(images: ImageSet, augmentation: Augmentation, size: tuple[int, in
     if cropped and augmentation.randaugment == 0:
         return None
     return ImageVariation(augmentation, size, images.channels, cropped=cropped)
-
-
-def _positions(batch_size: int, rank: int, world: int, mixes: bool) -> npt.NDArray[np.int64]:
-    # Mixing pairs place i with place -1 - i, so a process gets both ends of the batch: a slice and its mirror image.
-    if batch_size < 1 or not 0 <= rank < world:
-        raise ValueError(
-            f"batch_size {batch_size}, rank {rank}, world {world}: need batch_size >= 1 and 0 <= rank < world"
-        )
-    if world == 1 and not mixes:
-        return np.arange(batch_size)
-    if batch_size % (2 * world) != 0:
-        raise ValueError(f"batch_size {batch_size}: mixing images or {world} processes need a multiple of {2 * world}")
-    half = batch_size // (2 * world)
-    head = np.arange(rank * half, (rank + 1) * half)
-    return np.concatenate([head, batch_size - 1 - head[::-1]])

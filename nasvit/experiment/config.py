@@ -10,6 +10,7 @@ from nasvit.data.config import DataConfig
 from nasvit.experiment.training import TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
+from nasvit.training.execution import Running
 from predictors.limits import Budget
 from search_spaces.recipe import Recipe
 from search_spaces.values import FieldError
@@ -32,7 +33,7 @@ are those of its released code). Learning rate, epochs and batch size are for da
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Running):
     """Training of the supernet.
 
     Args:
@@ -44,7 +45,6 @@ class TrainConfig:
             of the largest subnet's gradient what works against the others.
         conflict_per: compare gradients per ``tensor`` (as the released NASViT) or per ``layer``.
         teacher: an external teacher, a name of a network with weights; see :mod:`nasvit.registry`.
-        precision: ``bfloat16`` runs forward passes in mixed precision.
         evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
     """
 
@@ -54,7 +54,6 @@ class TrainConfig:
     conflict: Literal["none", "measure", "project"] = "project"
     conflict_per: Literal["tensor", "layer"] = "tensor"
     teacher: TeacherConfig | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
     evaluate_every: int = 1
 
 

@@ -10,38 +10,43 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import FitConfig
+from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.records import made_for, versions, write_json
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
-from nasvit.training.processes import once
 from search_spaces.values import FieldError
 
 RESULTS = "results.json"
 DEPLOYED = "deployed"
 
 
-def main(path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = ()) -> None:
+def main(
+    path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = (), compute: Compute = ALONE
+) -> None:
     """Train the network of a YAML file and print its scores.
 
     Args:
         path: the file; see :class:`nasvit.experiment.training.FitConfig`.
         output: folder of the results; left out: the file's ``output``, else ``runs/`` and the name of the file.
         overrides: fields that replace those of the file; see :func:`search_spaces.reading.load_yaml`.
+        compute: the device, and the processes that share the work.
     """
     config = FitConfig.load(path, tuple(overrides))
+    compute.announce()
     folder = output or config.output or Path("runs") / path.stem
-    results = fit(config, folder)
-    once(lambda: print(_summary(config, results) + f"\ndeployed network: {folder / DEPLOYED}"))
+    results = fit(config, folder, compute)
+    compute.once(lambda: print(_summary(config, results) + f"\ndeployed network: {folder / DEPLOYED}"))
 
 
-def fit(config: FitConfig, folder: Path) -> dict[str, Any]:
+def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, Any]:
     """Train, evaluate, remove branches or wider networks, and save the deployed network.
 
     Killed at any moment and called again, it goes on to the same result; a finished one is only read.
@@ -49,6 +54,7 @@ def fit(config: FitConfig, folder: Path) -> dict[str, Any]:
     Args:
         config: configuration of the training.
         folder: gets ``training/`` (checkpoints, log), ``deployed/`` (the network) and ``results.json``.
+        compute: the device, and the processes that share the work.
 
     Returns:
         The content of ``results.json``: scores on the test images, costs, configuration, versions.
@@ -61,19 +67,19 @@ def fit(config: FitConfig, folder: Path) -> dict[str, Any]:
     asked = config.to_json()
     if not made_for(folder / "config.json", asked):
         raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
-    if (folder / RESULTS).exists():
+    if compute.from_first((folder / RESULTS).exists):
         results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         return results
-    images = images_of(config)
+    images = images_of(config, compute)
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
-    once(lambda: write_json(folder / RESULTS, results))
+    compute.once(lambda: write_json(folder / RESULTS, results))
     return results
 
 
-def images_of(config: FitConfig) -> Images:
+def images_of(config: FitConfig, compute: Compute = ALONE) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
-    return Images(config.data, seed=config.seed, most=config.images)
+    return Images(config.data, seed=config.seed, most=config.images, compute=compute)
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:
@@ -139,11 +145,13 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
-    once(lambda: write_json(folder / "config.json", config.to_json()))
+    images.compute.once(lambda: write_json(folder / "config.json", config.to_json()))
     trained = trainer.run()
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
-    once(lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape))
+    images.compute.once(
+        lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape)
+    )
     cost = count(deployed, *images.shape)
     results: dict[str, Any] = {
         "metric": images.task.metric.name,
@@ -160,11 +168,16 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     return results
 
 
+def _save(network: nn.Module, folder: Path, card: Card, config: FitConfig, images: Images) -> None:
+    target, shape = folder / DEPLOYED, images.shape
+    images.compute.once(lambda: save_network(network, target, card, program=config.program, shape=shape))
+
+
 def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train all widths into ``folder``, save them as one object there, and return the results of each."""
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
-    once(lambda: write_json(folder / "config.json", config.to_json()))
+    images.compute.once(lambda: write_json(folder / "config.json", config.to_json()))
     trainer.run()
     seconds = trainer.seconds
     if config.slimmable.autoslim:
@@ -174,7 +187,9 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         seconds += trainer.seconds
     model = fitting.deployed(trainer)
     card = fitting.card(model, _origin(config))
-    once(lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape))
+    images.compute.once(
+        lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape)
+    )
     scores = fitting.scores(model)
     rows = []
     for width, score in zip(model.widths, scores.values(), strict=True):

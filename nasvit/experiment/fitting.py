@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nasvit.branches import fuse, reparameterize
+from nasvit.compute import Compute
 from nasvit.data import ImageSet
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
@@ -58,11 +59,21 @@ class Fitting:
         images: the images to train on, to validate and to test with.
         seed: seed of initial weights, batches and augmented networks.
         name: name on the progress bar.
+        compute: the processes that train together; those of ``images`` if left out.
     """
 
-    def __init__(self, start: Start, training: Training, images: Images, *, seed: int, name: str) -> None:
+    def __init__(
+        self,
+        start: Start,
+        training: Training,
+        images: Images,
+        *,
+        seed: int,
+        name: str,
+        compute: Compute | None = None,
+    ) -> None:
         self.start, self.training, self.images = start, training, images
-        self.seed, self.name = seed, name
+        self.seed, self.name, self.compute = seed, name, compute or images.compute
 
     @cached_property
     def way(self) -> Way:
@@ -92,15 +103,17 @@ class Fitting:
         """
         recipe = self.training.recipe
         held_out = self.images.validation if validation is None else validation
-        learner = Learner(self.way.model, recipe, objective(self.training, self.images), sampling=self.way.sampling)
+        model = self.compute.place(self.way.model)
+        learner = Learner(model, recipe, objective(self.training, self.images), sampling=self.way.sampling)
         return Trainer(
             learner,
-            self.images.training(recipe, images),
+            self.images.training(recipe, images, self.compute),
             recipe,
             folder,
             seed=self.seed,
             chance_loss=self.images.task.chance_loss,
-            precision=self.training.precision,
+            running=self.training,
+            compute=self.compute,
             evaluate=lambda trained: self._validate(trained, held_out),
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             name=self.name,
@@ -121,8 +134,9 @@ class Fitting:
         return self.images.card(self.start.spec, origin, fused=fused)
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
-        """Return the score of a network on a set of images."""
-        return self.images.task.evaluate(network, self.images.evaluation_loader(images).evaluation_batches())
+        """Return the score of a network on a set of images, which the processes share out."""
+        loader = self.images.evaluation_loader(images, compute=self.compute)
+        return self.images.task.evaluate(self.compute.place(network), loader.evaluation_batches(), self.compute)
 
     def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
         network = self.way.deployed(trained) if self.training.netaug is not None else trained
@@ -175,7 +189,7 @@ def _load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
             f"{images.shape[0]}"
         )
     side = card.shape[1] if card.shape[1] not in (0, images.shape[1]) else None
-    return Teacher(
+    teacher = Teacher(
         found.network,
         normalization.mean,
         normalization.std,
@@ -183,6 +197,7 @@ def _load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
         own_deviation=card.deviation,
         side=side,
     )
+    return images.compute.place(teacher)
 
 
 class Way(ABC):

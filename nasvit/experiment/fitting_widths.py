@@ -89,7 +89,7 @@ class WidthsFitting:
 
     def trainer(self, folder: Path) -> Trainer:
         """Return the trainer of all widths."""
-        network, recipe = self.network, self.training.recipe
+        network, recipe, compute = self.images.compute.place(self.network), self.training.recipe, self.images.compute
         universal = self.slimmable.norm == "universal"
         learner = Learner(
             network,
@@ -106,7 +106,8 @@ class WidthsFitting:
             folder,
             seed=self.seed,
             chance_loss=task.chance_loss,
-            precision=self.training.precision,
+            running=self.training,
+            compute=compute,
             evaluate=self._validate,
             evaluate_every=max(1, recipe.epochs // 5),
             keep_best=task.metric,
@@ -137,7 +138,7 @@ class WidthsFitting:
     def scores(self, model: SwitchableModel) -> dict[str, float]:
         """Return the score of every width on the test images."""
         batches = self.images.evaluation_loader(self.images.test).evaluation_batches
-        return evaluate_widths(model.shared, self.images.task, batches, model.widths)
+        return evaluate_widths(model.shared, self.images.task, batches, model.widths, compute=self.images.compute)
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
         """Return the card of the deployed model."""
@@ -154,7 +155,9 @@ class WidthsFitting:
         batches = self.images.evaluation_loader(self.images.validation).evaluation_batches
         calibration = self._calibration() if self.slimmable.norm == "universal" else None
         with torch.no_grad():
-            values = evaluate_widths(trained, self.images.task, batches, self.start.widths, calibration)
+            values = evaluate_widths(
+                trained, self.images.task, batches, self.start.widths, calibration, self.images.compute
+            )
         return {"score": mean(values.values()), **values}  # the smallest width alone says little of the others
 
     def _calibration(self) -> Sequence[torch.Tensor]:

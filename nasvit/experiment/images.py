@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from nasvit.compute import ALONE, Compute
 from nasvit.data import (
     NO_AUGMENTATION,
     Augmentation,
@@ -40,12 +40,20 @@ class Images:
         split_seed: seed of the held-out split.
         channels: 1 or 3; None: those of the source.
         most: largest number of training images, held-out ones included; 0: all.
+        compute: the device of batches, and the processes that share them.
     """
 
     def __init__(
-        self, config: DataConfig, *, seed: int, split_seed: int = 0, channels: int | None = None, most: int = 0
+        self,
+        config: DataConfig,
+        *,
+        seed: int,
+        split_seed: int = 0,
+        channels: int | None = None,
+        most: int = 0,
+        compute: Compute = ALONE,
     ) -> None:
-        self.config, self.seed, self.split_seed = config, seed, split_seed
+        self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
 
     @cached_property
@@ -111,7 +119,7 @@ class Images:
         side = self.shape[1] or None
         return Card(spec, self.classes, side, normalization.mean, normalization.std, fused, origin)
 
-    def training(self, recipe: Recipe, images: ImageSet | None = None) -> Loader:
+    def training(self, recipe: Recipe, images: ImageSet | None = None, compute: Compute | None = None) -> Loader:
         """Return the loader of training batches, augmented by a recipe; each of several processes gets its part.
 
         Args:
@@ -120,19 +128,17 @@ class Images:
         """
         config = self.config
         augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
-        several = torch.distributed.is_initialized()
         return self._loader(
             self.train if images is None else images,
             recipe.batch_size,
             augmentation,
             seed=self.seed,
-            rank=torch.distributed.get_rank() if several else 0,
-            world=torch.distributed.get_world_size() if several else 1,
+            compute=compute,
         )
 
-    def evaluation_loader(self, images: ImageSet, batch_size: int = 500) -> Loader:
+    def evaluation_loader(self, images: ImageSet, batch_size: int = 500, compute: Compute | None = None) -> Loader:
         """Return a loader of ``images`` without augmentation; every process gets all of them."""
-        return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION)
+        return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION, compute=compute)
 
     def calibration(self, batches: int, batch_size: int, *, seed: int = 0) -> tuple[Tensor, ...]:
         """Return batches of training images to take batch-norm statistics from; fewer if there are too few images."""
@@ -156,8 +162,7 @@ class Images:
         augmentation: Augmentation,
         *,
         seed: int = 0,
-        rank: int = 0,
-        world: int = 1,
+        compute: Compute | None = None,
     ) -> Loader:
         return Loader(
             images,
@@ -166,8 +171,7 @@ class Images:
             augmentation=augmentation,
             image_size=self.config.image_size,
             seed=seed,
-            rank=rank,
-            world=world,
+            compute=compute or self.compute,
             workers=self.config.workers,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,8 @@ from nasvit.data.config import DataConfig
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.supernets.factors import Factors, augmentation_factors
 from nasvit.tasks.distillation import Distillation
+from nasvit.training.execution import Running
 from nasvit.training.sampling import Phases
-from nasvit.training.trainer import Precision
 from predictors.limits import Budget
 from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
@@ -104,22 +104,21 @@ class SlimmableConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingHelp:
+class TrainingHelp(Running):
     """Help for a training besides images and recipe, all of which is removed before the network is deployed.
 
     Args:
         teacher: learn from a teacher too.
         branches: train with branches and fuse them afterwards.
         netaug: train inside wider networks and extract afterwards.
-        precision: ``bfloat16`` runs forward passes in mixed precision.
     """
 
     teacher: TeacherConfig | None = None
     branches: Branches | None = None
     netaug: NetAugConfig | None = None
-    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.branches is not None and self.netaug is not None:
             raise FieldError(["netaug"], "a network trains with branches or inside wider ones; leave one of them out")
 
@@ -197,5 +196,5 @@ class FitConfig(TrainingHelp, YamlFile):
             teacher=self.teacher,
             branches=self.branches,
             netaug=self.netaug,
-            precision=self.precision,
+            **{each.name: getattr(self, each.name) for each in fields(Running)},
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
 from nasvit.data import SearchData
 from nasvit.experiment.config import Experiment
@@ -39,10 +41,11 @@ class Workbench:
     Args:
         experiment: the configuration.
         folder: folder of the results.
+        compute: the device, and the processes that share the work.
     """
 
-    def __init__(self, experiment: Experiment, folder: Path) -> None:
-        self.experiment, self.folder = experiment, folder
+    def __init__(self, experiment: Experiment, folder: Path, compute: Compute = ALONE) -> None:
+        self.experiment, self.folder, self.compute = experiment, folder, compute
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
         self._check_owner()
@@ -80,7 +83,7 @@ class Workbench:
         """
         experiment = self.experiment
         seed, channels = experiment.seed, self.space.image_channels
-        images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels)
+        images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute)
         self._check_split(images.data)
         write_json(self.folder / RECORD, experiment.to_json())
         return images
@@ -102,7 +105,7 @@ class Workbench:
         """The task of the experiment."""
         return self.images.task
 
-    def calibration(self) -> tuple[torch.Tensor, ...]:
+    def calibration(self) -> Sequence[torch.Tensor]:
         """Return the training images that batch-norm statistics are taken from."""
         config = self.experiment.search
         return self.images.calibration(config.calibration_batches, config.calibration_batch_size)

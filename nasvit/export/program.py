@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def check_complete(network: nn.Module) -> None:
         raise ValueError("this network has no batch-norm statistics; call nasvit.calibrate(network, batches) first")
 
 
+def on_processor(network: nn.Module) -> nn.Module:
+    """Return a network whose tensors are in main memory: itself, or a copy."""
+    tensors = [*network.parameters(), *network.buffers()]
+    return network if all(each.device.type == "cpu" for each in tensors) else copy.deepcopy(network).cpu()
+
+
 def export_program(
     network: nn.Module,
     path: Path,
@@ -47,6 +54,7 @@ def export_program(
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
     check_complete(network)
+    network = on_processor(network)
     parts = [Normalize(mean, deviation), network] if mean else [network]
     images = torch.rand(2, *shape)
     program = torch.export.export(

@@ -12,7 +12,7 @@ from torch import nn
 
 from nasvit.branches import fuse, reparameterize
 from nasvit.export.card import CARD, Card
-from nasvit.export.program import PROGRAM, check_complete, export_program
+from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
 from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import SwitchableSpec
@@ -50,6 +50,7 @@ def save_network(
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
     check_complete(network)
+    network = on_processor(network)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
     if program:

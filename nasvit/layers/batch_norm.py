@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasvit.compute import Compute
+
 
 class BatchNorm2d(nn.BatchNorm2d):
     """``nn.BatchNorm2d`` that trains on batch statistics and refuses to evaluate before it has stored ones.
@@ -25,15 +27,15 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def __init__(self, num_features: int, eps: float = 1e-5) -> None:
         super().__init__(num_features, eps=eps, track_running_stats=False)
-        self.synced = False
+        self.joined: Compute | None = None
 
     def track_statistics(self, momentum: float | None = 0.1) -> None:
         """Store statistics from now on (mean 0, variance 1 until the first batch), as ``nn.BatchNorm2d`` does."""
         store_statistics(self, momentum)
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.training and self.synced:
-            return self._forward_synced(input)
+        if self.training and self.joined is not None:
+            return self._forward_joined(input, self.joined)
         if not self.training and self.running_mean is None:
             raise RuntimeError(
                 "this network has no batch-norm statistics of its own yet, and those of another subnet would be wrong; "
@@ -41,15 +43,15 @@ class BatchNorm2d(nn.BatchNorm2d):
             )
         return super().forward(input)
 
-    def _forward_synced(self, x: Tensor) -> Tensor:
+    def _forward_joined(self, x: Tensor, compute: Compute) -> Tensor:
         """Normalize by the statistics of the joined batch of all processes (equal shards)."""
         exact = x if x.dtype == torch.float64 else x.float()  # mixed precision would lose the variance
         moments = torch.stack([exact.mean((0, 2, 3)), (exact * exact).mean((0, 2, 3))])
-        mean, square = _SumOverProcesses.apply(moments) / torch.distributed.get_world_size()
+        mean, square = _SumOverProcesses.apply(moments, compute) / compute.count
         variance = (square - mean * mean).clamp(min=0)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         if self.running_mean is not None and self.running_var is not None:
-            count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+            count = x.numel() // x.shape[1] * compute.count
             self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
         return (exact * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
 
@@ -79,20 +81,23 @@ class _SumOverProcesses(torch.autograd.Function):
     """The sum of a tensor over all processes; so is its gradient."""
 
     @staticmethod
-    def forward(context: Any, tensor: Tensor) -> Tensor:
-        total = tensor.clone()
-        torch.distributed.all_reduce(total)
-        return total
+    def forward(context: Any, tensor: Tensor, compute: Compute) -> Tensor:
+        context.compute = compute
+        return compute.sum_(tensor.clone())
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        total = gradient.clone(memory_format=torch.contiguous_format)
-        torch.distributed.all_reduce(total)
-        return total
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        compute: Compute = context.compute
+        return compute.sum_(gradient.clone(memory_format=torch.contiguous_format)), None
 
 
-def sync_batch_norm(network: nn.Module, synced: bool = True) -> None:
-    """Let every batch norm of ``network`` use the joined batch of all processes while training."""
+def sync_batch_norm(network: nn.Module, compute: Compute) -> None:
+    """Let every batch norm of ``network`` use the joined batch of all processes while training.
+
+    Args:
+        network: the network.
+        compute: the processes; alone, the batch of this one.
+    """
     for module in network.modules():
         if isinstance(module, BatchNorm2d):
-            module.synced = synced
+            module.joined = compute if compute.count > 1 else None

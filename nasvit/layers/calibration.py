@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasvit.compute import ALONE, Compute
 from nasvit.layers.batch_norm import BatchNorm2d, store_statistics
 
 
@@ -19,7 +20,9 @@ def track_statistics(network: nn.Module, momentum: float | None = 0.1) -> None:
 
 
 @torch.no_grad()
-def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool = True) -> nn.Module:
+def calibrate(
+    network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool = True, compute: Compute = ALONE
+) -> nn.Module:
     """Give ``network`` batch-norm statistics: the plain average over ``batches`` of each batch's mean and variance.
 
     Nothing else moves: everything but batch norm runs as in evaluation, weights stay, and the network ends in
@@ -30,6 +33,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
         batches: images, each of shape ``(batch, channels, height, width)``.
         unbiased: average variances with ``n - 1`` in the denominator, as PyTorch and AlphaNet do; False: with ``n``,
             as Once-for-All does.
+        compute: the processes that share the batches out: of the same batches, each runs some.
 
     Returns:
         ``network``, in evaluation mode.
@@ -41,9 +45,10 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
     collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, _BatchNorm)]
     seen = 0
     try:
-        for images in batches:
-            network(images)
+        for number, images in enumerate(batches):
             seen += 1
+            if number % compute.count == compute.rank:
+                network(images)
             if not collectors:
                 break
         if not seen:
@@ -53,7 +58,7 @@ def calibrate(network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool =
             collector.give_up()
         raise
     for collector in collectors:
-        collector.finish(seen)
+        collector.finish(seen, compute)
     return network
 
 
@@ -77,9 +82,11 @@ class _Collector:
         self.mean += self.norm.running_mean
         self.variance += self.norm.running_var * (1 if self.unbiased else (count - 1) / count)
 
-    def finish(self, batches: int) -> None:
-        """Store the averages."""
+    def finish(self, batches: int, compute: Compute) -> None:
+        """Store the averages over the batches of all processes."""
         self._stop()
+        compute.sum_(self.mean)
+        compute.sum_(self.variance)
         self.norm.momentum = self.momentum
         self.norm.running_mean = self.mean / batches
         self.norm.running_var = self.variance / batches

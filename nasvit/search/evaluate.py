@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class InheritedWeights:
         supernet: Supernet,
         task: Task,
         calibration: Sequence[Tensor],
-        validation: Callable[[], Sequence[Batch]],
+        validation: Callable[[], Iterable[Batch]],
     ) -> None:
         self.supernet, self.task, self.calibration, self.validation = supernet, task, calibration, validation
 

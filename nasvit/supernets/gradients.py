@@ -33,7 +33,8 @@ class FlatGradients:
         dtype, device = kinds.pop()
         counts = [-(-parameter.numel() // ROW) for parameter in self.parameters]
         self.rows = torch.zeros(sum(counts), ROW, dtype=dtype, device=device)
-        self.owner = torch.repeat_interleave(torch.tensor(counts, device=device), output_size=sum(counts))
+        self.counts = torch.tensor(counts, device=device)
+        self.owner = torch.repeat_interleave(self.counts, output_size=sum(counts))
         self.views: list[Tensor] = []
         start = 0
         for parameter, count in zip(self.parameters, counts, strict=True):
@@ -80,13 +81,6 @@ class FlatGradients:
         self.rows.mul_((largest_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
-    def all_reduce(self, rows: Tensor | None = None) -> None:
-        """Average ``rows`` (the gradients if left out) over all processes, in one all-reduce."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rows = self.rows if rows is None else rows
-            torch.distributed.all_reduce(rows)
-            rows.div_(torch.distributed.get_world_size())
-
     def sums(self, rows: Tensor, groups: Tensor | None = None, count: int | None = None) -> Tensor:
         """Sum rows over each parameter.
 
@@ -98,9 +92,16 @@ class FlatGradients:
         Returns:
             Shape ``(parameters,)`` or ``(count,)``.
         """
-        owner = self.owner if groups is None else groups[self.owner]
         size = len(self.parameters) if count is None else count
-        return rows.new_zeros(size).index_add_(0, owner, rows.sum(1))
+        if rows.device.type in ("cpu", "mps"):
+            owner = self.owner if groups is None else groups[self.owner]
+            return rows.new_zeros(size).index_add_(0, owner, rows.sum(1))
+        # Elsewhere adding by index is atomic, in another order every time.
+        sums = torch.segment_reduce(rows.sum(1), "sum", lengths=self.counts, unsafe=True)
+        if groups is None:
+            return sums
+        belongs = groups[None] == torch.arange(size, device=groups.device)[:, None]
+        return belongs.to(sums.dtype) @ sums
 
 
 def group_by_layer(names: Sequence[str]) -> tuple[list[str], Tensor]:

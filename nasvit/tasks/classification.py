@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.tasks.task import Batches, Metric
+from nasvit.compute import Compute
+from nasvit.tasks.task import Metric, Task
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class ClassificationScore:
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Task):
     """Image classification with one class per image.
 
     Args:
@@ -67,38 +68,62 @@ class Classification:
         """The cross entropy of guessing, in nats."""
         return math.log(max(self.classes, 2))
 
-    def evaluate(self, network: nn.Module, batches: Batches) -> ClassificationScore:
-        """Return accuracy and loss of a network; see :func:`evaluate`."""
-        return evaluate(network, batches)
+    def meter(self) -> ClassificationMeter:
+        """Return a new meter, for one network."""
+        return ClassificationMeter()
 
 
-@torch.inference_mode()
+class ClassificationMeter:
+    """Counts right answers class by class, and adds losses up."""
+
+    def __init__(self) -> None:
+        self._losses: list[Tensor] = []
+        self._counts: Tensor | None = None
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in logits ``(batch, classes)`` and labels int64 ``(batch,)``."""
+        scores = outputs.float()
+        self._losses.append(F.cross_entropy(scores, targets, reduction="sum"))
+        if self._counts is None:
+            self._counts = targets.new_zeros(2, scores.shape[1])
+        right, seen = self._counts
+        right.index_add_(0, targets, (scores.argmax(1) == targets).to(targets.dtype))
+        seen.index_add_(0, targets, torch.ones_like(targets))
+
+    def score(self, compute: Compute) -> ClassificationScore:
+        """Return accuracy and loss over all batches of all processes.
+
+        Raises:
+            ValueError: if there were no batches.
+        """
+        shares = compute.gather((self._read_losses(), self._read_counts()))
+        losses = [loss for share, _ in shares for loss in share]
+        counted = [counts for _, counts in shares if counts is not None]
+        if not losses:
+            raise ValueError("evaluate got no batches; give it at least one batch of labeled images")
+        right, seen = torch.stack(counted).sum(0)
+        total = int(seen.sum())
+        per_class = right[seen > 0] / seen[seen > 0]
+        return ClassificationScore(int(right.sum()) / total, float(per_class.mean()), sum(losses) / total, total)
+
+    def _read_losses(self) -> list[float]:
+        return Compute.read(torch.stack(self._losses)) if self._losses else []
+
+    def _read_counts(self) -> Tensor | None:
+        return None if self._counts is None else self._counts.cpu()
+
+
 def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassificationScore:
     """Evaluate ``network`` on labeled batches; afterwards it is in evaluation mode.
 
     Args:
         network: a plain network with batch-norm statistics of its own (see :func:`nasvit.calibrate`).
-        batches: images ``(batch, channels, height, width)`` with labels int64 ``(batch,)``.
+        batches: images ``(batch, channels, height, width)`` with labels int64 ``(batch,)``, on the network's device.
 
     Raises:
         ValueError: if there are no batches.
         RuntimeError: if the network has no batch-norm statistics.
     """
-    network.eval()
-    loss, right, seen = 0.0, torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    for images, labels in batches:
-        scores = network(images).float()
-        classes = scores.shape[1]
-        loss += float(F.cross_entropy(scores, labels, reduction="sum"))
-        hits = labels[scores.argmax(1) == labels]
-        right = _added(right, hits.bincount(minlength=classes))
-        seen = _added(seen, labels.bincount(minlength=classes))
-    total = int(seen.sum())
-    if not total:
-        raise ValueError("evaluate got no batches; give it at least one batch of labeled images")
-    per_class = right[seen > 0] / seen[seen > 0]
-    return ClassificationScore(int(right.sum()) / total, float(per_class.mean()), loss / total, total)
-
-
-def _added(total: Tensor, counts: Tensor) -> Tensor:
-    return counts.cpu() if not len(total) else total + counts.cpu()
+    score = Classification(1).evaluate(network, batches)
+    assert isinstance(score, ClassificationScore)
+    return score

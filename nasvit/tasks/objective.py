@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
-
-Loss = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,22 +31,35 @@ class Objective:
     teacher: nn.Module | None = None
     distillation: Distillation = Distillation()
 
-    def of_batch(self, images: Tensor, targets: Tensor, autocast: Callable[[], AbstractContextManager[Any]]) -> Loss:
-        """Return the loss of logits for one batch; the teacher runs once, however many networks learn from it.
+    def of_batch(self, images: Tensor, targets: Tensor, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
+        """Return what networks learn from a batch; the teacher runs once, however many networks learn from it.
 
         Args:
             images: shape ``(batch, channels, height, width)``.
             targets: labels ``(batch,)`` or probabilities ``(batch, classes)``.
-            autocast: returns the context that the teacher runs in.
+            autocast: the context that the teacher runs in.
+
+        Returns:
+            The targets, and what the teacher says, if there is one: probabilities where it teaches alone, else logits.
         """
         if self.teacher is None:
-            return lambda logits: self._of_labels(logits, targets)
-        with torch.no_grad(), autocast():
+            return (targets,)
+        with torch.no_grad(), autocast:
             taught = self.teacher(images).float()
-        if self.distillation == Distillation(1.0, 1.0):
-            probabilities = taught.softmax(1)
-            return lambda logits: SoftTargetCrossEntropy().of_probabilities(logits.float(), probabilities)
-        return lambda logits: self.distillation(self._of_labels(logits, targets), logits.float(), taught)
+        return targets, taught.softmax(1) if self._teacher_alone else taught
+
+    def loss(self, logits: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
+        """Return the mean loss of logits ``(batch, classes)``, given what :meth:`of_batch` returned of these images."""
+        targets, *taught = learned
+        if not taught:
+            return self._of_labels(logits, targets)
+        if self._teacher_alone:
+            return SoftTargetCrossEntropy().of_probabilities(logits.float(), taught[0])
+        return self.distillation(self._of_labels(logits, targets), logits.float(), taught[0])
+
+    @property
+    def _teacher_alone(self) -> bool:
+        return self.distillation == Distillation(1.0, 1.0)
 
     def _of_labels(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
+
+from nasvit.compute import ALONE, Compute
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 """Images ``(batch, channels, height, width)`` with their targets."""
@@ -44,23 +48,63 @@ class Score(Protocol):
         """Return all measured numbers by name."""
 
 
-class Task(Protocol):
+class Meter(Protocol):
+    """Adds the outputs of one network up, batch by batch, on the device, and never makes it wait before the end."""
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        """Take in the outputs for one batch."""
+
+    def score(self, compute: Compute) -> Score:
+        """Return the score over all batches of all processes, which call this together.
+
+        Raises:
+            ValueError: if there were no batches.
+        """
+
+
+class Task(ABC):
     """A task that networks are trained for, such as classification.
 
-    Training, search and reports compare networks by the metric of the task only.
+    Training, search and reports compare networks by the metric of the task only. A task defines the metric, what
+    guessing is worth, and a meter.
     """
 
-    @property
-    def metric(self) -> Metric:
-        """The metric that networks are compared by."""
+    metric: Metric
+    """The metric that networks are compared by."""
 
     @property
+    @abstractmethod
     def chance_score(self) -> float:
         """The score of guessing, also that of a collapsed training."""
 
     @property
+    @abstractmethod
     def chance_loss(self) -> float:
         """The loss of guessing, by which a collapse is detected."""
 
-    def evaluate(self, network: nn.Module, batches: Batches) -> Score:
-        """Return the score of a plain network with its own batch-norm statistics; it ends in evaluation mode."""
+    @abstractmethod
+    def meter(self) -> Meter:
+        """Return a new meter, for one network."""
+
+    def evaluate(self, network: nn.Module, batches: Batches, compute: Compute = ALONE) -> Score:
+        """Return the score of a plain network with its own batch-norm statistics; see :meth:`evaluate_all`."""
+        return self.evaluate_all([network], batches, compute)[0]
+
+    @torch.inference_mode()
+    def evaluate_all(self, networks: Sequence[nn.Module], batches: Batches, compute: Compute = ALONE) -> list[Score]:
+        """Return the scores of several networks, in one pass over the images; they end in evaluation mode.
+
+        Args:
+            networks: plain networks with batch-norm statistics of their own (see :func:`nasvit.calibrate`).
+            batches: images ``(batch, channels, height, width)`` with their targets: this process's share.
+            compute: the processes that the images are shared out to.
+
+        Raises:
+            ValueError: if there are no batches.
+            RuntimeError: if a network has no batch-norm statistics.
+        """
+        meters = [(network.eval(), self.meter()) for network in networks]
+        for images, targets in batches:
+            for network, meter in meters:
+                meter.update(network(images), targets)
+        return [meter.score(compute) for _, meter in meters]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+MOST_SKIPPED = 25
+"""Steps in a row whose gradients may not be finite; a float16 training leaves some out until its scale fits."""
+
 
 class TrainingCollapsedError(RuntimeError):
     """A training collapsed several times; the message suggests gentler settings."""
@@ -54,6 +57,7 @@ class CollapseDetector:
         self._collapsed_share = collapsed
         self._losses: list[float] = []
         self._has_learned = False
+        self._skipped = 0
 
     @property
     def healthy(self) -> bool:
@@ -66,12 +70,13 @@ class CollapseDetector:
             and self._losses[-1] < self._collapsed_share * self._chance_loss
         )
 
-    def update(self, step: int, loss: float) -> Collapse | None:
+    def update(self, step: int, loss: float, *, skipped: bool = False) -> Collapse | None:
         """Take in the loss of a step.
 
         Args:
             step: optimizer steps done.
             loss: cross entropy of the largest subnet; not a number if the loss of any subnet is not a number.
+            skipped: whether the step was left out because its gradients were not finite.
 
         Returns:
             The collapse, or None. After a collapse, load the state of the checkpoint gone back to, or
@@ -79,6 +84,9 @@ class CollapseDetector:
         """
         if not math.isfinite(loss):
             return Collapse(step, f"a loss is {loss} at step {step}")
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._skipped > MOST_SKIPPED:
+            return Collapse(step, f"the gradients of {self._skipped} steps in a row are not finite at step {step}")
         self._losses = [*self._losses, loss][-self._window :]
         if len(self._losses) < self._window:
             return None
@@ -94,13 +102,14 @@ class CollapseDetector:
 
     def reset(self) -> None:
         """Forget the last losses, but not that the network had learned."""
-        self._losses = []
+        self._losses, self._skipped = [], 0
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the detector for a resumed run."""
-        return {"losses": list(self._losses), "has_learned": self._has_learned}
+        return {"losses": list(self._losses), "has_learned": self._has_learned, "skipped": self._skipped}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
         self._losses = [float(loss) for loss in state["losses"]]
         self._has_learned = bool(state["has_learned"])
+        self._skipped = int(state.get("skipped", 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,6 +10,14 @@ import torch
 from torch import Tensor
 
 from nasvit.supernets.gradients import FlatGradients, group_by_layer
+
+Join = Callable[[Tensor], None]
+"""Turns gradients of this process, in place, into those of the joined batch of all processes."""
+
+
+def alone(gradients: Tensor) -> None:
+    """Join the gradients of one process: they are those of its batch already."""
+
 
 FAINT = 1e-12  # a gradient of a smaller norm is rounding noise, and its sign says nothing
 # Softmax is shift invariant: the true gradient of these is zero, and what is there is rounding noise.
@@ -42,7 +50,7 @@ class ConflictPolicy(Protocol):
     def after_largest(self, gradients: FlatGradients) -> None:
         """Take the buffer with the gradient of the largest subnet alone."""
 
-    def combine(self, gradients: FlatGradients) -> ConflictReport | None:
+    def combine(self, gradients: FlatGradients, join: Join = alone) -> ConflictReport | None:
         """Take the buffer with the gradients added since, and leave in it the gradient for the optimizer."""
 
 
@@ -59,9 +67,9 @@ class Sum:
     def after_largest(self, gradients: FlatGradients) -> None:
         """Do nothing: the others add to the same buffer."""
 
-    def combine(self, gradients: FlatGradients) -> ConflictReport | None:
+    def combine(self, gradients: FlatGradients, join: Join = alone) -> ConflictReport | None:
         """Clip the sum."""
-        gradients.all_reduce()
+        join(gradients.rows)
         if self.clip is not None:
             gradients.clip_(self.clip)
         return None
@@ -104,10 +112,11 @@ class Project:
         """Put the largest subnet's gradient aside and start the others from zero."""
         if self._largest is None or self._largest.shape != gradients.rows.shape:
             self._largest = torch.empty_like(gradients.rows)
+            self._groups, self._alive = (each.to(gradients.rows.device) for each in (self._groups, self._alive))
         self._largest.copy_(gradients.rows)
         gradients.zero_()
 
-    def combine(self, gradients: FlatGradients) -> ConflictReport:
+    def combine(self, gradients: FlatGradients, join: Join = alone) -> ConflictReport:
         """Clip the subnets' part, project the largest subnet's, and add the two in the buffer.
 
         Raises:
@@ -116,20 +125,19 @@ class Project:
         largest, subnets = self._largest, gradients.rows
         if largest is None:
             raise RuntimeError("combine() needs after_largest() in the same step")
-        gradients.all_reduce(largest)
-        gradients.all_reduce(subnets)
+        join(largest)
+        join(subnets)
         subnet_norm = gradients.norm() if self.clip is None else gradients.clip_(self.clip)
 
         inner, square, largest_square = (
             self._sums(gradients, product) for product in (subnets * largest, subnets * subnets, largest * largest)
         )
-        compared = (square >= FAINT**2) & (largest_square >= FAINT**2) & self._alive.to(square.device)
+        compared = (square >= FAINT**2) & (largest_square >= FAINT**2) & self._alive
         if self.project:
             weight = 1 + (-inner / (square + 1e-6)).clamp(0, self.cap)
-            subnets.mul_(weight[self._groups.to(inner.device)[gradients.owner]][:, None])
+            subnets.mul_(weight[self._groups[gradients.owner]][:, None])
         subnets.add_(largest)
         return ConflictReport((inner < 0) & compared, compared, subnet_norm)
 
     def _sums(self, gradients: FlatGradients, rows: Tensor) -> Tensor:
-        groups = self._groups.to(rows.device)
-        return gradients.sums(rows, groups, len(self.group_names))
+        return gradients.sums(rows, self._groups, len(self.group_names))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,13 +14,15 @@ from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.objective import Objective
 from nasvit.training.conflict import ConflictPolicy, Sum
+from nasvit.training.execution import Execution
 from nasvit.training.regularization import regularize
 from nasvit.training.sampling import Alone, Member, Moment, Sampling
 from nasvit.training.step import shared_step
 from search_spaces.recipe import Recipe
 
 Values = dict[str, float]
-Autocast = Callable[[], AbstractContextManager[Any]]
+Losses = dict[str, Tensor]
+"""Numbers of a step by name, as scalars on the device: reading them would make the host wait."""
 
 
 class Trainable(Protocol):
@@ -32,13 +32,17 @@ class Trainable(Protocol):
     def model(self) -> nn.Module:
         """The weights that are trained."""
 
+    @property
+    def gradients(self) -> FlatGradients:
+        """The gradients of all weights."""
+
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
 
     def before_step(self, moment: Moment) -> None:
         """Prepare a step, by sorting channels for example; a function of step, seed and state alone."""
 
-    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
         """Add the gradients of one batch; return numbers for the log, ``loss`` among them."""
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
@@ -74,6 +78,11 @@ class Learner:
         self.conflict = Sum(recipe.clip_norm or None) if conflict is None else conflict
         self.shared: SharedNetwork | _Single = model if isinstance(model, SharedNetwork) else _Single(model)
 
+    @property
+    def gradients(self) -> FlatGradients:
+        """The gradients of all weights."""
+        return self.shared.gradients
+
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
         self.shared.zero_grad()
@@ -86,37 +95,36 @@ class Learner:
         """Let the sampling rule prepare itself, such as by sorting channels."""
         self.sampling.before_step(moment)
 
-    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
         """Add the gradients of one step.
 
         Returns:
             ``loss``, the first subnet's (not a number if any subnet's is not), and ``loss_NAME`` of every other one
             that has a name.
         """
-        loss_of = self.objective.of_batch(images, targets, autocast)
         members = self.sampling(rng)
         losses = shared_step(
             self.shared,  # type: ignore[arg-type]
             images,
-            targets,
+            self.objective.of_batch(images, targets, execution.autocast()),
             members=members,
-            criterion=lambda logits, _: loss_of(logits),
+            criterion=self.objective.loss,  # type: ignore[arg-type]
             conflict=self.conflict,
             distill=self.distill,
-            prepare=self._prepare,
-            autocast=autocast,
+            prepare=lambda subnet, member: self._prepare(subnet, member, execution),
+            execution=execution,
         )
-        values = {"loss": float(losses.first) if losses.finite else math.nan}
-        values |= {f"loss_{each.name}": float(loss) for each, loss in zip(members[1:], losses.others) if each.name}
+        values = {"loss": torch.where(losses.finite, losses.first, torch.nan)}
+        values |= {f"loss_{each.name}": loss for each, loss in zip(members[1:], losses.others) if each.name}
         if losses.conflict is not None:
-            values["conflict_share"] = float(losses.conflict.share)
+            values["conflict_share"] = losses.conflict.share
         return values
 
-    def _prepare(self, subnet: nn.Module, member: Member) -> None:
-        if member.regularized and (self.recipe.dropout or self.recipe.drop_path_rate):
-            regularize(subnet, dropout=self.recipe.dropout, drop_path_rate=self.recipe.drop_path_rate)
-        if torch.distributed.is_initialized():
-            sync_batch_norm(subnet)
+    def _prepare(self, subnet: nn.Module, member: Member, execution: Execution) -> None:
+        recipe, compute = self.recipe, execution.compute
+        if member.regularized and (recipe.dropout or recipe.drop_path_rate):
+            regularize(subnet, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate, compute=compute)
+        sync_batch_norm(subnet, compute if execution.running.batch_norm == "joined" else compute.alone())
 
 
 class _Single:

@@ -23,6 +23,7 @@ class Progress:
         description: name of the run.
         total: units of the whole run, such as steps.
         done: units done before, by the run this one goes on from.
+        visible: whether anything is printed.
         console: console to print on; standard error by default.
         clock: monotonic clock, in seconds.
     """
@@ -33,13 +34,15 @@ class Progress:
         total: int,
         *,
         done: int = 0,
+        visible: bool = True,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._description = description
         self._total = total
         self._done = self._done_before = done
-        self._console = console or Console(stderr=True)
+        self._note = ""
+        self._console = console or Console(stderr=True, quiet=not visible)
         self._clock = clock
         self._started = self._line_at = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
@@ -52,14 +55,19 @@ class Progress:
 
         Args:
             count: number of units.
-            note: a few words to show beside, such as the loss.
+            note: a few words to show beside, such as the loss; those shown before if left out.
         """
         self._done += count
+        self._note = note = note or self._note
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done, note=note)
         elif self._clock() - self._line_at >= LINE_SECONDS:
             self._line_at = self._clock()
             self._console.print(self._line(note), highlight=False, soft_wrap=True, markup=False)
+
+    def note(self, note: str) -> None:
+        """Show a few words beside the bar, such as the loss."""
+        self._note = note
 
     def __enter__(self) -> Self:
         if self._bar is not None:

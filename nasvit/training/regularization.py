@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from timm.layers import DropPath
 from torch import nn
 
+from nasvit.compute import ALONE, Compute
+from nasvit.layers.drop import Drop
 
-def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: float = 0.0) -> None:
+
+def regularize(
+    network: nn.Module, *, dropout: float = 0.0, drop_path_rate: float = 0.0, compute: Compute = ALONE
+) -> None:
     """Let ``network`` drop features before the classifier and skip whole residual branches while it trains.
 
     The probability of skipping grows linearly from 0 at the first branch to ``drop_path_rate`` at the last (Huang et
@@ -19,14 +23,15 @@ def regularize(network: nn.Module, *, dropout: float = 0.0, drop_path_rate: floa
         network: a plain network, live or extracted.
         dropout: probability of dropping a feature.
         drop_path_rate: probability of skipping the last branch.
+        compute: the processes, whose joined batch the masks are drawn for.
     """
     branches = [module for module in network.modules() if hasattr(module, "drop_path")]
     for number, branch in enumerate(branches):
         rate = drop_path_rate * number / max(len(branches) - 1, 1)
-        setattr(branch, "drop_path", DropPath(rate) if rate else _nothing(branch))  # noqa: B010 - any with the slot
+        setattr(branch, "drop_path", Drop(rate, whole=True, compute=compute) if rate else _nothing(branch))  # noqa: B010 - any with the slot
     for module in network.modules():
         if hasattr(module, "dropout"):
-            setattr(module, "dropout", nn.Dropout(dropout) if dropout else None)  # noqa: B010
+            setattr(module, "dropout", Drop(dropout, compute=compute) if dropout else None)  # noqa: B010
 
 
 def _nothing(branch: nn.Module) -> nn.Module | None:

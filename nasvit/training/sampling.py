@@ -48,12 +48,14 @@ class Member:
         weight: weight of its loss.
         regularized: whether the recipe's dropout and stochastic depth act on it.
         name: name of its loss in the log, ``loss_NAME``; empty: not logged.
+        fixed: whether it takes part in every step, so that it is worth compiling.
     """
 
     subnet: Any
     weight: float = 1.0
     regularized: bool = False
     name: str = ""
+    fixed: bool = False
 
 
 class Sampling:
@@ -73,7 +75,7 @@ class Alone(Sampling):
 
     def __call__(self, rng: np.random.Generator) -> list[Member]:
         """Return the network as the only member."""
-        return [Member(None, regularized=True)]
+        return [Member(None, regularized=True, fixed=True)]
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,8 @@ class Sandwich(Sampling):
         drawn: Sequence[Architecture] = ()
         if self.random:
             drawn = self.space.decode(self.space.genome.sample(self.random, rng))
-        least = [Member(self.space.smallest, name="smallest")] if self.smallest else []
-        return [Member(self.space.largest, regularized=True), *least, *map(Member, drawn)]
+        least = [Member(self.space.smallest, name="smallest", fixed=True)] if self.smallest else []
+        return [Member(self.space.largest, regularized=True, fixed=True), *least, *map(Member, drawn)]
 
 
 class AllSwitches(Sampling):
@@ -113,7 +115,7 @@ class AllSwitches(Sampling):
     def __init__(self, network: SlimmableNetwork) -> None:
         widths = sorted(network.widths, key=lambda width: sum(network.plan(width).channels), reverse=True)
         self.members = [
-            Member(width, regularized=number == 0, name=_name(width) if number else "")
+            Member(width, regularized=number == 0, name=_name(width) if number else "", fixed=True)
             for number, width in enumerate(widths)
         ]
 
@@ -159,7 +161,11 @@ class RandomWidths(Sampling):
     def __call__(self, rng: np.random.Generator) -> list[Member]:
         """Return the widths of one step, the largest first."""
         drawn = (Member(self._draw(rng)) for _ in range(self.random))
-        return [Member(self.largest, regularized=True), Member(self.smallest, name=str(self.smallest)), *drawn]
+        ends = (
+            Member(self.largest, regularized=True, fixed=True),
+            Member(self.smallest, name=str(self.smallest), fixed=True),
+        )
+        return [*ends, *drawn]
 
     def _draw(self, rng: np.random.Generator) -> float:
         while True:
@@ -218,6 +224,6 @@ class NetAug(Sampling):
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         drawn = self.network.sample(generator, widths=self.augments_widths)
         return [
-            Member(self.network.base, regularized=True),
+            Member(self.network.base, regularized=True, fixed=True),
             Member(drawn, self.weight, regularized=True, name="augmented"),
         ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.conflict import ConflictPolicy, ConflictReport
+from nasvit.training.execution import SIMPLE, Execution
 from nasvit.training.sampling import Member
+
+Targets = Tensor | tuple[Tensor, ...]
+"""What a criterion compares logits with: tensors with a row for every image."""
 
 
 class Shared(Protocol):
@@ -40,22 +43,22 @@ class StepLosses:
     conflict: ConflictReport | None = None
 
     @property
-    def finite(self) -> bool:
+    def finite(self) -> Tensor:
         """Whether every loss is a finite number."""
-        return bool(torch.isfinite(torch.stack([self.first, *self.others])).all())
+        return torch.isfinite(torch.stack([self.first, *self.others])).all()
 
 
 def shared_step(
     network: Shared,
     images: Tensor,
-    targets: Tensor,
+    targets: Targets,
     *,
     members: Sequence[Member],
-    criterion: Callable[[Tensor, Tensor], Tensor],
+    criterion: Callable[[Tensor, Targets], Tensor],
     conflict: ConflictPolicy,
     distill: Callable[[Tensor, Tensor], Tensor] | None = None,
     prepare: Callable[[nn.Module, Member], None] | None = None,
-    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    execution: Execution = SIMPLE,
 ) -> StepLosses:
     """Add the gradients of one step to ``network``; the caller owns the optimizer.
 
@@ -69,33 +72,61 @@ def shared_step(
     Args:
         network: the network; its gradients must be zero.
         images: shape ``(batch, channels, height, width)``.
-        targets: targets of ``criterion``: labels ``(batch,)`` or probabilities ``(batch, classes)``.
+        targets: targets of ``criterion``: labels ``(batch,)``, probabilities ``(batch, classes)``, or a tuple of such
+            tensors.
         members: subnets of the step, drawn by a sampling rule.
         criterion: loss of the first subnet, from logits and targets; without ``distill`` that of all.
         conflict: policy for gradients that disagree.
         distill: loss of the others, from their logits and the first subnet's (detached), or None.
         prepare: called with every subnet before it runs, to set dropout for example.
-        autocast: returns the context that forward passes run in.
+        execution: number format, accumulation and processes.
 
     Returns:
-        The losses, detached and weighted.
+        The losses, detached and weighted: means over the images of this process.
     """
-    soft_targets, losses = targets, list[Tensor]()
+    parts = _parts(images, targets, execution.running.accumulate)
+    soft_targets, losses = list[Tensor](), list[Tensor]()
     for number, member in enumerate(members):
         subnet = network.at(member.subnet).train()
         if prepare is not None:
             prepare(subnet, member)
-        with autocast():
-            logits = subnet(images)
-            if number and distill is not None:
-                loss = distill(logits, soft_targets)
-            else:
-                loss = criterion(logits, targets)
-        if member.weight != 1:
-            loss = member.weight * loss
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.detach())
+        run, loss_of_parts = execution.runner(subnet, fixed=member.fixed), list[Tensor]()
+        for place, part in enumerate(parts):
+            with execution.autocast():
+                logits = run(part.images)
+                if number and distill is not None:
+                    loss = distill(logits, soft_targets[place])
+                else:
+                    loss = criterion(logits, part.targets)
+            weight = member.weight * part.share
+            if weight != 1:
+                loss = weight * loss
+            execution.scaled(loss).backward()  # type: ignore[no-untyped-call]
+            loss_of_parts.append(loss.detach())
+            if not number:
+                soft_targets.append(logits.detach())
+        losses.append(sum(loss_of_parts[1:], loss_of_parts[0]))
         if not number:
-            soft_targets = logits.detach()
             conflict.after_largest(network.gradients)
-    return StepLosses(losses[0], losses[1:], conflict.combine(network.gradients))
+    return StepLosses(losses[0], losses[1:], conflict.combine(network.gradients, execution.join_))
+
+
+class _Part(NamedTuple):
+    """Images of a batch that run together, their targets, and their share of the batch."""
+
+    images: Tensor
+    targets: Targets
+    share: float
+
+
+def _parts(images: Tensor, targets: Targets, count: int) -> list[_Part]:
+    """Split a batch into parts of about equal size."""
+    if count == 1:
+        return [_Part(images, targets, 1.0)]
+    split = images.tensor_split(min(count, len(images)))
+    sizes = [len(each) for each in split]
+    if isinstance(targets, Tensor):
+        targets_of_parts: list[Targets] = list(targets.split(sizes))
+    else:
+        targets_of_parts = list(zip(*(each.split(sizes) for each in targets), strict=True))
+    return [_Part(*each, len(each[0]) / len(images)) for each in zip(split, targets_of_parts, strict=True)]

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-import math
+import copy
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nasvit.compute import ALONE, Compute
 from nasvit.data.loader import Batch, Loader
 from nasvit.tasks.task import Metric
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
-from nasvit.training.collapse import CollapseDetector, TrainingCollapsedError
+from nasvit.training.collapse import Collapse, CollapseDetector, TrainingCollapsedError
 from nasvit.training.ema import MovingAverage
-from nasvit.training.learner import Trainable, Values
+from nasvit.training.execution import PLAIN, Execution, Running
+from nasvit.training.learner import Losses, Trainable, Values
 from nasvit.training.metrics import Metrics
-from nasvit.training.optimizers import DecayRule, build_optimizer, is_decayed, set_learning_rate
-from nasvit.training.processes import is_first_process, wait_for_all
+from nasvit.training.optimizers import DecayRule, GuardedStep, build_optimizer, is_decayed, set_learning_rate
 from nasvit.training.progress import Progress
+from nasvit.training.readings import Reading, Readings
 from nasvit.training.schedule import learning_rate
 from search_spaces.recipe import Recipe
 
-Precision = Literal["float32", "bfloat16"]
 MOST_ROLLBACKS = 3
+_SKIPPED, _JOINED = "skipped", "joined loss"  # read with the losses of a step, and not logged like them
 
 
 class Trainer:
     """Trains a learner by a recipe, resumably: killed at any moment and run again, it gives the same result.
 
     Batches, subnets and dropout of a step follow from the seed and the number of the step alone, so that a checkpoint
-    needs weights, optimizer and step only.
+    needs weights, optimizer and step only. On an accelerator the numbers of a step are read, and a collapse is
+    noticed, some steps later, so that the device never waits for the host. Several processes train as one; the first
+    writes the files, and its checkpoint is what all go on from.
 
     Args:
-        learner: the learner to train.
+        learner: the learner to train; its weights are on the device.
         loader: loader of the training batches.
         recipe: optimizer, learning rate, epochs and so on.
         folder: folder of ``metrics.jsonl`` and ``checkpoints/``; an unfinished training there goes on.
         seed: any integer.
-        precision: ``"bfloat16"`` runs forward passes under autocast.
+        running: how steps are computed; see :class:`nasvit.training.execution.Running`.
+        compute: the device and the processes.
         chance_loss: loss of guessing, by which a collapse is detected; a property of the task.
         evaluate: called with the weights to evaluate (the moving average if the recipe has one) after every
             ``evaluate_every`` epochs; its numbers are logged.
@@ -64,7 +67,8 @@ class Trainer:
         *,
         seed: int,
         chance_loss: float,
-        precision: Precision = "float32",
+        running: Running = PLAIN,
+        compute: Compute = ALONE,
         evaluate: Callable[[nn.Module], Values] | None = None,
         evaluate_every: int = 0,
         keep_best: Metric | None = None,
@@ -75,16 +79,19 @@ class Trainer:
         if not len(loader):
             raise ValueError(f"batch_size {loader.batch_size} is more than the {len(loader.images)} training images")
         self.learner, self.loader, self.recipe, self.folder = learner, loader, recipe, folder
-        self.seed, self.precision, self.name = seed, precision, name
+        self.seed, self.name, self.compute = seed, name, compute
+        self.execution = Execution(running, compute)
         self.evaluate, self.evaluate_every, self.keep_best = evaluate, evaluate_every, keep_best
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
         self.learning_rate = learning_rate(recipe, len(loader))
         self.optimizer = build_optimizer(learner.model.named_parameters(), recipe, decays)
         learner.guard(self.optimizer)
+        self.take_step = GuardedStep(self.optimizer, lambda: learner.gradients)
         self.average = MovingAverage(learner.model, recipe.ema_decay) if recipe.ema_decay else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.collapse = CollapseDetector(chance_loss)
+        self.readings = Readings(compute)
         self.step, self.rollbacks, self.seconds = 0, 0, 0.0
 
     @property
@@ -111,20 +118,21 @@ class Trainer:
         Raises:
             TrainingCollapsedError: if training collapses again and again.
         """
-        last = self.checkpoints.load_last()
+        last = self.compute.from_first(self.checkpoints.load_last)
         if last is not None:
             self._restore(last)
         else:
             self._save()  # something to go back to from the first step on
         stop = self.steps if until is None else min(until, self.steps)
-        with self._metrics(last) as metrics, Progress(self.name, self.steps, done=self.step) as progress:
+        progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
+        with self._metrics(last) as metrics, progress, self.execution.matrix_products():
             self._loop(stop, metrics, progress)
         return self.trained
 
     def load_best(self) -> nn.Module:
         """Put the weights that scored best into the model to use, after training is over.
 
-        Of several processes all do this together, because they wait for each other.
+        Of several processes all do this together.
 
         Returns:
             That model, see :attr:`trained`.
@@ -132,8 +140,7 @@ class Trainer:
         Raises:
             ValueError: if no evaluation was scored.
         """
-        wait_for_all()  # the first process may be at the last evaluation still, while the others are done
-        best = self.checkpoints.load_best()
+        best = self.compute.from_first(self.checkpoints.load_best)
         if best is None:
             raise ValueError("no evaluation was scored; give the trainer evaluate, evaluate_every and keep_best")
         self.trained.load_state_dict(best.state["model"])
@@ -142,68 +149,96 @@ class Trainer:
     def _loop(self, stop: int, metrics: Metrics, progress: Progress) -> None:
         saved_at, started = time.monotonic(), time.monotonic() - self.seconds
         while self.step < stop:
-            epoch, index = divmod(self.step, len(self.loader))
-            for batch in self.loader.batches(epoch, start=index):
-                values = self._train_on(batch)
+            for batch in self.loader.steps(self.step, stop):
+                values, rate = self._train_on(batch)
                 self.step += 1
                 self.seconds = time.monotonic() - started
-                noticed = self.collapse.update(self.step, _joined(values["loss"]))
-                if noticed is not None:
-                    self._roll_back(noticed.reason, metrics)
-                    break
-                progress.advance(note=f"loss {values['loss']:.3f}")
-                metrics.append(self.step, {**values, "seconds": round(self.seconds, 2)})
-                if self.step % len(self.loader) == 0:
-                    self._evaluate(epoch + 1, metrics)
+                host = {"learning_rate": rate, "seconds": round(self.seconds, 2)}
+                self.readings.add(self.step, values, host)
+                ends_epoch = self.step % len(self.loader) == 0
+                if self._judge(metrics, progress, whole=ends_epoch or self.step >= stop):
+                    break  # it went back to an earlier step
+                progress.advance()
+                if ends_epoch:
+                    self._evaluate(self.step // len(self.loader), metrics)
                 if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
+                    self._log_waiting(metrics)
                     self._save()
                     saved_at = time.monotonic()
-                if self.step >= stop:
-                    break
 
-    def _train_on(self, batch: Batch) -> Values:
+    def _train_on(self, batch: Batch) -> tuple[Losses, float]:
         rate = self.learning_rate(self.step) * 0.5**self.rollbacks
         set_learning_rate(self.optimizer, rate)
         self.learner.before_step(self)
         rng = np.random.default_rng([self.seed, self.rollbacks, self.step])
         torch.manual_seed(int(rng.integers(2**63)))
         self.learner.zero_grad()
-        values = self.learner.add_gradients(*batch, rng, self._autocast)
-        if math.isfinite(values["loss"]):
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update(self.learner.model)
-        return {**values, "learning_rate": rate}
+        values = self.learner.add_gradients(*batch, rng, self.execution)
+        return values | self._optimize(values["loss"]), rate
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        device = next(self.learner.model.parameters()).device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16")
+    def _optimize(self, loss: Tensor) -> Losses:
+        """Move the weights, unless a loss or a gradient is not finite; return what is to be judged of the step."""
+        several = self.compute.count > 1
+        joined = self.compute.mean_(loss.detach().clone()) if several else loss
+        sound = torch.isfinite(joined) & torch.isfinite(self.learner.gradients.norm())
+        self.take_step(sound)
+        if self.execution.scale is not None:
+            self.execution.scale.update(sound)
+        if self.average is not None:
+            self.average.update(self.learner.model)
+        return {_SKIPPED: ~sound} | ({_JOINED: joined} if several else {})
+
+    def _judge(self, metrics: Metrics, progress: Progress, *, whole: bool) -> bool:
+        """Log the steps that are due, and look for a collapse; return whether training went back to an earlier step.
+
+        Every process does this at the same steps, so that all go back together.
+        """
+        for reading in self.readings.due(whole=whole):
+            noticed = _notice(self.collapse, reading)
+            if noticed is not None:
+                self._roll_back(noticed.step, noticed.reason, metrics)
+                return True
+            progress.note(f"loss {reading.values['loss']:.3f}")
+            _log(metrics, reading)
+        return False
+
+    def _log_waiting(self, metrics: Metrics) -> None:
+        """Log the steps before a checkpoint: a run that goes on from it does not make them again."""
+        for reading in self.readings.all() if self.compute.is_first else ():
+            _log(metrics, reading)
 
     def _evaluate(self, epoch: int, metrics: Metrics) -> None:
         due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
-        if self.evaluate is None or not due or not is_first_process():
+        if self.evaluate is None or not due:
             return
         values = self.evaluate(self.trained)
+        if not self.compute.is_first:
+            return
         if self.keep_best is not None:
             self.checkpoints.save_best(self.step, {"model": self.trained.state_dict()}, values["score"], self.keep_best)
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
-        name = "metrics.jsonl" if is_first_process() else f"metrics-{torch.distributed.get_rank()}.jsonl"
+        name = "metrics.jsonl" if self.compute.is_first else f"metrics-{self.compute.rank}.jsonl"
         return Metrics(self.folder / name, resume_step=None if last is None else last.step)
 
     def _save(self) -> None:
-        if not is_first_process():
+        if not self.compute.is_first:
             return
+        collapse = copy.deepcopy(self.collapse)  # judges the steps that wait, which the real one does later
+        if any(_notice(collapse, reading) for reading in self.readings.all()):
+            return  # training is about to go back to an earlier step
+        scale = self.execution.scale
         state = {
             "model": self.learner.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
-            "collapse": self.collapse.state_dict(),
+            "scale": None if scale is None else scale.state_dict(),
+            "collapse": collapse.state_dict(),
             "rollbacks": self.rollbacks,
             "seconds": self.seconds,
         }
-        self.checkpoints.save(self.step, state, good=self.collapse.healthy)
+        self.checkpoints.save(self.step, state, good=collapse.healthy)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -211,13 +246,16 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        if self.execution.scale is not None and state.get("scale") is not None:
+            self.execution.scale.load_state_dict(state["scale"])
+        self.readings.forget()
         self.collapse.load_state_dict(state["collapse"])
         self.step, self.rollbacks, self.seconds = checkpoint.step, state["rollbacks"], state["seconds"]
 
-    def _roll_back(self, reason: str, metrics: Metrics) -> None:
+    def _roll_back(self, collapsed_at: int, reason: str, metrics: Metrics) -> None:
         """Go back to the last good checkpoint, and on from there with other subnets and half the learning rate."""
-        collapsed_at, rollbacks = self.step, self.rollbacks + 1
-        good = self.checkpoints.load_good()
+        rollbacks = self.rollbacks + 1
+        good = self.compute.from_first(self.checkpoints.load_good)
         if good is None or rollbacks > MOST_ROLLBACKS:
             found = "there is no good checkpoint to go back to" if good is None else f"after {MOST_ROLLBACKS} rollbacks"
             raise TrainingCollapsedError(
@@ -227,7 +265,7 @@ class Trainer:
         self._restore(good)
         self.rollbacks = rollbacks
         self.collapse.reset()
-        if is_first_process():
+        if self.compute.is_first:
             self.checkpoints.forget_after(good.step)
         warnings.warn(
             f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
@@ -237,10 +275,16 @@ class Trainer:
         self._save()  # a kill from here on must not forget that this way was tried
 
 
-def _joined(loss: float) -> float:
-    """Return the mean loss over all processes, so that all detect the same collapse."""
-    if not torch.distributed.is_initialized():
-        return loss
-    joined = torch.tensor(loss, dtype=torch.float64)
-    torch.distributed.all_reduce(joined)
-    return float(joined) / torch.distributed.get_world_size()
+def _notice(collapse: CollapseDetector, reading: Reading) -> Collapse | None:
+    """Let a detector judge a step, by the mean loss over all processes, so that all of them notice the same."""
+    values = reading.values
+    return collapse.update(reading.step, values.get(_JOINED, values["loss"]), skipped=bool(values[_SKIPPED]))
+
+
+def _log(metrics: Metrics, reading: Reading) -> None:
+    """Log a step once; a step that was left out says so."""
+    if not reading.logged:
+        values = {name: value for name, value in reading.values.items() if name not in (_SKIPPED, _JOINED)}
+        skipped = {_SKIPPED: 1} if reading.values[_SKIPPED] else {}
+        metrics.append(reading.step, {**values, **skipped, **reading.host})
+        reading.logged = True

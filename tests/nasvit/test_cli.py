@@ -163,7 +163,7 @@ def test_a_mistake_in_an_option_is_one_line(
 
 def test_fit_takes_the_fields_of_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
-    monkeypatch.setattr(fitting, "fit", lambda config, folder: asked.append(config) or 1 / 0)
+    monkeypatch.setattr(fitting, "fit", lambda config, folder, compute: asked.append(config) or 1 / 0)
     path = tmp_path / "fit.yaml"
     path.write_text(
         "network: micro8:smallest\ndata: {source: digits}\n"

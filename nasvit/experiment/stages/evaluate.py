@@ -18,7 +18,7 @@ TRAINED = ("extracted", "finetuned", "scratch")
 def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     """Evaluate every subnet on the test images: in the supernet, extracted, fine-tuned, from scratch.
 
-    Writes ``results.json``.
+    All processes share the images out. Writes ``results.json``.
 
     Returns:
         One row for each subnet: architecture, costs, scores (accuracies from 0 to 1).
@@ -27,23 +27,23 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
         FileNotFoundError: if a stage before is missing.
     """
     inherits = bench.experiment.search.uses_supernet
-    supernet, calibration = load_supernet(bench) if inherits else None, bench.calibration()
+    supernet, calibration, compute = load_supernet(bench) if inherits else None, bench.calibration(), bench.compute
     test = bench.images.evaluation_loader(bench.images.test)
     rows = []
     for subject in subjects(bench):
         scores = {}
         if supernet is not None:
-            subnet = calibrate(supernet.at(subject.architecture), calibration)
-            scores["supernet"] = bench.task.evaluate(subnet, test.evaluation_batches()).value
+            subnet = calibrate(supernet.at(subject.architecture), calibration, compute=compute)
+            scores["supernet"] = bench.task.evaluate(subnet, test.evaluation_batches(), compute).value
         for how in TRAINED:
             if is_saved(subject.folder / how):
-                network = load_network(subject.folder / how)
-                scores[how] = bench.task.evaluate(network, test.evaluation_batches()).value
+                network = compute.place(load_network(subject.folder / how))
+                scores[how] = bench.task.evaluate(network, test.evaluation_batches(), compute).value
         rows.append(_row(bench, subject, scores))
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
     results |= bench.experiment.provenance()
-    write_json(bench.folder / "results.json", results)
+    compute.once(lambda: write_json(bench.folder / "results.json", results))
     return rows
 
 

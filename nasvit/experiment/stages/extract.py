@@ -22,14 +22,26 @@ def extract(bench: Workbench) -> None:
         FileNotFoundError: if there is no trained supernet or no search result.
         RuntimeError: if the output of an extracted network differs from that of the subnet by a single bit.
     """
-    supernet, calibration = load_supernet(bench), bench.calibration()
-    for subject in subjects(bench):
+    supernet, calibration, compute = load_supernet(bench), bench.calibration(), bench.compute
+    for subject in subjects(bench)[compute.rank :: compute.count]:
         subnet = calibrate(supernet.at(subject.architecture), calibration)
         network = supernet.extract(subject.architecture, calibration).eval()
-        with torch.inference_mode():
-            if not torch.equal(subnet(calibration[0]), network(calibration[0])):
-                raise RuntimeError(f"subnet {subject.name} changed when it was extracted; please report this as a bug")
+        if not _computes_the_same(network, subnet, calibration[0]):
+            raise RuntimeError(f"subnet {subject.name} changed when it was extracted; please report this as a bug")
         save(bench, subject, network, subject.folder / "extracted", {"weights": "inherited from the supernet"})
+    compute.wait()
+
+
+@torch.inference_mode()
+def _computes_the_same(network: nn.Module, subnet: nn.Module, images: torch.Tensor) -> bool:
+    """Whether two networks compute the same, bit for bit.
+
+    Accelerators may choose other kernels for weights that lie otherwise in memory: there every tensor must be the same.
+    """
+    if images.device.type == "cpu":
+        return torch.equal(subnet(images), network(images))
+    pairs = zip([*network.parameters(), *network.buffers()], [*subnet.parameters(), *subnet.buffers()], strict=True)
+    return all(torch.equal(*pair) for pair in pairs)
 
 
 def save(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.experiment.stages.trials import make_trials
+from nasvit.experiment.stages.trials import Trials, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
@@ -27,6 +28,9 @@ from predictors.pool import Constraint, distinct
 from predictors.report import format_report, predictor_report
 from search_spaces import Architecture
 from search_spaces.recipe import Recipe
+
+Records = dict[str, dict[str, Any]]
+"""What was measured of candidates, by their keys."""
 
 _POOL = 4096  # random candidates from which the feasible share is estimated
 
@@ -83,6 +87,9 @@ def _require_reachable(constraint: Constraint, costs: Costs, limits: Sequence[Li
 def search(bench: Workbench) -> list[Choice]:
     """Search under every budget; run again, it goes on where it was stopped.
 
+    Several processes each evaluate candidates of their own, as workers on one study, and share out the finalists. What
+    is proposed depends on what is known by then, so that they do not evaluate exactly the candidates that one would.
+
     Writes into ``search/``: ``evaluations.jsonl``, ``choices.json``, ``predictor.json``, ``pareto.csv`` and
     ``pareto.png``, and the study, unless ``storage`` is another place.
 
@@ -94,14 +101,45 @@ def search(bench: Workbench) -> list[Choice]:
         FileNotFoundError: if a supernet is needed and none was trained yet.
     """
     check_budgets(bench)
-    trials = make_trials(bench)
+    trials, compute = make_trials(bench), bench.compute
+    compute.once(lambda: _open_study(bench, trials.quick))  # two processes must not both make the tables
     study = _open_study(bench, trials.quick)
-    study.run()
-    folder = bench.folder / "search"
-    finalists = Journal(folder / f"finalists-{_study_name(bench)}.jsonl", trials.thorough)
-    choices = _choose(bench, study, finalists)
+    if _takes_part(bench):
+        study.run()
+    compute.wait()
+    promising = compute.from_first(lambda: _finalists(bench, study))
+    finalists = _measure(bench, trials, promising)
+    return compute.from_first(lambda: _finish(bench, study, promising, finalists))
+
+
+def _takes_part(bench: Workbench) -> bool:
+    """Whether this process searches: SQLite is not for several machines, so that without a server only one does."""
+    own, machines = socket.gethostname(), bench.compute.gather(socket.gethostname())
+    if bench.experiment.search.storage is not None or own == machines[0]:
+        return True
+    print(f"{own} waits while {machines[0]} searches; give search.storage, a database, and it takes part")
+    return False
+
+
+def _measure(bench: Workbench, trials: Trials, promising: Sequence[Sequence[Candidate]]) -> Records:
+    """Return the thorough records of all finalists; each process measures its share, and every one is kept at once."""
+    path, compute = bench.folder / "search" / f"finalists-{_study_name(bench)}.jsonl", bench.compute
+    own = Journal(path.with_suffix(f".{compute.rank}.jsonl") if compute.rank else path, trials.thorough)
+    known = {key: record for records in compute.gather(own.records) for key, record in records.items()}
+    wanted = {candidate.key: candidate for candidates in promising for candidate in candidates}
+    left = [candidate for key, candidate in wanted.items() if key not in known]
+    for candidate in left[compute.rank :: compute.count]:
+        own.record(candidate)
+    return {key: record for records in compute.gather(own.records) for key, record in records.items()}
+
+
+def _finish(
+    bench: Workbench, study: Study, promising: Sequence[Sequence[Candidate]], finalists: Records
+) -> list[Choice]:
+    """Choose the best finalist of every budget, and write what was found."""
+    folder, choices = bench.folder / "search", _choose(bench, promising, finalists)
     _report(bench, study)
-    records = {**{record["key"]: record for record in study.records}, **finalists.records}
+    records = {**{record["key"]: record for record in study.records}, **finalists}
     _write_lines(folder / "evaluations.jsonl", study.records)
     chosen = [Candidate(each.architecture, each.recipe).key for each in choices]
     write_front([*records.values()], folder, bench.task.metric, chosen)
@@ -149,18 +187,24 @@ def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
     return lambda: make_predictor(name, candidates.genome, proxies)
 
 
-def _choose(bench: Workbench, study: Study, finalists: Journal) -> list[Choice]:
-    """Choose finalists for every budget by a predictor fitted on all evaluations; the best measured one is chosen."""
+def _finalists(bench: Workbench, study: Study) -> list[list[Candidate]]:
+    """Return the finalists of every budget, by a predictor fitted on all evaluations."""
     codes, scores = study.told()
     predictor = study.plan.make_predictor().fit(codes, scores)
-    choices = []
-    for number, (budget, constraint) in enumerate(zip(bench.budgets, study.constraints, strict=True)):
+    finalists = []
+    for number, constraint in enumerate(study.constraints):
         rng = np.random.default_rng([_seed(bench), number])
         rows = _promising(predictor, constraint, codes, bench.experiment.search.finalists, rng)
-        candidates = study.plan.candidates.decode(rows)
-        sign = 1 if bench.task.metric.higher_is_better else -1
-        best = max(candidates, key=lambda candidate: sign * finalists.record(candidate)["score"])
-        score = finalists.record(best)["score"]
+        finalists.append(study.plan.candidates.decode(rows))
+    return finalists
+
+
+def _choose(bench: Workbench, promising: Sequence[Sequence[Candidate]], finalists: Records) -> list[Choice]:
+    """Choose the finalist of every budget that measured best."""
+    choices, sign = [], 1 if bench.task.metric.higher_is_better else -1
+    for budget, candidates in zip(bench.budgets, promising, strict=True):
+        best = max(candidates, key=lambda candidate: sign * finalists[candidate.key]["score"])
+        score = finalists[best.key]["score"]
         choices.append(Choice(budget, best.architecture, best.recipe, score, bench.costs(best)))
     return choices
 

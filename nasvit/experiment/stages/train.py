@@ -17,10 +17,10 @@ from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
-from nasvit.training.processes import once
 from nasvit.training.sampling import Sandwich
 from nasvit.training.trainer import Trainer
 
+SUPERNET = "supernet.pt"
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
 
@@ -40,27 +40,32 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     supernet = trainer.trained
     assert isinstance(supernet, Supernet)
     if trainer.step == trainer.steps:
-        once(lambda: write_whole(bench.folder / "supernet.pt", supernet.state_dict()))
+        bench.compute.once(lambda: write_whole(bench.folder / SUPERNET, supernet.state_dict()))
     return supernet
 
 
+def is_trained(bench: Workbench) -> bool:
+    """Return whether :func:`train` has finished."""
+    return bench.compute.from_first((bench.folder / SUPERNET).exists)
+
+
 def load_supernet(bench: Workbench) -> Supernet:
-    """Load the supernet that :func:`train` finished.
+    """Load the supernet that :func:`train` finished, onto the device.
 
     Raises:
         FileNotFoundError: if there is none yet.
     """
-    path = bench.folder / "supernet.pt"
+    path = bench.folder / SUPERNET
     if not path.exists():
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
     supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     supernet.requires_grad_(False)
-    return supernet
+    return bench.compute.place(supernet)
 
 
 def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
-    supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
+    supernet = bench.compute.place(Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed))
     learner = Learner(
         supernet,
         config.recipe,
@@ -76,7 +81,8 @@ def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
         bench.folder / "train",
         seed=bench.experiment.seed,
         chance_loss=bench.task.chance_loss,
-        precision=config.precision,
+        running=config,
+        compute=bench.compute,
         evaluate=lambda model: _evaluate_some(bench, model),
         evaluate_every=config.evaluate_every,
         name="supernet",
@@ -106,10 +112,10 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     rng = np.random.default_rng(bench.experiment.seed)
     subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
     subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
-    validation, metric = bench.images.evaluation_loader(bench.images.validation), bench.task.metric.name
-    calibration, scores = bench.calibration(), {}
-    for name, architecture in subnets.items():
-        network = calibrate(model.at(architecture), calibration)
-        found = bench.task.evaluate(network, validation.evaluation_batches())
-        scores[f"{metric}_{name}"] = round(found.value, 4)
-    return scores
+    calibration, compute = bench.calibration(), bench.compute
+    networks = [calibrate(model.at(each), calibration, compute=compute) for each in subnets.values()]
+    batches = bench.images.evaluation_loader(bench.images.validation).evaluation_batches()
+    scores = bench.task.evaluate_all(networks, batches, compute)
+    return {
+        f"{bench.task.metric.name}_{name}": round(score.value, 4) for name, score in zip(subnets, scores, strict=True)
+    }

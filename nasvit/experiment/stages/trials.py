@@ -60,10 +60,11 @@ class InheritedTrials:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         supernet, calibration, images = load_supernet(bench), bench.calibration(), bench.images
-        some = list(images.evaluation_loader(_first(bench)).evaluation_batches())
-        everything = list(images.evaluation_loader(images.validation).evaluation_batches())
-        self._some = InheritedWeights(supernet, bench.task, calibration, lambda: some)
-        self._all = InheritedWeights(supernet, bench.task, calibration, lambda: everything)
+        some, everything = (
+            images.evaluation_loader(each, compute=bench.compute.alone()) for each in (_first(bench), images.validation)
+        )
+        self._some = InheritedWeights(supernet, bench.task, calibration, some.evaluation_batches)
+        self._all = InheritedWeights(supernet, bench.task, calibration, everything.evaluation_batches)
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Measure on some validation images."""
@@ -82,7 +83,8 @@ class TrainedTrials:
     """Measures candidates after training them by their recipe, from the supernet's weights or from random ones.
 
     A training that collapses is scored as guessing, so that the search learns to avoid its like. A finalist is trained
-    exactly as the fine-tuning stage would train it, and kept for that stage, see :func:`finalist_folder`.
+    exactly as the fine-tuning stage would train it, and kept for that stage, see :func:`finalist_folder`. Of several
+    processes each trains candidates of its own.
 
     Args:
         bench: the experiment.
@@ -129,6 +131,7 @@ class TrainedTrials:
             bench.images,
             seed=bench.experiment.seed,
             name=f"candidate {candidate.key[:8]}",
+            compute=bench.compute.alone(),
         )
 
 

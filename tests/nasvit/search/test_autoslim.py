@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from nasvit.models.catalog import resnet, shufflenet_v1
 from nasvit.models.plan import ChannelPlan
 from nasvit.search.autoslim import _step, channel_groups, slim, top1_error
 from nasvit.supernets.slimmable import SlimmableNetwork
+from nasvit.training.execution import SIMPLE
 from nasvit.training.learner import Learner
 from nasvit.training.sampling import AllSwitches
 from search_spaces.recipe import Recipe
@@ -66,7 +66,7 @@ def test_the_plans_found_train_jointly_by_the_step_of_supernets() -> None:
     slimmed = SlimmableNetwork(FAMILY, (found[0][0], network.largest_plan), 5).double()
     recipe = Recipe(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=8)
     task = Learner(slimmed, recipe, sampling=AllSwitches(slimmed))
-    task.add_gradients(images(8), LABELS, np.random.default_rng(0), nullcontext)
+    task.add_gradients(images(8), LABELS, np.random.default_rng(0), SIMPLE)
     alone = SlimmableNetwork(FAMILY, slimmed.widths, 5).double()
     for width in slimmed.widths:
         F.cross_entropy(alone.at(width).train()(images(8)), LABELS).backward()

@@ -19,13 +19,15 @@ import torch
 from torch import Tensor, nn
 
 import search_spaces
+from nasvit.compute import ALONE, Compute, open_compute
 from nasvit.data import Loader, Normalization, load_images
+from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project, Sum
-from nasvit.training.learner import Autocast, Learner, Trainable, Values
-from nasvit.training.processes import process_group
+from nasvit.training.execution import Execution
+from nasvit.training.learner import Learner, Losses, Trainable
 from nasvit.training.sampling import AllSwitches, Sandwich
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
@@ -61,15 +63,13 @@ class Doubled(Loader):
         return pixels.double(), targets
 
 
-def loader_of(recipe: Recipe, kind: type[Loader] = Loader) -> Loader:
-    several = torch.distributed.is_initialized()
+def loader_of(recipe: Recipe, kind: type[Loader] = Loader, compute: Compute = ALONE) -> Loader:
     images = digits()
     return kind(
         images,
         batch_size=recipe.batch_size,
         normalization=Normalization.of(images),
-        rank=torch.distributed.get_rank() if several else 0,
-        world=torch.distributed.get_world_size() if several else 1,
+        compute=compute,
     )
 
 
@@ -100,39 +100,50 @@ class KilledAt:
     def before_step(self, trainer: Trainer) -> None:
         self.learner.before_step(trainer)
 
+    @property
+    def gradients(self) -> FlatGradients:
+        return self.learner.gradients
+
     def zero_grad(self) -> None:
         self.learner.zero_grad()
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
         self.learner.guard(optimizer)
 
-    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
         self.left -= 1
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.learner.add_gradients(images, targets, rng, autocast)
+        return self.learner.add_gradients(images, targets, rng, execution)
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def _killed(kind: str, folder: Path) -> None:
+def _killed(kind: str, folder: Path, compute: Compute) -> None:
     trainer_of(KilledAt(learner_of(kind, RECIPE), 6), folder, checkpoint_seconds=0).run()
 
 
-def _joined(kind: str, folder: Path) -> None:
+def _joined(kind: str, folder: Path, compute: Compute) -> None:
     learner = learner_of(kind, BARE, torch.float64)
     trainer = Trainer(
-        learner, loader_of(BARE, Doubled), BARE, folder / "run", seed=3, chance_loss=CHANCE, name="a test"
+        learner,
+        loader_of(BARE, Doubled, compute),
+        BARE,
+        folder / "run",
+        seed=3,
+        chance_loss=CHANCE,
+        name="a test",
+        compute=compute,
     )
     trainer.run()
-    torch.save(state_of(learner.model), folder / f"weights-{os.environ.get('RANK', '0')}.pt")
+    torch.save(state_of(learner.model), folder / f"weights-{compute.rank}.pt")
 
 
 if __name__ == "__main__":
-    program: Callable[[str, Path], None] = {"killed": _killed, "joined": _joined}[sys.argv[1]]
+    program: Callable[[str, Path, Compute], None] = {"killed": _killed, "joined": _joined}[sys.argv[1]]
     torch.set_num_threads(1)
-    with process_group():
+    with open_compute("cpu") as compute:
         for each in sys.argv[3:]:
-            program(each, Path(sys.argv[2]) / each)
+            program(each, Path(sys.argv[2]) / each, compute)

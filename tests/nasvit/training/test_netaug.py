@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 import nasvit.training.sampling as sampling_module
 from nasvit.data import Loader, Normalization, load_images
+from nasvit.layers.drop import Drop
 from nasvit.models.family import Family
 from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
 from nasvit.supernets.augment import augment
@@ -21,6 +20,7 @@ from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
+from nasvit.training.execution import SIMPLE
 from nasvit.training.learner import Learner
 from nasvit.training.sampling import NetAug, Phases
 from nasvit.training.trainer import Trainer
@@ -58,7 +58,7 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def gradients(task: Learner) -> torch.Tensor:
     task.zero_grad()
-    task.add_gradients(*batch(), np.random.default_rng(1), nullcontext)
+    task.add_gradients(*batch(), np.random.default_rng(1), SIMPLE)
     return task.shared.gradients.rows.clone()
 
 
@@ -162,26 +162,23 @@ def test_the_gradients_of_both_networks_are_clipped_together() -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int) -> None:
+def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     task, calls = learner(RECIPE), []
 
-    def of_batch(*_: Any) -> Any:
-        def loss(logits: torch.Tensor) -> torch.Tensor:
-            calls.append(logits)
-            return logits.sum() * (math.inf if len(calls) == place + 1 else 1.0)
+    def loss(logits: torch.Tensor, targets: Any) -> torch.Tensor:
+        calls.append(logits)
+        return logits.sum() * (math.inf if len(calls) == place + 1 else 1.0)
 
-        return loss
-
-    task.objective = type("Endless", (), {"of_batch": staticmethod(of_batch)})()
-    values = task.add_gradients(*batch(), np.random.default_rng(1), nullcontext)
+    monkeypatch.setattr(Objective, "loss", lambda self, *arguments: loss(*arguments))
+    values = task.add_gradients(*batch(), np.random.default_rng(1), SIMPLE)
     assert not math.isfinite(values["loss"])
 
 
 def test_both_networks_of_a_step_drop_features_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
     task, dropped = learner(replace(RECIPE, dropout=0.25)), []
-    forward = nn.Dropout.forward
+    forward = Drop.forward
     monkeypatch.setattr(
-        nn.Dropout, "forward", lambda self, x: dropped.append((self.p, self.training)) or forward(self, x)
+        Drop, "forward", lambda self, x: dropped.append((self.drop_prob, self.training)) or forward(self, x)
     )
     gradients(task)
     assert dropped == [(0.25, True)] * 2

@@ -31,7 +31,7 @@ def test_the_sandwich_is_the_largest_then_the_smallest_then_random_ones() -> Non
     assert drawn == Sandwich(SPACE, random=3)(np.random.default_rng(1))
     assert drawn != Sandwich(SPACE, random=3)(np.random.default_rng(2))
     (alone,) = Sandwich(SPACE, random=0, smallest=False)(np.random.default_rng(0))
-    assert alone == Member(SPACE.largest, regularized=True)
+    assert alone == Member(SPACE.largest, regularized=True, fixed=True)
 
 
 def test_a_step_adds_the_gradients_of_every_subnet_taught_by_the_largest() -> None:

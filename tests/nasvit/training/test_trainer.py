@@ -13,11 +13,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.checkpoint import Checkpoints
-from nasvit.training.learner import Autocast, Learner, Values
+from nasvit.training.execution import Execution, Precision, Running
+from nasvit.training.learner import Learner, Losses
 from nasvit.training.metrics import read_metrics
 from nasvit.training.regularization import regularize
-from nasvit.training.trainer import Precision, Trainer
+from nasvit.training.trainer import Trainer
 from tests.nasvit.training.short import BARE, CHANCE, RECIPE, SPACE, STEPS, learner_of, loader_of, state_of, trainer_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +35,7 @@ def trained(kind: str, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
     return trainer
 
 
-def guess(model: nn.Module) -> Values:
+def guess(model: nn.Module) -> dict[str, float]:
     """An evaluation that draws random numbers and depends on the weights."""
     return {"guess": float(torch.rand(()) * 0) + sum(float(p.detach().sum()) for p in model.parameters())}
 
@@ -103,6 +105,10 @@ class Collapsing:
         self.learner = Learner(learner_of("network", BARE).model, BARE)
         self.model, self.healthy, self.loss = self.learner.model, list(healthy), loss
 
+    @property
+    def gradients(self) -> FlatGradients:
+        return self.learner.gradients
+
     def zero_grad(self) -> None:
         self.learner.zero_grad()
 
@@ -112,15 +118,15 @@ class Collapsing:
     def guard(self, optimizer: torch.optim.Optimizer) -> None:
         self.learner.guard(optimizer)
 
-    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, autocast: Autocast) -> Values:
-        self.learner.add_gradients(images, targets, rng, autocast)
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
+        self.learner.add_gradients(images, targets, rng, execution)
         weight = self.model.head.classifier.weight
         if self.healthy and weight.abs().max() < 100:
             self.healthy[0] -= 1
             if self.healthy[0] < 0:
                 self.healthy.pop(0)
                 torch.nn.init.constant_(weight, 1e3)
-        return {"loss": 0.5 if weight.abs().max() < 100 else self.loss}
+        return {"loss": torch.tensor(0.5 if weight.abs().max() < 100 else self.loss)}
 
 
 LONG = replace(BARE, epochs=15)  # 60 steps
@@ -193,7 +199,7 @@ def test_subnets_compute_in_the_precision_asked_for_and_their_weights_stay_float
         return distill(logits, soft_targets)
 
     learner.distill = watched
-    trainer_of(learner, tmp_path, BARE, precision=precision).run()
+    trainer_of(learner, tmp_path, BARE, running=Running(precision=precision)).run()
     assert seen == {dtype}
     assert {parameter.dtype for parameter in learner.model.parameters()} == {torch.float32}
     assert all(torch.isfinite(parameter).all() for parameter in learner.model.parameters())
@@ -205,7 +211,7 @@ def test_stochastic_depth_grows_along_the_network_and_regularizing_again_replace
     rates = [module.drop_path.drop_prob for module in network.modules() if getattr(module, "drop_path", None)]
     assert rates == sorted(rates)
     assert rates[-1] == pytest.approx(0.4)
-    assert network.head.dropout.p == 0.3
+    assert network.head.dropout.drop_prob == 0.3
     regularize(network)
     assert network.head.dropout is None
     assert not any(getattr(module, "drop_path", None) for module in network.modules())

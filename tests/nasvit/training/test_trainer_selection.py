@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from nasvit.compute import Compute
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import KLDivergence
 from nasvit.tasks.task import Metric
-from nasvit.training import trainer as trainer_module
 from nasvit.training.conflict import Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.metrics import read_metrics
@@ -119,6 +120,10 @@ def test_a_process_that_is_done_waits_for_the_last_evaluation_of_the_first(
     def first_process_ends() -> None:
         trainer.checkpoints.save_best(trainer.step, scored_last, 0.5, ACCURACY)
 
-    monkeypatch.setattr(trainer_module, "wait_for_all", first_process_ends)
+    def from_first(compute: Compute, work: Callable[[], Any]) -> Any:
+        first_process_ends()
+        return work()
+
+    monkeypatch.setattr(Compute, "from_first", from_first)
     best = state_of(trainer.load_best())
     assert all(torch.equal(tensor, scored_last["model"][name]) for name, tensor in best.items())

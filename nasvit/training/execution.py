@@ -1,0 +1,162 @@
+"""How the steps of a training are computed: number format, accumulation, processes, compilation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.compute import ALONE, Compute
+from search_spaces.values import FieldError
+
+Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
+
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_BFLOAT16_SINCE = (8, 0)  # the CUDA compute capability from which bfloat16 is fast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How the steps of a training are computed; what is computed does not change, beyond rounding.
+
+    Args:
+        precision: ``float32``; ``tf32``: float32 with faster, coarser matrix products on NVIDIA GPUs; ``bfloat16`` and
+            ``float16``: mixed precision, the latter with a scaled loss; ``auto``: mixed precision where the device is
+            fast at it, float32 on a processor.
+        compile: compile the subnets that take part in every step with ``torch.compile``.
+        accumulate: parts that every batch is split into, one after the other, to save memory. Batch norms see the
+            images of one part.
+        batch_norm: ``joined``: batch norms see the joined batch of all processes, which so compute what one does;
+            ``own``: each process normalizes by its own part, which saves communication.
+    """
+
+    precision: Precision = "auto"
+    compile: bool = False
+    accumulate: int = 1
+    batch_norm: Literal["joined", "own"] = "joined"
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise FieldError(["accumulate"], f"{self.accumulate}; legal are whole numbers from 1")
+
+
+PLAIN = Running(precision="float32")
+"""Everything as it is: float32, whole batches, nothing compiled."""
+
+
+class LossScale:
+    """The factor on losses that keeps float16 gradients from underflow; it never makes the device wait.
+
+    It is halved after a step that overflowed, and doubled after many steps in a row that did not.
+
+    Args:
+        device: device of the factor.
+        start: the first factor.
+        interval: steps without overflow after which it is doubled.
+
+    Source: Micikevicius et al., Mixed Precision Training (2018), section 3.2, https://arxiv.org/abs/1710.03740
+    """
+
+    def __init__(self, device: torch.device, *, start: float = 2.0**16, interval: int = 2000) -> None:
+        self.factor = torch.full((), start, device=device)
+        self.good = torch.zeros((), dtype=torch.int32, device=device)
+        self.interval = interval
+
+    def update(self, sound: Tensor) -> None:
+        """Follow a step.
+
+        Args:
+            sound: whether its gradients were finite; a scalar on the device.
+        """
+        good = torch.where(sound, self.good + 1, 0)
+        grown = good >= self.interval
+        self.factor = torch.where(sound, torch.where(grown, self.factor * 2, self.factor), self.factor / 2)
+        self.good = torch.where(grown, 0, good).to(torch.int32)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the factor and the count of good steps."""
+        return {"factor": self.factor, "good": self.good}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore the state that ``state_dict`` returned."""
+        self.factor, self.good = (state[name].to(self.factor.device) for name in ("factor", "good"))
+
+
+def resolve(precision: Precision, device: torch.device) -> Precision:
+    """Return the precision that ``auto`` means on a device, or the one asked for.
+
+    Raises:
+        ValueError: if the device cannot compute in it.
+    """
+    if precision == "auto":
+        if device.type == "cuda":
+            return "bfloat16" if torch.cuda.get_device_capability(device) >= _BFLOAT16_SINCE else "float16"
+        return "bfloat16" if device.type == "xpu" else "float32"
+    if precision in _AUTOCAST and not torch.amp.is_autocast_available(device.type):
+        raise ValueError(f"precision {precision}: {device.type} has no mixed precision; legal there is float32")
+    return precision
+
+
+class Execution:
+    """Carries out :class:`Running` on a device and with the processes that share a step.
+
+    Args:
+        running: how steps are computed.
+        compute: the device and the processes.
+
+    Raises:
+        ValueError: if the device cannot compute in that precision.
+    """
+
+    def __init__(self, running: Running = PLAIN, compute: Compute = ALONE) -> None:
+        self.running, self.compute = running, compute
+        self.precision = resolve(running.precision, compute.device)
+        self.scale = LossScale(compute.device) if self.precision == "float16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context that forward passes run in."""
+        if self.precision not in _AUTOCAST:
+            return nullcontext()
+        return torch.autocast(self.compute.device.type, _AUTOCAST[self.precision])
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        """Return the loss that the backward pass starts from."""
+        return loss if self.scale is None else loss * self.scale.factor
+
+    def join_(self, gradients: Tensor) -> None:
+        """Turn this process's scaled gradients into those of the joined batch, in place."""
+        self.compute.mean_(gradients)
+        if self.scale is not None:
+            gradients.div_(self.scale.factor)
+
+    def runner(self, network: nn.Module, *, fixed: bool) -> Callable[[Tensor], Tensor]:
+        """Return what runs a subnet: itself, or compiled if it is one whose shapes never change.
+
+        Args:
+            network: the subnet.
+            fixed: whether the same subnet takes part in every step.
+        """
+        if not (self.running.compile and fixed):
+            return network
+        return cast("Callable[[Tensor], Tensor]", torch.compile(network))
+
+    @contextmanager
+    def matrix_products(self) -> Any:
+        """Let float32 matrix products and convolutions of NVIDIA GPUs be what the precision says, inside."""
+        backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+        before = [backend.allow_tf32 for backend in backends]
+        for backend in backends:
+            backend.allow_tf32 = self.precision != "float32"
+        try:
+            yield
+        finally:
+            for backend, allowed in zip(backends, before, strict=True):
+                backend.allow_tf32 = allowed
+
+
+SIMPLE = Execution()
+"""Float32, whole batches, one process; the device is that of the network."""
