@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ class Workbench:
         """The task of the experiment."""
         return self.images.task
 
-    def calibration(self) -> tuple[torch.Tensor, ...]:
+    def calibration(self) -> Sequence[torch.Tensor]:
         """Return the training images that batch-norm statistics are taken from."""
         config = self.experiment.search
         return self.images.calibration(config.calibration_batches, config.calibration_batch_size)
