@@ -126,7 +126,7 @@ class Bench:
         return Loader(images, batch_size=batch_size, normalization=normalization, seed=seed, **options)
 
     @cached_property
-    def calibration(self) -> tuple[torch.Tensor, ...]:
+    def calibration(self) -> Sequence[torch.Tensor]:
         """Training images that batch-norm statistics are taken from: 4 batches of 500."""
         return self.loader("train", 500).calibration_batches(4)
 

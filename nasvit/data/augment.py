@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 from timm.data.auto_augment import RandAugment, rand_augment_transform
 from timm.data.mixup import Mixup
@@ -14,7 +15,7 @@ from timm.data.random_erasing import RandomErasing
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 
-from nasvit.data.images import square, to_pixels
+from nasvit.data.images import to_pixels
 from nasvit.data.randomness import global_random_kept, seed_global_random
 
 Pixels = npt.NDArray[np.uint8]
@@ -181,18 +182,15 @@ def moved_and_mirrored(stored: Pixels, rows: npt.NDArray[np.int64], draws: Draws
 
 
 class ImageVariation:
-    """Vary one image with Pillow: random resized crop, mirroring, RandAugment.
+    """Vary one image with Pillow: random resized crop and mirroring where images are not cropped yet, RandAugment.
 
     Args:
-        augmentation: strength of the augmentation.
-        size: height and width of the result, in pixels.
+        augmentation: strength of the augmentation; with any other crop than ``resized`` only RandAugment is left.
+        size: height and width of a resized crop, in pixels.
         channels: 1 or 3.
-        cropped: whether the images are cropped and mirrored already, so that only RandAugment is left.
     """
 
-    def __init__(self, augmentation: Augmentation, size: tuple[int, int], channels: int, *, cropped: bool) -> None:
-        self._size = size
-        self._cropped = cropped
+    def __init__(self, augmentation: Augmentation, size: tuple[int, int], channels: int) -> None:
         self._crop = (
             RandomResizedCropAndInterpolation(size, scale=augmentation.scale, interpolation="bicubic")
             if augmentation.crop == "resized"
@@ -205,15 +203,15 @@ class ImageVariation:
 
         Args:
             image: mode ``L`` or ``RGB``.
-            mirrored: whether to mirror it.
+            mirrored: whether to mirror it after a resized crop.
             seed: seed of all other random numbers.
 
         Returns:
             uint8 (H, W, C).
         """
         seed_global_random(seed)
-        if not self._cropped:
-            image = self._crop(image) if self._crop is not None else square(image, self._size[0])
+        if self._crop is not None:
+            image = self._crop(image)
             if mirrored:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         if self._randaugment is not None:
@@ -231,21 +229,63 @@ def _rand_augment(augmentation: Augmentation, channels: int) -> RandAugment:
     return made
 
 
-def erase(images: Tensor, draws: Draws) -> None:
-    """Put a rectangle of noise into the drawn images, in place.
+class Erasures(NamedTuple):
+    """Rectangles of a batch and the noise that goes there.
 
     Args:
-        images: float32 (B, C, H, W), normalized.
-        draws: the random numbers of these images.
+        rectangles: for each its image, top, left, height and width.
+        noise: float32, the values of all rectangles one after another, each (C, height, width).
     """
-    chosen = np.flatnonzero(draws.erased)
-    if len(chosen) == 0:
-        return
+
+    rectangles: tuple[tuple[int, int, int, int, int], ...]
+    noise: Tensor
+
+    def write(self, images: Tensor) -> None:
+        """Put the noise into a batch, in place.
+
+        Args:
+            images: float32 (B, C, H, W), normalized, on the device of the noise.
+        """
+        parts = self.noise.split([images.shape[1] * height * width for *_, height, width in self.rectangles])
+        for (index, top, left, height, width), values in zip(self.rectangles, parts):
+            window = images[index, :, top : top + height, left : left + width]
+            window.copy_(values.view(-1, height, width))
+
+
+def erasures(draws: Draws, shape: tuple[int, int, int]) -> Erasures | None:
+    """Draw what is erased from a batch, so that it is the same on every device; None if nothing is.
+
+    Args:
+        draws: the random numbers of these images.
+        shape: channels, height and width of an image.
+    """
     erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")
+    rectangles, noise = [], []
     with global_random_kept():
-        for index in chosen.tolist():
+        for index in np.flatnonzero(draws.erased).tolist():
             seed_global_random(int(draws.erasing_seeds[index]), with_torch=True)
-            erasing(images[index])
+            recorder = _Recorder(shape)
+            erasing(recorder)
+            for (_, rows, columns), values in recorder.written:
+                rectangles.append((index, rows.start, columns.start, *values.shape[1:]))
+                noise.append(values.flatten())
+    return Erasures(tuple(rectangles), torch.cat(noise)) if noise else None
+
+
+class _Recorder:
+    """Stands in for an image where timm erases, and keeps what would have been written."""
+
+    dtype = torch.float32
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self._shape = shape
+        self.written: list[tuple[tuple[slice, slice, slice], Tensor]] = []
+
+    def size(self) -> tuple[int, int, int]:
+        return self._shape
+
+    def __setitem__(self, where: tuple[slice, slice, slice], noise: Tensor) -> None:
+        self.written.append((where, noise))
 
 
 class Mixing:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from search_spaces.values import FieldError
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -19,7 +21,13 @@ class DataConfig:
         padding: pixels added at every side, for ``pad``.
         mirror: mirror images at random; None: only where a mirrored image still shows its class.
         download: let torchvision download missing data sets.
-        workers: processes that prepare batches ahead; 0 for small images in memory.
+        workers: processes that prepare batches ahead, for each process of a training; None chooses: none for images in
+            memory or without an accelerator, else the processors that there are, 16 at most.
+        crop_pct: share of the resized short side that is cut out at evaluation; published accuracies use 0.875, which
+            is 224 of 256 pixels. The images then stay encoded.
+
+    Raises:
+        FieldError: if a value is out of its range.
     """
 
     source: str
@@ -29,4 +37,11 @@ class DataConfig:
     padding: int = 4
     mirror: bool | None = None
     download: bool = False
-    workers: int = 0
+    workers: int | None = None
+    crop_pct: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise FieldError(["workers"], f"{self.workers}; legal are numbers from 0 up, or none to choose")
+        if not 0 < self.crop_pct <= 1:
+            raise FieldError(["crop_pct"], f"{self.crop_pct}; legal are shares above 0 up to 1")

@@ -136,6 +136,25 @@ def square(image: Image.Image, side: int) -> Image.Image:
     return ImageOps.fit(image, (side, side), method=Image.Resampling.BICUBIC)
 
 
+def centered(image: Image.Image, side: int, share: float) -> Image.Image:
+    """Resize the short side to ``side / share`` pixels (bicubic) and cut out the center of ``side`` pixels.
+
+    Args:
+        image: any image.
+        side: height and width of the result.
+        share: share of the resized image's short side that is cut out; 1 is ``square``.
+
+    Source: the rounding of torchvision's Resize and CenterCrop, so that published accuracies can be met.
+    """
+    if share == 1:
+        return square(image, side)
+    short, scaled = min(image.size), round(side / share)
+    width, height = (scaled if edge == short else int(scaled * edge / short) for edge in image.size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized.crop((left, top, left + side, top + side))
+
+
 def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Return an image as uint8 (H, W, C)."""
     pixels = np.asarray(image, dtype=np.uint8)

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from nasvit.compute import ALONE, Compute
-from nasvit.data.augment import NO_AUGMENTATION, Augmentation, Draws, ImageVariation, Mixing, erase, moved_and_mirrored
-from nasvit.data.images import EncodedImages, ImageSet, square, to_pixels
+from nasvit.data.augment import NO_AUGMENTATION, Augmentation
+from nasvit.data.finishing import Batch, Finishing
+from nasvit.data.images import ImageSet
 from nasvit.data.normalization import Normalization
-from nasvit.data.randomness import generator, global_random_kept
-
-Batch = tuple[Tensor, Tensor]
-
-_ORDER, _AUGMENTATION, _CALIBRATION = 0, 1, 2  # Second part of the random keys: what the numbers are for.
+from nasvit.data.plain import CalibrationBatches, PlainBatches
+from nasvit.data.preparation import Preparation, Prepared
+from nasvit.data.workers import Stream, pins
 
 
 class Loader:
     """Loader of the batches of one image set.
 
-    The loader keeps no state: ``batch(epoch, index)`` is always the same, so a run that was killed goes on with
-    ``batches(epoch, start=index)`` as if nothing had happened. With several processes each gets its part of
-    every batch, and the parts together are the batch that one process would get.
+    What a batch holds never depends on what was loaded before: ``batch(epoch, index)`` is always the same, so a run
+    that was killed goes on with ``steps(first, last)`` as if nothing had happened. With several processes each gets
+    its part of every batch, and the parts together are the batch that one process would get. The host prepares bytes;
+    they are normalized, erased and mixed on the device.
 
     Args:
         images: the image set.
         batch_size: images of the joined batch of all processes.
         normalization: shift and scale of the channels.
-        augmentation: augmentation of ``batch`` and ``batches``; other batches are not augmented.
+        augmentation: augmentation of training batches; other batches are not augmented.
         image_size: side of the images of a batch in pixels; None for the stored size, which encoded images do not have.
+        crop_pct: share of the resized short side that is cut out of images that are not augmented.
         seed: seed of order and augmentation.
-        compute: the device of batches, and the processes that share them.
+        compute: device of the batches, and the processes that share them.
         channels_last: memory layout of the batches.
         workers: processes that prepare batches ahead, worth it for encoded images; 0 prepares in this process.
 
@@ -52,32 +50,49 @@ class Loader:
         normalization: Normalization,
         augmentation: Augmentation = NO_AUGMENTATION,
         image_size: int | None = None,
+        crop_pct: float = 1.0,
         seed: int = 0,
         compute: Compute = ALONE,
         channels_last: bool = True,
         workers: int = 0,
     ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size {batch_size}: need batch_size >= 1")
         self.images = images
         self.batch_size = batch_size
         self.normalization = normalization
         self.augmentation = augmentation
         self.seed = seed
-        self.workers = workers
-        self._channels_last = channels_last
-        self._size = _served_size(images, augmentation, image_size)
-        self._mirror = _mirrors(images, augmentation)
         self.compute = compute
-        self._positions = compute.part_of(batch_size)
-        if augmentation.mixes and batch_size % 2:
-            raise ValueError(f"batch_size {batch_size}: mixing images or 1 processes need a multiple of 2")
-        self._mixing = Mixing(augmentation, len(images.classes)) if augmentation.mixes else None
-        self._variation = _variation(images, augmentation, self._size)
-        self._order: tuple[int, npt.NDArray[np.int64]] | None = None
-        self._calibration: dict[int, tuple[Tensor, ...]] = {}
+        self.workers = workers
+        self._preparation = Preparation(
+            images,
+            batch_size=batch_size,
+            augmentation=augmentation,
+            size=_served_size(images, augmentation, image_size, crop_pct),
+            crop_pct=crop_pct,
+            seed=seed,
+        )
+        self._finishing = Finishing(
+            normalization, augmentation, len(images.classes), compute=compute, channels_last=channels_last
+        )
+        self._evaluation: dict[bool, PlainBatches] = {}
+        self._calibration: dict[int, CalibrationBatches] = {}
 
     def __len__(self) -> int:
         """Return the number of batches of an epoch; images that do not fill a last batch are left out of that epoch."""
-        return len(self.images) // self.batch_size
+        return len(self._preparation)
+
+    @cached_property
+    def places(self) -> npt.NDArray[np.int64]:
+        """Places of this process's part in the joined batch of training.
+
+        Raises:
+            ValueError: if the processes cannot share a batch of this size, or its images cannot be mixed in pairs.
+        """
+        if self.compute.count == 1 and self.augmentation.mixes and self.batch_size % 2:
+            raise ValueError(f"batch_size {self.batch_size}: mixing images or 1 processes need a multiple of 2")
+        return self.compute.part_of(self.batch_size)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Prepare this process's part of one training batch.
@@ -88,63 +103,71 @@ class Loader:
 
         Returns:
             Normalized images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
-            (B, classes) if the augmentation mixes images.
+            (B, classes) if the augmentation mixes images; on the device.
 
         Raises:
             ValueError: if the epoch has no such batch.
         """
-        if not 0 <= index < len(self):
-            raise ValueError(
-                f"batch index {index}: {len(self.images)} images in batches of {self.batch_size} make {len(self)} "
-                "batches"
-            )
-        rng = generator(self.seed, _AUGMENTATION, epoch, index)
-        draws = Draws.of(self.augmentation, self._mirror, self.batch_size, rng).at(self._positions)
-        rows = self._epoch_order(epoch)[index * self.batch_size :][self._positions]
-        images = self.normalization.apply(self._varied_pixels(rows, draws), channels_last=self._channels_last)
-        targets = self.images.targets[torch.from_numpy(rows)]
-        erase(images, draws)
-        if self._mixing is not None:
-            images, targets = self._mixing(images, targets, draws.mixing_seed)
-        return images, targets
+        self._check(index)
+        return self._finishing.training(self._preparation.training(epoch, index, self.places))
 
     def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch in random order.
+        """Return the batches of an epoch in random order.
 
         Args:
             epoch: from 0; every epoch has an order of its own.
             start: first batch to yield, for a run that goes on within an epoch.
         """
-        indices = range(start, len(self))
-        if self.workers == 0:
-            for index in indices:
-                yield self.batch(epoch, index)
-        else:
-            yield from _ahead(_EpochBatches(self, epoch), indices, self.workers)
+        return self.steps(epoch * len(self) + start, (epoch + 1) * len(self))
 
     def steps(self, first: int, last: int) -> Iterator[Batch]:
-        """Yield the batches of training steps."""
-        for step in range(first, last):
-            images, targets = self.batch(*divmod(step, len(self)))
-            yield self.compute.put(images), self.compute.put(targets)
+        """Return the batches of training steps, through as many epochs as they are.
 
-    def evaluation_batches(self) -> Iterator[Batch]:
-        """Yield all images once, in order, not augmented, all in every process; the last batch may be smaller."""
-        starts = range(0, len(self.images), self.batch_size)
-        if self.workers == 0:
-            for start in starts:
-                yield self._plain(np.arange(start, min(start + self.batch_size, len(self.images))))
-        else:
-            yield from _ahead(_PlainBatches(self), starts, self.workers)
+        Workers prepare ahead from the first to the last and end with the iterator. Beside a device one batch is on it
+        ahead of its use.
 
-    def calibration_batches(self, count: int) -> tuple[Tensor, ...]:
+        Args:
+            first: number of the first step, from 0.
+            last: number of the step after the last one.
+
+        Raises:
+            ValueError: if the images do not fill a batch, or batches cannot be shared out to the processes.
+        """
+        if last > first:
+            self._check(0)
+        return self._steps(range(first, last), self.places)
+
+    def _steps(self, steps: range, places: npt.NDArray[np.int64]) -> Iterator[Batch]:
+        pin = pins(self.compute.device)
+        if self.workers == 0 and not pin:
+            yield from self._finishing.ahead(self.batch(*divmod(step, len(self))) for step in steps)
+            return
+        prepare = partial(_prepare_step, self._preparation, places)
+        prepared = iter(Stream(prepare, steps, workers=self.workers, pin=pin))
+        yield from self._finishing.ahead(self._finishing.training(each) for each in prepared)
+
+    def evaluation_batches(self, *, shared: bool = True) -> Iterator[Batch]:
+        """Yield the images once, in order, not augmented; the last batch may be smaller.
+
+        Args:
+            shared: yield this process's share, every so many-th batch of all; else all of them in every process.
+        """
+        if shared not in self._evaluation:
+            starts = range(0, len(self.images), self.batch_size)
+            mine = starts[self.compute.rank :: self.compute.count] if shared else starts
+            rows = [range(start, min(start + self.batch_size, len(self.images))) for start in mine]
+            self._evaluation[shared] = self._plain(rows)
+        batches = self._evaluation[shared]
+        return self._finishing.ahead(self._finishing.plain(each) for each in batches.at(range(len(batches))))
+
+    def calibration_batches(self, count: int) -> CalibrationBatches:
         """Return images for batch-norm statistics: always the same, not augmented, in every process all of them.
 
         Args:
             count: number of batches.
 
         Returns:
-            ``count`` tensors float32 (B, C, H, W).
+            ``count`` tensors float32 (B, C, H, W), finished on the device when they are used; slices are shares.
 
         Raises:
             ValueError: if the set has too few images.
@@ -154,74 +177,32 @@ class Loader:
                 f"{count} calibration batches of {self.batch_size}: {len(self.images)} images allow 1 to {len(self)}"
             )
         if count not in self._calibration:
-            order = generator(self.seed, _CALIBRATION).permutation(len(self.images))
-            parts = order[: count * self.batch_size].reshape(count, self.batch_size)
-            self._calibration[count] = tuple(self._plain(np.sort(part))[0] for part in parts)
+            plain = self._plain(self._preparation.calibration_rows(count))
+            self._calibration[count] = CalibrationBatches(plain, self._finishing, range(count))
         return self._calibration[count]
 
-    def _epoch_order(self, epoch: int) -> npt.NDArray[np.int64]:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, generator(self.seed, _ORDER, epoch).permutation(len(self.images))
-        return self._order[1]
+    def _plain(self, rows: Sequence[npt.NDArray[np.int64]] | Sequence[range]) -> PlainBatches:
+        return PlainBatches(self._preparation, rows, workers=self.workers, pin=pins(self.compute.device))
 
-    def _varied_pixels(self, rows: npt.NDArray[np.int64], draws: Draws) -> npt.NDArray[np.uint8]:
-        stored = self.images.images
-        if isinstance(stored, EncodedImages) or self.augmentation.crop == "resized":
-            opened: Iterator[Image.Image] = (self.images.open(row) for row in rows.tolist())
-        else:
-            pixels = moved_and_mirrored(stored.permute(0, 2, 3, 1).numpy(), rows, draws)
-            if self._variation is None:
-                return pixels
-            opened = (Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image) for image in pixels)
-        return self._varied_one_by_one(opened, draws)
-
-    def _varied_one_by_one(self, opened: Iterator[Image.Image], draws: Draws) -> npt.NDArray[np.uint8]:
-        assert self._variation is not None
-        with global_random_kept():
-            each = zip(opened, draws.mirrored.tolist(), draws.image_seeds.tolist())
-            return np.stack([self._variation(image, mirrored, seed) for image, mirrored, seed in each])
-
-    def _plain(self, rows: npt.NDArray[np.int64]) -> Batch:
-        stored = self.images.images
-        if isinstance(stored, Tensor) and self._size == self.images.image_size:
-            pixels = stored.permute(0, 2, 3, 1).numpy()[rows]
-        else:
-            pixels = np.stack([to_pixels(square(self.images.open(row), self._size[0])) for row in rows.tolist()])
-        images = self.normalization.apply(pixels, channels_last=self._channels_last)
-        return images, self.images.targets[torch.from_numpy(rows)]
+    def _check(self, index: int) -> None:
+        if not 0 <= index < len(self):
+            raise ValueError(
+                f"batch index {index}: {len(self.images)} images in batches of {self.batch_size} make {len(self)} "
+                "batches"
+            )
 
 
-class _EpochBatches(Dataset[Batch]):
-    def __init__(self, loader: Loader, epoch: int) -> None:
-        self._loader = loader
-        self._epoch = epoch
-
-    def __getitem__(self, index: int) -> Batch:
-        return self._loader.batch(self._epoch, index)
+def _prepare_step(preparation: Preparation, places: npt.NDArray[np.int64], step: int) -> Prepared:
+    return preparation.training(*divmod(step, len(preparation)), places)
 
 
-class _PlainBatches(Dataset[Batch]):
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def __getitem__(self, start: int) -> Batch:
-        return self._loader._plain(np.arange(start, min(start + self._loader.batch_size, len(self._loader.images))))
-
-
-def _ahead(batches: Dataset[Batch], indices: range, workers: int) -> Iterator[Batch]:
-    # A generator of its own, or every start of the workers would move torch's global one and a resumed run differ.
-    return iter(DataLoader(batches, batch_size=None, sampler=indices, num_workers=workers, generator=torch.Generator()))
-
-
-def _served_size(images: ImageSet, augmentation: Augmentation, image_size: int | None) -> tuple[int, int]:
+def _served_size(
+    images: ImageSet, augmentation: Augmentation, image_size: int | None, crop_pct: float
+) -> tuple[int, int]:
     stored = images.image_size
     if image_size is None and stored is None:
         raise ValueError(
             f"{images.name}: its images differ in size or do not fit in memory; give the image_size to serve"
-        )
-    if stored is None and augmentation.crop == "pad":
-        raise ValueError(
-            f"{images.name}: crop 'pad' needs images of one size in memory; legal here are 'resized' and 'none'"
         )
     size = (image_size, image_size) if image_size is not None else stored
     assert size is not None
@@ -230,17 +211,6 @@ def _served_size(images: ImageSet, augmentation: Augmentation, image_size: int |
             f"{images.name}: images are stored as {stored[0]}x{stored[1]}, image_size {image_size} needs crop "
             "'resized'; or load them with that image_size"
         )
+    if crop_pct < 1 and size[0] != size[1]:
+        raise ValueError(f"{images.name}: crop_pct {crop_pct} cuts out squares, its images are {size[0]}x{size[1]}")
     return size
-
-
-def _mirrors(images: ImageSet, augmentation: Augmentation) -> bool:
-    if augmentation.mirror and not images.mirror_safe:
-        raise ValueError(f"{images.name}: mirrored images of it do not show their class; set mirror to false")
-    return images.mirror_safe if augmentation.mirror is None else augmentation.mirror
-
-
-def _variation(images: ImageSet, augmentation: Augmentation, size: tuple[int, int]) -> ImageVariation | None:
-    cropped = images.image_size is not None and augmentation.crop != "resized"
-    if cropped and augmentation.randaugment == 0:
-        return None
-    return ImageVariation(augmentation, size, images.channels, cropped=cropped)

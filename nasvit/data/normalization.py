@@ -11,6 +11,7 @@ import torch
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
+from nasvit.compute import CPU
 from nasvit.data.images import EncodedImages, ImageSet, square, to_pixels
 
 _CHUNK = 1024
@@ -62,12 +63,27 @@ class Normalization:
         std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
         return cls(_rounded(mean / 255), _rounded(std / 255), f"{images.name}, {_extent(images)}")
 
-    def apply(self, pixels: npt.NDArray[np.uint8], *, channels_last: bool = True) -> Tensor:
+
+class Normalizer:
+    """Normalizes batches on one device, where its constants are put once.
+
+    Args:
+        normalization: shift and scale of the channels.
+        device: where the batches are.
+        channels_last: memory layout of the results.
+    """
+
+    def __init__(self, normalization: Normalization, device: torch.device = CPU, *, channels_last: bool = True) -> None:
+        self._normalization = normalization
+        self._device = device
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._constants: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, pixels: Tensor) -> Tensor:
         """Normalize a batch.
 
         Args:
-            pixels: uint8 (B, H, W, C).
-            channels_last: memory layout of the result.
+            pixels: uint8 (B, H, W, C), on the device.
 
         Returns:
             float32 (B, C, H, W).
@@ -76,15 +92,23 @@ class Normalization:
             ValueError: if the images have another number of channels.
         """
         batch, height, width, channels = pixels.shape
-        if channels != len(self.mean):
-            raise ValueError(f"images have {channels} channels, the normalization of {self.origin} {len(self.mean)}")
-        scale = torch.tensor([1 / (255 * std) for std in self.std])
-        shift = torch.tensor([-mean / std for mean, std in zip(self.mean, self.std)])
+        scale, shift = self._of_lines(width, channels)
         # A whole line of pixels at a time: over three channels alone the loops would be too short to be fast.
-        values = torch.from_numpy(pixels).reshape(batch * height, width * channels).to(torch.float32)
-        values.mul_(scale.repeat(width)).add_(shift.repeat(width))
+        values = pixels.reshape(batch * height, width * channels).to(torch.float32)
+        values.mul_(scale).add_(shift)
         images = values.view(batch, height, width, channels).permute(0, 3, 1, 2)
-        return images.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        return images.contiguous(memory_format=self._layout)
+
+    def _of_lines(self, width: int, channels: int) -> tuple[Tensor, Tensor]:
+        mean, std = self._normalization.mean, self._normalization.std
+        if channels != len(mean):
+            origin = self._normalization.origin
+            raise ValueError(f"images have {channels} channels, the normalization of {origin} {len(mean)}")
+        if width not in self._constants:
+            scale = torch.tensor([1 / (255 * each) for each in std]).repeat(width)
+            shift = torch.tensor([-center / each for center, each in zip(mean, std)]).repeat(width)
+            self._constants[width] = scale.to(self._device), shift.to(self._device)
+        return self._constants[width]
 
 
 def _moments(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:

@@ -38,6 +38,7 @@ class Reading:
         root: folder of the torchvision data sets.
         download: let torchvision download missing data sets.
         memory_limit: decoded bytes up to which a set is held in memory.
+        keep_encoded: leave the images of files encoded in any case.
     """
 
     image_size: int | None = None
@@ -45,6 +46,7 @@ class Reading:
     root: str | Path = "data"
     download: bool = False
     memory_limit: int = MEMORY_LIMIT
+    keep_encoded: bool = False
 
 
 def load_images(
@@ -56,6 +58,7 @@ def load_images(
     root: str | Path = "data",
     download: bool = False,
     memory_limit: int = MEMORY_LIMIT,
+    keep_encoded: bool = False,
 ) -> ImageSet:
     """Load one split of a data set.
 
@@ -71,6 +74,7 @@ def load_images(
         root: folder of the torchvision data sets.
         download: let torchvision download missing data sets.
         memory_limit: most decoded bytes of a set, of one image size, that is held in memory.
+        keep_encoded: leave the images of files encoded in any case, so that evaluation can resize them otherwise.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or the split is neither of the two.
@@ -78,7 +82,7 @@ def load_images(
     """
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
-    reading = Reading(image_size, channels, root, download, memory_limit)
+    reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded)
     if source == "digits":
         return _digits(split, reading)
     if str(source).startswith(_TORCHVISION):
@@ -125,7 +129,7 @@ def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
 
 def _from_files(name: str, split: SplitName, labeled: Labeled, reading: Reading) -> ImageSet:
     encoded = EncodedImages(labeled.items, reading.channels or 3)
-    images = decode_if_small(encoded, reading.image_size, reading.memory_limit)
+    images = encoded if reading.keep_encoded else decode_if_small(encoded, reading.image_size, reading.memory_limit)
     note = labeled.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
     whole = ImageSet(images, torch.tensor(labeled.targets, dtype=torch.int64), labeled.classes, name, note)
     return whole if labeled.has_test_split else _part_without_test_split(whole, split)

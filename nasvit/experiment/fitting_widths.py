@@ -127,7 +127,9 @@ class WidthsFitting:
         """Return the training of the channel plans that AutoSlim finds in a trained network, one for each budget."""
         network = trainer.load_best()
         assert isinstance(network, SlimmableNetwork)
-        images, labels = next(iter(self.images.evaluation_loader(self.images.validation).evaluation_batches()))
+        images, labels = next(
+            iter(self.images.evaluation_loader(self.images.validation).evaluation_batches(shared=False))
+        )
         targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
         found = tuple(plan for plan, _ in slim(network, targets, images, labels))
         start = WidthsStart(self.start.family, tuple(dict.fromkeys(found)), self.start.image_channels)

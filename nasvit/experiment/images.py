@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ from nasvit.data import (
 from nasvit.data.config import DataConfig
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
+from nasvit.data.workers import choose_workers
 from nasvit.export.card import Card
 from nasvit.specs import Spec
 from nasvit.tasks.classification import Classification
@@ -40,7 +41,7 @@ class Images:
         split_seed: seed of the held-out split.
         channels: 1 or 3; None: those of the source.
         most: largest number of training images, held-out ones included; 0: all.
-        compute: the device of batches, and the processes that share them.
+        compute: device of the batches, and the processes that share them.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Images:
     ) -> None:
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
+        self._plain_loaders: dict[tuple[ImageSet, int, int, Compute], Loader] = {}
 
     @cached_property
     def data(self) -> SearchData:
@@ -125,54 +127,68 @@ class Images:
         Args:
             recipe: batch size and augmentation.
             images: images to load; all training images if left out.
+            compute: device and processes, if others than those of all images.
         """
         config = self.config
         augmentation = Augmentation.from_recipe(recipe, crop=config.crop, padding=config.padding, mirror=config.mirror)
-        return self._loader(
-            self.train if images is None else images,
-            recipe.batch_size,
-            augmentation,
-            seed=self.seed,
-            compute=compute,
-        )
+        chosen = self.train if images is None else images
+        return self._loader(chosen, recipe.batch_size, augmentation, seed=self.seed, compute=compute or self.compute)
 
     def evaluation_loader(self, images: ImageSet, batch_size: int = 500, compute: Compute | None = None) -> Loader:
-        """Return a loader of ``images`` without augmentation; every process gets all of them."""
-        return self._loader(images, min(batch_size, len(images)), NO_AUGMENTATION, compute=compute)
+        """Return the loader of ``images`` without augmentation; it is kept, with what it decoded.
 
-    def calibration(self, batches: int, batch_size: int, *, seed: int = 0) -> tuple[Tensor, ...]:
-        """Return batches of training images to take batch-norm statistics from; fewer if there are too few images."""
+        Args:
+            images: the images.
+            batch_size: most images of a batch.
+            compute: device and processes, if others than those of all images.
+        """
+        return self._plain_loader(images, min(batch_size, len(images)), compute)
+
+    def calibration(
+        self, batches: int, batch_size: int, *, seed: int = 0, compute: Compute | None = None
+    ) -> Sequence[Tensor]:
+        """Return batches of training images to take batch-norm statistics from; fewer if there are too few images.
+
+        Args:
+            batches: number of batches.
+            batch_size: most images of a batch.
+            seed: decides which images these are.
+            compute: device, if another than that of all images.
+        """
         size = min(batch_size, len(self.train))
-        loader = self._loader(self.train, size, NO_AUGMENTATION, seed=seed)
+        loader = self._plain_loader(self.train, size, compute, seed=seed)
         return loader.calibration_batches(min(batches, len(self.train) // size))
 
-    def calibration_of(self, count: int) -> tuple[Tensor, ...]:
+    def calibration_of(self, count: int, compute: Compute | None = None) -> Sequence[Tensor]:
         """Return equal batches of about ``count`` training images, or of all, to take batch-norm statistics from.
 
         Which ones follows from the seed.
         """
         count = min(count, len(self.train))
         batches = -(-count // 500)  # equal batches, so that 700 images are two of 350
-        return self.calibration(batches, count // batches, seed=self.seed)
+        return self.calibration(batches, count // batches, seed=self.seed, compute=compute)
+
+    def _plain_loader(self, images: ImageSet, batch_size: int, compute: Compute | None, *, seed: int = 0) -> Loader:
+        key = images, batch_size, seed, compute or self.compute
+        if key not in self._plain_loaders:
+            made = self._loader(images, batch_size, NO_AUGMENTATION, seed=seed, compute=key[-1])
+            self._plain_loaders[key] = made
+        return self._plain_loaders[key]
 
     def _loader(
-        self,
-        images: ImageSet,
-        batch_size: int,
-        augmentation: Augmentation,
-        *,
-        seed: int = 0,
-        compute: Compute | None = None,
+        self, images: ImageSet, batch_size: int, augmentation: Augmentation, *, seed: int, compute: Compute
     ) -> Loader:
+        workers = self.config.workers
         return Loader(
             images,
             batch_size=batch_size,
             normalization=self.normalization,
             augmentation=augmentation,
             image_size=self.config.image_size,
+            crop_pct=self.config.crop_pct,
             seed=seed,
-            compute=compute or self.compute,
-            workers=self.config.workers,
+            compute=compute,
+            workers=choose_workers(images, compute.device) if workers is None else workers,
         )
 
     def _load(self, split: SplitName) -> ImageSet:
@@ -181,4 +197,11 @@ class Images:
 
 @lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images
 def _loaded(config: DataConfig, split: SplitName, channels: int | None) -> ImageSet:
-    return load_images(config.source, split, image_size=config.image_size, channels=channels, download=config.download)
+    return load_images(
+        config.source,
+        split,
+        image_size=config.image_size,
+        channels=channels,
+        download=config.download,
+        keep_encoded=config.crop_pct < 1,
+    )

@@ -10,15 +10,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from timm.data.random_erasing import RandomErasing
 
 from nasvit.data import NO_AUGMENTATION, Augmentation
-from nasvit.data.augment import Draws, ImageVariation, Mixing, erase, moved_and_mirrored
+from nasvit.data.augment import Draws, ImageVariation, Mixing, erasures, moved_and_mirrored
 from nasvit.data.randomness import generator, global_random_kept, seed_global_random
 
 
 def numpy_state() -> list[int]:
     state: list[int] = np.random.get_state(legacy=False)["state"]["key"].tolist()
     return state
+
+
+def erase(images: torch.Tensor, draws: Draws) -> None:
+    drawn = erasures(draws, tuple(images.shape[1:]))
+    assert drawn is not None
+    drawn.write(images)
 
 
 def draws_of(offsets: list[tuple[int, int]], mirrored: list[bool]) -> Draws:
@@ -63,6 +70,21 @@ def test_erasing_an_image_does_not_depend_on_the_others_of_the_batch() -> None:
     assert torch.equal(together[4], alone[0])
 
 
+def test_erasing_is_what_timm_does_to_the_image_itself() -> None:
+    draws = Draws.of(Augmentation(random_erasing=0.6), True, 12, generator(2))
+    ours, theirs = torch.zeros(12, 3, 14, 11), torch.zeros(12, 3, 14, 11)
+    erase(ours, draws)
+    with global_random_kept():
+        for index in np.flatnonzero(draws.erased):
+            seed_global_random(int(draws.erasing_seeds[index]), with_torch=True)
+            RandomErasing(probability=1.0, mode="pixel", device="cpu")(theirs[index])
+    assert torch.equal(ours, theirs) and ours.any()
+
+
+def test_nothing_is_written_where_nothing_is_erased() -> None:
+    assert erasures(Draws.of(NO_AUGMENTATION, True, 4, generator(0)), (3, 8, 8)) is None
+
+
 def test_library_augmentations_leave_the_global_generators_as_they_were() -> None:
     before = random.getstate(), numpy_state(), torch.get_rng_state()
     erase(torch.zeros(4, 3, 16, 16), Draws.of(Augmentation(random_erasing=1.0), True, 4, generator(0)))
@@ -99,9 +121,7 @@ def photo(channels: int) -> Image.Image:
 @pytest.mark.parametrize("magnitude", [1, 10])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_randaugment_works_on_gray_and_color_at_every_magnitude(magnitude: int, channels: int) -> None:
-    variation = ImageVariation(
-        Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels, cropped=True
-    )
+    variation = ImageVariation(Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels)
     image = photo(channels)
     with global_random_kept():
         results = [variation(image, False, seed) for seed in range(150)]
@@ -110,7 +130,7 @@ def test_randaugment_works_on_gray_and_color_at_every_magnitude(magnitude: int, 
 
 
 def test_a_resized_crop_has_the_asked_size_and_is_a_function_of_its_seed() -> None:
-    variation = ImageVariation(Augmentation(crop="resized", randaugment=0), (20, 20), 3, cropped=False)
+    variation = ImageVariation(Augmentation(crop="resized", randaugment=0), (20, 20), 3)
     with global_random_kept():
         first, again, other = (variation(photo(3), False, seed) for seed in (1, 1, 2))
         mirrored = variation(photo(3), True, 1)

@@ -13,6 +13,8 @@ from PIL import Image
 
 from nasvit.data import EncodedImages, ImageSet, Normalization
 from nasvit.data.images import from_pixels
+from nasvit.data.normalization import Normalizer
+from tests.nasvit.data.device import Watched
 
 
 def image_set(pixels: np.ndarray) -> ImageSet:
@@ -47,7 +49,8 @@ def test_encoded_images_of_different_sizes_have_a_mean(tmp_path: Path) -> None:
 def test_a_batch_is_normalized_in_the_asked_memory_layout(channels_last: bool, channels: int) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(2, 4, 5, channels), dtype=np.uint8)
     mean, std = (0.5, 0.4, 0.3)[:channels], (0.1, 0.2, 0.3)[:channels]
-    images = Normalization(mean, std, "made").apply(pixels, channels_last=channels_last)
+    normalizer = Normalizer(Normalization(mean, std, "made"), channels_last=channels_last)
+    images = normalizer(torch.from_numpy(pixels))
     expected = (pixels / 255 - np.array(mean)) / np.array(std)
     assert images.dtype == torch.float32 and images.shape == (2, channels, 4, 5)
     assert np.allclose(images.numpy(), expected.transpose(0, 3, 1, 2), atol=1e-5)
@@ -57,7 +60,16 @@ def test_a_batch_is_normalized_in_the_asked_memory_layout(channels_last: bool, c
 
 def test_images_with_other_channels_are_refused() -> None:
     with pytest.raises(ValueError, match="images have 1 channels"):
-        Normalization.imagenet().apply(np.zeros((1, 2, 2, 1), dtype=np.uint8))
+        Normalizer(Normalization.imagenet())(torch.zeros(1, 2, 2, 1, dtype=torch.uint8))
+
+
+def test_constants_are_put_on_the_device_once_for_images_of_one_width() -> None:
+    normalizer = Normalizer(Normalization.imagenet(), torch.device("meta"))
+    pixels = torch.zeros(2, 4, 5, 3, dtype=torch.uint8, device="meta")
+    normalizer(pixels)
+    with Watched() as watched:
+        images = normalizer(pixels)
+    assert images.device.type == "meta" and watched.copies == 0
 
 
 def test_a_set_without_contrast_is_refused_by_name() -> None:
