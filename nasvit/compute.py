@@ -92,8 +92,13 @@ class Compute:
 
     @staticmethod
     def read(values: Tensor) -> list[float]:
-        """Return values ``(n,)`` as numbers: the one place where the host waits for the device."""
-        return [float(value) for value in values.tolist()]
+        """Return values ``(n,)`` as numbers; the host waits for the device."""
+        return [float(value) for value in Compute.host(values).tolist()]
+
+    @staticmethod
+    def host(tensor: Tensor) -> Tensor:
+        """Return a tensor in main memory: the one place where the host waits for the device."""
+        return tensor.cpu()
 
     def part_of(self, batch_size: int) -> npt.NDArray[np.int64]:
         """Return the places of this process's part in a joined batch: a slice and its mirror image.

@@ -110,7 +110,7 @@ class ClassificationMeter:
         return Compute.read(torch.stack(self._losses)) if self._losses else []
 
     def _read_counts(self) -> Tensor | None:
-        return None if self._counts is None else self._counts.cpu()
+        return None if self._counts is None else Compute.host(self._counts)
 
 
 def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassificationScore:

@@ -262,7 +262,7 @@ def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_p
     images = images_of(asked)
     train, held_out = (images.evaluation_loader(each) for each in (images.train, images.validation))
     seen = torch.cat([batch for batch, _ in train.evaluation_batches()]).flatten(1)
-    taken = torch.cat(images.calibration_of(64)).flatten(1)
+    taken = torch.cat([*images.calibration_of(64)]).flatten(1)
     assert len(taken) == 64 and bool((taken[:, None] == seen[None]).all(2).any(1).all())
     fitted = fitting_of(asked, images)
     trained = filled(fitted.trainer(tmp_path / "training").trained)
