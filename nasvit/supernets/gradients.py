@@ -80,6 +80,11 @@ class FlatGradients:
         self.rows.mul_((largest_norm / (norm + 1e-6)).clamp(max=1.0))
         return norm
 
+    def clip_values_(self, largest: float) -> None:
+        """Limit every number to at most ``largest`` in size; what is not finite becomes NaN, so that it still shows."""
+        clipped = self.rows.clamp(-largest, largest)
+        self.rows.mul_(0).add_(clipped)  # 0 times infinity is NaN; clamping alone would make an overflow look harmless
+
     def all_reduce(self, rows: Tensor | None = None) -> None:
         """Average ``rows`` (the gradients if left out) over all processes, in one all-reduce."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
