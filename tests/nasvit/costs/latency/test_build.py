@@ -170,6 +170,15 @@ def test_a_device_that_is_not_there_is_refused_and_those_that_are_there_are_name
         build_table(plan)
 
 
+def test_torch_gets_the_device_and_the_precision_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
+    monkeypatch.setattr(plan_module, "make_measure", lambda runtime, **asked: (asked["device"], asked["precision"]))
+    plan = MeasurementPlan(SPACE, replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json")
+    assert plan.measure == (torch.device("xpu:1"), "float16")  # type: ignore[comparison-overlap]
+
+
 def test_the_record_names_the_accelerator_and_where_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
     monkeypatch.setattr(plan_module, "device_name", lambda device: f"Fake GPU {device.index}")
