@@ -150,6 +150,8 @@ def _convert(wanted: Any, node: Node, default: Any = None) -> Any:
         return _dict(arguments[1], wanted, node)
     if parses(wanted) and isinstance(node.value, str):
         return _parse(wanted, node)
+    if parses(wanted) and node.amends and "kind" in node.value:
+        return _amended_text(wanted, node)
     if is_dataclass(wanted):
         return from_node(wanted, node, default)  # type: ignore[arg-type]
     return _scalar(wanted, node)
@@ -186,6 +188,13 @@ def _parse(wanted: Any, node: Node) -> Any:
         return wanted.parse(node.value)
     except ValueError as error:
         raise node.error(str(error)) from error
+
+
+def _amended_text(wanted: Any, node: Node) -> Any:
+    """Return what was written as text, and what options change of it; they take a text for a kind."""
+    entries = dict(node.value)
+    named = _parse(wanted, entries.pop("kind"))
+    return from_node(wanted, replace(node, value=entries), named)
 
 
 def _scalar(wanted: Any, node: Node) -> Any:

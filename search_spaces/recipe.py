@@ -27,6 +27,8 @@ class Recipe(Saved):
         warmup_epochs: epochs of linear warm-up, at most ``epochs``.
         weight_decay: decoupled for adamw and lamb.
         clip_norm: largest norm of the whole gradient; 0 = off.
+        clip_value: largest size of every single number of the gradient, clipped before its norm; 0 = off. AlphaNet's
+            release has 1.
         label_smoothing: probability given to all classes alike.
         mixup: alpha of Mixup; 0 = off.
         cutmix: alpha of CutMix; 0 = off.
@@ -49,6 +51,7 @@ class Recipe(Saved):
     warmup_epochs: int = 0
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    clip_value: float = 0.0
     label_smoothing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
@@ -69,10 +72,11 @@ class Recipe(Saved):
             raise FieldError(["schedule", "minimum"], f"{lowest} is more than learning_rate {self.learning_rate}")
 
     def to_json(self) -> str:
-        """Return the canonical JSON text: all fields in fixed order, no spaces; a default schedule is left out."""
+        """Return the canonical JSON text: all fields in fixed order, no spaces, without :data:`LATER` at defaults."""
         entries = asdict(self) | {"schedule": plain_schedule(self.schedule)}
-        if self.schedule == DEFAULTS["schedule"]:
-            del entries["schedule"]  # recipes from before there were schedules keep their texts and keys
+        for name in LATER:
+            if getattr(self, name) == DEFAULTS[name]:
+                del entries[name]
         return json.dumps(entries, separators=(",", ":"))
 
     @classmethod
@@ -118,6 +122,7 @@ _LEGAL = {
     "warmup_epochs": _Range(0, whole=True),
     "weight_decay": _Range(0),
     "clip_norm": _Range(0),
+    "clip_value": _Range(0),
     "label_smoothing": _PROBABILITY,
     "mixup": _Range(0),
     "cutmix": _Range(0),
@@ -129,6 +134,9 @@ _LEGAL = {
 }
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
+
+LATER = ("clip_value", "schedule")
+"""The fields that came later: texts and keys of recipes without them stay what they were before there were such."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))
 """The names of all fields, in order."""

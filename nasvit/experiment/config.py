@@ -37,14 +37,16 @@ class TrainConfig(Running):
     """Training of the supernet.
 
     Args:
-        recipe: optimizer, epochs, augmentation; :data:`SUPERNET_RECIPE` if left out. ``clip_norm`` clips what the
-            conflict policy says.
+        recipe: optimizer, epochs, augmentation; :data:`SUPERNET_RECIPE` if left out. ``clip_norm`` and
+            ``clip_value`` clip what the conflict policy says.
         random_subnets: subnets drawn a step besides the largest and the smallest.
         distill: loss between the largest subnet and the others.
         conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
             of the largest subnet's gradient what works against the others.
+        project_from: the first epoch, counted from 0, in which ``project`` projects; before it conflicts are only
+            measured. The released NASViT projects from epoch 101 on.
         conflict_per: compare gradients per ``tensor`` (as the released NASViT) or per ``layer``.
-        teacher: an external teacher, a name of a network with weights; see :mod:`nasvit.registry`.
+        teacher: an external teacher, or several, by the names of networks with weights; see :mod:`nasvit.registry`.
         evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
     """
 
@@ -52,9 +54,18 @@ class TrainConfig(Running):
     random_subnets: int = 2
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"
+    project_from: int = 0
     conflict_per: Literal["tensor", "layer"] = "tensor"
     teacher: TeacherConfig | None = None
     evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.project_from < self.recipe.epochs:
+            legal = f"legal: 0 (from the start) to {self.recipe.epochs - 1}, the last of {self.recipe.epochs} epochs"
+            raise FieldError(["project_from"], f"{self.project_from} is illegal; {legal}")
+        if self.project_from and self.conflict != "project":
+            raise FieldError(["project_from"], f"says when conflict: project begins, but conflict is {self.conflict}")
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
-from nasvit.tasks.teacher import Teacher
+from nasvit.tasks.teacher import Teacher, Teachers
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import NetAug
 from nasvit.training.trainer import Trainer
@@ -157,36 +157,37 @@ def objective(training: Training, images: Images) -> Objective:
     return Objective(smoothing, load_teacher(asked, images), asked.distillation or Distillation())
 
 
-_TEACHERS: WeakKeyDictionary[Images, dict[TeacherConfig, Teacher]] = WeakKeyDictionary()
-"""The teachers of all candidates that a search trains on the same images."""
+_TEACHERS: WeakKeyDictionary[Images, dict[str, Teacher]] = WeakKeyDictionary()
+"""The teachers of all candidates that a search trains on the same images, by name."""
 
 
-def load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
-    """Load a teacher, frozen and in evaluation mode, that gets the student's images in its own normalization and size.
+def load_teacher(asked: TeacherConfig, images: Images) -> Teacher | Teachers:
+    """Load teachers, frozen and in evaluation mode, that get the student's images in their own normalization and size.
 
     Args:
-        asked: name of the teacher.
+        asked: names of the teachers, and their temperature.
         images: images of the student.
 
     Raises:
-        ValueError: if the teacher has no weights, or was trained on other classes or channels.
+        ValueError: if a teacher has no weights, or was trained on other classes or channels.
     """
     loaded = _TEACHERS.setdefault(images, {})
-    if asked not in loaded:
-        loaded[asked] = _load_teacher(asked, images)
-    return loaded[asked]
+    for name in asked.networks:
+        if name not in loaded:
+            loaded[name] = _load_teacher(name, images)
+    teachers = [loaded[name] for name in asked.networks]
+    return teachers[0] if len(teachers) == 1 and asked.temperature == 1 else Teachers(teachers, asked.temperature)
 
 
-def _load_teacher(asked: TeacherConfig, images: Images) -> Teacher:
+def _load_teacher(name: str, images: Images) -> Teacher:
     try:
-        found = create(asked.network, len(images.classes), pretrained=True, image_channels=images.shape[0])
+        found = create(name, len(images.classes), pretrained=True, image_channels=images.shape[0])
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"teacher: {error}") from error
     card, normalization = found.card, images.normalization
     if card.spec.channels != images.shape[0]:
         raise ValueError(
-            f"teacher: {asked.network} takes images of {card.spec.channels} channels, the student's have "
-            f"{images.shape[0]}"
+            f"teacher: {name} takes images of {card.spec.channels} channels, the student's have {images.shape[0]}"
         )
     side = card.shape[1] if card.shape[1] not in (0, images.shape[1]) else None
     teacher = Teacher(

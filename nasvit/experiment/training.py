@@ -22,15 +22,36 @@ from search_spaces.values import FieldError
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Learn from a teacher too; its name alone is enough.
+    """Learn from a teacher too, or from several; the name of one alone is enough.
 
     Args:
-        network: the name of a network with weights; see :mod:`nasvit.registry`.
-        distillation: blend of labels and teacher; None: half and half, for supernets the teacher alone.
+        network: the name of a network with weights, or a list of such names, whose mean probabilities teach; see
+            :mod:`nasvit.registry`.
+        distillation: blend of labels and teacher; None: half and half, for supernets the teacher alone. Its temperature
+            softens what student and teachers say, both.
+        temperature: the teachers' scores, but not the student's, are divided by it before anything else; below 1
+            sharpens what they say. NASViT has 0.2.
+
+    Raises:
+        ValueError: if no network is named, or the temperature is not above 0.
     """
 
-    network: str
+    network: str | tuple[str, ...]
     distillation: Distillation | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.network:
+            raise FieldError(["network"], "names no network; legal: a name, or a list of names")
+        if len(self.networks) == 1:
+            object.__setattr__(self, "network", self.networks[0])  # however it is written, it is the same teacher
+        if not 0 < self.temperature < float("inf"):
+            raise FieldError(["temperature"], f"{self.temperature} is illegal; legal: numbers above 0")
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of all teachers."""
+        return (self.network,) if isinstance(self.network, str) else self.network
 
     @classmethod
     def parse(cls, text: str) -> TeacherConfig:
@@ -108,7 +129,7 @@ class TrainingHelp(Running):
     """Help for a training besides images and recipe, all of which is removed before the network is deployed.
 
     Args:
-        teacher: learn from a teacher too.
+        teacher: learn from a teacher too, or from several.
         branches: train with branches and fuse them afterwards.
         netaug: train inside wider networks and extract afterwards.
     """

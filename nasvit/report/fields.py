@@ -35,14 +35,20 @@ def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
         if name in inline_fields(cls):
             found |= list_fields(wanted, above)
             continue
-        inside = [each for each in (wanted, *get_args(wanted)) if is_dataclass(each) and not parses(each)]
+        inside = [each for each in (wanted, *get_args(wanted)) if is_dataclass(each) and not _is_text(each)]
         default = "" if field.default in (MISSING, None) or inside else f"; {_written(field.default)} if left out"
         tags = kinds(get_args(wanted))
-        kind = "a mapping" if inside and not tags else words(wanted)
+        mapping = "text or a mapping" if any(map(parses, inside)) else "a mapping"
+        kind = mapping if inside and not tags else words(wanted)
         found[f"{above}{name}"] = f"{kind}{default}\n{documented.get(name, '')}".strip()
         below = {option: text for each in inside for option, text in list_fields(each, f"{above}{name}.").items()}
         found |= {option: text for option, text in below.items() if not (tags and option.endswith(f".{name}.kind"))}
     return found
+
+
+def _is_text(cls: Any) -> bool:
+    """Return whether values of a class are written as text alone, because they have no other field."""
+    return parses(cls) and len(settable(cls)) == 1
 
 
 def _written(default: Any) -> str:

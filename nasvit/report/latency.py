@@ -129,8 +129,11 @@ def describe_device(table: LatencyTable) -> str:
     record, error = table.record, table.record["error"]
     versions: dict[str, Any] = record["versions"]
     ran = f"{record['runtime']} {versions[record['runtime']]}" + (" by command" if record["command"] else "")
+    place = record.get("runs_on") or "cpu"  # earlier tables do not say it, nor their precision
+    where = f"{record['threads']} threads" if place == "cpu" else f"on {place}"
+    precision = record.get("precision", "float32")
     return (
-        f"{record['device']}: {ran}, {record['threads']} threads, batch size {record['batch_size']}, measured "
+        f"{record['device']}: {ran}, {where}, {precision}, batch size {record['batch_size']}, measured "
         f"{record['date']}; on {error['networks']} held-out networks the median error was "
         f"{100 * error['median_relative_error']:.1f} % and Kendall's tau {error['kendall_tau']:.3f}"
     )

@@ -51,7 +51,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _help(training: Training) -> str:
-    teacher = f"teacher {training.teacher.network}" if training.teacher else ""
+    teacher = f"teacher {' and '.join(training.teacher.networks)}" if training.teacher else ""
     named = (teacher, "branches" if training.branches else "", "inside wider networks" if training.netaug else "")
     return "".join(f"; {each}" for each in named if each)
 

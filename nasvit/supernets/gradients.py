@@ -75,6 +75,11 @@ class FlatGradients:
         """Return the L2 norm of all gradients together."""
         return torch.linalg.vector_norm(self.rows)
 
+    def clip_values_(self, largest: float) -> None:
+        """Limit every number to at most ``largest`` in size; what is not finite becomes NaN, so that it still shows."""
+        clipped = self.rows.clamp(-largest, largest)
+        self.rows.mul_(0).add_(clipped)  # 0 times infinity is NaN; clamping alone would make an overflow look harmless
+
     def clip_(self, largest_norm: float) -> Tensor:
         """Scale all gradients so that their norm is at most ``largest_norm``; return the norm before."""
         norm = self.norm()

@@ -1,7 +1,8 @@
-"""A teacher that gets images in its own normalization and size."""
+"""Teachers that get images in their own normalization and size."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -66,5 +67,40 @@ class Teacher(nn.Module):
         return scores
 
     def train(self, mode: bool = True) -> Teacher:
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+
+class Teachers(nn.Module):
+    """Several teachers as one, whose probabilities are the mean of theirs at a temperature.
+
+    Its scores are the logarithms of that mean, so that whatever takes the softmax of a teacher's scores gets the mean.
+
+    Args:
+        teachers: frozen networks of the same classes, each with scores of its own scale.
+        temperature: their scores are divided by it; NASViT sharpens its two teachers with 1/5.
+
+    Shape:
+        ``(batch, channels, height, width) -> (batch, classes)``, float32
+
+    Raises:
+        ValueError: if there is no teacher, or the temperature is not positive.
+
+    Source: the released NASViT.
+    """
+
+    def __init__(self, teachers: Sequence[nn.Module], temperature: float = 1.0) -> None:
+        super().__init__()
+        if not teachers or not temperature > 0:
+            raise ValueError(f"{len(teachers)} teachers at temperature {temperature}; legal: 1 and more, above 0")
+        self.teachers, self.temperature = nn.ModuleList(teachers), temperature
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        each = torch.stack([teacher(images).float() / self.temperature for teacher in self.teachers])
+        # In logarithms, because a probability that underflows to 0 would make the student's loss infinite or NaN.
+        return each.log_softmax(2).logsumexp(0) - math.log(len(each))
+
+    def train(self, mode: bool = True) -> Teachers:
         """Stay in evaluation mode."""
         return super().train(False)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nasvit.supernets.gradients import FlatGradients, group_by_layer
+from nasvit.training.sampling import Moment
 
 Join = Callable[[Tensor], None]
 """Turns gradients of this process, in place, into those of the joined batch of all processes."""
@@ -47,6 +48,9 @@ class ConflictReport:
 class ConflictPolicy(Protocol):
     """Sees the gradients of a step after the largest subnet, and again after all the others."""
 
+    def before_step(self, moment: Moment) -> None:
+        """Prepare a step; a function of its number alone, so that a resumed training goes on alike."""
+
     def after_largest(self, gradients: FlatGradients) -> None:
         """Take the buffer with the gradient of the largest subnet alone."""
 
@@ -59,10 +63,14 @@ class Sum:
 
     Args:
         clip: largest norm of the sum; None: no clipping.
+        clip_value: largest size of every number of the sum, clipped before the norm; None: no clipping.
     """
 
-    def __init__(self, clip: float | None = None) -> None:
-        self.clip = clip
+    def __init__(self, clip: float | None = None, clip_value: float | None = None) -> None:
+        self.clip, self.clip_value = clip, clip_value
+
+    def before_step(self, moment: Moment) -> None:
+        """Do nothing: every step is alike."""
 
     def after_largest(self, gradients: FlatGradients) -> None:
         """Do nothing: the others add to the same buffer."""
@@ -70,6 +78,8 @@ class Sum:
     def combine(self, gradients: FlatGradients, join: Join = alone) -> ConflictReport | None:
         """Clip the sum."""
         join(gradients.rows)
+        if self.clip_value is not None:
+            gradients.clip_values_(self.clip_value)
         if self.clip is not None:
             gradients.clip_(self.clip)
         return None
@@ -89,8 +99,10 @@ class Project:
         names: the full name of every parameter of the gradient buffer, in its order.
         per: a group is a ``"tensor"`` (as released) or a ``"layer"`` (all parameters of one module).
         clip: largest norm of the subnets' summed gradient; None: no clipping.
+        clip_value: largest size of every number of that gradient, clipped before its norm; None: no clipping.
         cap: largest coefficient.
-        project: False measures conflicts only and leaves the sum (the released code's first 100 epochs).
+        project: False measures conflicts only and leaves the sum.
+        project_from: first epoch, counted from 0, that projects; earlier ones measure only. The released code has 101.
     """
 
     def __init__(
@@ -99,14 +111,21 @@ class Project:
         *,
         per: Literal["tensor", "layer"] = "tensor",
         clip: float | None = 1.0,
+        clip_value: float | None = None,
         cap: float = 2.0,
         project: bool = True,
+        project_from: int = 0,
     ) -> None:
-        self.clip, self.cap, self.project = clip, cap, project
+        self.clip, self.clip_value, self.cap = clip, clip_value, cap
+        self.project, self.project_from, self._begun = project, project_from, project_from == 0
         self.group_names, groups = group_by_layer(names) if per == "layer" else (list(names), torch.arange(len(names)))
         self._groups = groups
         self._alive = torch.tensor([not name.endswith(DEAD) for name in self.group_names])
         self._largest: Tensor | None = None
+
+    def before_step(self, moment: Moment) -> None:
+        """Find out whether the epoch that projects first has begun."""
+        self._begun = moment.step >= self.project_from * moment.steps_per_epoch
 
     def after_largest(self, gradients: FlatGradients) -> None:
         """Put the largest subnet's gradient aside and start the others from zero."""
@@ -127,17 +146,27 @@ class Project:
             raise RuntimeError("combine() needs after_largest() in the same step")
         join(largest)
         join(subnets)
-        subnet_norm = gradients.norm() if self.clip is None else gradients.clip_(self.clip)
+        subnet_norm = self._clip(gradients)
 
         inner, square, largest_square = (
             self._sums(gradients, product) for product in (subnets * largest, subnets * subnets, largest * largest)
         )
         compared = (square >= FAINT**2) & (largest_square >= FAINT**2) & self._alive
-        if self.project:
+        if self.project and self._begun:
             weight = 1 + (-inner / (square + 1e-6)).clamp(0, self.cap)
             subnets.mul_(weight[self._groups[gradients.owner]][:, None])
         subnets.add_(largest)
         return ConflictReport((inner < 0) & compared, compared, subnet_norm)
+
+    def _clip(self, gradients: FlatGradients) -> Tensor:
+        """Clip the subnets' part; return its norm before."""
+        if self.clip_value is None:
+            return gradients.norm() if self.clip is None else gradients.clip_(self.clip)
+        norm = gradients.norm()
+        gradients.clip_values_(self.clip_value)
+        if self.clip is not None:
+            gradients.clip_(self.clip)
+        return norm
 
     def _sums(self, gradients: FlatGradients, rows: Tensor) -> Tensor:
         return gradients.sums(rows, self._groups, len(self.group_names))

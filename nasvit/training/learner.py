@@ -75,7 +75,8 @@ class Learner:
         self.model, self.recipe, self.distill = model, recipe, distill
         self.objective = Objective(recipe.label_smoothing) if objective is None else objective
         self.sampling = Alone() if sampling is None else sampling
-        self.conflict = Sum(recipe.clip_norm or None) if conflict is None else conflict
+        clipped = Sum(recipe.clip_norm or None, recipe.clip_value or None)
+        self.conflict = clipped if conflict is None else conflict
         self.shared: SharedNetwork | _Single = model if isinstance(model, SharedNetwork) else _Single(model)
 
     @property
@@ -92,8 +93,9 @@ class Learner:
         self.shared.guard(optimizer)
 
     def before_step(self, moment: Moment) -> None:
-        """Let the sampling rule prepare itself, such as by sorting channels."""
+        """Let the sampling rule prepare itself, such as by sorting channels, and the conflict policy."""
         self.sampling.before_step(moment)
+        self.conflict.before_step(moment)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
         """Add the gradients of one step.

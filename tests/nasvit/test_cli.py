@@ -191,7 +191,22 @@ def test_the_help_of_a_command_shows_two_fields_as_options(
     ("of", "options"),
     [
         ("experiment", ["--finetune.schedule: one of cosine, linear", "--train.recipe.epochs: a whole number"]),
+        (
+            "experiment",
+            [
+                "--train.project_from: a whole number; 0 if left out",
+                "--train.teacher: text or a mapping\n",
+                "--train.teacher.network: text or a list of [text, ...]",
+                "--train.teacher.temperature: a number; 1.0 if left out",
+                "--finetune.teacher.temperature: a number; 1.0 if left out",
+                "--train.recipe.schedule.minimum: a number; 0.0 if left out",
+                "--train.recipe.schedule.warmup_start: a number; 0.0 if left out",
+                "--search.budgets: a list of [a text of Budget, ...]",
+                "--train.recipe.clip_value: a number; 0.0 if left out",
+            ],
+        ),
         ("fit", ["--netaug.phases.widths: a number; 0.5 if left out", "--recipe.schedule.factor: a number; 0.1"]),
+        ("fit", ["--teacher.network: text or a list of [text, ...]", "--recipe.clip_value: a number; 0.0 if left out"]),
     ],
 )
 def test_all_fields_are_listed_with_what_they_do(

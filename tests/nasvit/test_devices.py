@@ -5,29 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-import nasvit
 import search_spaces
-from nasvit.compute import Compute
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.supernets.augment import augment
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
-from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.teacher import Teacher
-from nasvit.training.conflict import Project, Sum
+from nasvit.training.conflict import Project
 from nasvit.training.learner import Learner
 from nasvit.training.sampling import AllSwitches, NetAug, RandomWidths, Sandwich
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
-from tests.nasvit.pretend import DEVICE, PRETEND, READING, MixedDevicesError, PretendDevice, WaitedError
+from tests.nasvit.pretend import DEVICE, PRETEND, PretendDevice
 from tests.nasvit.supernets.tiny import FAMILY
 from tests.nasvit.training.short import digits
 

@@ -191,6 +191,33 @@ def test_a_part_of_what_the_file_names_by_its_kind_may_be_changed(folder: Path) 
     assert load_yaml(Whole, path, [("recipe.schedule.factor", "0.5")]).recipe.schedule == Step(factor=0.5)
 
 
+@dataclass(frozen=True)
+class Helper:
+    name: str
+    weight: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> Helper:
+        if not text.isalpha():
+            raise ValueError(f"{text!r} is no name")
+        return cls(text)
+
+
+@dataclass(frozen=True)
+class Helped:
+    helper: Helper | None = None
+
+
+def test_a_part_of_what_the_file_writes_as_text_may_be_changed(folder: Path) -> None:
+    path = child(folder, "helper: anna\n")
+    assert load_yaml(Helped, path, [("helper.weight", "2")]).helper == Helper("anna", 2.0)
+    assert load_yaml(Helped, path, [("helper.name", "bob"), ("helper.weight", "2")]).helper == Helper("bob", 2.0)
+    with pytest.raises(ValueError, match=r"--helper\.color: unknown key; legal: name, weight"):
+        load_yaml(Helped, path, [("helper.color", "red")])
+    with pytest.raises(ValueError, match=r":1: helper.*: '1' is no name"):
+        load_yaml(Helped, child(folder, "helper: '1'\n"), [("helper.weight", "2")])
+
+
 def test_a_part_of_what_the_file_leaves_out_may_be_given(folder: Path) -> None:
     whole = load_yaml(Whole, child(folder, "name: x\n"), [("recipe.epochs", "5"), ("extra.weight", "2")])
     assert whole == Whole("x", Recipe(5), extra=Extra(2))

@@ -148,6 +148,7 @@ def test_a_wrong_recipe_space_is_refused_with_line_and_legal_values(text: str, m
         ({"optimizer": "adam"}, r"optimizer: 'adam' is unknown; did you mean 'adamw'\?"),
         ({"epochs": 2.5}, r"epochs: 2.5 is illegal; legal: whole numbers from 1"),
         ({"warmup_epochs": 11}, r"warmup_epochs: 11 is more than epochs 10"),
+        ({"clip_value": -1}, r"clip_value: -1 is illegal; legal: numbers from 0"),
         ({"ema_decay": 1}, r"ema_decay: 1 is illegal; legal: numbers from 0 to below 1"),
         ({"color": 1}, r"color: unknown field of a recipe"),
     ],
@@ -165,7 +166,7 @@ def test_equal_recipes_are_equal_values_with_one_key(tmp_path: Path) -> None:
     assert Recipe.load(tmp_path / "r.json") == RECIPE
 
 
-def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_there_were_schedules() -> None:
+def test_recipes_without_later_fields_keep_the_texts_and_keys_they_had_before_there_were_such() -> None:
     text = (
         '{"optimizer":"sgd","learning_rate":0.1,"epochs":10,"batch_size":32,"warmup_epochs":0,"weight_decay":0.0,'
         '"clip_norm":0.0,"label_smoothing":0.0,"mixup":0.0,"cutmix":0.0,"randaugment":0,"random_erasing":0.0,'
@@ -173,7 +174,16 @@ def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_ther
     )
     assert RECIPE.to_json() == text and RECIPE.key == KEY
     assert replace(RECIPE, schedule=Cosine()).key == KEY != replace(RECIPE, schedule=Cosine(after_warmup=True)).key
+    assert replace(RECIPE, clip_value=0).key == KEY != replace(RECIPE, clip_value=1).key
     assert to_json_value(RECIPE) == json.loads(text)
+
+
+def test_clipping_of_values_is_asked_for_by_a_number_and_kept_in_json() -> None:
+    text = "{optimizer: sgd, learning_rate: 0.1, epochs: 10, batch_size: 32, clip_value: 1}"
+    recipe = from_node(Recipe, read_text(text, "r.yaml"))
+    assert recipe == replace(RECIPE, clip_value=1.0)
+    assert '"clip_norm":0.0,"clip_value":1.0,"label_smoothing":0.0,' in recipe.to_json()
+    assert Recipe.from_json(recipe.to_json()) == recipe
 
 
 @pytest.mark.parametrize(
@@ -182,6 +192,11 @@ def test_recipes_without_a_schedule_keep_the_texts_and_keys_they_had_before_ther
         ("linear", Linear(), {"kind": "linear"}),
         ("step", Step(), {"kind": "step"}),
         ("{kind: constant, warmup_start: 0}", Constant(), {"kind": "constant"}),
+        (
+            "{kind: cosine, minimum: 1e-5, warmup_start: 1e-6}",
+            Cosine(minimum=1e-5, warmup_start=1e-6),
+            {"kind": "cosine", "minimum": 1e-5, "warmup_start": 1e-6},
+        ),
         ("{kind: cosine, after_warmup: true}", Cosine(after_warmup=True), {"kind": "cosine", "after_warmup": True}),
         (
             "{kind: step, milestones: [0.5, 1], factor: 0.5, minimum: 1e-3}",

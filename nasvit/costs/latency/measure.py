@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,10 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timers import Timer
 from nasvit.costs.latency.timing_log import Timing, TimingLog
-
-Clock = Callable[[], int]
-"""Monotonic clock, in nanoseconds."""
 
 UNDISTURBED = 0.1
 """Quantile of all timings of the yardstick that stands for its time on the undisturbed machine."""
@@ -26,8 +23,9 @@ class NoisePolicy:
     A block is timed in turns with a yardstick, which is one fixed block of the space; what counts is the ratio of their
     times, times the milliseconds of the yardstick on the undisturbed machine. So what slows both down (a busy
     neighbor, heat) cancels. With one thread, time is that thread's processor time, so waiting for a turn does not
-    count; with more it is time on the wall. A round measures everything once in a new random order, and the median
-    over rounds counts. A command of the user's has no yardstick: its milliseconds count as they are.
+    count; with more it is time on the wall, and on an accelerator the time between two events there. A round measures
+    everything once in a new random order, and the median over rounds counts. A command of the user's has no yardstick:
+    its milliseconds count as they are.
 
     Args:
         rounds: measurements of everything.
@@ -84,7 +82,7 @@ def in_turns(
     run: Callable[[], object],
     yardstick: Callable[[], object],
     policy: NoisePolicy,
-    clock: Clock = time.perf_counter_ns,
+    timer: Timer,
 ) -> Timing:
     """Time two functions in turns, so that both run under the same disturbances.
 
@@ -92,22 +90,19 @@ def in_turns(
         run: the function to measure.
         yardstick: the function to compare with; the one of the two that has run for less time has the next turn.
         policy: warm-up, repeats and length of a turn.
-        clock: monotonic clock, in nanoseconds.
+        timer: runs a function for a turn.
     """
     runs = (run, yardstick)
     for _ in range(policy.warm_up):
         run()
         yardstick()
-    taken, times = [0, 0], [0, 0]
-    while min(times) < policy.repeats or min(taken) < policy.least_ms * 1e6:
+    taken, calls = [0.0, 0.0], [0, 0]
+    while min(calls) < policy.repeats or min(taken) < policy.least_ms:
         which = int(taken[1] < taken[0])
-        until = taken[which] + policy.turn_ms * 1e6
-        while taken[which] <= until:
-            start = clock()
-            runs[which]()
-            taken[which] += clock() - start
-            times[which] += 1
-    return Timing(taken[0] / times[0] / 1e6, taken[1] / times[1] / 1e6)
+        milliseconds, times = timer(runs[which], policy.turn_ms)
+        taken[which] += milliseconds
+        calls[which] += times
+    return Timing(taken[0] / calls[0], taken[1] / calls[1])
 
 
 def yardstick_milliseconds(log: TimingLog) -> float | None:

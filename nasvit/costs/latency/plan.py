@@ -8,15 +8,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from nasvit.compute import device_name, find_device
 from nasvit.costs.latency.correction import FEWEST
 from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
 from nasvit.costs.latency.measure import Measure, NoisePolicy
-from nasvit.costs.latency.runtimes import make_measure, this_device
+from nasvit.costs.latency.runtimes import PrecisionName, make_measure, this_device
 from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, timed_blocks, timed_network
 from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.records import versions
 from predictors.blocks import fingerprint
 from search_spaces import Architecture, Space
+
+_RECORDED = ("runtime", "command", "threads", "batch_size", "classes", "precision")
 
 
 @dataclass(frozen=True)
@@ -31,13 +36,17 @@ class MeasurementSettings:
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
             of the file (.pt2 for torch, .onnx for onnxruntime) and {shape} the shape of its input, such as 1x3x32x32;
             the last line it prints must be the milliseconds of one call.
-        device: name of the device, for the record; this machine's processor if left out, or the command.
+        device: device that torch runs the modules on, as it is plugged into this machine: cpu, cuda, cuda:1, mps, xpu,
+            or auto, which is an accelerator if there is one. ONNX Runtime runs on cpu, a command wherever it likes.
+        name: name of the device, for the record; the accelerator's or processor's own if left out, or the command.
+        precision: type of weights and images, for torch in this process; accelerators are often used with bfloat16 or
+            float16.
         networks: whole networks measured; scale and offset are fitted on half of them, the error is that of the others.
         seed: seed of the draw of networks.
         policy: rounds, repeats and tolerance of noise.
 
     Raises:
-        ValueError: if a number is too small.
+        ValueError: if a number is too small, or device or precision is for torch in this process and that does not run.
     """
 
     runtime: RuntimeName = "torch"
@@ -45,7 +54,9 @@ class MeasurementSettings:
     batch_size: int = 1
     classes: int = 1000
     command: str | None = None
-    device: str | None = None
+    device: str = "cpu"
+    name: str | None = None
+    precision: PrecisionName = "float32"
     networks: int = 40
     seed: int = 0
     policy: NoisePolicy = field(default_factory=NoisePolicy)
@@ -54,6 +65,19 @@ class MeasurementSettings:
         for name, least in (("threads", 1), ("batch_size", 1), ("classes", 1), ("networks", 2 * FEWEST)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; legal: from {least} up")
+        if self.command is not None or self.runtime != "torch":
+            self._check_device()
+
+    def _check_device(self) -> None:
+        """Refuse what only torch in this process can do."""
+        runs = "a command measures files in float32, where it likes"
+        if self.command is None:
+            runs = f"{self.runtime} runs files in float32, on cpu"
+        if self.device != "cpu":
+            hint = "the name of the device in the table is --name"
+            raise ValueError(f"device is {self.device!r}, but {runs}; leave --device out ({hint})")
+        if self.precision != "float32":
+            raise ValueError(f"precision is {self.precision!r}, but {runs}; leave --precision out")
 
 
 @dataclass(frozen=True)
@@ -99,6 +123,18 @@ class MeasurementPlan:
         return self.out.with_suffix(".exported")
 
     @cached_property
+    def device(self) -> torch.device:
+        """The device that torch runs the modules on.
+
+        Raises:
+            ValueError: if there is no such device; the message names those that there are.
+        """
+        try:
+            return find_device(self.settings.device)
+        except ValueError as error:
+            raise ValueError(f"{error}; --name is the name of the device in the table") from error
+
+    @cached_property
     def measure(self) -> Measure:
         """The function that measures one module."""
         if self.injected is not None:
@@ -111,16 +147,20 @@ class MeasurementPlan:
             folder=self.folder,
             policy=settings.policy,
             yardstick=self.yardstick,
+            device=self.device,
+            precision=settings.precision,
         )
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
         """Everything that one measurement depends on; the table says it, and the timing log goes on only under it."""
         settings = self.settings
+        own_name = this_device() if self.device.type == "cpu" else device_name(self.device)
         return {
             "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
-            "device": settings.device or settings.command or this_device(),
-            **{name: getattr(settings, name) for name in ("runtime", "command", "threads", "batch_size", "classes")},
+            "device": settings.name or settings.command or own_name,
+            "runs_on": None if settings.command else str(self.device),
+            **{name: getattr(settings, name) for name in _RECORDED},
             **{name: getattr(settings.policy, name) for name in ("warm_up", "repeats", "least_ms", "turn_ms")},
             "versions": versions() | runtime_versions(settings.runtime),
         }

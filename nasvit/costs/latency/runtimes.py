@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 
+from nasvit.compute import CPU
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
 from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
 from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timers import Timer, current, timer_on
 from nasvit.costs.latency.timing_log import Timing
+
+PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 Load: TypeAlias = Callable[[TimedModule], Callable[[], object]]
 """Prepares a module and returns the function that runs it once."""
@@ -29,25 +32,49 @@ class InProcessRuntime:
         load: prepares a module.
         yardstick: the module to compare every other one with.
         policy: warm-up, repeats and length of a turn.
-        threads: threads of one operation; one thread is timed by its processor time, more by wall-clock time.
+        timer: times the modules.
+        threads: threads of one operation.
+        device: device that the modules run on.
     """
 
-    def __init__(self, load: Load, yardstick: TimedModule, policy: NoisePolicy, threads: int = 1) -> None:
-        self.load, self.policy, self.threads = load, policy, threads
+    def __init__(
+        self,
+        load: Load,
+        yardstick: TimedModule,
+        policy: NoisePolicy,
+        timer: Timer,
+        *,
+        threads: int = 1,
+        device: torch.device = CPU,
+    ) -> None:
+        self.load, self.policy, self.timer, self.threads, self.device = load, policy, timer, threads, device
         self.yardstick = load(yardstick)
 
     def __call__(self, module: TimedModule) -> Timing:
         """Return the milliseconds of one call."""
         run = self.load(module)
-        clock = time.thread_time_ns if self.threads == 1 else time.perf_counter_ns
-        with _torch_threads(self.threads), torch.inference_mode():
-            return in_turns(run, self.yardstick, self.policy, clock)
+        with _torch_threads(self.threads), torch.inference_mode(), current(self.device):
+            return in_turns(run, self.yardstick, self.policy, self.timer)
 
 
-def load_torch(timed: TimedModule) -> Callable[[], object]:
-    """Run a plain module as it is, on a channels-last map."""
-    module, x = timed.make(), example(timed.shape).contiguous(memory_format=torch.channels_last)
-    return lambda: module(x)
+def torch_loader(device: torch.device = CPU, precision: PrecisionName = "float32") -> Load:
+    """Return the loader that runs plain modules as they are, on a channels-last map where that is the fast layout.
+
+    Args:
+        device: device of modules and maps.
+        precision: type of weights and maps.
+    """
+    dtype = getattr(torch, precision)
+    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+    def load(timed: TimedModule) -> Callable[[], object]:
+        module = timed.make().to(device, dtype)
+        if device.type != "cpu":  # else every call would convert the weights to the layout of the map
+            module = module.to(memory_format=layout)  # type: ignore[call-overload]
+        x = example(timed.shape).contiguous(memory_format=layout).to(device, dtype)
+        return lambda: module(x)
+
+    return load
 
 
 def onnx_loader(folder: Path, threads: int) -> Load:
@@ -82,6 +109,8 @@ def make_measure(
     folder: Path,
     policy: NoisePolicy,
     yardstick: TimedModule,
+    device: torch.device = CPU,
+    precision: PrecisionName = "float32",
 ) -> Measure:
     """Return the function that measures one module.
 
@@ -92,14 +121,16 @@ def make_measure(
         folder: folder of the exported files.
         policy: warm-up, repeats and length of a turn.
         yardstick: the module to compare every other one with; a command has none.
+        device: device that torch runs modules on.
+        precision: type of weights and maps, for torch.
 
     Raises:
         ImportError: if a package of the runtime is not installed.
     """
     if command is not None:
         return CommandRuntime(command, folder, runtime)
-    load = load_torch if runtime == "torch" else onnx_loader(folder, threads)
-    return InProcessRuntime(load, yardstick, policy, threads)
+    load = torch_loader(device, precision) if runtime == "torch" else onnx_loader(folder, threads)
+    return InProcessRuntime(load, yardstick, policy, timer_on(device, threads), threads=threads, device=device)
 
 
 @contextlib.contextmanager

@@ -99,11 +99,18 @@ def _objective(config: TrainConfig, images: Images) -> Objective:
 
 def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
     """Return the conflict policy of a configuration."""
-    clip = config.recipe.clip_norm or None
+    clip, clip_value = config.recipe.clip_norm or None, config.recipe.clip_value or None
     if config.conflict == "none":
-        return Sum(clip)
+        return Sum(clip, clip_value)
     names = [name for name, parameter in supernet.named_parameters() if parameter.requires_grad]
-    return Project(names, per=config.conflict_per, clip=clip, project=config.conflict == "project")
+    return Project(
+        names,
+        per=config.conflict_per,
+        clip=clip,
+        clip_value=clip_value,
+        project=config.conflict == "project",
+        project_from=config.project_from,
+    )
 
 
 def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:

@@ -31,8 +31,8 @@ from nasvit.registry import create
 from nasvit.supernets.augmented_space import AugmentedSupernet
 from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import evaluate
-from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.teacher import Teacher
+from nasvit.tasks.distillation import Distillation, teacher_probabilities
+from nasvit.tasks.teacher import Teacher, Teachers
 from nasvit.training.sampling import NetAug, Phases
 from search_spaces.schedule import Cosine
 from tests.nasvit.filled import filled
@@ -139,6 +139,19 @@ def test_a_fitted_network_can_be_the_teacher_of_another(tmp_path: Path) -> None:
     taught = fit(config(tmp_path, f"teacher: {{network: {folder}, distillation: {{alpha: 0.9}}}}\n"), tmp_path / "out")
     assert taught["config"]["teacher"]["distillation"] == {"alpha": 0.9, "temperature": 1.0}
     assert taught["deployed"]["loss"] != json.loads((tmp_path / "teacher/results.json").read_text())["deployed"]["loss"]
+
+
+def test_two_fitted_networks_teach_with_a_temperature(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        fit(replace(config(tmp_path), seed=seed), tmp_path / f"teacher{seed}")
+    folders = [str(tmp_path / f"teacher{seed}" / "deployed") for seed in (0, 1)]
+    asked = config(tmp_path, f"teacher: {{network: [{', '.join(folders)}], temperature: 0.2}}\n")
+    teacher = objective(asked.training, images_of(asked)).teacher
+    assert isinstance(teacher, Teachers)
+    wanted = teacher_probabilities([load_network(Path(folder))(some_images()) for folder in folders], temperature=0.2)
+    torch.testing.assert_close(teacher(some_images()).softmax(1), wanted)
+    taught = fit(asked, tmp_path / "out")
+    assert (taught["config"]["teacher"]["network"], taught["config"]["teacher"]["temperature"]) == (folders, 0.2)
 
 
 def test_a_finished_training_is_only_read_and_another_one_does_not_overwrite_it(

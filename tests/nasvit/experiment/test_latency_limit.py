@@ -20,7 +20,7 @@ SPACE = search_spaces.load("micro8")
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("latency") / "device.json"
-    settings = MeasurementSettings(classes=10, networks=12, device="fake", policy=NoisePolicy(rounds=1))
+    settings = MeasurementSettings(classes=10, networks=12, name="fake", policy=NoisePolicy(rounds=1))
     build_table(MeasurementPlan(SPACE, settings, path, injected=FakeDevice(SPACE)))
     return path
 

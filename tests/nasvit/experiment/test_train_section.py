@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nasvit.experiment.config import TrainConfig
+from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.training import TeacherConfig
@@ -23,6 +24,7 @@ from nasvit.layers.calibration import calibrate, track_statistics
 from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import evaluate
+from nasvit.tasks.distillation import teacher_probabilities
 from nasvit.training.metrics import read_metrics
 from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment
@@ -33,6 +35,7 @@ CHANGES: dict[str, Any] = {
     "random_subnets": 2,
     "distill": "kl",
     "conflict": "none",
+    "project_from": 1,
     "conflict_per": "layer",
     "precision": "bfloat16",
     "teacher": "a folder",
@@ -48,9 +51,9 @@ def bench_of(folder: Path, **changed: Any) -> Workbench:
     return bench
 
 
-def weights(**changed: Any) -> dict[str, Tensor]:
+def weights(*, until: int = 2, **changed: Any) -> dict[str, Tensor]:
     with TemporaryDirectory() as folder:
-        supernet = train(bench_of(Path(folder), **changed), until=2)
+        supernet = train(bench_of(Path(folder), **changed), until=until)
         return {name: tensor.detach().clone() for name, tensor in supernet.named_parameters()}
 
 
@@ -62,12 +65,16 @@ def base() -> dict[str, Tensor]:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The folder of a network that says of every image that it shows the same class."""
-    folder, bench = tmp_path_factory.mktemp("teacher"), bench_of(tmp_path_factory.mktemp("experiment"))
+    return save_teacher(tmp_path_factory.mktemp("teacher"), bench_of(tmp_path_factory.mktemp("experiment")), TAUGHT)
+
+
+def save_teacher(folder: Path, bench: Workbench, taught: int) -> str:
+    """Save a network that says of every image that it shows one class."""
     space = bench.space
     network = build_subnet(space, space.smallest, len(bench.classes))
     track_statistics(network)
     torch.nn.init.zeros_(network.head.classifier.weight)
-    network.head.classifier.bias.data.copy_(20.0 * (torch.arange(len(bench.classes)) == TAUGHT))
+    network.head.classifier.bias.data.copy_(20.0 * (torch.arange(len(bench.classes)) == taught))
     save_network(network, folder, Card(SubnetSpec(space, space.smallest), bench.classes))
     return str(folder)
 
@@ -76,7 +83,7 @@ def test_every_field_is_looked_at() -> None:
     assert set(CHANGES) == {field.name for field in fields(TrainConfig)}
 
 
-@pytest.mark.parametrize("field", [field for field in CHANGES if field != "evaluate_every"])
+@pytest.mark.parametrize("field", [field for field in CHANGES if field not in ("evaluate_every", "project_from")])
 def test_a_changed_field_trains_other_weights(field: str, teacher: str) -> None:
     changed = weights(**{field: TeacherConfig(teacher) if field == "teacher" else CHANGES[field]})
     assert any(not torch.equal(tensor, changed[name]) for name, tensor in base().items())
@@ -89,6 +96,78 @@ def test_measuring_the_conflict_logs_it_and_trains_as_adding_does(tmp_path: Path
     for name, tensor in measured.named_parameters():
         torch.testing.assert_close(tensor.detach(), added[name], rtol=1e-4, atol=1e-6, msg=name)
     assert all("conflict_share" in record for record in read_metrics(bench.folder / "train" / "metrics.jsonl"))
+
+
+@pytest.mark.parametrize("conflict", ["none", "measure", "project"])
+def test_every_conflict_policy_clips_values(conflict: str) -> None:
+    plain, clipped = (weights(conflict=conflict, recipe=replace(RECIPE, clip_value=most)) for most in (0.0, 1e-3))
+    assert any(not torch.equal(tensor, clipped[name]) for name, tensor in plain.items())
+
+
+TWO_STEPS = replace(RECIPE, epochs=3, batch_size=256)
+"""An epoch has two steps."""
+
+
+def test_projection_begins_with_the_epoch_that_the_file_says_and_a_resumed_training_does_the_same(
+    tmp_path: Path,
+) -> None:
+    measured = [weights(until=steps, recipe=TWO_STEPS, conflict="measure") for steps in (2, 3)]
+    later = [weights(until=steps, recipe=TWO_STEPS, project_from=1) for steps in (2, 3)]
+    assert all(torch.equal(tensor, measured[0][name]) for name, tensor in later[0].items())
+    assert any(not torch.equal(tensor, measured[1][name]) for name, tensor in later[1].items())
+    bench = bench_of(tmp_path, recipe=TWO_STEPS, project_from=1)
+    for steps in (1, 2, 3):  # each time with a new policy, as after a kill
+        supernet = train(bench, until=steps)
+    assert all(torch.equal(tensor, later[1][name]) for name, tensor in supernet.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        (
+            "project_from: 2",
+            r"tiny\.yaml:\d+: train\.project_from: 2 is illegal; legal: 0 .* to 1, the last of 2 epochs",
+        ),
+        ("project_from: -1", r"train\.project_from: -1 is illegal"),
+        ("project_from: 1\n  conflict: measure", r"train\.project_from: says when .* begins, but conflict is measure"),
+        ("teacher: {network: ''}", r"train\.teacher\.network: names no network; legal: a name, or a list of names"),
+        (
+            "teacher: {network: some, temperature: 0}",
+            r"train\.teacher\.temperature: 0\.0 is illegal; legal: numbers above",
+        ),
+    ],
+)
+def test_an_impossible_train_section_is_refused_in_words(section: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_workbench(write_experiment(tmp_path, evaluate_every=f"  {section}"))
+
+
+def train_section(folder: Path, teacher: str) -> TrainConfig:
+    return open_workbench(write_experiment(folder, evaluate_every=f"  teacher: {teacher}")).experiment.train
+
+
+def test_a_file_names_one_teacher_or_several_with_a_temperature(tmp_path: Path) -> None:
+    for one in ("A", "{network: A}", "{network: [A]}"):
+        assert train_section(tmp_path, one).teacher == TeacherConfig("A"), one
+    several = train_section(tmp_path, "{network: [A, B], temperature: 0.2}").teacher
+    assert several == TeacherConfig(("A", "B"), temperature=0.2)
+    assert several.networks == ("A", "B")
+
+
+def test_two_teachers_teach_the_mean_of_their_sharpened_probabilities(tmp_path: Path, teacher: str) -> None:
+    bench = bench_of(tmp_path / "first")
+    other = save_teacher(tmp_path / "other", bench, TAUGHT - 1)
+    asked = TeacherConfig((teacher, other), temperature=10.0)
+    images = bench.calibration()[0]
+    each = [load_teacher(TeacherConfig(name), bench.images)(images) for name in asked.networks]
+    taught = load_teacher(asked, bench.images)(images)
+    torch.testing.assert_close(taught.softmax(1), teacher_probabilities(each, temperature=10.0))
+    trained = [
+        weights(teacher=TeacherConfig(network, temperature=temperature))
+        for network, temperature in ((teacher, 1.0), (teacher, 10.0), ((teacher, other), 1.0), ((teacher, other), 10.0))
+    ]
+    name = next(iter(trained[0]))
+    assert all(not torch.equal(a[name], b[name]) for number, a in enumerate(trained) for b in trained[:number])
 
 
 @pytest.mark.parametrize("every", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
@@ -27,7 +28,7 @@ def nasvit(*words: str) -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     space = search_spaces.load("micro8")
-    settings = MeasurementSettings(classes=10, networks=8, device="a fake device", policy=NoisePolicy(rounds=2))
+    settings = MeasurementSettings(classes=10, networks=8, name="a fake device", policy=NoisePolicy(rounds=2))
     build_table(MeasurementPlan(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
     return tmp_path / "table.json"
 
@@ -42,6 +43,23 @@ def test_use_prints_the_device_and_the_latency_of_subnets(table: Path, capsys: p
     assert printed.count(f"{device.known['network ' + space.largest.key]:.4g} ms") == 2
     assert "a fake device: torch 2" in printed
     assert all(name in printed for name in ("smallest", "largest", "mine.json", "random-2"))
+
+
+def test_use_says_on_which_accelerator_a_table_was_measured_and_reads_tables_that_do_not_say_it(
+    table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads(table.read_text())
+    for change, said in (
+        ({}, ", 1 threads, float32, batch size 1,"),
+        ({"runs_on": "cuda:1", "precision": "float16"}, ", on cuda:1, float16, batch size 1,"),
+    ):
+        table.write_text(json.dumps(record | change))
+        nasvit("latency-use", str(table), "micro8")
+        assert said in capsys.readouterr().out
+    del record["runs_on"], record["precision"]
+    table.write_text(json.dumps(record))
+    nasvit("latency-use", str(table), "micro8")
+    assert ", 1 threads, float32, batch size 1," in capsys.readouterr().out
 
 
 def test_use_refuses_a_table_of_another_space(table: Path) -> None:

@@ -60,6 +60,27 @@ def test_clipping_agrees_with_pytorch() -> None:
             torch.testing.assert_close(parameter.grad, wanted.grad)
 
 
+def test_clipping_of_values_agrees_with_pytorch() -> None:
+    model, other = network(), network()
+    gradients, x = FlatGradients(model.parameters()), torch.randn(2, 3, 4, 4)
+    for each in (model, other):
+        each(x).square().sum().backward()
+    nn.utils.clip_grad_value_(other.parameters(), 0.5)
+    gradients.clip_values_(0.5)
+    assert float(gradients.rows.max()) == 0.5
+    for parameter, wanted in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(parameter.grad, wanted.grad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [float("inf"), float("-inf"), float("nan")])
+def test_clipping_of_values_does_not_hide_an_overflow(wrong: float) -> None:
+    gradients = FlatGradients([nn.Parameter(torch.zeros(3))])
+    gradients.views[0].copy_(torch.tensor([wrong, 2.0, -0.5]))
+    gradients.clip_values_(1.0)
+    assert gradients.views[0].isnan().tolist() == [True, False, False]
+    assert gradients.views[0][1:].tolist() == [1.0, -0.5]
+
+
 def test_gradients_that_were_there_are_kept() -> None:
     model = network()
     model(torch.ones(2, 3, 4, 4)).sum().backward()

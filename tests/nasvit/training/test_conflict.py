@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -39,9 +40,7 @@ def drawn(seed: int, size: float = 1.0) -> dict[str, Tensor]:
     return {name: size * torch.randn(shape, generator=generator, dtype=torch.float64) for name, shape in SHAPES.items()}
 
 
-def combined(
-    policy: Project | Sum, largest: dict[str, Tensor], others: dict[str, Tensor]
-) -> tuple[FlatGradients, object]:
+def combined(policy: Project | Sum, largest: dict[str, Tensor], others: dict[str, Tensor]) -> tuple[FlatGradients, Any]:
     gradients = gradients_of(largest)
     policy.after_largest(gradients)
     for view, other in zip(gradients.views, others.values(), strict=True):
@@ -148,6 +147,46 @@ def test_only_the_others_are_clipped_and_their_norm_before_is_reported() -> None
 def test_a_plain_sum_is_clipped_as_a_whole() -> None:
     gradients, _ = combined(Sum(clip=1.0), drawn(11), drawn(12))
     assert float(gradients.norm()) == pytest.approx(1.0, abs=1e-5)
+
+
+def clipped(tensors: dict[str, Tensor], most: float) -> dict[str, Tensor]:
+    return {name: tensor.clamp(-most, most) for name, tensor in tensors.items()}
+
+
+def test_a_plain_sum_has_its_values_clipped_before_its_norm() -> None:
+    largest, others = drawn(13), drawn(14)
+    both = clipped({name: tensor + others[name] for name, tensor in largest.items()}, 0.5)
+    gradients, _ = combined(Sum(clip_value=0.5), largest, others)
+    assert all(torch.equal(view, both[name]) for name, view in zip(NAMES, gradients.views, strict=True))
+    gradients, _ = combined(Sum(clip=1.0, clip_value=0.5), largest, others)
+    wanted = gradients_of(both)
+    wanted.clip_(1.0)
+    assert torch.equal(gradients.rows, wanted.rows)
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_the_values_of_the_others_are_clipped_before_projection_and_their_norm_before_is_reported(
+    clip: float | None,
+) -> None:
+    largest, others = drawn(15, size=3.0), drawn(16)
+    gradients, report = combined(Project(NAMES, clip=clip, clip_value=0.5), largest, others)
+    wanted = projected(largest, clipped(others, 0.5), "tensor", clip, 2.0)
+    for view, each in zip(gradients.views, wanted.values(), strict=True):
+        torch.testing.assert_close(view, each, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(report.subnet_norm, gradients_of(others).norm())
+
+
+def test_projection_begins_with_its_epoch_and_conflicts_are_measured_before() -> None:
+    largest, others = drawn(17), drawn(18)
+    always, measuring = Project(NAMES), Project(NAMES, project=False)
+    later = Project(NAMES, project_from=3)
+    with_it, without = (combined(policy, largest, others) for policy in (always, measuring))
+    assert not torch.equal(with_it[0].rows, without[0].rows)
+    for step, (wanted, _) in {11: without, 12: with_it, 13: with_it, 5: without}.items():  # 5: back after a collapse
+        later.before_step(SimpleNamespace(step=step, steps_per_epoch=4))  # type: ignore[arg-type]
+        gradients, report = combined(later, largest, others)
+        assert torch.equal(gradients.rows, wanted.rows), step
+        assert torch.equal(report.conflicting, with_it[1].conflicting)
 
 
 def test_combining_before_the_largest_subnet_ran_is_refused() -> None:

@@ -17,7 +17,7 @@ from nasvit.supernets.supernet import build_subnet
 from nasvit.training.learner import Learner
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import OPTIMIZERS, Recipe
-from search_spaces.schedule import Linear
+from search_spaces.schedule import Cosine, Linear
 from tests.nasvit.training.short import SPACE, digits
 
 BASE = Recipe(optimizer="adamw", learning_rate=1e-3, epochs=2, batch_size=32)
@@ -29,6 +29,7 @@ CHANGES: dict[str, Any] = {
     "warmup_epochs": 1,
     "weight_decay": 0.5,
     "clip_norm": 0.01,
+    "clip_value": 1e-3,
     "label_smoothing": 0.2,
     "mixup": 0.5,
     "cutmix": 0.5,
@@ -73,6 +74,13 @@ def test_every_field_is_looked_at() -> None:
 def test_a_changed_field_trains_other_weights(field: str) -> None:
     changed = trained(replace(BASE, **{field: CHANGES[field]}))
     assert any(not torch.equal(tensor, changed[name]) for name, tensor in base().items())
+
+
+@pytest.mark.parametrize("detail", [{"minimum": 5e-4}, {"warmup_start": 5e-4}])
+def test_a_smallest_and_a_first_rate_train_other_weights(detail: dict[str, float]) -> None:
+    warms_up = replace(BASE, warmup_epochs=1)
+    plain, changed = (trained(replace(warms_up, schedule=schedule)) for schedule in (Cosine(), Cosine(**detail)))
+    assert any(not torch.equal(tensor, changed[name]) for name, tensor in plain.items())
 
 
 def test_every_optimizer_trains_other_weights() -> None:

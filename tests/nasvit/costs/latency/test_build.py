@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+import nasvit.costs.latency.plan as plan_module
 import search_spaces
 from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table, load_table
 from nasvit.costs.latency.correction import fit_correction, prediction_error
@@ -16,7 +19,7 @@ from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from tests.nasvit.costs.latency.fake import FakeDevice
 
 SPACE = search_spaces.load("micro8")
-SETTINGS = MeasurementSettings(classes=10, networks=12, device="fake", policy=NoisePolicy(rounds=2))
+SETTINGS = MeasurementSettings(classes=10, networks=12, name="fake", policy=NoisePolicy(rounds=2))
 
 
 def plan_with(device: FakeDevice, folder: Path, settings: MeasurementSettings = SETTINGS) -> MeasurementPlan:
@@ -61,6 +64,7 @@ def test_the_file_says_what_was_measured_on_what(tmp_path: Path) -> None:
     build_table(plan_with(FakeDevice(SPACE), tmp_path))
     record = json.loads((tmp_path / "table.json").read_text())
     expected = {"device": "fake", "runtime": "torch", "threads": 1, "batch_size": 1, "classes": 10, "command": None}
+    expected |= {"runs_on": "cpu", "precision": "float32"}
     assert {name: record[name] for name in expected} == expected
     assert record["space"]["name"] == "micro8"
     assert record["policy"]["rounds"] == 2
@@ -94,10 +98,21 @@ def test_more_rounds_add_to_what_is_measured(tmp_path: Path) -> None:
     assert set(device.asked.values()) == {3}
 
 
-@pytest.mark.parametrize("change", [{"threads": 2}, {"batch_size": 4}, {"device": "other"}, {"classes": 11}])
-def test_a_build_begun_under_other_conditions_is_not_continued(tmp_path: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("change", "condition"),
+    [
+        ({"threads": 2}, "threads 1, now it is 2"),
+        ({"batch_size": 4}, "batch_size 1, now it is 4"),
+        ({"name": "other"}, "device 'fake', now it is 'other'"),
+        ({"classes": 11}, "classes 10, now it is 11"),
+        ({"precision": "bfloat16"}, "precision 'float32', now it is 'bfloat16'"),
+    ],
+)
+def test_a_build_begun_under_other_conditions_is_not_continued(
+    tmp_path: Path, change: dict[str, object], condition: str
+) -> None:
     build_table(plan_with(FakeDevice(SPACE), tmp_path))
-    with pytest.raises(ValueError, match=f"were made with {next(iter(change))} "):
+    with pytest.raises(ValueError, match=f"were made with {condition}"):
         build_table(plan_with(FakeDevice(SPACE), tmp_path, replace(SETTINGS, **change)))  # type: ignore[arg-type]
 
 
@@ -129,3 +144,48 @@ def test_bias_is_positive_where_too_much_is_predicted() -> None:
 def test_settings_that_measure_nothing_are_refused(field: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{field} is {value}; legal: from"):
         MeasurementSettings(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "cuda", "command": "run {model}"}, "device is 'cuda', but a command measures files .*--name"),
+        ({"device": "Pi 5", "command": "run {model}"}, "device is 'Pi 5', but a command .*in the table is --name"),
+        (
+            {"device": "auto", "runtime": "onnxruntime"},
+            "device is 'auto', but onnxruntime .* on cpu; leave --device out",
+        ),
+        ({"precision": "float16", "command": "run {model}"}, "precision is 'float16', but a command .*--precision out"),
+        ({"precision": "float16", "runtime": "onnxruntime"}, "precision is 'float16', but onnxruntime .* in float32"),
+    ],
+)
+def test_only_torch_in_this_process_runs_on_a_chosen_device(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MeasurementSettings(**settings)
+
+
+def test_a_device_that_is_not_there_is_refused_and_those_that_are_there_are_named(tmp_path: Path) -> None:
+    plan = MeasurementPlan(SPACE, replace(SETTINGS, device="Pi 5"), tmp_path / "table.json")
+    with pytest.raises(ValueError, match=r"device 'Pi 5': there is none; here are auto, cpu.*; --name is the name of"):
+        build_table(plan)
+
+
+def test_torch_gets_the_device_and_the_precision_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
+    monkeypatch.setattr(plan_module, "make_measure", lambda runtime, **asked: (asked["device"], asked["precision"]))
+    plan = MeasurementPlan(SPACE, replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json")
+    assert plan.measure == (torch.device("xpu:1"), "float16")  # type: ignore[comparison-overlap]
+
+
+def test_the_record_names_the_accelerator_and_where_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
+    monkeypatch.setattr(plan_module, "device_name", lambda device: f"Fake GPU {device.index}")
+    settings = replace(SETTINGS, device="cuda:1", name=None)
+    found = plan_with(FakeDevice(SPACE), tmp_path, settings).conditions
+    assert (found["device"], found["runs_on"]) == ("Fake GPU 1", "cuda:1")
+    named = plan_with(FakeDevice(SPACE), tmp_path, replace(settings, name="mine")).conditions
+    assert (named["device"], named["runs_on"]) == ("mine", "cuda:1")
+    remote = plan_with(FakeDevice(SPACE), tmp_path, replace(SETTINGS, name=None, command="run {model}")).conditions
+    assert (remote["device"], remote["runs_on"]) == ("run {model}", None)

@@ -11,6 +11,7 @@ from torch import nn
 
 from nasvit.costs.latency.measure import NoisePolicy, in_turns, measure_all, summarize, yardstick_milliseconds
 from nasvit.costs.latency.timed_modules import TimedModule
+from nasvit.costs.latency.timers import ClockTimer
 from nasvit.costs.latency.timing_log import Timing, TimingLog
 
 MILLISECOND = 1_000_000
@@ -24,8 +25,9 @@ class Machine:
         self.slower = 1.0
         self.ran: list[str] = []
 
-    def clock(self) -> int:
-        return self.now
+    @property
+    def timer(self) -> ClockTimer:
+        return ClockTimer(lambda: self.now)
 
     def work(self, name: str, milliseconds: float) -> Callable[[], None]:
         def run() -> None:
@@ -42,7 +44,7 @@ def module(name: str) -> TimedModule:
 def test_the_shorter_of_two_runs_oftener_so_that_both_get_the_same_time() -> None:
     machine = Machine()
     policy = NoisePolicy(warm_up=2, repeats=3, least_ms=100, turn_ms=0)
-    timing = in_turns(machine.work("short", 1), machine.work("long", 10), policy, machine.clock)
+    timing = in_turns(machine.work("short", 1), machine.work("long", 10), policy, machine.timer)
     assert timing == Timing(1.0, 10.0)
     counted = Counter(machine.ran)
     assert counted["long"] == 2 + 10
@@ -52,7 +54,7 @@ def test_the_shorter_of_two_runs_oftener_so_that_both_get_the_same_time() -> Non
 def test_a_turn_is_long_enough_for_warm_caches() -> None:
     machine = Machine()
     policy = NoisePolicy(warm_up=0, repeats=2, least_ms=9, turn_ms=2.5)
-    in_turns(machine.work("a", 1), machine.work("b", 1), policy, machine.clock)
+    in_turns(machine.work("a", 1), machine.work("b", 1), policy, machine.timer)
     assert "".join(machine.ran) == "aaabbbaaabbbaaabbb"
 
 
@@ -66,7 +68,7 @@ def test_warm_up_runs_do_not_count() -> None:
         if machine.ran.count("first") <= 4:
             machine.now += 1000 * MILLISECOND
 
-    assert in_turns(run, machine.work("yardstick", 1), policy, machine.clock) == Timing(1.0, 1.0)
+    assert in_turns(run, machine.work("yardstick", 1), policy, machine.timer) == Timing(1.0, 1.0)
 
 
 def timing_log(tmp_path: Path) -> TimingLog:
@@ -82,7 +84,7 @@ def test_a_machine_that_slows_everything_down_changes_no_result(tmp_path: Path) 
     def measure(which: TimedModule) -> Timing:
         machine.slower = next(calls)
         works = machine.work(which.name, times[which.name]), machine.work("yardstick", 0.5)
-        return in_turns(*works, policy, machine.clock)
+        return in_turns(*works, policy, machine.timer)
 
     measured = measure_all([module("a"), module("b")], measure, policy, timing_log(tmp_path))
     assert {name: round(one.milliseconds, 6) for name, one in measured.items()} == times

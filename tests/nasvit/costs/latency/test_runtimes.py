@@ -11,10 +11,12 @@ import torch
 from torch import nn
 
 import search_spaces
+from nasvit.compute import CPU, find_device
 from nasvit.costs.latency import exporting
 from nasvit.costs.latency.measure import NoisePolicy
-from nasvit.costs.latency.runtimes import InProcessRuntime, make_measure, onnx_loader, this_device
+from nasvit.costs.latency.runtimes import InProcessRuntime, make_measure, onnx_loader, this_device, torch_loader
 from nasvit.costs.latency.timed_modules import TimedModule, timed_blocks, timed_network
+from nasvit.costs.latency.timers import timer_on
 
 QUICK = NoisePolicy(warm_up=1, repeats=2, least_ms=0)
 
@@ -46,7 +48,8 @@ def test_one_thread_is_timed_by_its_own_processor_time(monkeypatch: pytest.Monke
     monkeypatch.setattr("time.thread_time_ns", lambda: next(processor))
     monkeypatch.setattr("time.perf_counter_ns", lambda: next(wall))
     module = TimedModule("nothing", (1,), nn.Identity)
-    times = [InProcessRuntime(lambda _: lambda: None, module, QUICK, threads)(module) for threads in (1, 2)]
+    load, timers = (lambda _: lambda: None), [timer_on(CPU, threads) for threads in (1, 2)]
+    times = [InProcessRuntime(load, module, QUICK, timer)(module) for timer in timers]
     assert [timing.milliseconds for timing in times] == [1.0, 1000.0]
 
 
@@ -85,6 +88,49 @@ def test_onnx_runtime_computes_what_the_plain_blocks_compute(tmp_path: Path) -> 
         expected = module.make()(exporting.example(module.shape)).detach().numpy()
         assert abs(computed[0] - expected).max() < 1e-4  # type: ignore[index]
     assert all(import_module("onnx").load(path).graph.input for path in tmp_path.glob("*.onnx"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_modules_run_in_the_precision_asked_for(precision: Any) -> None:
+    space = search_spaces.load("nasvit")
+    blocks = timed_blocks(space, 10, 1)
+    transformer = next(block for block in blocks if block.name.startswith("transformer"))
+    for block in (blocks[0], transformer, blocks[-1]):
+        result = torch_loader(precision=precision)(block)()
+        assert isinstance(result, torch.Tensor) and result.dtype == getattr(torch, precision), block.name
+        assert torch.isfinite(result).all()
+
+
+def test_modules_and_images_are_put_on_the_device_in_one_layout() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    class Convolution(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for each in (x, self.weight):
+                seen.append((each.device.type, each.is_contiguous(memory_format=torch.channels_last)))
+            return super().forward(x)
+
+    module = TimedModule("convolution", (2, 3, 4, 4), lambda: Convolution(3, 3, 3))
+    torch_loader(torch.device("meta"))(module)()
+    assert seen == [("meta", True), ("meta", True)]
+
+
+@pytest.mark.skipif(not torch.accelerator.is_available(), reason="this machine has no accelerator")
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_this_machines_accelerator_is_timed(precision: Any, tmp_path: Path) -> None:
+    space = search_spaces.load("micro8")
+    measure = make_measure(
+        "torch",
+        command=None,
+        threads=1,
+        folder=tmp_path,
+        policy=NoisePolicy(),
+        yardstick=timed_blocks(space, 10, 1)[0],
+        device=find_device("auto"),
+        precision=precision,
+    )
+    timing = measure(timed_network(space, space.smallest, 10, 1))
+    assert timing.milliseconds > 0 and timing.yardstick is not None
 
 
 def test_this_device_has_a_name() -> None:
