@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nasvit.compute import Compute
 from nasvit.elastic import is_live
 from nasvit.layers import BatchNorm2d, Normalize
 
@@ -29,8 +30,16 @@ def check_complete(network: nn.Module) -> None:
 
 def on_processor(network: nn.Module) -> nn.Module:
     """Return a network whose tensors are in main memory: itself, or a copy."""
-    tensors = [*network.parameters(), *network.buffers()]
-    return network if all(each.device.type == "cpu" for each in tensors) else copy.deepcopy(network).cpu()
+    elsewhere = [each for each in (*network.parameters(), *network.buffers()) if each.device.type != "cpu"]
+    if not elsewhere:
+        return network
+    moved = {id(each): _in_main_memory(each) for each in elsewhere}
+    return copy.deepcopy(network, moved)  # which takes these as copies made already, however often each is used
+
+
+def _in_main_memory(tensor: Tensor) -> Tensor:
+    copied = Compute.host(tensor.detach())
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
 def export_program(

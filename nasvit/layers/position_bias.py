@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 
 
-def relative_positions(side: int) -> Tensor:
+def relative_positions(side: int, device: torch.device | None = None) -> Tensor:
     """Return, for every pair of tokens of a square window, the row of the flattened bias table that holds its bias.
 
     Args:
         side: tokens along a side of the window.
+        device: device of the result, which is computed there; the processor if left out.
 
     Returns:
         int64, shape ``(side ** 4,)``, query-major.
     """
-    row, column = (axis.flatten() for axis in torch.meshgrid(*[torch.arange(side)] * 2, indexing="ij"))
+    row, column = (axis.flatten() for axis in torch.meshgrid(*[torch.arange(side, device=device)] * 2, indexing="ij"))
     rows = row[:, None] - row[None, :] + side - 1
     columns = column[:, None] - column[None, :] + side - 1
     return (rows * (2 * side - 1) + columns).flatten()
@@ -39,7 +40,7 @@ class RelativePositionBias(nn.Module):
         super().__init__()
         self.table = table
         self.side = (table.shape[0] + 1) // 2
-        self.register_buffer("index", relative_positions(self.side).to(table.device), persistent=False)
+        self.register_buffer("index", relative_positions(self.side, table.device), persistent=False)
 
     def forward(self) -> Tensor:
         tokens, heads = self.side**2, self.table.shape[2]

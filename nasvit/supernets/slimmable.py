@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -184,12 +185,13 @@ class SlimmableNetwork(PlannedNetwork):
     def _average_statistics(self, batches: Iterable[Tensor], widths: Sequence[Width]) -> None:
         self.reset_statistics(widths)
         networks = [self.at(width).eval() for width in widths]
-        for norm in (m for network in networks for m in network.modules() if isinstance(m, BatchNorm2d)):
-            norm.momentum = None  # plain average
-            norm.train()
-        seen = 0
+        norms = [[m.train() for m in network.modules() if isinstance(m, BatchNorm2d)] for network in networks]
+        seen, counted = 0, Counter[int]()
         for images in batches:
-            for network in networks:
+            for network, own in zip(networks, norms, strict=True):
+                for norm in own:  # plain averages; PyTorch's own way would read its counter from the device
+                    counted[id(norm.num_batches_tracked)] += 1
+                    norm.momentum = 1 / counted[id(norm.num_batches_tracked)]
                 network(images)
             seen += 1
         if not seen:

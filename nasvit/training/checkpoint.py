@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import pickle
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from nasvit.compute import Compute
 from nasvit.tasks.task import Metric
 
 State = dict[str, Any]
@@ -149,11 +151,22 @@ def write_whole(path: Path, content: State) -> None:
     """Write tensors and plain values to a file, whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
-        torch.save(content, file)
+        torch.save(_in_main_memory(content), file)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
     _sync_folder(path.parent)
+
+
+def _in_main_memory(value: Any) -> Any:
+    """Return plain values whose tensors are in main memory, so that a file is read where there is no such device."""
+    if isinstance(value, torch.Tensor):
+        return value if value.device.type == "cpu" else Compute.host(value)
+    if isinstance(value, dict):
+        moved = copy.copy(value)  # with what PyTorch notes beside a state dict
+        moved.update({key: _in_main_memory(each) for key, each in value.items()})
+        return moved
+    return type(value)(map(_in_main_memory, value)) if type(value) in (list, tuple) else value
 
 
 def _put_in_place(source: Path, target: Path) -> None:

@@ -5,7 +5,10 @@ It proves that devices are not mixed and that the host does not wait; numbers, a
 
 from __future__ import annotations
 
-import traceback
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nasvit.compute import Compute
 
 DEVICE = torch.device("meta")
-PRETEND = Compute(DEVICE)
 ROOT = str(Path(__file__).parents[2] / "nasvit")
 
 aten = torch.ops.aten
@@ -25,6 +27,20 @@ _READS = (aten._local_scalar_dense.default, aten.equal.default, aten.nonzero.def
 
 READING = "compute.py:host"
 """The one place of the library where the host waits for the device."""
+
+
+class _PretendCompute(Compute):
+    def place(self, network: Any) -> Any:
+        """Move a network; a parameter that is used twice stays one, as on real devices."""
+        moved = {id(each): torch.nn.Parameter(each.to(DEVICE), each.requires_grad) for each in network.parameters()}
+        for module in network.modules():
+            for name, parameter in module._parameters.items():
+                if parameter is not None:
+                    module._parameters[name] = moved[id(parameter)]
+        return network.to(DEVICE)
+
+
+PRETEND = _PretendCompute(DEVICE)
 
 
 class WaitedError(AssertionError):
@@ -46,7 +62,7 @@ class PretendDevice(TorchDispatchMode):
     def __init__(self, waiting: tuple[str, ...] = (), uploads: tuple[str, ...] | None = ("compute.py:put",)) -> None:
         super().__init__()
         self.waiting, self.uploads = waiting, uploads
-        self.waits: list[str] = []
+        self.waits: Counter[str] = Counter()  # by who asked for them
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -77,7 +93,18 @@ class PretendDevice(TorchDispatchMode):
         place = _place()
         if place not in self.waiting:
             raise WaitedError(f"{what}, {place}")
-        self.waits.append(place)
+        self.waits[_place(beside="compute.py")] += 1
+
+
+@contextmanager
+def generators_on_the_host() -> Iterator[None]:
+    """Let random generators of the pretend device, which timm's moving average makes, be the processor's."""
+    made = torch.Generator
+    torch.Generator = lambda device=None: made()  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        torch.Generator = made  # type: ignore[misc]
 
 
 def _tensors(values: Any) -> Any:
@@ -92,9 +119,12 @@ def _is_composite(func: Any) -> bool:
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 
 
-def _place() -> str:
-    """The innermost place of the library that is running, as ``file.py:function``."""
-    for frame in reversed(traceback.extract_stack()):
-        if frame.filename.startswith(ROOT):
-            return f"{frame.filename[len(ROOT) + 1 :]}:{frame.name}"
+def _place(beside: str = "no file") -> str:
+    """The innermost place of the library that is running, as ``file.py:function``, outside of one file."""
+    frame = sys._getframe()
+    while frame is not None:
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        if file.startswith(ROOT) and not file.endswith(beside) and name != "<genexpr>":
+            return f"{file[len(ROOT) + 1 :]}:{name}"
+        frame = frame.f_back  # type: ignore[assignment]
     return "outside the library"

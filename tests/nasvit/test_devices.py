@@ -9,20 +9,28 @@ import pytest
 import torch
 from torch import Tensor
 
+import nasvit
 import search_spaces
+from nasvit.branches import fuse, reparameterize
 from nasvit.data import Augmentation, Loader, Normalization
+from nasvit.experiment import pipeline
+from nasvit.export.program import export_program
+from nasvit.export.switchable import deploy
 from nasvit.supernets.augment import augment
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
+from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.teacher import Teacher
 from nasvit.training.conflict import Project
 from nasvit.training.learner import Learner
+from nasvit.training.metrics import read_metrics
 from nasvit.training.sampling import AllSwitches, NetAug, RandomWidths, Sandwich
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
-from tests.nasvit.pretend import DEVICE, PRETEND, PretendDevice
+from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.pretend import DEVICE, PRETEND, READING, MixedDevicesError, PretendDevice, generators_on_the_host
 from tests.nasvit.supernets.tiny import FAMILY
 from tests.nasvit.training.short import digits
 
@@ -100,7 +108,8 @@ def trainer_of(kind: str, folder: Path, recipe: Recipe = RECIPE, **settings: Any
         compute=PRETEND,
     )
     learner = LEARNERS[kind](recipe)
-    return Trainer(learner, loader, recipe, folder, seed=1, chance_loss=2.3, compute=PRETEND, **settings)
+    with generators_on_the_host():
+        return Trainer(learner, loader, recipe, folder, seed=1, chance_loss=2.3, compute=PRETEND, **settings)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "rmsprop_tf", "lamb"])
@@ -129,3 +138,88 @@ def check_steps(kind: str, folder: Path, optimizer: Any = "adamw") -> None:
             trainer.readings.add(trainer.step, values, {"learning_rate": rate})
             trainer.step += 1
     assert trainer.step == 4
+
+
+def test_a_training_waits_only_to_read_late_numbers_and_scores(tmp_path: Path) -> None:
+    trainer = trainer_of("supernet", tmp_path, evaluate_every=1)
+    task = Classification(10)
+
+    def evaluate(model: Any) -> dict[str, float]:
+        network = nasvit.calibrate(model.at(SPACE.smallest), [images()])
+        return {"score": task.evaluate(network, [(images(), labels())]).value}
+
+    trainer.evaluate = evaluate
+    with PretendDevice(waiting=(READING,), uploads=None) as device:
+        trainer.run()
+    steps, evaluations = 12, 3
+    assert trainer.step == steps
+    assert device.waits["training/readings.py:values"] == steps  # one copy each
+    assert device.waits["tasks/classification.py:_read_losses"] == evaluations
+    places = {place for place in device.waits if not place.startswith("training/checkpoint.py")}
+    assert places == {
+        "training/readings.py:values",
+        *(f"tasks/classification.py:_read_{what}" for what in ("losses", "counts")),
+    }
+    records = [record for record in read_metrics(tmp_path / "metrics.jsonl") if "loss" in record]
+    assert [record["step"] for record in records] == list(range(1, steps + 1))
+
+
+def labels(count: int = 8) -> Tensor:
+    return torch.zeros(count, dtype=torch.long, device=DEVICE)
+
+
+def test_calibration_does_not_wait_and_a_score_is_read_once() -> None:
+    supernet = Supernet(SPACE, 10).to(DEVICE)
+    subnet = supernet.at(SPACE.largest)
+    nasvit.calibrate(supernet.at(SPACE.largest), [images()])
+    with PretendDevice():
+        nasvit.calibrate(subnet, [images()] * 3)
+    with PretendDevice(waiting=(READING,)) as device:
+        nasvit.evaluate(subnet, [(images(), labels())] * 5)
+    assert device.waits.total() == 2
+
+
+def test_slimmable_networks_are_calibrated_and_deployed_where_they_are() -> None:
+    network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, norm="universal", image_channels=1).to(DEVICE)
+    with PretendDevice(uploads=None):
+        network.calibrate([images()] * 2)
+        model = deploy(network)
+        assert model(images(), width=0.5).device == DEVICE
+    assert {tensor.device for tensor in model.state_dict().values()} == {DEVICE}
+
+
+def test_what_is_extracted_is_where_the_supernet_is() -> None:
+    supernet = Supernet(SPACE, 10).to(DEVICE)
+    with PretendDevice(uploads=None):
+        network = supernet.extract(SPACE.smallest, [images()])
+    assert {tensor.device for tensor in network.state_dict().values()} == {DEVICE}
+    with PretendDevice(), pytest.raises(MixedDevicesError):
+        network(torch.empty(2, 1, 8, 8))
+
+
+def test_branches_are_added_and_fused_where_the_network_is() -> None:
+    network = build_subnet(SPACE, SPACE.smallest, 10).to(DEVICE)
+    with PretendDevice(uploads=None):
+        branched = reparameterize(network, 2)
+        branched(images())
+        fused = fuse(branched.eval())
+    assert {tensor.device for tensor in fused.state_dict().values()} == {DEVICE}
+
+
+def test_a_saved_network_comes_from_main_memory_whatever_the_device(tmp_path: Path) -> None:
+    network = build_subnet(SPACE, SPACE.smallest, 10)
+    nasvit.calibrate(network, [torch.zeros(4, 1, 8, 8)])
+    with PretendDevice(waiting=(READING,), uploads=None) as device:
+        export_program(network.to(DEVICE), tmp_path / "program.pt2", shape=(1, 8, 8))
+    assert device.waits
+    program = torch.export.load(tmp_path / "program.pt2").module()
+    assert program(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
+
+
+@pytest.mark.parametrize("evaluate", ["inherited", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_all_stages_of_an_experiment_run_on_the_device(evaluate: str, tmp_path: Path) -> None:
+    path = write_experiment(tmp_path, evaluations=f"  evaluate: {evaluate}\n  evaluations: 4")
+    waiting = (READING, "experiment/stages/extract.py:_computes_the_same")
+    with PretendDevice(waiting=waiting, uploads=None), generators_on_the_host():
+        rows = pipeline.run(pipeline.open_workbench(path, tmp_path / "out", compute=PRETEND))
+    assert rows
