@@ -62,6 +62,8 @@ class CollapseDetector:
     @property
     def healthy(self) -> bool:
         """Whether the last losses show no sign of a collapse, so that a checkpoint now is a good one."""
+        if self._skipped:
+            return False
         if not self._has_learned or not self._losses:
             return True
         # The last loss too: the median notices a collapse only after half a window of steps.

@@ -111,16 +111,19 @@ def parameter_groups(
 class GuardedStep:
     """Optimizer steps that leave the weights alone where gradients are not finite.
 
-    On a processor the step is left out. Elsewhere the host does not wait to know: fused optimizers leave it out by
-    themselves, and the others get gradients of zero, so that momentum alone moves the weights.
+    Where the host may not wait to know, fused optimizers leave the step out by themselves, and the others get gradients
+    of zero, so that momentum alone moves the weights.
 
     Args:
         optimizer: the optimizer.
         gradients: returns the gradients of its parameters.
+        waits: whether the host may wait for the device, as for a processor.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, gradients: Callable[[], FlatGradients]) -> None:
-        self.optimizer, self.gradients = optimizer, gradients
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, gradients: Callable[[], FlatGradients], *, waits: bool = True
+    ) -> None:
+        self.optimizer, self.gradients, self.waits = optimizer, gradients, waits
 
     def __call__(self, sound: Tensor) -> None:
         """Take a step.
@@ -128,7 +131,7 @@ class GuardedStep:
         Args:
             sound: whether all gradients are finite; a scalar on the device.
         """
-        if sound.device.type == "cpu":
+        if self.waits:
             if not sound:
                 return
         elif self.optimizer.defaults.get("fused"):

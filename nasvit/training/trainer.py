@@ -87,7 +87,7 @@ class Trainer:
         self.learning_rate = learning_rate(recipe, len(loader))
         self.optimizer = build_optimizer(learner.model.named_parameters(), recipe, decays)
         learner.guard(self.optimizer)
-        self.take_step = GuardedStep(self.optimizer, lambda: learner.gradients)
+        self.take_step = GuardedStep(self.optimizer, lambda: learner.gradients, waits=not compute.late_steps)
         self.average = MovingAverage(learner.model, recipe.ema_decay) if recipe.ema_decay else None
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.collapse = CollapseDetector(chance_loss)
@@ -162,8 +162,7 @@ class Trainer:
                 if ends_epoch:
                     self._evaluate(self.step // len(self.loader), metrics)
                 if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
-                    self._log_waiting(metrics)
-                    self._save()
+                    self._save(metrics)
                     saved_at = time.monotonic()
 
     def _train_on(self, batch: Batch) -> tuple[Losses, float]:
@@ -202,11 +201,6 @@ class Trainer:
             _log(metrics, reading)
         return False
 
-    def _log_waiting(self, metrics: Metrics) -> None:
-        """Log the steps before a checkpoint: a run that goes on from it does not make them again."""
-        for reading in self.readings.all() if self.compute.is_first else ():
-            _log(metrics, reading)
-
     def _evaluate(self, epoch: int, metrics: Metrics) -> None:
         due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
         if self.evaluate is None or not due:
@@ -222,12 +216,16 @@ class Trainer:
         name = "metrics.jsonl" if self.compute.is_first else f"metrics-{self.compute.rank}.jsonl"
         return Metrics(self.folder / name, resume_step=None if last is None else last.step)
 
-    def _save(self) -> None:
+    def _save(self, metrics: Metrics | None = None) -> None:
+        """Write a checkpoint, and log the steps before it: a run that goes on from it does not make them again."""
         if not self.compute.is_first:
             return
         collapse = copy.deepcopy(self.collapse)  # judges the steps that wait, which the real one does later
         if any(_notice(collapse, reading) for reading in self.readings.all()):
             return  # training is about to go back to an earlier step
+        for reading in self.readings.all():
+            assert metrics is not None, "steps wait only inside the loop, which has the log"
+            _log(metrics, reading)
         scale = self.execution.scale
         state = {
             "model": self.learner.model.state_dict(),

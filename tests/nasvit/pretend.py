@@ -5,6 +5,7 @@ It proves that devices are not mixed and that the host does not wait; numbers, a
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -115,6 +116,7 @@ def _tensors(values: Any) -> Any:
             yield from _tensors(value)
 
 
+@functools.cache
 def _is_composite(func: Any) -> bool:
     return bool(torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"))
 

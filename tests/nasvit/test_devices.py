@@ -216,9 +216,16 @@ def test_a_saved_network_comes_from_main_memory_whatever_the_device(tmp_path: Pa
     assert program(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
 
 
-@pytest.mark.parametrize("evaluate", ["inherited", pytest.param("finetune", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("evaluate", ["inherited", "finetune"])
 def test_all_stages_of_an_experiment_run_on_the_device(evaluate: str, tmp_path: Path) -> None:
-    path = write_experiment(tmp_path, evaluations=f"  evaluate: {evaluate}\n  evaluations: 4")
+    path = write_experiment(
+        tmp_path,
+        recipe="  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64}",
+        budgets="  budgets: [macs<=300K]",
+        evaluations=f"  evaluate: {evaluate}\n  evaluations: 2",
+        finalists="  finalists: 1",
+        compare="",
+    )
     waiting = (READING, "experiment/stages/extract.py:_computes_the_same")
     with PretendDevice(waiting=waiting, uploads=None), generators_on_the_host():
         rows = pipeline.run(pipeline.open_workbench(path, tmp_path / "out", compute=PRETEND))
