@@ -205,7 +205,7 @@ def files(folder: Path, count: int = 20) -> ImageSet:
     for index in range(count):
         size = (10 + index % 3, 12, 3)
         Image.fromarray(rng.integers(256, size=size, dtype=np.uint8)).save(folder / f"{index:02d}.png")
-    encoded = EncodedImages(tuple(sorted(folder.glob("*.png"))))
+    encoded = EncodedImages.of_files(sorted(folder.glob("*.png")))
     return ImageSet(encoded, torch.arange(count) % 3, CLASSES, "files")
 
 
@@ -362,7 +362,7 @@ def test_evaluation_cuts_the_center_out_of_a_larger_image_as_torchvision_does(
 ) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    images = ImageSet(EncodedImages((tmp_path / "a.png",)), torch.tensor([0]), CLASSES, "one")
+    images = ImageSet(EncodedImages.of_files((tmp_path / "a.png",)), torch.tensor([0]), CLASSES, "one")
     loader = make(images, NO_AUGMENTATION, batch_size=1, image_size=21, crop_pct=0.875)
     resize = transforms.Resize(24, transforms.InterpolationMode.BICUBIC)
     expected = transforms.PILToTensor()(transforms.CenterCrop(21)(resize(Image.fromarray(pixels))))
@@ -397,7 +397,9 @@ def test_encoded_images_need_a_size(tmp_path: Path) -> None:
 def test_encoded_images_are_varied_like_the_same_ones_in_memory(tmp_path: Path, crop: str, randaugment: int) -> None:
     images = files(tmp_path)
     assert isinstance(images.images, EncodedImages)
-    held = replace(images, images=decode_if_small(images.images, 8, 2**20))
+    decoded = decode_if_small(images.images, 8, 2**20)
+    assert decoded is not None and not decoded[1]
+    held = replace(images, images=decoded[0])
     augmentation = replace(STRONG, crop=crop, randaugment=randaugment)
     streamed, from_memory = (make(each, augmentation, image_size=8) for each in (images, held))
     assert held.image_size == (8, 8) and equal(streamed.batch(1, 0), from_memory.batch(1, 0))
@@ -411,7 +413,7 @@ def test_images_in_memory_can_be_cropped_and_resized() -> None:
 
 def test_photos_without_randaugment_are_cropped_and_nothing_else(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (10, 120, 230)).save(tmp_path / "color.png")
-    encoded = EncodedImages((tmp_path / "color.png",) * 4)
+    encoded = EncodedImages.of_files((tmp_path / "color.png",) * 4)
     images = ImageSet(encoded, torch.tensor([0, 1, 2, 0]), CLASSES, "one color")
     plain = Augmentation(crop="resized", randaugment=0, random_erasing=0, mixup=0, cutmix=0)
     loader = make(images, plain, batch_size=4, image_size=8)
