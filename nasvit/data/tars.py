@@ -102,7 +102,7 @@ def _scan(path: Path) -> _Part:
 def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, Callable[[], bytes]]]:
     """Yield name, first byte, number of bytes and content of every file, also of those in tar files inside."""
     while (info := archive.next()) is not None:
-        archive.members = []  # it would keep an object for every member
+        archive.members = []  # type: ignore[attr-defined] # it would keep an object for every member
         if not info.isfile() or os.path.basename(info.name).startswith("."):
             continue
         inside = archive.extractfile(info)
