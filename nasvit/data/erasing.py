@@ -43,6 +43,8 @@ def erasures(draws: Draws, shape: tuple[int, int, int]) -> Erasures | None:
         draws: the random numbers of these images.
         shape: channels, height and width of an image.
     """
+    if not draws.erased.any():
+        return None
     erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")
     rectangles, noise = [], []
     with global_random_kept():

@@ -12,7 +12,7 @@ from nasvit.data.listed import TEST_NAMES, Listed
 from nasvit.data.stores import Indices
 
 _IMAGE_COLUMNS = ("img", "image")
-_LABEL_COLUMNS = ("label", "labels", "fine_label")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 _SAVED = ("dataset_dict.json", "state.json")
 
 

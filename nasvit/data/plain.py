@@ -75,7 +75,8 @@ class PlainBatches:
         if self._keeps:
             # What workers send lies in shared memory, of which machines have little.
             shared = prepared.pixels.is_shared() and not self._pin
-            self._kept[place] = prepared._replace(pixels=prepared.pixels.clone()) if shared else prepared
+            copied = Prepared(prepared.pixels.clone(), prepared.targets.clone()) if shared else prepared
+            self._kept[place] = copied
         return prepared
 
 

@@ -142,10 +142,25 @@ def test_labels_may_be_words_and_both_splits_get_the_same_classes(tmp_path: Path
     assert train.targets.tolist() == [2, 0, 1] and tested.targets.tolist() == [2, 1]
 
 
+def test_of_several_labels_the_one_with_a_usual_name_is_taken(tmp_path: Path) -> None:
+    def saved(folder: Path, *names: str) -> str:
+        kinds = {name: datasets.ClassLabel(names=[f"{name} {number}" for number in range(3)]) for name in names}
+        cells = [{"bytes": encoded("red"), "path": None}] * 10
+        rows = {"label": list(range(10)), "image": cells, **{name: [1, 2] * 5 for name in names}}
+        features = datasets.Features({"label": datasets.Value("int64"), "image": datasets.Image(), **kinds})
+        datasets.Dataset.from_dict(rows, features=features).save_to_disk(folder)
+        return f"hf:{folder}"
+
+    images = load_images(saved(tmp_path / "usual", "coarse_label", "fine_label"))
+    assert images.classes[1] == "fine_label 1"
+    with pytest.raises(ValueError, match="no column label.*; it has color, shape"):
+        load_images(saved(tmp_path / "unusual", "color", "shape"))
+
+
 def test_a_data_set_without_labels_is_refused_with_the_columns_it_has(tmp_path: Path) -> None:
     rows = datasets.Dataset.from_dict({"image": [{"bytes": encoded("red"), "path": None}], "caption": ["a"]})
     rows.save_to_disk(tmp_path / "saved")
-    with pytest.raises(ValueError, match="no column label or labels or fine_label; it has image, caption"):
+    with pytest.raises(ValueError, match="no column label or labels or fine_label or cls; it has image, caption"):
         load_images(f"hf:{tmp_path / 'saved'}")
 
 

@@ -62,7 +62,10 @@ def test_batches_do_not_move_the_global_generators(tmp_path: Path) -> None:
     for workers in (0, 1):
         torch.manual_seed(5)
         before = torch.get_rng_state(), numpy_state()
-        list(make(workers=workers).batches(0))
+        loader = make(workers=workers)
+        assert all(
+            len(list(each)) for each in (loader.batches(0), loader.evaluation_batches(), loader.calibration_batches(2))
+        )
         assert torch.equal(torch.get_rng_state(), before[0]) and numpy_state() == before[1]
 
 
@@ -258,6 +261,13 @@ def test_evaluation_and_calibration_decode_every_image_once(tmp_path: Path, monk
     assert len(calls) == 8
     list(loader.calibration_batches(4))
     assert len(calls) == 16
+
+
+def test_what_is_kept_leaves_the_shared_memory_that_workers_sent_it_in(tmp_path: Path) -> None:
+    loader = make(files(tmp_path), NO_AUGMENTATION, batch_size=4, image_size=8, workers=1)
+    assert len(list(loader.evaluation_batches())) == len(loader._evaluation[True]._kept) == 5
+    for kept in loader._evaluation[True]._kept.values():
+        assert not kept.pixels.is_shared() and not kept.targets.is_shared()
 
 
 def test_what_is_served_may_be_changed_without_changing_what_is_kept(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
 from nasvit.data import EncodedImages, ImageSet, Loader, Normalization, load_images
-from nasvit.data.tars import _natural
+from nasvit.data.tars import _natural, list_tars
 from tests.nasvit.data.test_sources import encoded, shows_its_class, write_folder, write_tar
 
 
@@ -155,6 +156,19 @@ def test_members_come_in_natural_order(names: list[str]) -> None:
     assert sorted(names, key=_natural) == sorted(names, key=natural_key)
     keys = np.array([_natural(name) for name in names], dtype="S400")
     assert [names[each] for each in np.argsort(keys, kind="stable")] == sorted(names, key=natural_key)
+
+
+def test_images_of_a_tar_file_come_in_the_order_of_timms_reader(tmp_path: Path) -> None:
+    names = [
+        f"{folder}/{stem}.png" for folder in ("b10", "B9", "a b", "zeta/x") for stem in ("im2", "im10", "Im1", "x-1")
+    ]
+    mixed = [names[each] for each in np.random.default_rng(0).permutation(len(names))]
+    packed = pack(tmp_path / "all.tar", {name: encoded("red") for name in mixed})
+    listed, reader = list_tars([packed]), ReaderImageInTar(str(packed))
+    expected = [f"{packed}: {info.path}" for info, *_ in reader.samples]
+    assert [listed.store.name(index) for index in range(len(names))] == expected
+    known = {index: name for name, index in reader.class_name_to_idx.items()}
+    assert [listed.classes[target] for target in listed.targets] == [known[target] for target in reader.targets]
 
 
 def test_a_tar_file_cut_off_names_the_image_that_is_missing(tmp_path: Path) -> None:
