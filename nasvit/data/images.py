@@ -78,8 +78,8 @@ class EncodedImages:
     @contextmanager
     def _opened(self, index: int) -> Iterator[Image.Image]:
         number = int(self.indices[index])
+        encoded = self._read(number)
         try:
-            encoded = self.store.read(number)
             if not encoded:
                 raise ValueError(EMPTY)
             with Image.open(io.BytesIO(encoded)) as image:
@@ -87,6 +87,13 @@ class EncodedImages:
         except MemoryError:
             raise
         except Exception as error:  # what decoders raise for broken files is of every kind
+            raise bad_image(self.store.name(number), error) from error
+
+    def _read(self, number: int) -> bytes:
+        try:
+            return self.store.read(number)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            # Other failures are those of the disk or the network, and no reason to leave an image out.
             raise bad_image(self.store.name(number), error) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import warnings
 from pathlib import Path
@@ -122,6 +123,17 @@ def test_a_bad_image_that_is_streamed_stops_by_name(tmp_path: Path, workers: int
             list(batches)
         assert str(caught.value).startswith(f"{tmp_path / 'all' / 'red' / '3.png'}: it is no image of a known format; ")
         assert str(caught.value).endswith("repair or remove it, or leave bad images out (data: on_bad_image: skip)")
+
+
+def test_a_failing_disk_is_no_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, index: int) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    folder = write_folder(tmp_path / "all", count=10, sizes=SIZES)
+    monkeypatch.setattr("nasvit.data.stores.FileStore.read", fail)
+    for on_bad_image in ("stop", "skip"):
+        with pytest.raises(OSError, match="Input/output error"):
+            load_images(folder, on_bad_image=on_bad_image)  # type: ignore[arg-type]
 
 
 def test_the_error_survives_being_sent(tmp_path: Path) -> None:

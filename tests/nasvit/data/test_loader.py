@@ -226,8 +226,10 @@ def test_worker_processes_serve_the_same_batches(tmp_path: Path, augmentation: A
     assert all(torch.equal(*pair) for pair in zip(*calibrations, strict=True))
 
 
-def test_one_set_of_workers_serves_all_steps_and_ends_with_them(tmp_path: Path) -> None:
-    steps = make(files(tmp_path), PHOTOS, batch_size=4, image_size=8, workers=2).steps(0, 20)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_one_set_of_workers_serves_all_steps_and_ends_with_them(tmp_path: Path, device: str) -> None:
+    compute = Compute(torch.device(device))
+    steps = make(files(tmp_path), PHOTOS, batch_size=4, image_size=8, workers=2, compute=compute).steps(0, 20)
     next(steps)
     first = {child.pid for child in multiprocessing.active_children()}
     for _ in range(12):  # an epoch is five batches
