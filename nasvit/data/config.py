@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from nasvit.data.bad import OnBadImage
 from search_spaces.values import FieldError
 
 
@@ -13,7 +14,8 @@ class DataConfig:
     """Source of the images, held-out share, cropping and loading.
 
     Args:
-        source: ``digits``, ``torchvision:NAME``, or the path of an image folder or of Hugging Face parquet files.
+        source: ``digits``, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, or the path of an image folder, of tar files
+            such as ``shards-{000..127}.tar``, or of Hugging Face parquet files.
         image_size: side in pixels that images are brought to; None keeps the stored sizes.
         validation: share of the training images that is held out for the search.
         crop: crop of training images: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
@@ -25,6 +27,7 @@ class DataConfig:
             memory or without an accelerator, else the processors that there are, 16 at most.
         crop_pct: share of the resized short side that is cut out at evaluation; published accuracies use 0.875, which
             is 224 of 256 pixels. The images then stay encoded.
+        on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first and leaves them out.
 
     Raises:
         FieldError: if a value is out of its range.
@@ -39,9 +42,12 @@ class DataConfig:
     download: bool = False
     workers: int | None = None
     crop_pct: float = 1.0
+    on_bad_image: OnBadImage = "stop"
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise FieldError(["workers"], f"{self.workers}; legal are numbers from 0 up, or none to choose")
         if not 0 < self.crop_pct <= 1:
             raise FieldError(["crop_pct"], f"{self.crop_pct}; legal are shares above 0 up to 1")
+        if self.on_bad_image not in ("stop", "skip"):
+            raise FieldError(["on_bad_image"], f"{self.on_bad_image!r}; legal are 'stop' and 'skip'")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,44 +14,87 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-MEMORY_LIMIT = 2 * 2**30
-"""Decoded bytes up to which a data set is held in memory as one tensor."""
+from nasvit.data.bad import BadImageError, bad_image
+from nasvit.data.listed import EMPTY
+from nasvit.data.stores import FileStore, Indices, Names, Store
+
+MEMORY_LIMIT = 256 * 2**20
+"""Decoded bytes up to which a data set is held in memory as one tensor; larger ones are decoded image by image."""
 
 _MODES = {1: "L", 3: "RGB"}
 _PROBED_IMAGES = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """Encoded images, decoded one by one.
+    """Encoded images, read and decoded one by one.
 
     Args:
-        items: for every image the path of its file or its encoded bytes.
+        store: reads them; shared by all that choose from it.
+        indices: int64 (N,), the numbers of the chosen images in the store.
         channels: 1 (gray) or 3 (red, green, blue): every image is converted to that.
     """
 
-    items: tuple[Path | bytes, ...]
+    store: Store
+    indices: Indices
     channels: int = 3
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
             raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
 
+    @classmethod
+    def of(cls, store: Store, channels: int = 3) -> EncodedImages:
+        """Return all images of a store."""
+        return cls(store, np.arange(len(store)), channels)
+
+    @classmethod
+    def of_files(cls, paths: Iterable[str | Path], channels: int = 3) -> EncodedImages:
+        """Return the images of some files."""
+        return cls.of(FileStore("", Names(str(path) for path in paths)), channels)
+
     def __len__(self) -> int:
-        return len(self.items)
+        return len(self.indices)
 
     def open(self, index: int) -> Image.Image:
-        """Decode one image, in mode ``L`` (one channel) or ``RGB``."""
-        item = self.items[index]
-        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
+        """Read and decode one image, in mode ``L`` (one channel) or ``RGB``.
+
+        Raises:
+            BadImageError: naming the image, if that is not possible.
+        """
+        with self._opened(index) as image:
             image.load()
             return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width of one image in pixels; reads only its header."""
-        item = self.items[index]
-        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as image:
+        """Return height and width of one image in pixels; decodes only its header.
+
+        Raises:
+            BadImageError: naming the image, if that is not possible.
+        """
+        with self._opened(index) as image:
             return image.height, image.width
+
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[Image.Image]:
+        number = int(self.indices[index])
+        encoded = self._read(number)
+        try:
+            if not encoded:
+                raise ValueError(EMPTY)
+            with Image.open(io.BytesIO(encoded)) as image:
+                yield image
+        except MemoryError:
+            raise
+        except Exception as error:  # what decoders raise for broken files is of every kind
+            raise bad_image(self.store.name(number), error) from error
+
+    def _read(self, number: int) -> bytes:
+        try:
+            return self.store.read(number)
+        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+            # Other failures are those of the disk or the network, and no reason to leave an image out.
+            raise bad_image(self.store.name(number), error) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +168,7 @@ class ImageSet:
             indices: int64 (M,), positions in this set.
         """
         if isinstance(self.images, EncodedImages):
-            chosen: Tensor | EncodedImages = replace(self.images, items=tuple(self.images.items[i] for i in indices))
+            chosen: Tensor | EncodedImages = replace(self.images, indices=self.images.indices[indices])
         else:
             chosen = from_pixels(self.images.permute(0, 2, 3, 1).numpy()[indices])
         return replace(self, images=chosen, targets=self.targets[torch.from_numpy(indices)])
@@ -166,8 +211,10 @@ def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
-def decode_if_small(images: EncodedImages, image_size: int | None, memory_limit: int) -> Tensor | EncodedImages:
-    """Decode all images into one tensor if they have one size and fit in memory; else return ``images``.
+def decode_if_small(
+    images: EncodedImages, image_size: int | None, memory_limit: int
+) -> tuple[Tensor, dict[int, str]] | None:
+    """Decode all images into one tensor if they have one size and fit in memory.
 
     Args:
         images: the images to decode.
@@ -175,21 +222,30 @@ def decode_if_small(images: EncodedImages, image_size: int | None, memory_limit:
         memory_limit: most bytes the tensor may take.
 
     Returns:
-        uint8 (N, C, H, W), or ``images``.
+        uint8 (N, C, H, W), and by number of image why it cannot be decoded and its pixels mean nothing. None if the
+        images must stay encoded.
     """
     size = (image_size, image_size) if image_size is not None else _likely_size(images)
     if size is None or len(images) * images.channels * size[0] * size[1] > memory_limit:
-        return images
-    pixels = np.empty((len(images), *size, images.channels), dtype=np.uint8)
+        return None
+    pixels = np.zeros((len(images), *size, images.channels), dtype=np.uint8)
+    bad = {}
     for index in range(len(images)):
-        image = to_pixels(images.open(index) if image_size is None else square(images.open(index), image_size))
+        try:
+            image = to_pixels(images.open(index) if image_size is None else square(images.open(index), image_size))
+        except BadImageError as error:
+            bad[index] = error.reason
+            continue
         if image.shape[:2] != size:
-            return images
+            return None
         pixels[index] = image
-    return from_pixels(pixels)
+    return from_pixels(pixels), bad
 
 
 def _likely_size(images: EncodedImages) -> tuple[int, int] | None:
     # Folders of photos differ in size within the first few images: no need to decode many to see it.
-    sizes = {images.size(index) for index in range(min(_PROBED_IMAGES, len(images)))}
+    sizes = set()
+    for index in range(min(_PROBED_IMAGES, len(images))):
+        with suppress(BadImageError):
+            sizes.add(images.size(index))
     return sizes.pop() if len(sizes) == 1 else None

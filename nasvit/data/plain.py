@@ -41,7 +41,7 @@ class PlainBatches:
         decoded = sum(map(len, rows)) * height * width * preparation.images.channels
         self._keeps = not preparation.copies and decoded <= CACHE_LIMIT
         self._kept: dict[int, Prepared] = {}
-        self._idle: dict[range, Stream] = {}
+        self._idle: dict[range, Stream[Prepared]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -66,7 +66,7 @@ class PlainBatches:
         if not self._keeps:
             self._idle[places] = stream
 
-    def _stream(self, places: Sequence[int]) -> Stream:
+    def _stream(self, places: Sequence[int]) -> Stream[Prepared]:
         prepare = partial(_prepare, self._preparation, self._rows)
         stays = not self._keeps
         return Stream(prepare, places, workers=self._workers, pin=self._pin, persistent=stays, prefetch=1)
@@ -75,7 +75,8 @@ class PlainBatches:
         if self._keeps:
             # What workers send lies in shared memory, of which machines have little.
             shared = prepared.pixels.is_shared() and not self._pin
-            self._kept[place] = prepared._replace(pixels=prepared.pixels.clone()) if shared else prepared
+            copied = Prepared(prepared.pixels.clone(), prepared.targets.clone()) if shared else prepared
+            self._kept[place] = copied
         return prepared
 
 

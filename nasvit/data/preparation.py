@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nasvit.data.augment import Augmentation, Draws, Erasures, ImageVariation, Pixels, erasures, moved_and_mirrored
+from nasvit.data.augment import Augmentation, Draws, ImageVariation, Pixels, moved_and_mirrored
+from nasvit.data.erasing import Erasures, erasures
 from nasvit.data.images import ImageSet, centered, square, to_pixels
 from nasvit.data.randomness import generator, global_random_kept
 

@@ -41,7 +41,7 @@ def global_random_kept() -> Iterator[None]:
 
 
 def seed_global_random(seed: int, *, with_torch: bool = False) -> None:
-    """Seed the global generators of Python and numpy, and that of torch if asked.
+    """Seed the global generators of Python and numpy, and that of torch for the processor if asked.
 
     Args:
         seed: 0 to 2**32 - 1, the range numpy accepts.
@@ -50,4 +50,5 @@ def seed_global_random(seed: int, *, with_torch: bool = False) -> None:
     random.seed(seed)
     np.random.seed(seed)
     if with_torch:
-        torch.manual_seed(seed)
+        # torch.manual_seed would seed every accelerator too, and dropout there would repeat itself.
+        torch.default_generator.manual_seed(seed)

@@ -14,9 +14,14 @@ import torchvision
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from nasvit.data.files import Labeled, read_folder, read_tar
+from nasvit.data.bad import OnBadImage, judge
+from nasvit.data.check import find_bad
+from nasvit.data.files import expand, list_folder
+from nasvit.data.hub import list_hub
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, decode_if_small, from_pixels, square, to_pixels
+from nasvit.data.listed import Listed
 from nasvit.data.splits import held_out_indices
+from nasvit.data.tars import list_tars
 
 SplitName = Literal["train", "test"]
 
@@ -25,6 +30,7 @@ TEST_FRACTION = 0.2
 
 _TEST_SEED = 0  # A constant: the test images must be the same in every run, whatever the seed of the run.
 _TORCHVISION = "torchvision:"
+_HUB = "hf:"
 _MIRROR_CHANGES_CLASS = ("MNIST", "KMNIST", "QMNIST", "EMNIST", "SVHN", "USPS", "Omniglot", "GTSRB")
 
 
@@ -39,6 +45,8 @@ class Reading:
         download: let torchvision download missing data sets.
         memory_limit: decoded bytes up to which a set is held in memory.
         keep_encoded: leave the images of files encoded in any case.
+        on_bad_image: what to do with images of files that cannot be decoded.
+        workers: processes that look for these.
     """
 
     image_size: int | None = None
@@ -47,6 +55,8 @@ class Reading:
     download: bool = False
     memory_limit: int = MEMORY_LIMIT
     keep_encoded: bool = False
+    on_bad_image: OnBadImage = "stop"
+    workers: int | None = None
 
 
 def load_images(
@@ -59,14 +69,19 @@ def load_images(
     download: bool = False,
     memory_limit: int = MEMORY_LIMIT,
     keep_encoded: bool = False,
+    on_bad_image: OnBadImage = "stop",
+    workers: int | None = None,
 ) -> ImageSet:
-    """Load one split of a data set.
+    """Load one split of a data set; images of files that do not fit in memory are listed and read when used.
 
     Args:
         source: ``digits`` (8 x 8 gray, inside scikit-learn), ``torchvision:<class>`` (such as ``torchvision:CIFAR10``),
-            or a path: a folder with ``train`` and ``val`` or ``test`` inside (folders of one folder per class, or tar
-            files of such), a folder of one folder per class or a tar file (a fifth of it becomes the test split), or
-            a folder with ``train-*.parquet`` and ``test-*.parquet`` in the Hugging Face layout.
+            ``hf:<name or folder>`` (a Hugging Face data set; ``hf:<name>:<configuration>`` where it has several), or a
+            path: a folder with ``train`` and ``val`` or ``test`` inside (folders of one folder per class, or tar files:
+            ``train.tar``, or several as ``train-*.tar``), a folder of one folder per class or tar files such as
+            ``shards-{000..127}.tar`` (a fifth of them becomes the test split), or a folder with ``train-*.parquet``
+            and ``test-*.parquet`` in the Hugging Face layout. Tar files hold one folder per class, or samples as
+            WebDataset's shards do (``0001.jpg`` and ``0001.cls``). Hidden files are no images.
         split: ``train`` or ``test``.
         image_size: side in pixels that every image is brought to: the short side is resized, the center cut out. None
             keeps the stored sizes.
@@ -75,25 +90,38 @@ def load_images(
         download: let torchvision download missing data sets.
         memory_limit: most decoded bytes of a set, of one image size, that is held in memory.
         keep_encoded: leave the images of files encoded in any case, so that evaluation can resize them otherwise.
+        on_bad_image: ``stop`` at images of files that cannot be decoded, when they are found; ``skip`` decodes all at
+            once and leaves those out, before splits are drawn, with a warning.
+        workers: processes that decode all images to ``skip`` bad ones; None: the processors that there are.
 
     Raises:
-        ValueError: if the source is unknown or not laid out as said above, or the split is neither of the two.
-        ImportError: if a parquet file is to be read and pyarrow is not installed.
+        ValueError: if the source is unknown or not laid out as said above, or an argument is out of its range.
+        BadImageError: if images are known to be bad and not to be left out.
+        ImportError: if parquet files or a Hugging Face data set are to be read and ``datasets`` is not installed.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
-    reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded)
+    if on_bad_image not in ("stop", "skip"):
+        raise ValueError(f"on_bad_image {on_bad_image!r}: legal are 'stop' and 'skip'")
+    reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers)
     if source == "digits":
         return _digits(split, reading)
     if str(source).startswith(_TORCHVISION):
         return _from_torchvision(str(source), split, reading)
+    return _from_files(str(source), split, _list(str(source), split), reading)
+
+
+def _list(source: str, split: SplitName) -> Listed:
+    if source.startswith(_HUB):
+        return list_hub(source.removeprefix(_HUB), split)
     path = Path(source)
     if path.is_dir():
-        return _from_files(str(source), split, read_folder(path, split), reading)
-    if path.suffix == ".tar" and path.is_file():
-        return _from_files(str(source), split, read_tar(path), reading)
+        return list_folder(path, split)
+    if path.suffix == ".tar" and (path.is_file() or "{" in source or "*" in source):
+        return list_tars([path] if path.is_file() else expand(source))
     raise ValueError(
-        f"data source {str(source)!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>' and a path"
+        f"data source {source!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>', "
+        "'hf:<name or folder>' and a path"
     )
 
 
@@ -127,12 +155,23 @@ def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
     return replace(whole.subset(kept if split == "train" else tested), note=note)
 
 
-def _from_files(name: str, split: SplitName, labeled: Labeled, reading: Reading) -> ImageSet:
-    encoded = EncodedImages(labeled.items, reading.channels or 3)
-    images = encoded if reading.keep_encoded else decode_if_small(encoded, reading.image_size, reading.memory_limit)
-    note = labeled.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
-    whole = ImageSet(images, torch.tensor(labeled.targets, dtype=torch.int64), labeled.classes, name, note)
-    return whole if labeled.has_test_split else _part_without_test_split(whole, split)
+def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -> ImageSet:
+    images, bad = _decoded_or_not(name, listed, reading)
+    judge(bad, name, reading.on_bad_image, listed.store.name)
+    note = listed.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
+    whole = ImageSet(images, torch.from_numpy(listed.targets), listed.classes, name, note)
+    if bad:
+        whole = whole.subset(np.setdiff1d(np.arange(len(whole)), np.fromiter(bad, dtype=np.int64)))
+    return whole if listed.has_test_split else _part_without_test_split(whole, split)
+
+
+def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor | EncodedImages, dict[int, str]]:
+    encoded = EncodedImages.of(listed.store, reading.channels or 3)
+    held = None if reading.keep_encoded else decode_if_small(encoded, reading.image_size, reading.memory_limit)
+    if held is not None:
+        return held[0], {**held[1], **listed.bad}
+    found = find_bad(encoded, name, workers=reading.workers) if reading.on_bad_image == "skip" else {}
+    return encoded, {**found, **listed.bad}
 
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:

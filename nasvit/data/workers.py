@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from nasvit.data.bad import BadImageError
 from nasvit.data.images import EncodedImages, ImageSet
-from nasvit.data.preparation import Prepared
 
 MOST_WORKERS = 16
 """Most workers that are chosen for a process; more can be asked for."""
@@ -25,8 +25,13 @@ def choose_workers(images: ImageSet, device: torch.device) -> int:
     """
     if device.type == "cpu" or not isinstance(images.images, EncodedImages):
         return 0
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, processors // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return processors()
+
+
+def processors() -> int:
+    """Return the processors that each process of this machine has to itself, 1 to ``MOST_WORKERS``."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def pins(device: torch.device) -> bool:
@@ -37,21 +42,21 @@ def pins(device: torch.device) -> bool:
     return found is not None and found.type == device.type
 
 
-class Stream:
-    """Batches of given keys, in their order, prepared ahead by workers where there are any.
+class Stream(Generic[T]):
+    """What belongs to given keys, such as batches, in their order, prepared ahead by workers where there are any.
 
     Args:
-        prepare: prepares the batch of a key; with workers it is sent to them.
+        prepare: prepares what belongs to a key; with workers it is sent to them.
         keys: the keys, gone through once for every iteration.
         workers: number of worker processes; 0 prepares in this process.
-        pin: bring batches to memory that copies to a device can be queued from.
+        pin: bring tensors to memory that copies to a device can be queued from.
         persistent: keep the workers for the next iteration.
-        prefetch: batches that each worker prepares ahead.
+        prefetch: keys that each worker prepares ahead.
     """
 
     def __init__(
         self,
-        prepare: Callable[[int], Prepared],
+        prepare: Callable[[int], T],
         keys: Iterable[int],
         *,
         workers: int,
@@ -72,16 +77,27 @@ class Stream:
             generator=torch.Generator(),
         )
 
-    def __iter__(self) -> Iterator[Prepared]:
-        yield from self._loader
+    def __iter__(self) -> Iterator[T]:
+        """Yield what was prepared.
+
+        Raises:
+            BadImageError: if an image cannot be decoded; it comes from a worker as it was raised there.
+        """
+        for prepared in self._loader:
+            if isinstance(prepared, BadImageError):
+                raise prepared
+            yield prepared
 
 
-class _Keyed(Dataset[Prepared]):
-    def __init__(self, prepare: Callable[[int], Prepared]) -> None:
+class _Keyed(Dataset[T | BadImageError]):
+    def __init__(self, prepare: Callable[[int], T]) -> None:
         self._prepare = prepare
 
-    def __getitem__(self, key: int) -> Prepared:
-        return self._prepare(key)
+    def __getitem__(self, key: int) -> T | BadImageError:
+        try:
+            return self._prepare(key)
+        except BadImageError as error:  # raised through the workers, its words would be lost in a traceback
+            return error
 
 
 def _as_it_is(value: T) -> T:

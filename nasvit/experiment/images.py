@@ -204,4 +204,6 @@ def _loaded(config: DataConfig, split: SplitName, channels: int | None) -> Image
         channels=channels,
         download=config.download,
         keep_encoded=config.crop_pct < 1,
+        on_bad_image=config.on_bad_image,
+        workers=config.workers,
     )

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "timm", "optuna", "pandas", "matplotlib", "sklearn", "scipy", "tyro", "pyarrow")
+HEAVY = ("torch", "torchvision", "timm", "optuna", "pandas", "matplotlib", "sklearn", "scipy", "tyro", "datasets")
 
 
 @pytest.mark.parametrize("package", ["nasvit", "predictors"])

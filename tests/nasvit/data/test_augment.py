@@ -13,7 +13,8 @@ from PIL import Image
 from timm.data.random_erasing import RandomErasing
 
 from nasvit.data import NO_AUGMENTATION, Augmentation
-from nasvit.data.augment import Draws, ImageVariation, Mixing, erasures, moved_and_mirrored
+from nasvit.data.augment import Draws, ImageVariation, Mixing, moved_and_mirrored
+from nasvit.data.erasing import erasures
 from nasvit.data.randomness import generator, global_random_kept, seed_global_random
 
 
@@ -176,6 +177,18 @@ def test_global_generators_are_given_back_also_after_an_error() -> None:
         seed_global_random(1, with_torch=True)
         raise KeyError
     assert random.getstate() == before
+
+
+def test_seeding_leaves_the_generators_of_accelerators_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise AssertionError("an accelerator was seeded")
+
+    monkeypatch.setattr(torch, "manual_seed", refuse)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", refuse)
+    with global_random_kept():
+        seed_global_random(3, with_torch=True)
+        first = torch.rand(4)
+    assert torch.equal(first, torch.rand(4, generator=torch.Generator().manual_seed(3)))
 
 
 def test_a_negative_random_key_is_refused() -> None:

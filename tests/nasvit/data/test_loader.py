@@ -62,7 +62,10 @@ def test_batches_do_not_move_the_global_generators(tmp_path: Path) -> None:
     for workers in (0, 1):
         torch.manual_seed(5)
         before = torch.get_rng_state(), numpy_state()
-        list(make(workers=workers).batches(0))
+        loader = make(workers=workers)
+        assert all(
+            len(list(each)) for each in (loader.batches(0), loader.evaluation_batches(), loader.calibration_batches(2))
+        )
         assert torch.equal(torch.get_rng_state(), before[0]) and numpy_state() == before[1]
 
 
@@ -205,7 +208,7 @@ def files(folder: Path, count: int = 20) -> ImageSet:
     for index in range(count):
         size = (10 + index % 3, 12, 3)
         Image.fromarray(rng.integers(256, size=size, dtype=np.uint8)).save(folder / f"{index:02d}.png")
-    encoded = EncodedImages(tuple(sorted(folder.glob("*.png"))))
+    encoded = EncodedImages.of_files(sorted(folder.glob("*.png")))
     return ImageSet(encoded, torch.arange(count) % 3, CLASSES, "files")
 
 
@@ -223,8 +226,10 @@ def test_worker_processes_serve_the_same_batches(tmp_path: Path, augmentation: A
     assert all(torch.equal(*pair) for pair in zip(*calibrations, strict=True))
 
 
-def test_one_set_of_workers_serves_all_steps_and_ends_with_them(tmp_path: Path) -> None:
-    steps = make(files(tmp_path), PHOTOS, batch_size=4, image_size=8, workers=2).steps(0, 20)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_one_set_of_workers_serves_all_steps_and_ends_with_them(tmp_path: Path, device: str) -> None:
+    compute = Compute(torch.device(device))
+    steps = make(files(tmp_path), PHOTOS, batch_size=4, image_size=8, workers=2, compute=compute).steps(0, 20)
     next(steps)
     first = {child.pid for child in multiprocessing.active_children()}
     for _ in range(12):  # an epoch is five batches
@@ -258,6 +263,13 @@ def test_evaluation_and_calibration_decode_every_image_once(tmp_path: Path, monk
     assert len(calls) == 8
     list(loader.calibration_batches(4))
     assert len(calls) == 16
+
+
+def test_what_is_kept_leaves_the_shared_memory_that_workers_sent_it_in(tmp_path: Path) -> None:
+    loader = make(files(tmp_path), NO_AUGMENTATION, batch_size=4, image_size=8, workers=1)
+    assert len(list(loader.evaluation_batches())) == len(loader._evaluation[True]._kept) == 5
+    for kept in loader._evaluation[True]._kept.values():
+        assert not kept.pixels.is_shared() and not kept.targets.is_shared()
 
 
 def test_what_is_served_may_be_changed_without_changing_what_is_kept(tmp_path: Path) -> None:
@@ -362,7 +374,7 @@ def test_evaluation_cuts_the_center_out_of_a_larger_image_as_torchvision_does(
 ) -> None:
     pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    images = ImageSet(EncodedImages((tmp_path / "a.png",)), torch.tensor([0]), CLASSES, "one")
+    images = ImageSet(EncodedImages.of_files((tmp_path / "a.png",)), torch.tensor([0]), CLASSES, "one")
     loader = make(images, NO_AUGMENTATION, batch_size=1, image_size=21, crop_pct=0.875)
     resize = transforms.Resize(24, transforms.InterpolationMode.BICUBIC)
     expected = transforms.PILToTensor()(transforms.CenterCrop(21)(resize(Image.fromarray(pixels))))
@@ -397,7 +409,9 @@ def test_encoded_images_need_a_size(tmp_path: Path) -> None:
 def test_encoded_images_are_varied_like_the_same_ones_in_memory(tmp_path: Path, crop: str, randaugment: int) -> None:
     images = files(tmp_path)
     assert isinstance(images.images, EncodedImages)
-    held = replace(images, images=decode_if_small(images.images, 8, 2**20))
+    decoded = decode_if_small(images.images, 8, 2**20)
+    assert decoded is not None and not decoded[1]
+    held = replace(images, images=decoded[0])
     augmentation = replace(STRONG, crop=crop, randaugment=randaugment)
     streamed, from_memory = (make(each, augmentation, image_size=8) for each in (images, held))
     assert held.image_size == (8, 8) and equal(streamed.batch(1, 0), from_memory.batch(1, 0))
@@ -411,7 +425,7 @@ def test_images_in_memory_can_be_cropped_and_resized() -> None:
 
 def test_photos_without_randaugment_are_cropped_and_nothing_else(tmp_path: Path) -> None:
     Image.new("RGB", (20, 20), (10, 120, 230)).save(tmp_path / "color.png")
-    encoded = EncodedImages((tmp_path / "color.png",) * 4)
+    encoded = EncodedImages.of_files((tmp_path / "color.png",) * 4)
     images = ImageSet(encoded, torch.tensor([0, 1, 2, 0]), CLASSES, "one color")
     plain = Augmentation(crop="resized", randaugment=0, random_erasing=0, mixup=0, cutmix=0)
     loader = make(images, plain, batch_size=4, image_size=8)

@@ -39,7 +39,7 @@ def test_mean_and_std_do_not_overflow_on_many_white_pixels() -> None:
 def test_encoded_images_of_different_sizes_have_a_mean(tmp_path: Path) -> None:
     for name, size, level in (("a", (8, 8), 0), ("b", (20, 10), 255)):
         Image.new("RGB", size, (level,) * 3).save(tmp_path / f"{name}.png")
-    encoded = EncodedImages((tmp_path / "a.png", tmp_path / "b.png"))
+    encoded = EncodedImages.of_files((tmp_path / "a.png", tmp_path / "b.png"))
     found = Normalization.of(ImageSet(encoded, torch.tensor([0, 0]), ("any",), "files"))
     assert found.mean == (0.5,) * 3 and found.origin == "files, all 2 images"
 

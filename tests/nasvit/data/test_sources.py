@@ -1,11 +1,9 @@
-"""Sources: digits, torchvision, folders, tar files, parquet files."""
+"""Sources: digits, torchvision, folders, tar files."""
 
 from __future__ import annotations
 
 import io
-import json
 import struct
-import sys
 import tarfile
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import torchvision
 from PIL import Image
 
 from nasvit.data import EncodedImages, load_images
+from nasvit.data.files import list_folder
 from tests.shared import SHARED, needs_shared
 
 COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
@@ -166,7 +165,7 @@ def test_a_folder_without_images_is_refused_with_the_legal_layouts(tmp_path: Pat
 
 
 def test_an_unknown_source_is_refused_with_the_legal_ones() -> None:
-    with pytest.raises(ValueError, match="'digits', 'torchvision:<class>' and a path"):
+    with pytest.raises(ValueError, match="'digits', 'torchvision:<class>', 'hf:<name or folder>' and a path"):
         load_images("digitz")
 
 
@@ -257,66 +256,44 @@ def test_an_unknown_torchvision_data_set_is_refused(name: str) -> None:
         load_images(f"torchvision:{name}")
 
 
-def write_parquet(folder: Path, split: str, colors: list[str], *, named: bool = True, image: str = "img") -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    cells = [{"bytes": encoded(color), "path": f"{index}.png"} for index, color in enumerate(colors)]
-    labels = [sorted(COLORS).index(color) for color in colors]
-    table = pyarrow.table({image: cells, "label": pyarrow.array(labels, pyarrow.int64())})
-    if named:
-        features = {"info": {"features": {"label": {"names": sorted(COLORS), "_type": "ClassLabel"}}}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(table, folder / f"{split}-00000-of-00001.parquet")
-
-
-@pytest.mark.parametrize("below", ["", "plain_text"])
-@pytest.mark.parametrize("image", ["img", "image"])
-def test_parquet_files_in_the_hugging_face_layout_are_read(tmp_path: Path, below: str, image: str) -> None:
-    write_parquet(tmp_path / below, "train", ["red", "blue", "green", "red"], image=image)
-    write_parquet(tmp_path / below, "test", ["green"], image=image)
-    train, tested = load_images(tmp_path), load_images(tmp_path, "test")
-    assert train.classes == ("blue", "green", "red")
-    assert train.targets.tolist() == [2, 0, 1, 2] and tested.targets.tolist() == [1]
-    assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.pixels, train.targets))
-
-
-def test_parquet_files_without_class_names_get_numbers(tmp_path: Path) -> None:
-    write_parquet(tmp_path, "train", ["red", "blue"], named=False)
-    assert load_images(tmp_path).classes == ("0", "1", "2")
-
-
-def test_parquet_files_without_the_split_are_refused_in_words(tmp_path: Path) -> None:
-    write_parquet(tmp_path, "train", ["red"])
-    with pytest.raises(ValueError, match=r"no test-\*\.parquet"):
-        load_images(tmp_path, "test")
-
-
-def test_several_configurations_of_parquet_files_must_be_chosen_from(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "one", "train", ["red"])
-    write_parquet(tmp_path / "two", "train", ["red"])
-    with pytest.raises(ValueError, match="name one of"):
-        load_images(tmp_path)
-    write_parquet(tmp_path / "one", "test", ["red"])
-    assert len(load_images(tmp_path / "one")) == 1
-
-
-def test_without_pyarrow_the_error_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_parquet(tmp_path, "train", ["red"])
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ImportError, match=r"nasvit\[data\]"):
-        load_images(tmp_path)
-
-
 @needs_shared
 def test_the_shared_caltech_tar_is_read_at_a_given_size() -> None:
     images = load_images(SHARED / "data" / "caltech101_144px", "test", image_size=24)
     assert images.pixels.shape == (2893, 3, 24, 24) and len(images.classes) == 101
 
 
-@needs_shared
-def test_the_shared_cifar10_is_read_with_its_class_names() -> None:
-    images = load_images(SHARED / "data" / "cifar10", "test")
-    assert images.pixels.shape == (10_000, 3, 32, 32)
-    assert images.classes[:3] == ("airplane", "automobile", "bird")
-    assert torch.bincount(images.targets).tolist() == [1000] * 10
+def test_folders_are_listed_in_the_order_of_torchvision(tmp_path: Path) -> None:
+    for name in ("b/1.png", "b/x/2.PNG", "b/x y/3.jpg", "b/x-1/4.jpeg", "B/z.bmp", "B/a.webp", "é/1.png", "b/10.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture("red", (4, 4 + len(name) % 2)).save(path)
+    (tmp_path / "b" / "notes.txt").write_text("no image")
+    expected = torchvision.datasets.ImageFolder(str(tmp_path))
+    listed = list_folder(tmp_path, "train")
+    assert [listed.store.name(index) for index in range(len(listed.store))] == [path for path, _ in expected.samples]
+    assert listed.targets.tolist() == expected.targets and list(listed.classes) == expected.classes
+
+
+def test_hidden_files_and_folders_are_no_images(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all", count=5)
+    for name in ("red/._0.png", "red/.hidden.png", ".git/1.png", "red/.thumbs/1.png", ".DS_Store"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"?")
+    images = load_images(folder)
+    assert images.classes == ("blue", "green", "red") and len(images) == 12
+
+
+def test_a_class_without_images_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all")
+    (folder / "yellow").mkdir()
+    (folder / "yellow" / "notes.txt").write_text("soon")
+    with pytest.raises(ValueError, match="no image for the classes yellow"):
+        load_images(folder)
+
+
+def test_choosing_from_encoded_images_shares_what_reads_them(tmp_path: Path) -> None:
+    images = load_images(write_folder(tmp_path / "all"), memory_limit=0)
+    chosen = images.subset(np.array([7, 2])).subset(np.array([1]))
+    assert isinstance(images.images, EncodedImages) and isinstance(chosen.images, EncodedImages)
+    assert chosen.images.store is images.images.store
+    assert chosen.open(0).tobytes() == images.open(2).tobytes() and chosen.targets[0] == images.targets[2]

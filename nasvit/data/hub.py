@@ -1,0 +1,169 @@
+"""Hugging Face data sets: memory-mapped and read row by row by the package ``datasets``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasvit.data.listed import TEST_NAMES, Listed
+from nasvit.data.stores import Indices
+
+_IMAGE_COLUMNS = ("img", "image")
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
+_SAVED = ("dataset_dict.json", "state.json")
+
+
+class HubStore:
+    """Images of a column of a data set.
+
+    Args:
+        rows: the data set.
+        column: its column of images.
+        source: what to call it before a user.
+    """
+
+    def __init__(self, rows: Any, column: str, source: str) -> None:
+        self._rows = rows.select_columns([column]).cast_column(column, _datasets().Image(decode=False))
+        self._column, self._source = column, source
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def read(self, index: int) -> bytes:
+        """Return one image, from the data set or the file that it names."""
+        cell = self._rows[index][self._column]
+        return Path(cell["path"]).read_bytes() if cell["bytes"] is None else bytes(cell["bytes"])
+
+    def name(self, index: int) -> str:
+        """Return source and row."""
+        return f"{self._source}, row {index}"
+
+
+def list_hub(name: str, split: str) -> Listed:
+    """List one split of a Hugging Face data set.
+
+    Args:
+        name: its name on the hub or a folder, of parquet or other files or saved by ``save_to_disk``; behind a colon
+            the configuration, where there are several.
+        split: ``train`` or ``test``; a data set without a test split is listed as a whole.
+
+    Raises:
+        ValueError: if there is no such data set, or it has no images and labels.
+        ImportError: if ``datasets`` is not installed.
+    """
+    found = _open(name)
+    note = f"Hugging Face data set {Path(name).name if Path(name).exists() else name}"
+    if not hasattr(found, "keys"):
+        return _listed(found, found, name, note, has_test_split=False)
+    tests = [each for each in TEST_NAMES if each in found]
+    if "train" not in found and (tests or len(found) != 1):
+        raise ValueError(f"data source 'hf:{name}': has no split train; it has {', '.join(found)}")
+    train = found["train"] if "train" in found else next(iter(found.values()))
+    rows = found[tests[0]] if tests and split == "test" else train
+    return _listed(rows, train, f"{name} {rows.split or ''}".strip(), note, has_test_split=bool(tests))
+
+
+def list_parquet(folder: Path, split: str) -> Listed:
+    """List one split of a folder of parquet files in the Hugging Face layout.
+
+    Args:
+        folder: a folder with ``train-*.parquet``, or with a folder in it that has them.
+        split: ``train`` or ``test``.
+
+    Raises:
+        ValueError: if it has no such split.
+        ImportError: if ``datasets`` is not installed.
+    """
+    train = one_train_set(folder, "train-*.parquet")
+    patterns = ("train-*.parquet",) if split == "train" else tuple(f"{name}-*.parquet" for name in TEST_NAMES)
+    files = next((found for pattern in patterns if (found := one_train_set(folder, pattern))), None)
+    if files is None:
+        raise ValueError(f"{folder}: no {' or '.join(patterns)} for the {split} split")
+    rows = _parquet_rows(files)
+    first = rows if split == "train" else _parquet_rows(train)
+    return _listed(rows, first, str(files[0]), f"parquet {folder.name}", has_test_split=True)
+
+
+def one_train_set(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a pattern in a folder or a folder in it.
+
+    Raises:
+        ValueError: if several folders have some.
+    """
+    # The Hugging Face layout keeps the files of a configuration in a folder of its own; there may be several.
+    files = sorted(folder.glob(pattern)) or sorted(folder.glob(f"*/{pattern}"))
+    parents = sorted({path.parent for path in files})
+    if len(parents) > 1:
+        raise ValueError(f"{folder}: parquet files in several folders; name one of {[str(path) for path in parents]}")
+    return files
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise ImportError(
+            "reading parquet files and Hugging Face data sets needs datasets, which is not installed: "
+            "pip install 'nasvit[data]'"
+        ) from error
+    return datasets
+
+
+def _open(name: str) -> Any:
+    datasets, config = _datasets(), None
+    if not Path(name).exists():
+        name, _, config = name.rpartition(":") if ":" in name else (name, "", None)
+    try:
+        if any((Path(name) / each).is_file() for each in _SAVED):
+            return datasets.load_from_disk(name)
+        return datasets.load_dataset(name, config)
+    except (ValueError, OSError, RuntimeError) as error:
+        raise ValueError(
+            f"data source 'hf:{name}': cannot be opened ({error}); needed is the name of a data set or a folder, and "
+            "where it has several configurations, hf:NAME:CONFIGURATION"
+        ) from error
+
+
+def _parquet_rows(files: Sequence[Path]) -> Any:
+    return _datasets().load_dataset("parquet", data_files={"rows": [str(file) for file in files]}, split="rows")
+
+
+def _listed(rows: Any, train: Any, source: str, note: str, *, has_test_split: bool) -> Listed:
+    datasets = _datasets()
+    image = _column(rows.features, datasets.Image, _IMAGE_COLUMNS, source)
+    label = _column(rows.features, datasets.ClassLabel, _LABEL_COLUMNS, source)
+    labels, names = _values(rows, label), getattr(rows.features[label], "names", None)
+    store = HubStore(rows, image, source)
+    if names:
+        return Listed(store, labels.astype(np.int64), tuple(names), note, has_test_split)
+    targets, classes = _numbered(labels, _values(train, label), source)
+    return Listed(store, targets, classes, note, has_test_split)
+
+
+def _column(features: Any, kind: type, names: Sequence[str], source: str) -> str:
+    of_kind = [name for name, feature in features.items() if isinstance(feature, kind)]
+    if len(of_kind) == 1:
+        return of_kind[0]
+    for name in names:
+        if name in (of_kind or features):
+            return name
+    raise ValueError(f"{source}: no column {' or '.join(names)}; it has {', '.join(of_kind or features)}")
+
+
+def _values(rows: Any, column: str) -> Any:
+    return np.asarray(rows.select_columns([column]).with_format("numpy")[:][column])
+
+
+def _numbered(labels: Any, of_train: Any, source: str) -> tuple[Indices, tuple[str, ...]]:
+    """Return targets and class names of labels that are numbers or words; both splits get the same classes."""
+    if np.issubdtype(labels.dtype, np.integer):
+        highest = max(int(labels.max()), int(of_train.max()))
+        return labels.astype(np.int64), tuple(str(number) for number in range(highest + 1))
+    known = np.unique(of_train)
+    targets = np.searchsorted(known, labels).clip(max=len(known) - 1)
+    if (known[targets] != labels).any():
+        raise ValueError(f"{source}: has classes that the training images have not")
+    return targets.astype(np.int64), tuple(str(name) for name in known)

@@ -1,0 +1,112 @@
+"""Where encoded images lie: files and members of tar files, listed in a few bytes for each."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+_MOST_OPEN_FILES = 128
+
+
+class Store(Protocol):
+    """Encoded images by number. Stores never change and can be sent to other processes."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded image."""
+
+    def name(self, index: int) -> str:
+        """Return what to call the image before a user."""
+
+
+class Names:
+    """A list of strings in one piece of memory: a Python object for each would take three times as much."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._text, self._ends = bytearray(), array("q", [0])
+        for name in names:
+            self.append(name)
+
+    def append(self, name: str) -> None:
+        """Add a string at the end."""
+        self._text += os.fsencode(name)
+        self._ends.append(len(self._text))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return os.fsdecode(bytes(self._text[self._ends[index] : self._ends[index + 1]]))
+
+
+class FileStore:
+    """Images in files of their own.
+
+    Args:
+        root: folder that the paths start from.
+        paths: path of every image from there.
+    """
+
+    def __init__(self, root: str | Path, paths: Names) -> None:
+        self._root, self._paths = str(root), paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def read(self, index: int) -> bytes:
+        """Return the content of one file."""
+        with open(self.name(index), "rb", buffering=0) as file:
+            content: bytes = file.read()
+        return content
+
+    def name(self, index: int) -> str:
+        """Return the path of one file."""
+        return os.path.join(self._root, self._paths[index])
+
+
+class TarStore:
+    """Images inside of tar files that are not compressed, read in place.
+
+    Args:
+        archives: the tar files.
+        members: name of every image in its archive.
+        places: int64 (N, 3), number of the archive, first byte and number of bytes of every image.
+    """
+
+    def __init__(self, archives: tuple[Path, ...], members: Names, places: Indices) -> None:
+        self._archives, self._members, self._places = archives, members, places
+        self._open: dict[int, BinaryIO] = {}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, index: int) -> bytes:
+        """Return one member."""
+        archive, start, size = self._places[index].tolist()
+        # Reading at a place moves no position, so that processes forked from this one may share the handle.
+        return os.pread(self._handle(archive).fileno(), size, start)
+
+    def name(self, index: int) -> str:
+        """Return archive and member."""
+        return f"{self._archives[self._places[index, 0]]}: {self._members[index]}"
+
+    def _handle(self, archive: int) -> BinaryIO:
+        if archive not in self._open:
+            while len(self._open) >= _MOST_OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            self._open[archive] = open(self._archives[archive], "rb", buffering=0)  # type: ignore[assignment]
+        return self._open[archive]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
