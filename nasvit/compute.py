@@ -131,6 +131,12 @@ class Compute:
                 distributed.all_reduce(tensor)
         return tensor
 
+    def copy_first_(self, tensor: Tensor) -> None:
+        """Replace a tensor of every process by the first one's, in place; all processes call this together."""
+        if self.count > 1:
+            with _answered():
+                distributed.broadcast(tensor, src=0)
+
     def stack(self, tensor: Tensor) -> Tensor:
         """Return a tensor of every process, ``(count, ...)`` in their order; all processes call this together.
 
