@@ -15,6 +15,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,9 +109,9 @@ def measure(settings: Settings, compute: Compute) -> dict[str, Any]:
     for _ in range(settings.steps + WARM_UP):
         members = sampler(rng)
         if compute.is_first:
-            times["one"].append(timed(lambda: alone.step(members)))
+            times["one"].append(timed(partial(alone.step, members)))
         compute.wait()
-        times["several"].append(timed(lambda: together.step(members)))
+        times["several"].append(timed(partial(together.step, members)))
         compute.wait()
     found: dict[str, Any] = {"milliseconds": {}, "processor_milliseconds": {}}
     for kind, pairs in times.items() if compute.is_first else ():

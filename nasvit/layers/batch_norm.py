@@ -113,7 +113,7 @@ class _NormalizeJointly(torch.autograd.Function):
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance of every channel, in float32 at least: mixed precision would lose the variance."""
+    """Return mean and biased variance of every channel, in float32 at least: fewer digits would lose the variance."""
     exact = x if x.dtype == torch.float64 else x.float()
     if x.device.type == "cpu":  # measured ten times as fast there
         mean, variance = torch.batch_norm_update_stats(exact, None, None, 0.0)
