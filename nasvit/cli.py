@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ from nasvit.training.collapse import TrainingCollapsedError
 
 if TYPE_CHECKING:
     from nasvit.compute import Compute
+
+_FIRST_GOES_FIRST = 3.0  # seconds
 
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
 Fields = tyro.conf.Suppress[Overrides]
@@ -90,7 +94,7 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = 
         bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
         compute.announce()
         work(bench)
-    print("search: all evaluations are complete")
+        compute.once(lambda: print("search: all evaluations are complete"))
 
 
 def fit(
@@ -218,16 +222,26 @@ def main() -> None:
             description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune.",
         )
     except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
-        print(f"nasvit: {error}", file=sys.stderr)
+        _say(f"nasvit: {error}")
         raise SystemExit(2) from error
     except RuntimeError as error:
         if type(error).__name__ != "StoppedElsewhere":  # its class is not imported before it is needed
             raise
-        print(f"nasvit: another process failed: {error}", file=sys.stderr)
+        _say(f"nasvit: another process failed: {error}")
         raise SystemExit(2) from error
     except KeyboardInterrupt:
-        print("\nnasvit: stopped; run the same command again to go on", file=sys.stderr)
+        _say("\nnasvit: stopped; run the same command again to go on")
         raise SystemExit(130) from None
+
+
+def _say(text: str) -> None:
+    """Print why this process ends; of several on a machine the first goes first.
+
+    When one ends, ``torchrun`` ends the others, so that what is wrong in all of them is not said by each.
+    """
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(_FIRST_GOES_FIRST)
+    print(text, file=sys.stderr, flush=True)
 
 
 def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., None]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
 from nasvit.experiment.images import Images
+from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.training import FitConfig
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
-from nasvit.records import made_for, versions, write_json
+from nasvit.records import made_for, read_json, versions, write_json
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
@@ -64,17 +64,27 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     """
     if config.threads:
         torch.set_num_threads(config.threads)
+    require_shared(folder, compute)
     asked = config.to_json()
-    if not made_for(folder / "config.json", asked):
-        raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
-    if compute.from_first((folder / RESULTS).exists):
-        results: dict[str, Any] = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        return results
+    finished = compute.from_first(lambda: _finished(folder, asked))
+    if finished is not None:
+        return finished
     images = images_of(config, compute)
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     compute.once(lambda: write_json(folder / RESULTS, results))
     return results
+
+
+def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the results of an earlier run, if it finished.
+
+    Raises:
+        ValueError: if the folder holds the training of another configuration.
+    """
+    if not made_for(folder / "config.json", asked):
+        raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
+    return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 
 
 def images_of(config: FitConfig, compute: Compute = ALONE) -> Images:

@@ -131,7 +131,8 @@ class WidthsFitting:
             iter(self.images.evaluation_loader(self.images.validation).evaluation_batches(shared=False))
         )
         targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
-        found = tuple(plan for plan, _ in slim(network, targets, images, labels))
+        # Greedy by accuracies, which differ by rounding on other devices: one process decides for all.
+        found = self.images.compute.from_first(lambda: [plan for plan, _ in slim(network, targets, images, labels)])
         start = WidthsStart(self.start.family, tuple(dict.fromkeys(found)), self.start.image_channels)
         return WidthsFitting(
             start, SlimmableConfig(), self.training, self.images, seed=self.seed, name=f"{self.name}, slimmed"

@@ -11,9 +11,10 @@ import torch
 
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
-from nasvit.data import SearchData
+from nasvit.data.splits import SplitRecord
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.images import Images
+from nasvit.experiment.shared_folder import require_shared
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
@@ -48,7 +49,8 @@ class Workbench:
         self.experiment, self.folder, self.compute = experiment, folder, compute
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
-        self._check_owner()
+        require_shared(folder, compute)
+        compute.once(self._check_owner)
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
@@ -76,7 +78,8 @@ class Workbench:
     def images(self) -> Images:
         """The images, split as an earlier run of this folder split them.
 
-        From here on the folder belongs to this experiment, as soon as anything else is in it.
+        From here on the folder belongs to this experiment, as soon as anything else is in it. Of several processes all
+        open them together.
 
         Raises:
             ValueError: if there are no such images, or the split differs from the recorded one.
@@ -84,16 +87,26 @@ class Workbench:
         experiment = self.experiment
         seed, channels = experiment.seed, self.space.image_channels
         images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute)
-        self._check_split(images.data)
-        write_json(self.folder / RECORD, experiment.to_json())
+        split = images.data.record
+        split.check(self.compute.from_first(lambda: self._claim(split)).to_json())
         return images
 
-    def _check_split(self, data: SearchData) -> None:
+    def open_images(self) -> None:
+        """Open the images in all processes, before each of them works by itself; see :attr:`images`."""
+        assert self.images is not None
+
+    def _claim(self, split: SplitRecord) -> SplitRecord:
+        """Record the experiment and its split; return the split, which every process must have."""
+        self._check_split(split)
+        write_json(self.folder / RECORD, self.experiment.to_json())
+        return split
+
+    def _check_split(self, split: SplitRecord) -> None:
         path = self.folder / SPLIT
         if path.exists() and self._has_begun:
-            data.record.check(read_json(path))
+            split.check(read_json(path))
         else:
-            write_json(path, data.record.to_json())
+            write_json(path, split.to_json())
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasvit.compute import Compute
@@ -45,15 +46,11 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def _forward_joined(self, x: Tensor, compute: Compute) -> Tensor:
         """Normalize by the statistics of the joined batch of all processes (equal shards)."""
-        exact = x if x.dtype == torch.float64 else x.float()  # mixed precision would lose the variance
-        moments = torch.stack([exact.mean((0, 2, 3)), (exact * exact).mean((0, 2, 3))])
-        mean, square = _SumOverProcesses.apply(moments, compute) / compute.count
-        variance = (square - mean * mean).clamp(min=0)
-        scale = self.weight * torch.rsqrt(variance + self.eps)
+        y, mean, variance = _NormalizeJointly.apply(x, self.weight, self.bias, self.eps, compute)
         if self.running_mean is not None and self.running_var is not None:
             count = x.numel() // x.shape[1] * compute.count
-            self._follow(mean.detach(), variance.detach() * (count / (count - 1)))
-        return (exact * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]).to(x.dtype)
+            self._follow(mean, variance * (count / (count - 1)))
+        return y
 
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None
@@ -77,18 +74,56 @@ def store_statistics(norm: _BatchNorm, momentum: float | None) -> None:
     norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=like.device)
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum of a tensor over all processes; so is its gradient."""
+class _NormalizeJointly(torch.autograd.Function):
+    """Batch norm by the joined batch of all processes; each sends two numbers a channel, forward and backward.
+
+    Inputs are the images, weight, bias, epsilon and the processes; outputs the normalized images, and mean and
+    variance ``(channels,)`` of the joined batch. As in ordinary training, gradients are those of the sum of all
+    processes' losses, of which weight and bias get the part of this process's images.
+    """
 
     @staticmethod
-    def forward(context: Any, tensor: Tensor, compute: Compute) -> Tensor:
-        context.compute = compute
-        return compute.sum_(tensor.clone())
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, compute: Compute
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        means, variances = compute.stack(torch.stack(_moments(x))).unbind(1)
+        mean = means.mean(0)
+        variance = variances.mean(0) + (means - mean).square().mean(0)
+        context.save_for_backward(x, weight, mean, variance)
+        context.mark_non_differentiable(mean, variance)
+        context.eps, context.compute = eps, compute
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        compute: Compute = context.compute
-        return compute.sum_(gradient.clone(memory_format=torch.contiguous_format)), None
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        gradient, compute = gradients[0], context.compute
+        x, weight, mean, variance = context.saved_tensors
+        like_x = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        gradient = gradient.contiguous(memory_format=like_x)
+        _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, context.eps, [False, True, True]
+        )
+        joined = compute.stack(torch.stack([of_weight, of_bias])).sum(0) / (x.numel() // x.shape[1] * compute.count)
+        inverse = torch.rsqrt(variance + context.eps)
+        scale = weight * inverse
+        slope = -scale * inverse * joined[0]
+        shift = -scale * joined[1] - slope * mean
+        of_x = torch.addcmul(_per_channel(shift), x, _per_channel(slope)).addcmul_(gradient, _per_channel(scale))
+        return of_x.to(x.dtype), of_weight, of_bias, None, None
+
+
+def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and biased variance of every channel, in float32 at least: fewer digits would lose the variance."""
+    exact = x if x.dtype == torch.float64 else x.float()
+    if x.device.type == "cpu":  # measured ten times as fast there
+        mean, variance = torch.batch_norm_update_stats(exact, None, None, 0.0)
+        return mean, variance
+    variance, mean = torch.var_mean(exact, (0, 2, 3), correction=0)
+    return mean, variance
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values[:, None, None]
 
 
 def sync_batch_norm(network: nn.Module, compute: Compute) -> None:

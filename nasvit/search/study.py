@@ -101,15 +101,19 @@ class Study:
         """What is known of every evaluated candidate, in the order in which they finished."""
         return [trial.user_attrs["record"] for trial in completed(self.study.get_trials(deepcopy=False))]
 
-    def run(self) -> None:
+    def run(self, *, visible: bool = True) -> None:
         """Evaluate until the plan's number of evaluations is complete; those of other workers count.
+
+        Args:
+            visible: show how far the search is.
 
         Raises:
             Exception: whatever an evaluation raises; run again, the search goes on with that candidate.
         """
         plan = self.plan
         engines = [SearchEngine(each, plan.make_predictor, plan.seed, plan.settings) for each in self.constraints]
-        with Progress("search", plan.evaluations, done=min(len(self.records), plan.evaluations)) as progress:
+        done = min(len(self.records), plan.evaluations)
+        with Progress("search", plan.evaluations, done=done, visible=visible) as progress:
             drive(_Shared(self, progress), engines, plan.evaluations)
 
     def told(self) -> tuple[Codes, NDArray[np.float64]]:
@@ -208,9 +212,9 @@ class _Shared:
         trials = self._trials()
         mine = next(each for each in trials if each.number == trial.number)
         candidate = self._study.plan.candidates.decode(to_codes(self._genome, [mine]))[0]
-        if self._is_tried(candidate, trial.number, trials):
+        if self._is_tried(candidate, trial.number, trials) or self._is_too_many(trial.number, trials):
             trial.set_user_attr("lost", True)
-            raise optuna.TrialPruned  # two workers proposed it at the same moment, and the other was first
+            raise optuna.TrialPruned  # two workers proposed at the same moment, and the other was first
         try:
             record = self._study.evaluate(candidate, self._study.share(trials))
         except KeyboardInterrupt:
@@ -230,6 +234,12 @@ class _Shared:
         ]
         under_way = self._study.plan.candidates.decode(to_codes(self._genome, whole))
         return candidate.key in {other.key for other in under_way}
+
+    def _is_too_many(self, number: int, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether as many trials as were asked for are finished or under way without this one."""
+        lives = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+        earlier = [trial for trial in trials if trial.number < number and trial.state in lives]
+        return sum(tells_all(self._genome, trial) for trial in earlier) >= self._study.plan.evaluations
 
     def _release_lost(self, trials: Sequence[FrozenTrial]) -> bool:
         """Give up the trials of workers of this machine that are no more; other machines' are told by heartbeats.

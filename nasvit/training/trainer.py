@@ -118,6 +118,7 @@ class Trainer:
         Raises:
             TrainingCollapsedError: if training collapses again and again.
         """
+        self.compute.wait()  # the others may have prepared for hours; within a step they may not take so long
         last = self.compute.from_first(self.checkpoints.load_last)
         if last is not None:
             self._restore(last)
@@ -127,6 +128,7 @@ class Trainer:
         progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
         with self._metrics(last) as metrics, progress, self.execution.matrix_products():
             self._loop(stop, metrics, progress)
+        self._share_statistics()
         return self.trained
 
     def load_best(self) -> nn.Module:
@@ -205,12 +207,19 @@ class Trainer:
         due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
         if self.evaluate is None or not due:
             return
+        self._share_statistics()
         values = self.evaluate(self.trained)
         if not self.compute.is_first:
             return
         if self.keep_best is not None:
             self.checkpoints.save_best(self.step, {"model": self.trained.state_dict()}, values["score"], self.keep_best)
         metrics.append(self.step, {"epoch": epoch, **values})
+
+    def _share_statistics(self) -> None:
+        """Where batch norms of processes have statistics of their own, let all use the first one's, as checkpoints do."""
+        if self.execution.running.batch_norm == "own":
+            for buffer in self.trained.buffers():
+                self.compute.copy_first_(buffer)
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
         name = "metrics.jsonl" if self.compute.is_first else f"metrics-{self.compute.rank}.jsonl"
@@ -265,10 +274,11 @@ class Trainer:
         self.collapse.reset()
         if self.compute.is_first:
             self.checkpoints.forget_after(good.step)
-        warnings.warn(
-            f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
-            stacklevel=2,
-        )
+        if self.compute.shows:
+            warnings.warn(
+                f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
+                stacklevel=2,
+            )
         metrics.append(self.step, {"event": "rollback", "collapsed_at": collapsed_at, "reason": reason})
         self._save()  # a kill from here on must not forget that this way was tried
 

@@ -29,16 +29,16 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     inherits = bench.experiment.search.uses_supernet
     supernet, calibration, compute = load_supernet(bench) if inherits else None, bench.calibration(), bench.compute
     test = bench.images.evaluation_loader(bench.images.test)
-    rows = []
-    for subject in subjects(bench):
+    rows, chosen = [], subjects(bench)
+    trained = compute.from_first(lambda: [[how for how in TRAINED if is_saved(each.folder / how)] for each in chosen])
+    for subject, kinds in zip(chosen, trained, strict=True):
         scores = {}
         if supernet is not None:
             subnet = calibrate(supernet.at(subject.architecture), calibration, compute=compute)
             scores["supernet"] = bench.task.evaluate(subnet, test.evaluation_batches(), compute).value
-        for how in TRAINED:
-            if is_saved(subject.folder / how):
-                network = compute.place(load_network(subject.folder / how))
-                scores[how] = bench.task.evaluate(network, test.evaluation_batches(), compute).value
+        for how in kinds:
+            network = compute.place(load_network(subject.folder / how))
+            scores[how] = bench.task.evaluate(network, test.evaluation_batches(), compute).value
         rows.append(_row(bench, subject, scores))
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}

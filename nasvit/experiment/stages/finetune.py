@@ -34,6 +34,7 @@ def finetune(bench: Workbench) -> None:
         FileNotFoundError: if a subnet was not extracted yet.
     """
     jobs = _jobs(bench)
+    bench.open_images()
     bench.compute.once(lambda: _claim(jobs))
     saved = bench.compute.from_first(lambda: [is_saved(job.folder) for job in jobs])
     left = [job for job, done in zip(jobs, saved, strict=True) if not done]

@@ -105,7 +105,7 @@ def search(bench: Workbench) -> list[Choice]:
     compute.once(lambda: _open_study(bench, trials.quick))  # two processes must not both make the tables
     study = _open_study(bench, trials.quick)
     if _takes_part(bench):
-        study.run()
+        study.run(visible=compute.shows)
     compute.wait()
     promising = compute.from_first(lambda: _finalists(bench, study))
     finalists = _measure(bench, trials, promising)
@@ -115,22 +115,34 @@ def search(bench: Workbench) -> list[Choice]:
 def _takes_part(bench: Workbench) -> bool:
     """Whether this process searches: SQLite is not for several machines, so that without a server only one does."""
     own, machines = socket.gethostname(), bench.compute.gather(socket.gethostname())
-    if bench.experiment.search.storage is not None or own == machines[0]:
+    waiting = sorted({machine for machine in machines if machine != machines[0]})
+    if bench.experiment.search.storage is not None or not waiting:
         return True
-    print(f"{own} waits while {machines[0]} searches; give search.storage, a database, and it takes part")
-    return False
+    if bench.compute.is_first:
+        print(f"{', '.join(waiting)} waits while {own} searches; give search.storage, a database, and it takes part")
+    return own == machines[0]
 
 
 def _measure(bench: Workbench, trials: Trials, promising: Sequence[Sequence[Candidate]]) -> Records:
     """Return the thorough records of all finalists; each process measures its share, and every one is kept at once."""
     path, compute = bench.folder / "search" / f"finalists-{_study_name(bench)}.jsonl", bench.compute
+    known = compute.from_first(lambda: _known(path))
     own = Journal(path.with_suffix(f".{compute.rank}.jsonl") if compute.rank else path, trials.thorough)
-    known = {key: record for records in compute.gather(own.records) for key, record in records.items()}
     wanted = {candidate.key: candidate for candidates in promising for candidate in candidates}
     left = [candidate for key, candidate in wanted.items() if key not in known]
     for candidate in left[compute.rank :: compute.count]:
         own.record(candidate)
-    return {key: record for records in compute.gather(own.records) for key, record in records.items()}
+    return known | {key: record for records in compute.gather(own.records) for key, record in records.items()}
+
+
+def _known(path: Path) -> Records:
+    """Return what any number of processes measured of finalists before."""
+    journals = [Journal(each, _nothing) for each in sorted(path.parent.glob(f"{path.stem}*.jsonl"))]
+    return {key: record for journal in journals for key, record in journal.records.items()}
+
+
+def _nothing(candidate: Candidate) -> dict[str, Any]:
+    raise AssertionError(f"{candidate} is only looked up here")
 
 
 def _finish(
@@ -156,7 +168,9 @@ def work(bench: Workbench) -> None:
         FileNotFoundError: if a supernet is needed and the folder of the results has none.
     """
     check_budgets(bench)
-    _open_study(bench, make_trials(bench).quick).run()
+    evaluate, compute = make_trials(bench).quick, bench.compute
+    compute.once(lambda: _open_study(bench, evaluate))
+    _open_study(bench, evaluate).run(visible=compute.shows)
 
 
 def is_searched(bench: Workbench) -> bool:

@@ -1,7 +1,6 @@
 """Short trainings on handwritten digits, for tests and for the processes that tests start.
 
-Run as a program, ``short.py killed|joined FOLDER KIND...``, it is killed in the middle of every training, or trains and
-writes the weights.
+Run as a program, ``short.py killed FOLDER KIND``, it is killed in the middle of a training.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 import search_spaces
-from nasvit.compute import ALONE, Compute, open_compute
 from nasvit.data import Loader, Normalization, load_images
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.slimmable import SlimmableNetwork
@@ -55,22 +52,9 @@ def digits(count: int = 128) -> Any:
     return load_images("digits", "train", channels=1).subset(np.arange(count))
 
 
-class Doubled(Loader):
-    """Serves float64."""
-
-    def batch(self, epoch: int, index: int) -> tuple[Tensor, Tensor]:
-        pixels, targets = super().batch(epoch, index)
-        return pixels.double(), targets
-
-
-def loader_of(recipe: Recipe, kind: type[Loader] = Loader, compute: Compute = ALONE) -> Loader:
+def loader_of(recipe: Recipe) -> Loader:
     images = digits()
-    return kind(
-        images,
-        batch_size=recipe.batch_size,
-        normalization=Normalization.of(images),
-        compute=compute,
-    )
+    return Loader(images, batch_size=recipe.batch_size, normalization=Normalization.of(images))
 
 
 def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Learner:
@@ -121,29 +105,10 @@ def state_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-def _killed(kind: str, folder: Path, compute: Compute) -> None:
+def _killed(kind: str, folder: Path) -> None:
     trainer_of(KilledAt(learner_of(kind, RECIPE), 6), folder, checkpoint_seconds=0).run()
 
 
-def _joined(kind: str, folder: Path, compute: Compute) -> None:
-    learner = learner_of(kind, BARE, torch.float64)
-    trainer = Trainer(
-        learner,
-        loader_of(BARE, Doubled, compute),
-        BARE,
-        folder / "run",
-        seed=3,
-        chance_loss=CHANCE,
-        name="a test",
-        compute=compute,
-    )
-    trainer.run()
-    torch.save(state_of(learner.model), folder / f"weights-{compute.rank}.pt")
-
-
 if __name__ == "__main__":
-    program: Callable[[str, Path, Compute], None] = {"killed": _killed, "joined": _joined}[sys.argv[1]]
     torch.set_num_threads(1)
-    with open_compute("cpu") as compute:
-        for each in sys.argv[3:]:
-            program(each, Path(sys.argv[2]) / each, compute)
+    _killed(sys.argv[3], Path(sys.argv[2]) / sys.argv[3])

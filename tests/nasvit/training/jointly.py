@@ -1,0 +1,158 @@
+"""Short trainings in float64 by one or several processes, for tests that compare them.
+
+Run as a program, ``jointly.py FOLDER KIND...``, every process writes the weights that it comes to.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasvit.compute import Compute, open_compute
+from nasvit.data import Augmentation, Loader, Normalization
+from nasvit.layers.calibration import track_statistics
+from nasvit.supernets import augment
+from nasvit.supernets.supernet import build_subnet
+from nasvit.training.execution import PLAIN, Execution, Running
+from nasvit.training.learner import Learner, Losses
+from nasvit.training.sampling import NetAug
+from nasvit.training.trainer import Trainer
+from search_spaces.recipe import Recipe
+from tests.nasvit.supernets.tiny import FAMILY
+from tests.nasvit.training.short import BARE, CHANCE, SPACE, digits, learner_of, state_of
+
+DROPPED = replace(BARE, dropout=0.2, drop_path_rate=0.2)
+MIXED = replace(BARE, mixup=0.4, cutmix=1.0, random_erasing=0.25, label_smoothing=0.1, ema_decay=0.5)
+HALVES = replace(PLAIN, accumulate=2)
+STEPS = 4
+
+
+class Doubled(Loader):
+    """Serves float64."""
+
+    def steps(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, targets in super().steps(first, last):
+            yield images.double(), targets.double() if targets.is_floating_point() else targets
+
+
+class Perceptron(nn.Sequential):
+    """A network without batch norm."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__(nn.Flatten(), nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10))
+
+
+class NotANumberOnce(Learner):
+    """In the second of several processes the loss of the second step is not a number, once."""
+
+    calls = 0
+
+    def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
+        losses = super().add_gradients(images, targets, rng, execution)
+        self.calls += 1
+        if self.calls == 2 and execution.compute.rank == 1:
+            losses["loss"] = losses["loss"] * torch.nan
+        return losses
+
+
+def plain(recipe: Recipe, kind: type[Learner] = Learner) -> Learner:
+    """A plain network with batch norms that store statistics."""
+    network = build_subnet(SPACE, SPACE.largest, 10).double()
+    track_statistics(network)
+    return kind(network, recipe)
+
+
+def netaug(recipe: Recipe) -> Learner:
+    """A tiny network inside wider ones."""
+    augmented = augment(FAMILY, width=(1, 2), expand=(1, 2), classes=10, image_channels=1, seed=5).double()
+    return Learner(augmented, recipe, sampling=NetAug(augmented))
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One training.
+
+    Args:
+        learner: makes the learner.
+        recipe: how it learns.
+        running: how steps are computed.
+    """
+
+    learner: Callable[[Recipe], Learner]
+    recipe: Recipe = BARE
+    running: Running = PLAIN
+
+
+def usual(kind: str) -> Callable[[Recipe], Learner]:
+    """The learner of a name, in float64."""
+    return lambda recipe: learner_of(kind, recipe, torch.float64)
+
+
+KINDS = {
+    "project": Kind(usual("project")),
+    "sum": Kind(usual("sum")),
+    "network": Kind(plain),
+    "switches": Kind(usual("switches")),
+    "netaug": Kind(netaug),
+    "dropped_subnets": Kind(usual("sum"), DROPPED),
+    "dropped_network": Kind(plain, DROPPED),
+    "mixed": Kind(plain, MIXED),
+    "accumulated": Kind(lambda recipe: Learner(Perceptron().double(), recipe), BARE, HALVES),
+    "accumulated_norms": Kind(plain, BARE, HALVES),
+    "quarters": Kind(lambda recipe: Learner(Perceptron().double(), recipe), BARE, replace(PLAIN, accumulate=4)),
+    "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
+    "collapsing": Kind(lambda recipe: plain(recipe, NotANumberOnce)),
+}
+
+
+def trainer_of(kind: Kind, folder: Path, compute: Compute) -> Trainer:
+    """The trainer of one kind."""
+    images = digits()
+    augmentation = Augmentation.from_recipe(kind.recipe, padding=1)
+    loader = Doubled(
+        images,
+        batch_size=kind.recipe.batch_size,
+        normalization=Normalization.of(images),
+        augmentation=augmentation,
+        compute=compute,
+    )
+    settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test"}
+    settings |= {"running": kind.running, "compute": compute}
+    return Trainer(kind.learner(kind.recipe), loader, kind.recipe, folder, **settings)
+
+
+def train(name: str, folder: Path, compute: Compute) -> None:
+    """Train one kind, and write what it comes to."""
+    kind = KINDS[name.removeprefix("resumed_")]
+    if name.startswith("resumed_"):
+        trainer_of(kind, folder / "run", compute).run(until=STEPS // 2)
+        own = "run" if compute.is_first else f"empty-{compute.rank}"  # as on a machine that sees no files of the first
+        trainer = trainer_of(kind, folder / own, compute)
+    else:
+        trainer = trainer_of(kind, folder / "run", compute)
+    trainer.run()
+    state = {"weights": state_of(trainer.learner.model), "trained": state_of(trainer.trained)}
+    torch.save({**state, "rollbacks": trainer.rollbacks}, folder / f"{compute.rank}.pt")
+
+
+def main(folder: Path, names: list[str]) -> None:
+    """Train all kinds."""
+    torch.set_num_threads(1)
+    with open_compute("cpu") as compute:
+        for name in names:
+            if compute.is_first:
+                (folder / name).mkdir(parents=True)
+            compute.wait()
+            train(name, folder / name, compute)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
