@@ -110,7 +110,7 @@ class Learner:
             images,
             self.objective.of_batch(images, targets, execution.autocast()),
             members=members,
-            criterion=self.objective.loss,  # type: ignore[arg-type]
+            criterion=self.objective.loss,
             conflict=self.conflict,
             distill=self.distill,
             prepare=lambda subnet, member: self._prepare(subnet, member, execution),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from nasvit.training.conflict import ConflictPolicy, ConflictReport
 from nasvit.training.execution import SIMPLE, Execution
 from nasvit.training.sampling import Member
 
-Targets = Tensor | tuple[Tensor, ...]
-"""What a criterion compares logits with: tensors with a row for every image."""
+Targets = TypeVar("Targets", Tensor, tuple[Tensor, ...])
+"""What a criterion compares logits with: a tensor with a row for every image, or several."""
 
 
 class Shared(Protocol):
@@ -115,7 +115,7 @@ class _Part(NamedTuple):
     """Images of a batch that run together, their targets, and their share of the batch."""
 
     images: Tensor
-    targets: Targets
+    targets: Any
     share: float
 
 
@@ -126,7 +126,7 @@ def _parts(images: Tensor, targets: Targets, count: int) -> list[_Part]:
     split = images.tensor_split(min(count, len(images)))
     sizes = [len(each) for each in split]
     if isinstance(targets, Tensor):
-        targets_of_parts: list[Targets] = list(targets.split(sizes))
+        targets_of_parts: list[Any] = list(targets.split(sizes))
     else:
         targets_of_parts = list(zip(*(each.split(sizes) for each in targets), strict=True))
     return [_Part(*each, len(each[0]) / len(images)) for each in zip(split, targets_of_parts, strict=True)]

@@ -216,7 +216,7 @@ class Trainer:
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _share_statistics(self) -> None:
-        """Where batch norms of processes have statistics of their own, let all use the first one's, as checkpoints do."""
+        """Where processes have batch-norm statistics of their own, let all use the first one's, as checkpoints do."""
         if self.execution.running.batch_norm == "own":
             for buffer in self.trained.buffers():
                 self.compute.copy_first_(buffer)

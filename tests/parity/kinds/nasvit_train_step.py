@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
-from nasvit.training.conflict import ConflictReport, Project
+from nasvit.training.conflict import ConflictReport, Join, Project, alone
 from nasvit.training.sampling import Member, Moment
 from nasvit.training.step import StepLosses, shared_step
 from search_spaces import Architecture
@@ -74,7 +74,7 @@ class _Recorder:
         self.largest = gradients.rows.clone()
         gradients.zero_()
 
-    def combine(self, gradients: FlatGradients) -> ConflictReport | None:
+    def combine(self, gradients: FlatGradients, join: Join = alone) -> ConflictReport | None:
         """Keep the sum of the others."""
         self.subnets = gradients.rows.clone()
         return None
