@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
+from nasvit.training.sampling import Member
 from search_spaces.values import FieldError
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+MOST_COMPILED = 8
+"""Subnets of one training that are compiled at most: PyTorch compiles one piece of code no more often."""
+
 _BFLOAT16_SINCE = (8, 0)  # the CUDA compute capability from which bfloat16 is fast
 
 
@@ -27,7 +31,8 @@ class Running:
         precision: ``float32``; ``tf32``: float32 with faster, coarser matrix products on NVIDIA GPUs; ``bfloat16`` and
             ``float16``: mixed precision, the latter with a scaled loss; ``auto``: mixed precision where the device is
             fast at it, float32 on a processor.
-        compile: compile the subnets that take part in every step with ``torch.compile``.
+        compile: compile the subnets that take part in every step, such as the largest and the smallest, with
+            ``torch.compile``; those that are drawn run as they are. Masks of dropout are other ones then.
         accumulate: parts that every batch is split into, one after the other, to save memory. Batch norms see the
             images of one part.
         batch_norm: ``joined``: batch norms see the joined batch of all processes, which so compute what one does;
@@ -116,6 +121,8 @@ class Execution:
         self.running, self.compute = running, compute
         self.precision = resolve(running.precision, compute.device)
         self.scale = LossScale(compute.device) if self.precision == "float16" else None
+        self._compiled: list[Any] = []
+        self._graphs_before = _graphs() if running.compile else 0
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context that forward passes run in."""
@@ -133,16 +140,25 @@ class Execution:
         if self.scale is not None:
             gradients.div_(self.scale.factor)
 
-    def runner(self, network: nn.Module, *, fixed: bool) -> Callable[[Tensor], Tensor]:
-        """Return what runs a subnet: itself, or compiled if it is one whose shapes never change.
+    def runner(self, network: nn.Module, member: Member) -> Callable[[Tensor], Tensor]:
+        """Return what runs a subnet: itself, or compiled if it takes part in every step, so that its shapes stay.
 
         Args:
             network: the subnet.
-            fixed: whether the same subnet takes part in every step.
+            member: its part in the step.
         """
-        if not (self.running.compile and fixed):
+        if not (self.running.compile and member.fixed):
             return network
-        return cast("Callable[[Tensor], Tensor]", torch.compile(network))
+        if member.subnet not in self._compiled:
+            self._compiled.append(member.subnet)
+        if self._compiled.index(member.subnet) >= MOST_COMPILED:
+            return network
+        return cast("Callable[[Tensor], Tensor]", torch.compile(network, dynamic=False))
+
+    @property
+    def graphs(self) -> int:
+        """Graphs that were compiled since this was made."""
+        return _graphs() - self._graphs_before
 
     @contextmanager
     def matrix_products(self) -> Any:
@@ -156,6 +172,12 @@ class Execution:
         finally:
             for backend, allowed in zip(backends, before, strict=True):
                 backend.allow_tf32 = allowed
+
+
+def _graphs() -> int:
+    from torch._dynamo.utils import counters  # slow to import, and needed by compiled trainings alone
+
+    return int(counters["stats"]["unique_graphs"])
 
 
 SIMPLE = Execution()

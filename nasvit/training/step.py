@@ -90,7 +90,7 @@ def shared_step(
         subnet = network.at(member.subnet).train()
         if prepare is not None:
             prepare(subnet, member)
-        run, loss_of_parts = execution.runner(subnet, fixed=member.fixed), list[Tensor]()
+        run, loss_of_parts = execution.runner(subnet, member), list[Tensor]()
         for place, part in enumerate(parts):
             with execution.autocast():
                 logits = run(part.images)

@@ -128,6 +128,8 @@ class Trainer:
         progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
         with self._metrics(last) as metrics, progress, self.execution.matrix_products():
             self._loop(stop, metrics, progress)
+            if self.execution.running.compile:
+                metrics.append(self.step, {"event": "compiled", "graphs": self.execution.graphs})
         self._share_statistics()
         return self.trained
 

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from nasvit.compute import Compute
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.collapse import MOST_SKIPPED
-from nasvit.training.execution import Execution, LossScale, Running, resolve
+from nasvit.training.execution import MOST_COMPILED, Execution, LossScale, Running, resolve
 from nasvit.training.learner import Learner
 from nasvit.training.metrics import read_metrics
 from nasvit.training.optimizers import GuardedStep, build_optimizer
+from nasvit.training.sampling import Member
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 from tests.nasvit.training.short import BARE, CHANCE, RECIPE, learner_of, loader_of, state_of, trainer_of
@@ -235,3 +236,37 @@ def test_a_processor_computes_in_float32_unless_asked() -> None:
 def test_a_device_without_mixed_precision_says_so() -> None:
     with pytest.raises(ValueError, match="precision bfloat16: meta has no mixed precision; legal there is float32"):
         resolve("bfloat16", torch.device("meta"))
+
+
+@pytest.fixture
+def compiled_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let graphs be captured, forward and backward, and run as they are: what takes long is left out."""
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda *args, **options: real(*args, **options, backend="aot_eager"))
+    torch._dynamo.reset()
+
+
+@pytest.mark.usefixtures("compiled_in_no_time")
+@pytest.mark.parametrize(("kind", "graphs"), [("project", 2), ("network", 1), ("switches", 2)])
+def test_what_is_compiled_trains_to_the_same_weights_in_few_graphs(kind: str, graphs: int, tmp_path: Path) -> None:
+    weights = []
+    for name, compiles in (("eager", False), ("compiled", True)):
+        learner = learner_of(kind, BARE)
+        running = Running(precision="float32", compile=compiles)
+        trainer = trainer_of(learner, tmp_path / name, BARE, running=running)
+        trainer.run()
+        weights.append(state_of(learner.model))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+    assert trainer.execution.graphs == graphs
+    assert read_metrics(tmp_path / "compiled" / "metrics.jsonl")[-1]["graphs"] == graphs
+    assert "graphs" not in read_metrics(tmp_path / "eager" / "metrics.jsonl")[-1]
+
+
+@pytest.mark.usefixtures("compiled_in_no_time")
+def test_no_more_subnets_are_compiled_than_pytorch_compiles_of_one_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    execution, network = Execution(Running(precision="float32", compile=True)), nn.Linear(2, 2)
+    runners = [execution.runner(network, Member(number, fixed=True)) for number in range(MOST_COMPILED + 2)]
+    assert [runner is network for runner in runners] == [False] * MOST_COMPILED + [True] * 2
+    assert execution.runner(network, Member("drawn")) is network
+    assert execution.runner(network, Member(0, fixed=True)) is not network
