@@ -1,11 +1,13 @@
 """Our training step beside a straightforward one, in one run.
 
     python -m experiments.benchmarks.train_step --space micro32 --batch-size 64
+    python -m experiments.benchmarks.train_step --space nasvit_release --resolution 224 --batch-size 128 --device cuda \
+        --precision bfloat16
 
 The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in
 float32, mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter
-tensors. Both steps train the same subnets on the same images, alternating, and the medians of their times are compared.
-Peak memory is measured in a process of its own for each.
+tensors. Both steps train the same subnets on the same images in the same precision, alternating, and the medians of
+their times are compared. Peak memory is measured in a process of its own for each; on an accelerator it is the device's.
 """
 
 from __future__ import annotations
@@ -17,9 +19,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,12 +31,13 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 import search_spaces
+from nasvit.compute import Compute, find_device
 from nasvit.layers import TalkingHeads
 from nasvit.records import versions
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project
-from nasvit.training.execution import Execution, Running
+from nasvit.training.execution import Execution, Precision, Running
 from nasvit.training.sampling import Member, Sandwich
 from nasvit.training.step import shared_step
 from search_spaces import Architecture
@@ -51,7 +54,10 @@ class Settings:
         batch_size: images a step.
         steps: timed steps of each kind.
         threads: processor threads.
-        precision: of our step; the straightforward one runs in float32.
+        device: where both steps run: cpu, cuda, xpu.
+        precision: of both steps.
+        compile: compile the largest and the smallest subnet of our step.
+        resolution: resolution of all subnets; None: as they are drawn.
         json: file for the result; none if left out.
         only: measure the peak memory of one step alone (used internally).
     """
@@ -60,7 +66,10 @@ class Settings:
     batch_size: int = 64
     steps: int = 8
     threads: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    precision: Precision = "float32"
+    compile: bool = False
+    resolution: int | None = None
     json: Path | None = None
     only: Literal["ours", "plain"] | None = None
 
@@ -77,12 +86,13 @@ class Bench:
 
     def __init__(self, settings: Settings) -> None:
         torch.manual_seed(0)
-        self.settings, self.execution = settings, Execution(Running(precision=settings.precision))
-        self.space = search_spaces.load(settings.space)
-        self.supernet = Supernet(self.space, 10)
-        side = max(self.space.resolution)
-        self.images = torch.randn(settings.batch_size, self.space.image_channels, side, side)
-        self.labels = torch.randint(10, (settings.batch_size,))
+        self.compute = Compute(find_device(settings.device))
+        self.execution = Execution(Running(precision=settings.precision, compile=settings.compile), self.compute)
+        self.settings, self.space = settings, search_spaces.load(settings.space)
+        self.supernet = self.compute.place(Supernet(self.space, 10))
+        side = settings.resolution or max(self.space.resolution)
+        images = torch.randn(settings.batch_size, self.space.image_channels, side, side)
+        self.images, self.labels = (self.compute.put(each) for each in (images, torch.randint(10, (len(images),))))
         self.distill = AdaptiveAlphaDivergence()
         self.optimizer = torch.optim.AdamW(self.supernet.parameters(), lr=1e-4, fused=True)
         self.conflict = Project([name for name, _ in self.supernet.named_parameters()])
@@ -94,7 +104,7 @@ class Bench:
             self.supernet,
             self.images.contiguous(memory_format=torch.channels_last),
             self.labels,
-            members=[Member(each) for each in subnets],
+            members=[Member(each, fixed=number < 2) for number, each in enumerate(subnets)],
             criterion=F.cross_entropy,
             distill=self.distill,
             conflict=self.conflict,
@@ -106,12 +116,15 @@ class Bench:
         """Run one step the straightforward way."""
         parameters, buffer = dict(self.supernet.named_parameters()), self.supernet.gradients.views
         largest, *others = subnets
-        logits = self._sliced(largest, parameters)(self.images)
+        with self.execution.autocast():
+            logits = self._sliced(largest, parameters)(self.images)
+            loss = F.cross_entropy(logits, self.labels)
         weights = list(parameters.values())
-        of_largest = torch.autograd.grad(F.cross_entropy(logits, self.labels), weights, allow_unused=True)
+        of_largest = torch.autograd.grad(loss, weights, allow_unused=True)
         sums: list[Tensor | None] = [None] * len(parameters)
         for architecture in others:
-            loss = self.distill(self._sliced(architecture, parameters)(self.images), logits.detach())
+            with self.execution.autocast():
+                loss = self.distill(self._sliced(architecture, parameters)(self.images), logits.detach())
             found = torch.autograd.grad(loss, weights, allow_unused=True)
             sums = [old if new is None else new if old is None else old + new for old, new in zip(sums, found)]
         self._project(weights, of_largest, sums)
@@ -129,6 +142,22 @@ class Bench:
         views = dict(network.named_parameters())
         slices = {name: names[id(view.source)][view.slices] for name, view in views.items()}  # type: ignore[attr-defined, index]
         return lambda images: functional_call(network, slices, (images,))  # type: ignore[no-any-return]
+
+    def of_resolution(self, subnet: Architecture) -> Architecture:
+        """Return a subnet with the resolution of the settings."""
+        wanted = self.settings.resolution
+        return subnet if wanted is None else replace(subnet, resolution=wanted)
+
+    def synchronize(self) -> None:
+        """Wait for the device."""
+        if self.compute.device.type != "cpu":
+            torch.accelerator.synchronize(self.compute.device)
+
+    def peak_megabytes(self) -> float:
+        """Return the peak memory so far: of the device, or of this process."""
+        if self.compute.device.type == "cpu":
+            return _peak_megabytes()
+        return float(torch.accelerator.max_memory_allocated(self.compute.device)) / 2**20
 
     @staticmethod
     def _project(parameters: list[nn.Parameter], largest: tuple[Tensor | None, ...], sums: list[Tensor | None]) -> None:
@@ -150,10 +179,12 @@ def measure(settings: Settings) -> dict[str, float]:
     times: dict[str, list[float]] = {"ours": [], "plain": []}
     steps: dict[str, Step] = {"ours": bench.ours, "plain": other.plain}
     for number in range(settings.steps + 2):
-        subnets = [member.subnet for member in sampler(rng)]
+        subnets = [bench.of_resolution(member.subnet) for member in sampler(rng)]
         for name, step in steps.items():
             start = time.perf_counter()
-            step(subnets)
+            with bench.execution.matrix_products():
+                step(subnets)
+            bench.synchronize()
             if number >= 2:  # the first steps build caches
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
@@ -161,7 +192,8 @@ def measure(settings: Settings) -> dict[str, float]:
 
 def peak(settings: Settings, which: str) -> float:
     """Return the peak memory, in MB, that steps of one kind add, measured in a process of its own."""
-    arguments = ["--space", settings.space, "--batch-size", str(settings.batch_size), "--precision", settings.precision]
+    given = ("space", "batch_size", "precision", "device", "resolution")
+    arguments = [f"--{name.replace('_', '-')}={getattr(settings, name)}" for name in given]
     command = [sys.executable, "-m", "experiments.benchmarks.train_step", "--only", which, *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(settings.threads)}
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
@@ -178,21 +210,26 @@ def main(settings: Settings) -> None:
     torch.set_num_threads(settings.threads)
     if settings.only is not None:
         bench = Bench(settings)
-        before = _peak_megabytes()
+        before = bench.peak_megabytes()
         step: Step = getattr(bench, settings.only)
         for _ in range(2):
-            step([bench.space.largest, bench.space.smallest, bench.space.largest])
-        print(_peak_megabytes() - before)
+            step(list(map(bench.of_resolution, [bench.space.largest, bench.space.smallest, bench.space.largest])))
+        print(bench.peak_megabytes() - before)
         return
     seconds = measure(settings)
     ratio = seconds["plain"] / seconds["ours"]
     memory = {which: round(peak(settings, which), 1) for which in ("ours", "plain")}
-    print(f"ours  {1e3 * seconds['ours']:8.1f} ms a step, {memory['ours']:7.1f} MB")
-    print(f"plain {1e3 * seconds['plain']:8.1f} ms a step, {memory['plain']:7.1f} MB")
+    images = {which: settings.batch_size / seconds[which] for which in seconds}
+    print(f"ours  {1e3 * seconds['ours']:8.1f} ms a step, {images['ours']:7.1f} images/s, {memory['ours']:7.1f} MB")
+    print(f"plain {1e3 * seconds['plain']:8.1f} ms a step, {images['plain']:7.1f} images/s, {memory['plain']:7.1f} MB")
     print(f"plain / ours: {ratio:.2f} (median of {settings.steps} alternating steps)")
     if settings.json is not None:
-        result = {"ratio": round(ratio, 3), "milliseconds": {k: round(1e3 * v, 1) for k, v in seconds.items()}}
+        result: dict[str, Any] = {
+            "ratio": round(ratio, 3),
+            "milliseconds": {k: round(1e3 * v, 1) for k, v in seconds.items()},
+        }
         config = {k: v for k, v in asdict(settings).items() if k not in ("json", "only")}
+        result["device"] = str(Compute(find_device(settings.device)))
         content = {**result, "peak_memory_mb": memory, "settings": config, "versions": versions()}
         settings.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
