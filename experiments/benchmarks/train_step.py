@@ -7,7 +7,7 @@
 The straightforward step does what released code does: slices weights through autograd, keeps maps contiguous in
 float32, mixes heads by a linear layer on a permuted tensor, and projects gradients in a Python loop over parameter
 tensors. Both steps train the same subnets on the same images in the same precision, alternating, and the medians of
-their times are compared. Peak memory is measured in a process of its own for each; on an accelerator it is the device's.
+their times are compared. Peak memory, on an accelerator the device's, is measured in a process of its own for each.
 """
 
 from __future__ import annotations
