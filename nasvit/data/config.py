@@ -23,8 +23,8 @@ class DataConfig:
         padding: pixels added at every side, for ``pad``.
         mirror: mirror images at random; None: only where a mirrored image still shows its class.
         download: let torchvision download missing data sets.
-        workers: processes that prepare batches ahead, for each process of a training; None chooses: none for images in
-            memory or without an accelerator, else the processors that there are, 16 at most.
+        workers: processes that prepare batches ahead, for each process of a training; None chooses: none
+            without an accelerator, else the processors that there are, 16 at most, and 4 for images in memory.
         crop_pct: share of the resized short side that is cut out at evaluation; published accuracies use 0.875, which
             is 224 of 256 pixels. The images then stay encoded.
         on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first and leaves them out.

@@ -14,6 +14,8 @@ from nasvit.data.images import EncodedImages, ImageSet
 
 MOST_WORKERS = 16
 """Most workers that are chosen for a process; more can be asked for."""
+IN_MEMORY_WORKERS = 4
+"""Workers for images in memory, which are varied, not decoded."""
 
 T = TypeVar("T")
 
@@ -21,11 +23,11 @@ T = TypeVar("T")
 def choose_workers(images: ImageSet, device: torch.device) -> int:
     """Return the number of workers for these images: none, or the processors that this process has to itself.
 
-    Images in memory need none. On the processor, training itself keeps all its cores busy.
+    On the processor, training itself keeps all its cores busy. Images in memory need few workers beside a device.
     """
-    if device.type == "cpu" or not isinstance(images.images, EncodedImages):
+    if device.type == "cpu":
         return 0
-    return processors()
+    return processors() if isinstance(images.images, EncodedImages) else min(IN_MEMORY_WORKERS, processors())
 
 
 def processors() -> int:

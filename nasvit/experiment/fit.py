@@ -16,9 +16,10 @@ from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.training import FitConfig
+from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
-from nasvit.records import made_for, read_json, versions, write_json
+from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
@@ -82,7 +83,8 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         ValueError: if the folder holds the training of another configuration.
     """
-    if not made_for(folder / "config.json", asked):
+    record = folder / "config.json"
+    if record.exists() and decisive(read_json(record)) != decisive(asked):
         raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 

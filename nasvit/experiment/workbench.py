@@ -15,6 +15,7 @@ from nasvit.data.splits import SplitRecord
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
+from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
@@ -29,11 +30,11 @@ from search_spaces.recipe_space import load_recipes
 RECORD, SPLIT = "experiment.json", "split.json"
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
-_FREE = ("search", "finetune", "compare", "threads", "note")
+_FREE = ("search", "finetune", "compare")
 
 
 def _decided(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _FREE}
+    return {key: value for key, value in decisive(config).items() if key not in _FREE}
 
 
 class Workbench:

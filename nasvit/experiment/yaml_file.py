@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,3 +33,10 @@ class YamlFile:
         content: dict[str, Any] = to_json_value(self)
         del content["output"]
         return content
+
+
+def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what results depend on of a configuration's JSON values: not how fast they come, nor a remark."""
+    kept = {name: value for name, value in content.items() if name not in ("threads", "note")}
+    data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
+    return {**kept, "data": data}

@@ -37,6 +37,12 @@ def test_a_table_trains_what_its_results_were_measured_with(table: str, file: st
         recipe = Recipe(**config.pop("recipe"), schedule=Cosine(after_warmup=after_warmup))
         asked = to_json_value(TRAININGS[name.format(each)].config(config["seed"]))
         assert asked.pop("recipe") == to_json_value(recipe)
+        assert asked["precision"] == "auto"  # float32 on the processor that this was measured on
+        config["precision"], data = "auto", config.pop("data")
+        data.pop("workers", None)  # changes no result
+        if config["teacher"] is not None:
+            config["teacher"] = {**config["teacher"], "temperature": 1.0}  # which was the only one then
+        assert {key: asked["data"][key] for key in data} == data
         assert {key: asked[key] for key in config} == config
 
 

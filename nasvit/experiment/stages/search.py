@@ -14,6 +14,7 @@ import numpy as np
 
 from nasvit.experiment.stages.trials import Trials, make_trials
 from nasvit.experiment.workbench import Workbench
+from nasvit.experiment.yaml_file import decisive
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.evaluate import Journal
@@ -250,7 +251,7 @@ _CALIBRATION = ("calibration_batches", "calibration_batch_size")
 
 def _study_name(bench: Workbench) -> str:
     """Return a name of the study that differs wherever scores are not comparable."""
-    config = bench.experiment.to_json()
+    config = decisive(bench.experiment.to_json())
     asked = config["search"]
     decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
     decides |= {name: config[name] for name in ("space", "data", "seed")}
