@@ -354,14 +354,15 @@ def test_what_workers_get_can_be_sent_to_processes_that_are_not_forked(tmp_path:
         assert torch.equal(ours.pixels, theirs.pixels) and ours.erasures is not None
 
 
-def test_workers_are_chosen_for_encoded_images_beside_an_accelerator(
+def test_workers_are_chosen_beside_an_accelerator_and_fewer_for_images_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: range(40), raising=False)
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     encoded, cuda, cpu = files(tmp_path), torch.device("cuda"), torch.device("cpu")
     assert choose_workers(encoded, cuda) == 16
-    assert choose_workers(encoded, cpu) == choose_workers(image_set(), cuda) == 0
+    assert choose_workers(image_set(), cuda) == 4
+    assert choose_workers(encoded, cpu) == choose_workers(image_set(), cpu) == 0
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     assert choose_workers(encoded, cuda) == 5
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "64")
