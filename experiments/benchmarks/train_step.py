@@ -56,7 +56,7 @@ class Settings:
         threads: processor threads.
         device: where both steps run: cpu, cuda, xpu.
         precision: of both steps.
-        compile: compile the largest and the smallest subnet of our step.
+        compile: measure our step with the largest and the smallest subnet compiled, too.
         resolution: resolution of all subnets; None: as they are drawn.
         json: file for the result; none if left out.
         only: measure the peak memory of one step alone (used internally).
@@ -82,12 +82,17 @@ class PermutedTalkingHeads(TalkingHeads):
 
 
 class Bench:
-    """One supernet, one batch, and the two steps on them."""
+    """One supernet, one batch, and the two steps on them.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        settings: what is measured.
+        compiled: compile the largest and the smallest subnet of our step.
+    """
+
+    def __init__(self, settings: Settings, *, compiled: bool = False) -> None:
         torch.manual_seed(0)
         self.compute = Compute(find_device(settings.device))
-        self.execution = Execution(Running(precision=settings.precision, compile=settings.compile), self.compute)
+        self.execution = Execution(Running(precision=settings.precision, compile=compiled), self.compute)
         self.settings, self.space = settings, search_spaces.load(settings.space)
         self.supernet = self.compute.place(Supernet(self.space, 10))
         side = settings.resolution or max(self.space.resolution)
@@ -173,11 +178,13 @@ class Bench:
 
 
 def measure(settings: Settings) -> dict[str, float]:
-    """Return the median seconds of both steps, alternating over the same subnets."""
+    """Return the median seconds of the steps, alternating over the same subnets."""
     bench, other = Bench(settings), Bench(settings)
     sampler, rng = Sandwich(bench.space), np.random.default_rng(0)
-    times: dict[str, list[float]] = {"ours": [], "plain": []}
+    times: dict[str, list[float]] = {"ours": [], "plain": [], "compiled": []}
     steps: dict[str, Step] = {"ours": bench.ours, "plain": other.plain}
+    if settings.compile:
+        steps["compiled"] = Bench(settings, compiled=True).ours
     for number in range(settings.steps + 2):
         subnets = [bench.of_resolution(member.subnet) for member in sampler(rng)]
         for name, step in steps.items():
@@ -187,7 +194,7 @@ def measure(settings: Settings) -> dict[str, float]:
             bench.synchronize()
             if number >= 2:  # the first steps build caches
                 times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return {name: statistics.median(values) for name, values in times.items() if values}
 
 
 def peak(settings: Settings, which: str) -> float:
@@ -222,6 +229,8 @@ def main(settings: Settings) -> None:
     images = {which: settings.batch_size / seconds[which] for which in seconds}
     print(f"ours  {1e3 * seconds['ours']:8.1f} ms a step, {images['ours']:7.1f} images/s, {memory['ours']:7.1f} MB")
     print(f"plain {1e3 * seconds['plain']:8.1f} ms a step, {images['plain']:7.1f} images/s, {memory['plain']:7.1f} MB")
+    if settings.compile:
+        print(f"compiled {1e3 * seconds['compiled']:5.1f} ms a step")
     print(f"plain / ours: {ratio:.2f} (median of {settings.steps} alternating steps)")
     if settings.json is not None:
         result: dict[str, Any] = {

@@ -12,6 +12,7 @@ import torch
 import nasvit
 import search_spaces
 from nasvit.compute import ALONE, Compute, find_device, open_compute
+from nasvit.data import Loader, Normalization
 from nasvit.experiment import pipeline
 from nasvit.experiment.stages.extract import _computes_the_same
 from nasvit.supernets.supernet import Supernet
@@ -20,7 +21,7 @@ from nasvit.training.metrics import read_metrics
 from nasvit.training.trainer import Trainer
 from tests.nasvit.experiment.tiny import write_experiment
 from tests.nasvit.filled import filled
-from tests.nasvit.training.short import BARE, CHANCE, RECIPE, Loader, Normalization, digits, learner_of, state_of
+from tests.nasvit.training.short import BARE, CHANCE, RECIPE, digits, learner_of, state_of
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,7 +14,10 @@ import search_spaces
 from nasvit.branches import fuse, reparameterize
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.experiment import pipeline
+from nasvit.experiment.fit import fit
+from nasvit.experiment.training import FitConfig
 from nasvit.export.program import export_program
+from nasvit.export.saved import load_network
 from nasvit.export.switchable import deploy
 from nasvit.supernets.augment import augment
 from nasvit.supernets.slimmable import SlimmableNetwork
@@ -230,3 +233,28 @@ def test_all_stages_of_an_experiment_run_on_the_device(evaluate: str, tmp_path: 
     with PretendDevice(waiting=waiting, uploads=None), generators_on_the_host():
         rows = pipeline.run(pipeline.open_workbench(path, tmp_path / "out", compute=PRETEND))
     assert rows
+
+
+FITS = {
+    "plain": "network: tinymbv2@32\n",
+    "netaug": "network: tinymbv2@32\nnetaug: {calibration_images: 64}\n",
+    "branches": "network: tinymbv2@32\nbranches: {count: 2}\n",
+    "widths": "network: tinymbv2@32\nwidths: [0.5, 1.0]\n",
+    "universal": "network: tinymbv2@32\nwidths: [0.5, 1.0]\nslimmable: {norm: universal, calibration_images: 64}\n",
+}
+
+
+SLOW_FITS = ("branches", "widths")
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW_FITS else k for k in FITS])
+def test_a_fit_runs_on_the_device(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "fit.yaml").write_text(
+        FITS[kind] + "data: {source: digits, image_size: 16, crop: none}\nimages: 256\nprogram: false\n"
+        "recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64, ema_decay: 0.9}\n"
+    )
+    config = FitConfig.load(tmp_path / "fit.yaml")
+    with PretendDevice(waiting=(READING,), uploads=None), generators_on_the_host():
+        results = fit(config, tmp_path / "out", PRETEND)
+    assert results["training_images"] > 200
+    assert load_network(tmp_path / "out" / "deployed") is not None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.compute import Compute
+from nasvit.data import Normalization
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.training.collapse import MOST_SKIPPED
 from nasvit.training.execution import MOST_COMPILED, Execution, LossScale, Running, resolve
@@ -22,7 +23,18 @@ from nasvit.training.optimizers import GuardedStep, build_optimizer
 from nasvit.training.sampling import Member
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
-from tests.nasvit.training.short import BARE, CHANCE, RECIPE, learner_of, loader_of, state_of, trainer_of
+from tests.nasvit.training.jointly import Doubled
+from tests.nasvit.training.short import (
+    BARE,
+    CHANCE,
+    RECIPE,
+    SPACE,
+    digits,
+    learner_of,
+    loader_of,
+    state_of,
+    trainer_of,
+)
 from tests.nasvit.training.test_trainer import LONG, Collapsing
 
 CPU = torch.device("cpu")
@@ -270,3 +282,30 @@ def test_no_more_subnets_are_compiled_than_pytorch_compiles_of_one_code(monkeypa
     assert [runner is network for runner in runners] == [False] * MOST_COMPILED + [True] * 2
     assert execution.runner(network, Member("drawn")) is network
     assert execution.runner(network, Member(0, fixed=True)) is not network
+
+
+def test_the_memory_layout_of_accelerators_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    weights, outputs = [], []
+    layouts = (("contiguous", (), torch.contiguous_format), ("channels_last", ("cpu",), torch.channels_last))
+    for name, kinds, layout in layouts:
+        monkeypatch.setattr("nasvit.compute._CHANNELS_LAST", kinds)
+        learner = learner_of("project", BARE, torch.float64)
+        compute = Compute()
+        supernet = compute.place(learner.model)
+        strides = [each.stride() for each in supernet.parameters() if each.ndim == 4]
+        assert strides == [
+            torch.empty_like(each, memory_format=layout).stride() for each in supernet.parameters() if each.ndim == 4
+        ]
+        loader = Doubled(digits(), batch_size=32, normalization=Normalization.of(digits()))
+        Trainer(learner, loader, BARE, tmp_path / name, seed=3, chance_loss=CHANCE, checkpoint_seconds=0).run(until=2)
+        again = learner_of("project", BARE, torch.float64)
+        compute.place(again.model)
+        trainer = Trainer(again, loader, BARE, tmp_path / name, seed=3, chance_loss=CHANCE)
+        trainer.run()  # goes on from a checkpoint
+        weights.append(state_of(trainer.trained))
+        images = loader.calibration_batches(1)[0].double()
+        network = trainer.trained.extract(SPACE.smallest, [images]).eval()
+        outputs.append(network(images))
+    for name, tensor in weights[0].items():
+        torch.testing.assert_close(weights[1][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
+    torch.testing.assert_close(*outputs, rtol=1e-8, atol=1e-10)
