@@ -222,7 +222,7 @@ class Trainer:
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _share_statistics(self) -> None:
-        """Where batch norms of processes have statistics of their own, let all use the first one's, as checkpoints do."""
+        """Let all processes use the first one's batch-norm statistics, as checkpoints do, if each has its own."""
         if self.execution.running.batch_norm == "own":
             for buffer in self.trained.buffers():
                 self.compute.copy_first_(buffer)

@@ -109,6 +109,7 @@ KINDS = {
     "accumulated_norms": Kind(plain, BARE, HALVES),
     "quarters": Kind(lambda recipe: Learner(Perceptron().double(), recipe), BARE, replace(PLAIN, accumulate=4)),
     "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
+    "long": Kind(plain, replace(DROPPED, epochs=8)),
     "collapsing": Kind(lambda recipe: plain(recipe, NotANumberOnce)),
 }
 
@@ -124,7 +125,7 @@ def trainer_of(kind: Kind, folder: Path, compute: Compute) -> Trainer:
         augmentation=augmentation,
         compute=compute,
     )
-    settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test"}
+    settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test", "checkpoint_seconds": 0.1}
     settings |= {"running": kind.running, "compute": compute}
     return Trainer(kind.learner(kind.recipe), loader, kind.recipe, folder, **settings)
 
@@ -149,7 +150,7 @@ def main(folder: Path, names: list[str]) -> None:
     with open_compute("cpu") as compute:
         for name in names:
             if compute.is_first:
-                (folder / name).mkdir(parents=True)
+                (folder / name).mkdir(parents=True, exist_ok=True)
             compute.wait()
             train(name, folder / name, compute)
 
