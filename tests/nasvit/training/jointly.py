@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nasvit.compute import Compute, open_compute
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.layers.calibration import track_statistics
+from nasvit.specs import TimmSpec
 from nasvit.supernets import augment
 from nasvit.supernets.supernet import build_subnet
 from nasvit.training.execution import PLAIN, Execution, Running
@@ -109,6 +110,8 @@ KINDS = {
     "accumulated_norms": Kind(plain, BARE, HALVES),
     "quarters": Kind(lambda recipe: Learner(Perceptron().double(), recipe), BARE, replace(PLAIN, accumulate=4)),
     "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
+    "timm": Kind(lambda recipe: Learner(TimmSpec("mobilenetv3_small_050", 1).build(10).double(), recipe), BARE),
+    "timm_resnet": Kind(lambda recipe: Learner(TimmSpec("resnet10t", 1).build(10).double(), recipe), BARE),
     "long": Kind(plain, replace(DROPPED, epochs=8)),
     "collapsing": Kind(lambda recipe: plain(recipe, NotANumberOnce)),
 }
