@@ -15,11 +15,13 @@ test: .venv/installed-test
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
 
-# The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python.
+# The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python, and
+# RELEASES='torch==2.9.1 torchvision==0.24.1' for other releases of some of them.
 lowest:
 	$(PYTHON) -m venv .venv-lowest
 	sed -n 's/^ *\([A-Za-z-]*\)>=\([0-9.]*\)$$/\1==\2/p' setup.cfg > .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install -c .venv-lowest/lowest.txt -e '.[data]' $(RUNS_TESTS)
+	$(if $(RELEASES),.venv-lowest/bin/pip install $(RELEASES))
 	OMP_NUM_THREADS=1 .venv-lowest/bin/pytest -n 2 --dist loadfile -m "not slow"
 
 .venv/installed: setup.cfg pyproject.toml

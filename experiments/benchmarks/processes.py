@@ -85,7 +85,7 @@ class Training:
             self.images,
             self.labels,
             members=members,
-            criterion=F.cross_entropy,
+            criterion=F.cross_entropy,  # type: ignore[arg-type]
             distill=self.distill,
             conflict=self.conflict,
             prepare=lambda subnet, _: sync_batch_norm(subnet, self.execution.compute),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -36,30 +37,13 @@ class BatchNorm2d(nn.BatchNorm2d):
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and self.joined is not None:
-            return self._forward_joined(input, self.joined)
+            return _normalize_jointly(self, input, self.joined)
         if not self.training and self.running_mean is None:
             raise RuntimeError(
                 "this network has no batch-norm statistics of its own yet, and those of another subnet would be wrong; "
                 "call nasvit.calibrate(network, batches) before evaluating it"
             )
         return super().forward(input)
-
-    def _forward_joined(self, x: Tensor, compute: Compute) -> Tensor:
-        """Normalize by the statistics of the joined batch of all processes (equal shards)."""
-        y, mean, variance = _NormalizeJointly.apply(x, self.weight, self.bias, self.eps, compute)
-        if self.running_mean is not None and self.running_var is not None:
-            count = x.numel() // x.shape[1] * compute.count
-            self._follow(mean, variance * (count / (count - 1)))
-        return y
-
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}, eps={self.eps}"
@@ -72,6 +56,18 @@ def store_statistics(norm: _BatchNorm, momentum: float | None) -> None:
     norm.running_mean = like.new_zeros(norm.num_features)
     norm.running_var = like.new_ones(norm.num_features)
     norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=like.device)
+
+
+def _normalize_jointly(norm: nn.BatchNorm2d, x: Tensor, compute: Compute) -> Tensor:
+    """Normalize by the statistics of the joined batch of all processes (equal shards), and store them if it does."""
+    y, mean, variance = _NormalizeJointly.apply(x, norm.weight, norm.bias, norm.eps, compute)
+    if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
+        norm.num_batches_tracked += 1
+        momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        count = x.numel() // x.shape[1] * compute.count
+        norm.running_mean.lerp_(mean, momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), momentum)
+    return y
 
 
 class _NormalizeJointly(torch.autograd.Function):
@@ -126,6 +122,29 @@ def _per_channel(values: Tensor) -> Tensor:
     return values[:, None, None]
 
 
+class _Joinable(nn.BatchNorm2d):
+    """What batch norms of other libraries become a kind of, so that they can see the joined batch too."""
+
+    joined: Compute | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or self.joined is None:
+            return super().forward(input)
+        x = _normalize_jointly(self, input, self.joined)
+        for name in ("drop", "act"):  # what timm puts behind a norm, as a part of it
+            x = getattr(self, name, _same)(x)
+        return x
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+@cache
+def _joinable(kind: type[nn.BatchNorm2d]) -> type[nn.BatchNorm2d]:
+    return type(kind.__name__, (_Joinable, kind), {"__module__": kind.__module__})
+
+
 def sync_batch_norm(network: nn.Module, compute: Compute) -> None:
     """Let every batch norm of ``network`` use the joined batch of all processes while training.
 
@@ -133,6 +152,10 @@ def sync_batch_norm(network: nn.Module, compute: Compute) -> None:
         network: the network.
         compute: the processes; alone, the batch of this one.
     """
+    joined = compute if compute.count > 1 else None
     for module in network.modules():
-        if isinstance(module, BatchNorm2d):
-            module.joined = compute if compute.count > 1 else None
+        if isinstance(module, nn.BatchNorm2d) and module.affine:
+            if joined is not None and not isinstance(module, BatchNorm2d | _Joinable):
+                module.__class__ = _joinable(type(module))
+            if isinstance(module, BatchNorm2d | _Joinable):
+                module.joined = joined

@@ -218,10 +218,9 @@ class Trainer:
         metrics.append(self.step, {"epoch": epoch, **values})
 
     def _share_statistics(self) -> None:
-        """Where processes have batch-norm statistics of their own, let all use the first one's, as checkpoints do."""
-        if self.execution.running.batch_norm == "own":
-            for buffer in self.trained.buffers():
-                self.compute.copy_first_(buffer)
+        """Let all processes use the first one's batch-norm statistics, as checkpoints do: each may have its own."""
+        for buffer in self.trained.buffers():
+            self.compute.copy_first_(buffer)
 
     def _metrics(self, last: Checkpoint | None) -> Metrics:
         name = "metrics.jsonl" if self.compute.is_first else f"metrics-{self.compute.rank}.jsonl"

@@ -5,16 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
 
 from nasvit.compute import ALONE, Compute, find_device, open_compute
-from tests.nasvit.together import SIZES, launch
-from tests.packages import ROOT
+from tests.nasvit.started import run
+from tests.nasvit.together import SIZES
 
 Seen = list[dict[str, Any]]
 
@@ -23,8 +21,7 @@ Seen = list[dict[str, Any]]
 def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """What every process saw."""
     folder = tmp_path_factory.mktemp("together")
-    program = [sys.executable, *launch(request.param), "-m", "tests.nasvit.together", str(folder)]
-    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run("tests.nasvit.together", str(folder), processes=request.param)
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in range(request.param)]
 

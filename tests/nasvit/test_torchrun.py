@@ -3,73 +3,192 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import random
+import shutil
+from collections import Counter
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
+import optuna
 import pytest
 import torch
 
 from nasvit.training.metrics import read_metrics
 from tests.nasvit.experiment.tiny import write_experiment
-from tests.packages import ROOT
+from tests.nasvit.started import begin, ended, killed, run
 
-pytestmark = pytest.mark.slow
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 CHANGES = {
     "recipe": "  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64, clip_norm: 1.0}",
     "budgets": "  budgets: [macs<=300K]",
     "evaluations": "  evaluations: 12",
     "finetune": "finetune: {optimizer: sgd, learning_rate: 0.01, epochs: 1, batch_size: 64}",
-    "compare": "",
+    "compare": "compare: {random: 2}",
 }
+Runs = tuple[Path, str]
 
 
-def nasvit(*words: str, prefix: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    program = [sys.executable, *prefix, "-m", "nasvit", *words]
-    return subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+def nasvit(*words: str, processes: int = 1) -> str:
+    """Run the command, and return what it printed."""
+    done = run("nasvit", *words, processes=processes)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())["rows"]
+    return found
+
+
+def evaluations(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "search" / "evaluations.jsonl").read_text().splitlines()]
+
+
+def workers(folder: Path) -> Counter[int]:
+    """How many candidates each process evaluated."""
+    url = f"sqlite:///{folder / 'search' / 'study.db'}"
+    (name,) = optuna.get_all_study_names(url)
+    trials = optuna.load_study(study_name=name, storage=url).get_trials(states=[optuna.trial.TrialState.COMPLETE])
+    return Counter(trial.user_attrs["owner"]["process"] for trial in trials)
+
+
+def assert_close(found: Path, wanted: Path, **tolerance: float) -> None:
+    """Two supernets have the same weights."""
+    one, other = (torch.load(folder / "supernet.pt", weights_only=True) for folder in (found, wanted))
+    for name, tensor in other.items():
+        torch.testing.assert_close(one[name], tensor, **tolerance, msg=name)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """The folder where one process and two did the same experiment, and what the two printed."""
     folder = tmp_path_factory.mktemp("torchrun")
-    path, printed = str(write_experiment(folder, **CHANGES)), ""
-    for name, prefix in (("one", ()), ("two", TORCHRUN)):
-        done = nasvit("run", path, "--output", str(folder / name), prefix=prefix)
-        assert done.returncode == 0, done.stdout + done.stderr
-        printed = done.stdout
-    return folder, printed
+    path = str(write_experiment(folder, **CHANGES))
+    printed = [nasvit("run", path, "--output", str(folder / str(count)), processes=count) for count in (1, 2)]
+    return folder, printed[1]
 
 
-def test_two_processes_train_the_supernet_that_one_trains(runs: tuple[Path, str]) -> None:
-    alone, shared = (torch.load(runs[0] / name / "supernet.pt", weights_only=True) for name in ("one", "two"))
-    for name, tensor in alone.items():
-        torch.testing.assert_close(shared[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+@pytest.mark.slow
+def test_two_processes_train_the_supernet_that_one_trains(runs: Runs) -> None:
+    assert_close(runs[0] / "2", runs[0] / "1", rtol=1e-3, atol=1e-4)
 
 
-def test_each_process_learns_from_its_part_of_the_batch(runs: tuple[Path, str]) -> None:
-    names = ("one/train/metrics.jsonl", "two/train/metrics.jsonl", "two/train/metrics-1.jsonl")
+@pytest.mark.slow
+def test_each_process_learns_from_its_part_of_the_batch(runs: Runs) -> None:
+    names = ("1/train/metrics.jsonl", "2/train/metrics.jsonl", "2/train/metrics-1.jsonl")
     logs = [[r["loss"] for r in read_metrics(runs[0] / name) if "loss" in r] for name in names]
     assert len(logs[0]) > 3
     assert [mean(parts) for parts in zip(*logs[1:], strict=True)] == pytest.approx(logs[0], rel=1e-3)
     assert max(abs(first - second) for first, second in zip(*logs[1:], strict=True)) > 0.01
 
 
-def test_one_of_the_processes_searches_writes_and_prints(runs: tuple[Path, str]) -> None:
-    folder, printed = runs
-    one, two = (json.loads((folder / name / "results.json").read_text())["rows"] for name in ("one", "two"))
-    assert [row["name"] for row in one] == [row["name"] for row in two] == ["macs-300K"]
+@pytest.mark.slow
+def test_every_process_searches_and_exactly_as_many_candidates_are_evaluated_as_asked_for(runs: Runs) -> None:
+    found, shared = evaluations(runs[0] / "2"), workers(runs[0] / "2")
+    assert len(found) == len({record["key"] for record in found}) == 12
+    assert len(shared) == 2
+    assert sum(shared.values()) == 12
+    assert len(workers(runs[0] / "1")) == 1
+
+
+@pytest.mark.slow
+def test_a_candidate_scores_what_it_scores_with_one_process(runs: Runs) -> None:
+    one, two = ({row["key"]: row["score"] for row in evaluations(runs[0] / count)} for count in "12")
+    both = one.keys() & two.keys()
+    assert both  # the smallest and the largest, which every search begins with
+    assert [two[key] for key in both] == pytest.approx([one[key] for key in both], abs=0.011)  # one image of 100
+
+
+@pytest.mark.slow
+def test_processes_share_out_the_stages_after_the_search_and_come_to_the_results_of_one(runs: Runs) -> None:
+    one, two = (rows(runs[0] / count) for count in "12")
+    names = ["macs-300K", "random-0", "random-1"]
+    assert [row["name"] for row in one] == [row["name"] for row in two] == names
     assert two[0]["macs"] <= 300_000
-    assert set(two[0]["scores"]) == {"supernet", "extracted", "finetuned"}
-    assert len((folder / "two" / "search" / "evaluations.jsonl").read_text().splitlines()) == 12
-    assert printed.count("of random subnets meet it") == 1
-    assert printed.count("Use it with PyTorch alone") == 1
+    for mine, theirs in zip(two[1:], one[1:], strict=True):
+        assert set(mine["scores"]) == {"supernet", "extracted", "finetuned"}
+        for how, score in theirs["scores"].items():
+            assert mine["scores"][how] == pytest.approx(score, abs=2.5 / 359), how  # of 359 test images
+    logs = [runs[0] / "2" / "subnets" / name / "finetuned-training" / "metrics-1.jsonl" for name in names]
+    assert [log.exists() for log in logs] == [False, False, True]  # two trained one each, and the third together
+
+
+@pytest.mark.slow
+def test_the_first_process_prints_for_all(runs: Runs) -> None:
+    for once in ("device: cpu, 2 processes", "of random subnets meet it", "on held-out", "Use it with PyTorch alone"):
+        assert runs[1].count(once) == 1, once
+
+
+@pytest.mark.parametrize("how", ["scratch", pytest.param("finetune", marks=pytest.mark.slow)])
+def test_processes_that_train_candidates_each_train_their_own(tmp_path: Path, how: str) -> None:
+    changes = CHANGES | {"evaluations": f"  evaluations: 4\n  evaluate: {how}", "compare": ""}
+    nasvit("run", str(write_experiment(tmp_path, **changes)), "--output", str(tmp_path / "out"), processes=2)
+    assert len(evaluations(tmp_path / "out")) == 4
+    assert len(workers(tmp_path / "out")) == 2
+    (row,) = rows(tmp_path / "out")
+    assert set(row["scores"]) == ({"scratch"} if how == "scratch" else {"supernet", "extracted", "finetuned"})
+
+
+STAGES = {
+    "train": "train/metrics.jsonl",
+    "search": "search/study.db",
+    "finetune": "subnets/random-1/finetuned-training/asked.json",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_experiment_whose_process_was_killed_ends_with_a_clear_error_and_is_resumed(
+    runs: Runs, tmp_path: Path, stage: str, victim: int
+) -> None:
+    words = ["run", str(write_experiment(tmp_path, **CHANGES)), "--output", str(tmp_path / "out")]
+    left = random.randint(0, 40)  # looks, of a fiftieth of a second
+
+    def reached() -> bool:
+        nonlocal left
+        left -= (tmp_path / "out" / STAGES[stage]).exists()
+        return left < 0
+
+    status, said = killed([["nasvit", *words]] * 2, victim, reached)[1 - victim]
+    if status == 0:
+        pytest.skip("the experiment was over before the kill")
+    assert status == 2
+    assert "nasvit: another process failed: a process ended or did not answer" in said
+    shutil.copytree(tmp_path / "out", tmp_path / "alone")
+    nasvit(*words, processes=2)
+    assert_close(tmp_path / "out", runs[0] / "2", rtol=0, atol=0)
+    nasvit(*words[:-1], str(tmp_path / "alone"))
+    assert_close(tmp_path / "alone", runs[0] / "2", rtol=1e-3, atol=1e-4)
+    for folder in (tmp_path / "out", tmp_path / "alone"):
+        assert len(evaluations(folder)) == 12
+        assert [row["name"] for row in rows(folder)] == ["macs-300K", "random-0", "random-1"]
+
+
+def test_machines_that_do_not_share_the_folder_are_told_to(tmp_path: Path) -> None:
+    path = str(write_experiment(tmp_path, **CHANGES))
+    said = ended(begin([["nasvit", "train", path, "--output", str(tmp_path / name)] for name in ("one", "other")]))
+    assert [status for status, _ in said] == [2, 2]
+    assert f"nasvit: {tmp_path / 'one'}: process 1 on" in said[0][1]
+    assert "give --output a folder that all machines share" in said[0][1]
+    assert not any("Traceback" in text for _, text in said)
+
+
+@pytest.mark.slow
+def test_two_machines_with_one_folder_do_the_experiment_of_one(runs: Runs, tmp_path: Path) -> None:
+    path = str(write_experiment(tmp_path, **CHANGES))
+    nodes = ["torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d"]
+    nodes += ["--rdzv-endpoint", f"localhost:{random.randint(20_000, 30_000)}", "--rdzv-id", "a-test"]
+    said = ended(begin([[*nodes, "-m", "nasvit", "run", path, "--output", str(tmp_path / "out")]] * 2))
+    assert [status for status, _ in said] == [0, 0], said
+    assert sum("Use it with PyTorch alone" in text for _, text in said) == 1
+    assert_close(tmp_path / "out", runs[0] / "1", rtol=1e-3, atol=1e-4)
+    assert len(evaluations(tmp_path / "out")) == 12
 
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_in_words(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, **CHANGES | {"recipe": CHANGES["recipe"].replace("64", "62")})
-    done = nasvit("train", str(path), "--output", str(tmp_path / "out"), prefix=TORCHRUN)
+    done = run("nasvit", "train", str(path), "--output", str(tmp_path / "out"), processes=2)
     assert done.returncode != 0
+    assert done.stderr.count("nasvit: ") == 1
     assert "batch_size 62: mixing images or 2 processes need a multiple of 4" in done.stderr

@@ -23,11 +23,6 @@ LIMIT, LONGER = 3.0, 4.5  # seconds: what a process waits for the others within 
 SIZES = (1, 2, 3, 4, 5, 8)  # images of one process
 
 
-def launch(processes: int) -> tuple[str, ...]:
-    """Words that start a program of Python in several processes."""
-    return ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)) if processes > 1 else ()
-
-
 def told(work: Callable[[], object]) -> str:
     """What is raised, as text; nothing if nothing is."""
     try:

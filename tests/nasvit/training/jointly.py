@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from nasvit.compute import Compute, open_compute
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.layers.calibration import track_statistics
+from nasvit.specs import TimmSpec
 from nasvit.supernets import augment
 from nasvit.supernets.supernet import build_subnet
 from nasvit.training.execution import PLAIN, Execution, Running
@@ -109,6 +110,9 @@ KINDS = {
     "accumulated_norms": Kind(plain, BARE, HALVES),
     "quarters": Kind(lambda recipe: Learner(Perceptron().double(), recipe), BARE, replace(PLAIN, accumulate=4)),
     "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
+    "timm": Kind(lambda recipe: Learner(TimmSpec("mobilenetv3_small_050", 1).build(10).double(), recipe), BARE),
+    "timm_resnet": Kind(lambda recipe: Learner(TimmSpec("resnet10t", 1).build(10).double(), recipe), BARE),
+    "long": Kind(plain, replace(DROPPED, epochs=8)),
     "collapsing": Kind(lambda recipe: plain(recipe, NotANumberOnce)),
 }
 
@@ -124,7 +128,7 @@ def trainer_of(kind: Kind, folder: Path, compute: Compute) -> Trainer:
         augmentation=augmentation,
         compute=compute,
     )
-    settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test"}
+    settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test", "checkpoint_seconds": 0.1}
     settings |= {"running": kind.running, "compute": compute}
     return Trainer(kind.learner(kind.recipe), loader, kind.recipe, folder, **settings)
 
@@ -149,7 +153,7 @@ def main(folder: Path, names: list[str]) -> None:
     with open_compute("cpu") as compute:
         for name in names:
             if compute.is_first:
-                (folder / name).mkdir(parents=True)
+                (folder / name).mkdir(parents=True, exist_ok=True)
             compute.wait()
             train(name, folder / name, compute)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 
 from nasvit.training.metrics import read_metrics
-from tests.nasvit.together import launch
+from tests.nasvit.started import killed, run
 from tests.nasvit.training.jointly import KINDS
-from tests.packages import ROOT
 
 RESUMED = ("resumed_network", "resumed_mixed", "resumed_dropped_subnets", "resumed_own_norms")
-EQUAL = [name for name in KINDS if name not in ("own_norms", "collapsing")]
+EQUAL = [name for name in KINDS if name not in ("own_norms", "collapsing", "long")]
 BY_FOUR = ("project", "netaug", "dropped_subnets", "mixed", "accumulated_norms")
-ASKED = {1: tuple(KINDS), 2: (*KINDS, *RESUMED), 4: BY_FOUR}  # by number of processes
+ASKED = {1: (*EQUAL, "own_norms", "collapsing"), 2: (*KINDS, *RESUMED), 4: BY_FOUR}  # by number of processes
 
 
 class Trained(dict[int, Path]):
@@ -30,8 +29,7 @@ class Trained(dict[int, Path]):
 
     def __missing__(self, count: int) -> Path:
         self[count] = folder = self._factory.mktemp(f"by-{count}")
-        program = [sys.executable, *launch(count), "-m", "tests.nasvit.training.jointly", str(folder), *ASKED[count]]
-        done = subprocess.run(program, check=False, cwd=ROOT, capture_output=True, text=True)
+        done = run("tests.nasvit.training.jointly", str(folder), *ASKED[count], processes=count)
         assert done.returncode == 0, done.stderr
         (folder / "said").write_text(done.stderr)
         return folder
@@ -79,6 +77,31 @@ def test_all_processes_go_on_from_the_checkpoint_that_the_first_one_sees(trained
     for found, wanted in zip(results(trained[2], kind, 2), whole, strict=True):
         assert_same(found["weights"], wanted["weights"])
         assert_same(found["trained"], wanted["trained"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_other_and_the_next_start_resumes_with_any_number_of_processes(
+    trained: Trained, tmp_path: Path, victim: int
+) -> None:
+    words = ["tests.nasvit.training.jointly", str(tmp_path), "long"]
+    log, lines = tmp_path / "long" / "run" / "metrics.jsonl", random.randint(1, 20)
+
+    def reached() -> bool:
+        return log.exists() and len(log.read_text().splitlines()) >= lines
+
+    status, said = killed([words] * 2, victim, reached)[1 - victim]
+    assert status != 0
+    assert "StoppedElsewhere: a process ended or did not answer" in said
+    assert len(log.read_text().splitlines()) < 32
+    shutil.copytree(tmp_path, tmp_path / "alone")
+    wanted = results(trained[2], "long", 2)[0]["weights"]
+    for again, count in ((tmp_path, 2), (tmp_path / "alone", 1)):
+        done = run(words[0], str(again), "long", processes=count)
+        assert done.returncode == 0, done.stderr
+    assert_same(results(tmp_path, "long", 2)[0]["weights"], wanted)
+    for name, tensor in results(tmp_path / "alone", "long", 1)[0]["weights"].items():
+        torch.testing.assert_close(tensor, wanted[name], rtol=1e-9, atol=1e-11, msg=name)
 
 
 def test_batch_norms_of_their_own_see_the_part_of_their_process_and_end_with_the_statistics_of_the_first(
