@@ -73,6 +73,7 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     images = images_of(config, compute)
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
+    results["device"] = str(compute)
     compute.once(lambda: write_json(folder / RESULTS, results))
     return results
 

@@ -42,7 +42,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
         rows.append(_row(bench, subject, scores))
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
-    results |= bench.experiment.provenance()
+    results |= bench.experiment.provenance() | {"device": str(compute)}
     compute.once(lambda: write_json(bench.folder / "results.json", results))
     return rows
 
