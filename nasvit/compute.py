@@ -157,7 +157,7 @@ class Compute:
         stacked[self.rank] = tensor
         for other in others:
             distributed.recv(stacked[other], other)
-        for each in sent:
+        for each in filter(None, sent):
             each.wait()
 
     def mean_(self, tensor: Tensor) -> Tensor:
