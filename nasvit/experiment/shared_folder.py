@@ -9,6 +9,9 @@ from pathlib import Path
 
 from nasvit.compute import Compute
 
+TOKEN = ".shared-"
+"""Start of the names of files that processes look for; a killed one may leave its own behind."""
+
 _PATIENCE = 5.0  # seconds that a network's disk may take to show a new file
 
 
@@ -34,7 +37,7 @@ def require_shared(folder: Path, compute: Compute, *, patience: float = _PATIENC
 
 
 def _leave_token(folder: Path) -> str:
-    token = f".shared-{socket.gethostname()}-{os.getpid()}"
+    token = f"{TOKEN}{socket.gethostname()}-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / token).touch()
     return token

@@ -14,7 +14,7 @@ from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.images import Images
-from nasvit.experiment.shared_folder import require_shared
+from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
@@ -68,7 +68,8 @@ class Workbench:
     @property
     def _has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        return any(path.name not in (RECORD, SPLIT) for path in self.folder.iterdir())
+        ours = (path.name in (RECORD, SPLIT) or path.name.startswith(TOKEN) for path in self.folder.iterdir())
+        return not all(ours)
 
     @cached_property
     def space(self) -> Space:

@@ -156,6 +156,6 @@ def sync_batch_norm(network: nn.Module, compute: Compute) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d) and module.affine:
             if joined is not None and not isinstance(module, BatchNorm2d | _Joinable):
-                module.__class__ = _joinable(type(module))
+                module.__class__ = _joinable(type(module))  # type: ignore[arg-type]
             if isinstance(module, BatchNorm2d | _Joinable):
                 module.joined = joined

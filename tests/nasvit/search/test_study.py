@@ -303,3 +303,16 @@ def test_after_the_first_candidates_trainings_stop_where_the_ranking_is_settled(
     _, scores = study.told()
     halves = [0.5 * sum(record["architecture"]["width"]) / 1000 for record in study.records]
     np.testing.assert_allclose(scores, halves)
+
+
+def test_two_workers_that_propose_the_last_candidate_at_once_evaluate_one_of_the_two(tmp_path: Path) -> None:
+    study = make(tmp_path, make_plan(evaluations=2))
+    other = make(tmp_path, study.plan)
+    rows = study.plan.candidates.genome.sample(3, np.random.default_rng(0))
+    mine, theirs = (study_module._Shared(each, Progress("a test", 2, visible=False)) for each in (study, other))
+    mine.evaluate(rows[:1])
+    assert mine.look().done == theirs.look().done == 1  # both see that one is left
+    mine.evaluate(rows[1:2])
+    theirs.evaluate(rows[2:])
+    assert len(study.records) == 2
+    assert mine.look().done == 2
