@@ -83,7 +83,7 @@ class Compute:
         copied = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
         copied.copy_(values.detach(), non_blocking=True)
         done = torch.Event(self.device)
-        done.record()
+        done.record(torch.accelerator.current_stream(self.device))
 
         def read() -> list[float]:
             done.synchronize()
@@ -149,7 +149,7 @@ class Compute:
             if tensor.device.type == "cpu":
                 self._exchange(tensor, stacked)
             else:
-                distributed.all_gather([*stacked], tensor)
+                _gather_whole(stacked.view(-1), tensor.reshape(-1))
         return stacked
 
     def _exchange(self, tensor: Tensor, stacked: Tensor) -> None:
@@ -258,9 +258,17 @@ def _answered() -> Iterator[None]:
     """Say in words that another process ended, or did not answer within the limit of its group."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise StoppedElsewhere(f"a process ended or did not answer; what it printed says why ({reason})") from error
+
+
+def _gather_whole(gathered: Tensor, tensor: Tensor) -> None:
+    """Gather flat tensors into one; releases of PyTorch from 2.14 on have a new name for it."""
+    gather = getattr(distributed, "all_gather_single", None) or distributed.all_gather_into_tensor
+    gather(gathered, tensor)
 
 
 ALONE = Compute()
@@ -273,8 +281,8 @@ def open_compute(device: str = "auto", limit: datetime.timedelta | None = None) 
 
     Args:
         device: ``auto`` (an accelerator if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or ``xpu``.
-        limit: longest time that a process waits for the others within a step or an evaluation; torch's own (30
-            minutes on a processor, 10 on NVIDIA GPUs) if left out. Everywhere else they wait as long as it takes.
+        limit: longest time that a process waits for the others within a step; torch's own, 30 minutes, if left out.
+            Everywhere else they wait as long as it takes.
 
     Raises:
         ValueError: if there is no such device, or fewer of them than processes on this machine.
@@ -290,14 +298,15 @@ def open_compute(device: str = "auto", limit: datetime.timedelta | None = None) 
         return
     if found.type not in _BACKENDS:
         raise ValueError(f"device {found}: several processes cannot share work on {found.type}; start one, or use cpu")
+    if found.type == "xpu" and not getattr(distributed, "is_xccl_available", lambda: False)():
+        raise ValueError("device xpu: several processes need a PyTorch with XCCL (2.8 or later); start one, or use cpu")
     own = found if found.type == "cuda" else None
     distributed.init_process_group(_BACKENDS[found.type], device_id=own, timeout=limit)
-    try:
-        control = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
-        rank = distributed.get_rank()
-        yield Compute(found, rank, count, control, shows=rank == 0)
-    finally:
-        distributed.destroy_process_group()
+    control = distributed.new_group(backend="gloo", timeout=_NO_LIMIT)
+    rank = distributed.get_rank()
+    yield Compute(found, rank, count, control, shows=rank == 0)
+    # Not after an exception: the others may be waiting for this process, which would then wait for them, and never end.
+    distributed.destroy_process_group()
 
 
 def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:

@@ -96,11 +96,12 @@ class _NormalizeJointly(torch.autograd.Function):
         x, weight, mean, variance = context.saved_tensors
         like_x = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
         gradient = gradient.contiguous(memory_format=like_x)
+        inverse = torch.rsqrt(variance + context.eps)
+        # Kernels of NVIDIA GPUs take mean and inverse deviation as what a forward pass saved, others the statistics.
         _, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, mean, variance, None, None, False, context.eps, [False, True, True]
+            gradient, x, weight, mean, variance, mean, inverse, False, context.eps, [False, True, True]
         )
         joined = compute.stack(torch.stack([of_weight, of_bias])).sum(0) / (x.numel() // x.shape[1] * compute.count)
-        inverse = torch.rsqrt(variance + context.eps)
         scale = weight * inverse
         slope = -scale * inverse * joined[0]
         shift = -scale * joined[1] - slope * mean
@@ -145,17 +146,22 @@ def _joinable(kind: type[nn.BatchNorm2d]) -> type[nn.BatchNorm2d]:
     return type(kind.__name__, (_Joinable, kind), {"__module__": kind.__module__})
 
 
-def sync_batch_norm(network: nn.Module, compute: Compute) -> None:
+def sync_batch_norm(network: nn.Module, compute: Compute | None) -> None:
     """Let every batch norm of ``network`` use the joined batch of all processes while training.
+
+    These are ``nn.BatchNorm2d`` with gain and bias, and what derives from it; other norms see one process's images.
 
     Args:
         network: the network.
-        compute: the processes; alone, the batch of this one.
+        compute: the processes; None, or one alone: the batch of this process, and every norm is what it was.
     """
-    joined = compute if compute.count > 1 else None
+    joined = None if compute is None or compute.count == 1 else compute
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.affine:
-            if joined is not None and not isinstance(module, BatchNorm2d | _Joinable):
+        if isinstance(module, BatchNorm2d):
+            module.joined = joined
+        elif isinstance(module, _Joinable) and joined is None:
+            module.__class__ = type(module).__bases__[1]
+        elif isinstance(module, nn.BatchNorm2d) and module.affine and joined is not None:
+            if not isinstance(module, _Joinable):
                 module.__class__ = _joinable(type(module))  # type: ignore[arg-type]
-            if isinstance(module, BatchNorm2d | _Joinable):
-                module.joined = joined
+            module.joined = joined  # type: ignore[assignment]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +45,9 @@ def calibrate(
     collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, _BatchNorm)]
     seen = 0
     try:
-        for number, images in enumerate(batches):
+        for own, images in _share(batches, compute):
             seen += 1
-            if number % compute.count == compute.rank:
+            if own:
                 network(images)
             if not collectors:
                 break
@@ -60,6 +60,18 @@ def calibrate(
     for collector in collectors:
         collector.finish(seen, compute)
     return network
+
+
+def _share(batches: Iterable[Tensor], compute: Compute) -> Iterator[tuple[bool, Tensor | None]]:
+    """Yield for every batch whether this process runs it, and the batch; a sequence makes only those that it runs."""
+    if isinstance(batches, Sequence):
+        own = iter(batches[compute.rank :: compute.count])
+        for number in range(len(batches)):
+            mine = number % compute.count == compute.rank
+            yield mine, next(own) if mine else None
+    else:
+        for number, images in enumerate(batches):
+            yield number % compute.count == compute.rank, images
 
 
 class _Collector:

@@ -85,10 +85,10 @@ class ClassificationMeter:
         scores = outputs.float()
         self._losses.append(F.cross_entropy(scores, targets, reduction="sum"))
         if self._counts is None:
-            self._counts = targets.new_zeros(2, scores.shape[1])
+            self._counts = targets.new_zeros(2, scores.shape[1], dtype=torch.int32)  # int64 is not for every device
         right, seen = self._counts
-        right.index_add_(0, targets, (scores.argmax(1) == targets).to(targets.dtype))
-        seen.index_add_(0, targets, torch.ones_like(targets))
+        right.index_add_(0, targets, (scores.argmax(1) == targets).int())
+        seen.index_add_(0, targets, torch.ones_like(targets, dtype=torch.int32))
 
     def score(self, compute: Compute) -> ClassificationScore:
         """Return accuracy and loss over all batches of all processes.
@@ -110,7 +110,7 @@ class ClassificationMeter:
         return Compute.read(torch.stack(self._losses)) if self._losses else []
 
     def _read_counts(self) -> Tensor | None:
-        return None if self._counts is None else Compute.host(self._counts)
+        return None if self._counts is None else Compute.host(self._counts).long()
 
 
 def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> ClassificationScore:

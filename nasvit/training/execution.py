@@ -17,6 +17,16 @@ from search_spaces.values import FieldError
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_TF32: tuple[tuple[Any, str, Any, Any], ...] = (
+    (
+        (torch.backends.cuda.matmul, "fp32_precision", "tf32", "ieee"),
+        (torch.backends.cudnn.conv, "fp32_precision", "tf32", "ieee"),  # type: ignore[attr-defined]
+    )
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    else ((torch.backends.cuda.matmul, "allow_tf32", True, False), (torch.backends.cudnn, "allow_tf32", True, False))
+)
+"""The switches of TF32, with their values for coarse and for exact products; PyTorch 2.9 has new ones."""
+
 MOST_COMPILED = 8
 """Subnets of one training that are compiled at most: PyTorch compiles one piece of code no more often."""
 
@@ -122,6 +132,8 @@ class Execution:
         self.precision = resolve(running.precision, compute.device)
         self.scale = LossScale(compute.device) if self.precision == "float16" else None
         self._compiled: list[Any] = []
+        if running.compile:
+            torch._dynamo.reset()  # what earlier trainings compiled would count towards the bound
         self._graphs_before = _graphs() if running.compile else 0
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -163,15 +175,15 @@ class Execution:
     @contextmanager
     def matrix_products(self) -> Any:
         """Let float32 matrix products and convolutions of NVIDIA GPUs be what the precision says, inside."""
-        backends: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-        before = [backend.allow_tf32 for backend in backends]
-        for backend in backends:
-            backend.allow_tf32 = self.precision != "float32"
+        exact = self.precision == "float32"
+        before = [getattr(backend, name) for backend, name, *_ in _TF32]
+        for backend, name, coarse, fine in _TF32:
+            setattr(backend, name, fine if exact else coarse)
         try:
             yield
         finally:
-            for backend, allowed in zip(backends, before, strict=True):
-                backend.allow_tf32 = allowed
+            for (backend, name, *_), value in zip(_TF32, before, strict=True):
+                setattr(backend, name, value)
 
 
 def _graphs() -> int:

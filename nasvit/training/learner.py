@@ -126,7 +126,7 @@ class Learner:
         recipe, compute = self.recipe, execution.compute
         if member.regularized and (recipe.dropout or recipe.drop_path_rate):
             regularize(subnet, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate, compute=compute)
-        sync_batch_norm(subnet, compute if execution.running.batch_norm == "joined" else compute.alone())
+        sync_batch_norm(subnet, compute if execution.running.batch_norm == "joined" else None)
 
 
 class _Single:

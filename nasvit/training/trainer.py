@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.data.loader import Batch, Loader
+from nasvit.layers import sync_batch_norm
 from nasvit.tasks.task import Metric
 from nasvit.training.checkpoint import Checkpoint, Checkpoints
 from nasvit.training.collapse import Collapse, CollapseDetector, TrainingCollapsedError
@@ -128,8 +130,9 @@ class Trainer:
         progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
         with self._metrics(last) as metrics, progress, self.execution.matrix_products():
             self._loop(stop, metrics, progress)
-            if self.execution.running.compile:
+            if self.execution.running.compile and self.execution.graphs:
                 metrics.append(self.step, {"event": "compiled", "graphs": self.execution.graphs})
+        sync_batch_norm(self.learner.model, None)
         self._share_statistics()
         return self.trained
 
@@ -159,12 +162,12 @@ class Trainer:
                 self.seconds = time.monotonic() - started
                 host = {"learning_rate": rate, "seconds": round(self.seconds, 2)}
                 self.readings.add(self.step, values, host)
-                ends_epoch = self.step % len(self.loader) == 0
-                if self._judge(metrics, progress, whole=ends_epoch or self.step >= stop):
+                evaluates = self._evaluates()
+                if self._judge(metrics, progress, whole=evaluates or self.step >= stop):
                     break  # it went back to an earlier step
                 progress.advance()
-                if ends_epoch:
-                    self._evaluate(self.step // len(self.loader), metrics)
+                if evaluates:
+                    self._evaluate(metrics)
                 if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
                     self._save(metrics)
                     saved_at = time.monotonic()
@@ -205,11 +208,16 @@ class Trainer:
             _log(metrics, reading)
         return False
 
-    def _evaluate(self, epoch: int, metrics: Metrics) -> None:
-        due = self.evaluate_every and (epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs)
-        if self.evaluate is None or not due:
-            return
-        self._share_statistics()
+    def _evaluates(self) -> bool:
+        """Whether an evaluation follows the step that was just made."""
+        epoch, begun = divmod(self.step, len(self.loader))
+        if self.evaluate is None or not self.evaluate_every or begun:
+            return False
+        return epoch % self.evaluate_every == 0 or epoch == self.recipe.epochs
+
+    def _evaluate(self, metrics: Metrics) -> None:
+        assert self.evaluate is not None
+        epoch = self.step // len(self.loader)
         values = self.evaluate(self.trained)
         if not self.compute.is_first:
             return
@@ -251,7 +259,7 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
         self.learner.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(_for_device_of(self.optimizer, state["optimizer"]))
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.execution.scale is not None and state.get("scale") is not None:
@@ -282,6 +290,13 @@ class Trainer:
             )
         metrics.append(self.step, {"event": "rollback", "collapsed_at": collapsed_at, "reason": reason})
         self._save()  # a kill from here on must not forget that this way was tried
+
+
+def _for_device_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's saved state with this one's way to update, which depends on the device."""
+    groups = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ways = [saved | {"fused": own["fused"]} if "fused" in saved else saved for saved, own in groups]
+    return {**state, "param_groups": ways}
 
 
 def _notice(collapse: CollapseDetector, reading: Reading) -> Collapse | None:
