@@ -70,7 +70,8 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     finished = compute.from_first(lambda: _finished(folder, asked))
     if finished is not None:
         return finished
-    images = images_of(config, compute)
+    images = images_of(config, compute, folder)
+    images.open()
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     compute.once(lambda: write_json(folder / RESULTS, results))
@@ -89,9 +90,9 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 
 
-def images_of(config: FitConfig, compute: Compute = ALONE) -> Images:
+def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None = None) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
-    return Images(config.data, seed=config.seed, most=config.images, compute=compute)
+    return Images(config.data, seed=config.seed, most=config.images, compute=compute, folder=folder)
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:

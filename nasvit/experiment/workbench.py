@@ -13,7 +13,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.images import Images
+from nasvit.experiment.images import BAD_IMAGES, Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
@@ -68,7 +68,7 @@ class Workbench:
     @property
     def _has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        return any(path.name not in (RECORD, SPLIT) for path in self.folder.iterdir())
+        return any(path.name not in (RECORD, SPLIT, BAD_IMAGES) for path in self.folder.iterdir())
 
     @cached_property
     def space(self) -> Space:
@@ -87,7 +87,9 @@ class Workbench:
         """
         experiment = self.experiment
         seed, channels = experiment.seed, self.space.image_channels
-        images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute)
+        images = Images(
+            experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute, folder=self.folder
+        )
         split = images.data.record
         split.check(self.compute.from_first(lambda: self._claim(split)).to_json())
         return images
