@@ -227,8 +227,8 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
         return maker(**arguments), "train" in parameters or "split" in parameters
     except (RuntimeError, FileNotFoundError, ValueError) as error:
         raise ValueError(
-            f"torchvision could not open {name} under {str(reading.root)!r}: {str(error).rstrip('.')}; put the files there, or "
-            "allow the download (download: true)"
+            f"torchvision could not open {name} under {str(reading.root)!r}: {str(error).rstrip('.')}; put the files "
+            "there, or allow the download (download: true)"
         ) from error
 
 

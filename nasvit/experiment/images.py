@@ -94,7 +94,8 @@ class Images:
         Raises:
             ValueError: if there are no such images.
         """
-        assert self.data is not None and self.test is not None
+        assert self.data is not None
+        assert self.test is not None
 
     @property
     def train(self) -> ImageSet:

@@ -75,9 +75,7 @@ def test_the_record_names_every_bad_image_with_its_reason(folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("tarred", [False, True])
-def test_a_repaired_image_is_looked_at_again(
-    folder: Path, tmp_path: Path, decoded: list[int], tarred: bool
-) -> None:
+def test_a_repaired_image_is_looked_at_again(folder: Path, tmp_path: Path, decoded: list[int], tarred: bool) -> None:
     record = tmp_path / "bad.json"
     before = both_splits(write_tar(tmp_path / "all.tar", folder) if tarred else folder, record)
     (folder / "red" / "3.png").write_bytes(encoded("red", (20, 20)))
@@ -97,17 +95,16 @@ def test_of_several_processes_one_decodes_and_says_so(
 ) -> None:
     config = DataConfig(str(folder), validation=0.3, on_bad_image="skip")
     first = Images(config, seed=0, folder=tmp_path / "out")
-
-    def from_first(self: Compute, work: object) -> None:
-        assert len(first.train) > 0
-
-    monkeypatch.setattr(Compute, "from_first", lambda self, work: work() if self.count == 1 else from_first(self, work))
     second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
+    monkeypatch.setattr(Compute, "from_first", lambda self, work: work() if self.is_first else None)
+
+    def open_in_turn() -> None:
+        for images in (first, second):
+            experiment_images._loaded.cache_clear()  # each in a process of its own
+            images.open()
+
     with pytest.warns(UserWarning, match="1 bad image") as said:
-        experiment_images._loaded.cache_clear()
-        first.open()
-        experiment_images._loaded.cache_clear()
-        second.open()
+        open_in_turn()
     assert second.data.record == first.data.record and len(second.test) == len(first.test)
     assert decoded == [30] and len(said) == 2  # one for each split
 

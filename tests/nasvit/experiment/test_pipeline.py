@@ -32,6 +32,7 @@ from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import ClassificationScore as Score
 from predictors.limits import Budget
 from search_spaces import Architecture
+from tests.nasvit.data.test_sources import write_folder
 from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
@@ -421,4 +422,27 @@ def test_a_folder_is_not_claimed_by_an_experiment_whose_images_are_not_there(tmp
     wrong = write_experiment(tmp_path, data="data: {source: nodigits, validation: 0.6, padding: 1}")
     with pytest.raises(ValueError, match="data source 'nodigits': no such folder"):
         run(open_workbench(wrong, tmp_path / "out"))
+    assert open_workbench(write_experiment(tmp_path), tmp_path / "out").images.classes == tuple("0123456789")
+
+
+def test_test_images_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_folder(tmp_path / "photos" / part, count=10, sizes=((8, 8),))
+    (tmp_path / "photos" / "val" / "red").rename(tmp_path / "photos" / "val" / "rot")
+    data = f"data: {{source: {tmp_path / 'photos'}, validation: 0.4, padding: 1}}"
+    with pytest.raises(ValueError, match="does not have the classes of"):
+        run(open_workbench(write_experiment(tmp_path, data=data), tmp_path / "out"))
+    assert not (tmp_path / "out" / "train").exists()
+
+
+def test_bad_images_that_were_found_claim_no_folder(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", count=10, sizes=((8, 8),))
+    (folder / "red" / "0.png").write_text("nothing")
+    lines = {
+        "data": f"data: {{source: {folder}, validation: 0.4, padding: 1, crop_pct: 0.5, image_size: 8, on_bad_image: skip}}",
+        "evaluate_every": "  teacher: nowhere",
+    }
+    with pytest.warns(UserWarning, match="1 bad image"), pytest.raises(ValueError, match="nowhere"):
+        run(open_workbench(write_experiment(tmp_path, **lines), tmp_path / "out"))
+    assert (tmp_path / "out" / "bad_images.json").exists()
     assert open_workbench(write_experiment(tmp_path), tmp_path / "out").images.classes == tuple("0123456789")
