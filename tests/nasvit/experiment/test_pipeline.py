@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from packaging.version import Version
 
 from nasvit.data import load_images
 from nasvit.experiment import pipeline
+from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
 from nasvit.experiment.stages.finetune import finetune
@@ -26,6 +28,7 @@ from nasvit.export import saved
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network
 from nasvit.layers.ghost import GhostBlock
+from nasvit.report import results
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build_subnet
@@ -127,6 +130,17 @@ def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_comput
         (pixels - torch.tensor(bench.images.normalization.mean)) / torch.tensor(bench.images.normalization.std)
     )
     torch.testing.assert_close(program(pixels), scores, rtol=1e-4, atol=1e-5)
+
+
+def test_the_example_of_use_names_the_size_of_images_that_are_not_in_memory_too(
+    done: tuple[Workbench, list[dict[str, Any]]], copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = open_workbench(write_experiment(copied), copied / "out")
+    folder = write_folder(copied / "photos", count=10, sizes=((20, 20), (20, 24)))
+    data = replace(bench.experiment.data, source=str(folder), image_size=8, crop_pct=0.5)
+    bench.__dict__["images"] = Images(data, seed=0, channels=1)
+    results.show(bench, done[1])
+    assert "torch.rand(1, 1, 8, 8)" in capsys.readouterr().out
 
 
 def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
