@@ -10,6 +10,7 @@ import inspect
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from nasvit.compute import Compute
 
 _FIRST_GOES_FIRST = 3.0  # seconds
+_usual_warning = warnings.formatwarning
 
 Experiment = Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml")]
 Fields = tyro.conf.Suppress[Overrides]
@@ -213,6 +215,7 @@ FILE_COMMANDS = {
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
     words = _joined(sys.argv[1:])
+    warnings.formatwarning = _in_words
     try:
         words, commands = _with_fields(words)
         tyro.extras.subcommand_cli_from_dict(
@@ -232,6 +235,15 @@ def main() -> None:
     except KeyboardInterrupt:
         _say("\nnasvit: stopped; run the same command again to go on")
         raise SystemExit(130) from None
+
+
+def _in_words(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """Return a warning as it is printed: one of this library's own without the line of code that gave it."""
+    if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+        return f"nasvit: {message}\n"
+    return _usual_warning(message, category, filename, lineno, line)
 
 
 def _say(text: str) -> None:

@@ -1,16 +1,43 @@
-"""Every image decoded once, to find those that cannot be."""
+"""Every image decoded once, to find those that cannot be, and a file that remembers them."""
 
 from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 
 from nasvit.data.bad import BadImageError
 from nasvit.data.images import EncodedImages
+from nasvit.data.listed import Listed
 from nasvit.data.workers import Stream, processors
+from nasvit.records import read_json, write_json
 
 _CHUNK = 64
 _ALONE = 2000  # images that this process decodes sooner than workers start
+
+
+def remembered_bad(
+    images: EncodedImages, listed: Listed, source: str, *, record: Path | None, workers: int | None = None
+) -> dict[int, str]:
+    """Return the reason of each image that cannot be decoded, by its number; decode them only where no record has it.
+
+    Args:
+        images: all images that were listed.
+        listed: what was listed.
+        source: what to call the images while the user waits.
+        record: file with the bad images of listings that were decoded before; it gets those of this one. A listing of
+            other images, or of a repaired one, is decoded again. None: nothing is remembered.
+        workers: processes that decode; None: the processors that there are.
+    """
+    known = read_json(record) if record is not None and record.exists() else {}
+    if listed.fingerprint in known:
+        return {each["number"]: each["reason"] for each in known[listed.fingerprint]["bad"]}
+    bad = {**find_bad(images, source, workers=workers), **listed.bad}
+    if record is not None:
+        named = [{"number": each, "image": listed.store.name(each), "reason": bad[each]} for each in sorted(bad)]
+        now = {"source": source, "images": len(images), "bad": named}
+        write_json(record, {**known, listed.fingerprint: now})
+    return bad
 
 
 def find_bad(images: EncodedImages, source: str, *, workers: int | None = None) -> dict[int, str]:

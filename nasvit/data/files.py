@@ -14,11 +14,12 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nasvit.data.bad import reason_of
 from nasvit.data.hub import list_parquet, one_train_set
-from nasvit.data.listed import EMPTY, TEST_NAMES, Listed
+from nasvit.data.listed import EMPTY, TEST_NAMES, Listed, fingerprint
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.tars import list_tars
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_BRACES = "ranges are written as in shard-{000..127}.tar"
 
 
 def list_folder(folder: Path, split: str) -> Listed:
@@ -39,7 +40,8 @@ def list_folder(folder: Path, split: str) -> Listed:
     tested = next((part for name in TEST_NAMES if (part := _part(folder, name))), None)
     if tested is None:
         raise ValueError(
-            f"{folder}: there is {train[0].name} but none of {', '.join(TEST_NAMES)} (folder or .tar) beside it"
+            f"{folder}: there is {train[0].name} but none of {', '.join(TEST_NAMES)} (folder or .tar) beside it; add "
+            "one, or name the training images themselves, of which a fifth is held out for testing"
         )
     listed = _list_part(train if split == "train" else tested)
     return listed if split == "train" else _with_classes_of(train, listed, tested)
@@ -49,18 +51,21 @@ def expand(pattern: str) -> list[Path]:
     """Return the files of a pattern with ranges such as ``shard-{000..127}.tar``, or with stars.
 
     Raises:
-        ValueError: if one of them does not exist.
+        ValueError: if one of them does not exist, or a range is written wrongly.
     """
     found = _RANGE.search(pattern)
     if found is not None:
         first, last = found.groups()
+        if int(first) > int(last):
+            raise ValueError(f"data source {pattern!r}: the range {found.group()} is empty; {_BRACES}")
         numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1))
         return [path for each in numbers for path in expand(pattern[: found.start()] + each + pattern[found.end() :])]
     path = Path(pattern)
     paths = sorted(path.parent.glob(path.name)) if "*" in path.name else [path]
     missing = [str(each) for each in paths or [path] if not each.is_file()]
     if missing:
-        raise ValueError(f"data source: no such file {missing[0]!r}")
+        braces = f"; {_BRACES}" if "{" in pattern else ""
+        raise ValueError(f"data source: no such file {missing[0]!r}{braces}")
     return paths
 
 
@@ -89,14 +94,15 @@ def _with_classes_of(train: list[Path], listed: Listed, tested: list[Path]) -> L
 
 def _list_class_folders(folder: Path, *, has_test_split: bool) -> Listed:
     classes = _class_names(folder)
-    paths, targets, bad = Names(), array("q"), {}
+    paths, targets, sizes, bad = Names(), array("q"), array("q"), {}
     for index, name in enumerate(classes):
         for path in _images_below(folder, name):
-            reason = _bad_before_reading(folder / path)
+            size, reason = _size(os.path.join(folder, path))
             if reason:
                 bad[len(paths)] = reason
             paths.append(path)
             targets.append(index)
+            sizes.append(size)
     counts = np.bincount(np.array(targets, dtype=np.int64), minlength=len(classes))
     without = [name for name, count in zip(classes, counts) if count == 0]
     if without or not classes:
@@ -106,7 +112,9 @@ def _list_class_folders(folder: Path, *, has_test_split: bool) -> Listed:
             "test.tar, train-*.tar and test-*.tar, or train-*.parquet and test-*.parquet"
         )
     note = f"image folder {folder.name}"
-    return Listed(FileStore(folder, paths), np.array(targets, dtype=np.int64), classes, note, has_test_split, bad)
+    store, mark = FileStore(folder, paths), fingerprint(paths, np.array(sizes))
+    labels = np.array(targets, dtype=np.int64)
+    return Listed(store, labels, classes, note, has_test_split, bad, fingerprint=mark)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -124,8 +132,10 @@ def _images_below(folder: Path, name: str) -> Iterator[str]:
                 yield os.path.join(below, each)
 
 
-def _bad_before_reading(path: Path) -> str:
+def _size(path: str) -> tuple[int, str]:
+    """Return the bytes of a file, and why it is bad where that needs no reading."""
     try:
-        return "" if os.path.getsize(path) else EMPTY
+        size = os.path.getsize(path)
     except OSError as error:
-        return reason_of(error)
+        return -1, reason_of(error)
+    return size, "" if size else EMPTY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ class HubStore:
         return len(self._rows)
 
     def read(self, index: int) -> bytes:
-        """Return one image, from the data set or the file that it names."""
+        """Return one image, from the data set or the file that it names; nothing for a row without an image."""
         cell = self._rows[index][self._column]
+        if cell is None:
+            return b""
         return Path(cell["path"]).read_bytes() if cell["bytes"] is None else bytes(cell["bytes"])
 
     def name(self, index: int) -> str:
@@ -62,7 +64,7 @@ def list_hub(name: str, split: str) -> Listed:
     if "train" not in found and (tests or len(found) != 1):
         raise ValueError(f"data source 'hf:{name}': has no split train; it has {', '.join(found)}")
     train = found["train"] if "train" in found else next(iter(found.values()))
-    rows = found[tests[0]] if tests and split == "test" else train
+    rows = _first_labeled(found[each] for each in tests) if tests and split == "test" else train
     return _listed(rows, train, f"{name} {rows.split or ''}".strip(), note, has_test_split=bool(tests))
 
 
@@ -77,14 +79,15 @@ def list_parquet(folder: Path, split: str) -> Listed:
         ValueError: if it has no such split.
         ImportError: if ``datasets`` is not installed.
     """
-    train = one_train_set(folder, "train-*.parquet")
-    patterns = ("train-*.parquet",) if split == "train" else tuple(f"{name}-*.parquet" for name in TEST_NAMES)
-    files = next((found for pattern in patterns if (found := one_train_set(folder, pattern))), None)
-    if files is None:
-        raise ValueError(f"{folder}: no {' or '.join(patterns)} for the {split} split")
-    rows = _parquet_rows(files)
-    first = rows if split == "train" else _parquet_rows(train)
-    return _listed(rows, first, str(files[0]), f"parquet {folder.name}", has_test_split=True)
+    train = _parquet_rows(one_train_set(folder, "train-*.parquet"))
+    rows, note = train, f"parquet {folder.name}"
+    if split == "test":
+        patterns = [f"{name}-*.parquet" for name in TEST_NAMES]
+        parts = [found for pattern in patterns if (found := one_train_set(folder, pattern))]
+        if not parts:
+            raise ValueError(f"{folder}: no {' or '.join(patterns)} for the test split")
+        rows = _first_labeled(map(_parquet_rows, parts))
+    return _listed(rows, train, f"{folder} {split}", note, has_test_split=True)
 
 
 def one_train_set(folder: Path, pattern: str) -> list[Path]:
@@ -114,6 +117,8 @@ def _datasets() -> Any:
 
 def _open(name: str) -> Any:
     datasets, config = _datasets(), None
+    if not name:
+        raise ValueError("data source 'hf:': names no data set; needed is hf:NAME_OR_FOLDER")
     if not Path(name).exists():
         name, _, config = name.rpartition(":") if ":" in name else (name, "", None)
     try:
@@ -131,16 +136,37 @@ def _parquet_rows(files: Sequence[Path]) -> Any:
     return _datasets().load_dataset("parquet", data_files={"rows": [str(file) for file in files]}, split="rows")
 
 
+def _first_labeled(parts: Iterable[Any]) -> Any:
+    """Return the first part that has labels: public test splits often come without. If none has, the first."""
+    opened = []
+    for rows in parts:
+        opened.append(rows)
+        label = _column(rows.features, _datasets().ClassLabel, _LABEL_COLUMNS, "the test split")
+        if _unlabeled(_values(rows, label)) < len(rows):
+            return rows
+    return opened[0]
+
+
+def _unlabeled(labels: Any) -> int:
+    """Return how many labels are missing; where they are numbers, -1 says so."""
+    if np.issubdtype(labels.dtype, np.integer):
+        return int((labels < 0).sum())
+    return sum(each is None or each != each for each in labels.tolist())  # only what is no number differs from itself
+
+
 def _listed(rows: Any, train: Any, source: str, note: str, *, has_test_split: bool) -> Listed:
     datasets = _datasets()
     image = _column(rows.features, datasets.Image, _IMAGE_COLUMNS, source)
     label = _column(rows.features, datasets.ClassLabel, _LABEL_COLUMNS, source)
     labels, names = _values(rows, label), getattr(rows.features[label], "names", None)
-    store = HubStore(rows, image, source)
+    missing = _unlabeled(labels)
+    if missing:
+        raise ValueError(f"{source}: {missing} of {len(rows)} rows have no {label}; remove them")
+    store, mark = HubStore(rows, image, source), rows._fingerprint
     if names:
-        return Listed(store, labels.astype(np.int64), tuple(names), note, has_test_split)
+        return Listed(store, labels.astype(np.int64), tuple(names), note, has_test_split, fingerprint=mark)
     targets, classes = _numbered(labels, _values(train, label), source)
-    return Listed(store, targets, classes, note, has_test_split)
+    return Listed(store, targets, classes, note, has_test_split, fingerprint=mark)
 
 
 def _column(features: Any, kind: type, names: Sequence[str], source: str) -> str:
@@ -150,7 +176,10 @@ def _column(features: Any, kind: type, names: Sequence[str], source: str) -> str
     for name in names:
         if name in (of_kind or features):
             return name
-    raise ValueError(f"{source}: no column {' or '.join(names)}; it has {', '.join(of_kind or features)}")
+    raise ValueError(
+        f"{source}: no column {' or '.join(names)}; it has {', '.join(of_kind or features)}; needed are images with "
+        "labels"
+    )
 
 
 def _values(rows: Any, column: str) -> Any:

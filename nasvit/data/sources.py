@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,8 @@ import torchvision
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from nasvit.data.bad import OnBadImage, judge
-from nasvit.data.check import find_bad
+from nasvit.data.bad import BadImageError, OnBadImage, judge
+from nasvit.data.check import remembered_bad
 from nasvit.data.files import expand, list_folder
 from nasvit.data.hub import list_hub
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, decode_if_small, from_pixels, square, to_pixels
@@ -29,6 +29,7 @@ TEST_FRACTION = 0.2
 """Share of a source without a test split of its own that becomes its test split."""
 
 _TEST_SEED = 0  # A constant: the test images must be the same in every run, whatever the seed of the run.
+_MOST_NAMED = 10
 _TORCHVISION = "torchvision:"
 _HUB = "hf:"
 _MIRROR_CHANGES_CLASS = ("MNIST", "KMNIST", "QMNIST", "EMNIST", "SVHN", "USPS", "Omniglot", "GTSRB")
@@ -47,6 +48,7 @@ class Reading:
         keep_encoded: leave the images of files encoded in any case.
         on_bad_image: what to do with images of files that cannot be decoded.
         workers: processes that look for these.
+        record: file that remembers those that were found.
     """
 
     image_size: int | None = None
@@ -57,6 +59,7 @@ class Reading:
     keep_encoded: bool = False
     on_bad_image: OnBadImage = "stop"
     workers: int | None = None
+    record: Path | None = None
 
 
 def load_images(
@@ -71,6 +74,7 @@ def load_images(
     keep_encoded: bool = False,
     on_bad_image: OnBadImage = "stop",
     workers: int | None = None,
+    record: Path | None = None,
 ) -> ImageSet:
     """Load one split of a data set; images of files that do not fit in memory are listed and read when used.
 
@@ -93,6 +97,8 @@ def load_images(
         on_bad_image: ``stop`` at images of files that cannot be decoded, when they are found; ``skip`` decodes all at
             once and leaves those out, before splits are drawn, with a warning.
         workers: processes that decode all images to ``skip`` bad ones; None: the processors that there are.
+        record: JSON file that remembers the bad ones to ``skip``, so that images are decoded for that only once; None:
+            they are decoded at every call.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or an argument is out of its range.
@@ -103,7 +109,7 @@ def load_images(
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
     if on_bad_image not in ("stop", "skip"):
         raise ValueError(f"on_bad_image {on_bad_image!r}: legal are 'stop' and 'skip'")
-    reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers)
+    reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers, record)
     if source == "digits":
         return _digits(split, reading)
     if str(source).startswith(_TORCHVISION):
@@ -114,14 +120,14 @@ def load_images(
 def _list(source: str, split: SplitName) -> Listed:
     if source.startswith(_HUB):
         return list_hub(source.removeprefix(_HUB), split)
-    path = Path(source)
+    path = Path(source).expanduser()
     if path.is_dir():
         return list_folder(path, split)
     if path.suffix == ".tar" and (path.is_file() or "{" in source or "*" in source):
-        return list_tars([path] if path.is_file() else expand(source))
+        return list_tars([path] if path.is_file() else expand(str(path)))
     raise ValueError(
         f"data source {source!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>', "
-        "'hf:<name or folder>' and a path"
+        "'hf:<name or folder>' and the path of a folder, or of tar files that are not compressed"
     )
 
 
@@ -161,8 +167,18 @@ def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -
     note = listed.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
     whole = ImageSet(images, torch.from_numpy(listed.targets), listed.classes, name, note)
     if bad:
-        whole = whole.subset(np.setdiff1d(np.arange(len(whole)), np.fromiter(bad, dtype=np.int64)))
+        whole = _without(whole, bad)
     return whole if listed.has_test_split else _part_without_test_split(whole, split)
+
+
+def _without(whole: ImageSet, bad: Mapping[int, str]) -> ImageSet:
+    kept = np.setdiff1d(np.arange(len(whole)), np.fromiter(bad, dtype=np.int64))
+    before, after = (np.unique(labels) for labels in (whole.targets.numpy(), whole.targets.numpy()[kept]))
+    lost = [whole.classes[each] for each in np.setdiff1d(before, after)]
+    if lost:
+        named = ", ".join(lost[:_MOST_NAMED]) + (", ..." if len(lost) > _MOST_NAMED else "")
+        raise BadImageError(f"{whole.name}: no good image is left of these classes; repair or remove them: {named}")
+    return whole.subset(kept)
 
 
 def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor | EncodedImages, dict[int, str]]:
@@ -170,8 +186,9 @@ def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor
     held = None if reading.keep_encoded else decode_if_small(encoded, reading.image_size, reading.memory_limit)
     if held is not None:
         return held[0], {**held[1], **listed.bad}
-    found = find_bad(encoded, name, workers=reading.workers) if reading.on_bad_image == "skip" else {}
-    return encoded, {**found, **listed.bad}
+    if reading.on_bad_image == "stop":
+        return encoded, dict(listed.bad)
+    return encoded, remembered_bad(encoded, listed, name, record=reading.record, workers=reading.workers)
 
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:
@@ -210,8 +227,8 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
         return maker(**arguments), "train" in parameters or "split" in parameters
     except (RuntimeError, FileNotFoundError, ValueError) as error:
         raise ValueError(
-            f"torchvision could not open {name} under {str(reading.root)!r}: {error} Put the files there, or allow the "
-            "download (download: true)."
+            f"torchvision could not open {name} under {str(reading.root)!r}: {str(error).rstrip('.')}; put the files "
+            "there, or allow the download (download: true)"
         ) from error
 
 

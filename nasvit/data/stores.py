@@ -41,6 +41,10 @@ class Names:
         self._text += os.fsencode(name)
         self._ends.append(len(self._text))
 
+    def content(self) -> bytes:
+        """Return all strings and where they end: equal for equal lists only."""
+        return bytes(self._text) + self._ends.tobytes()
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

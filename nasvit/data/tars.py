@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from nasvit.data.listed import EMPTY, Listed
+from nasvit.data.listed import EMPTY, Listed, fingerprint
 from nasvit.data.stores import Indices, Names, TarStore
 
 _LABEL = ".cls"
@@ -44,7 +44,8 @@ def list_tars(paths: Sequence[Path], *, has_test_split: bool = False) -> Listed:
     note = f"tar file {paths[0].name}" if len(paths) == 1 else f"{len(paths)} tar files from {paths[0].name}"
     bad = {int(each): EMPTY for each in np.flatnonzero(places[:, 2] == 0)}
     numbered = any(part.labels for part in parts)
-    return Listed(TarStore(tuple(paths), members, places), targets, classes, note, has_test_split, bad, numbered)
+    store, mark = TarStore(tuple(paths), members, places), fingerprint(members, places)
+    return Listed(store, targets, classes, note, has_test_split, bad, numbered, mark)
 
 
 @dataclass

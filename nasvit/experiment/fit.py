@@ -70,7 +70,8 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     finished = compute.from_first(lambda: _finished(folder, asked))
     if finished is not None:
         return finished
-    images = images_of(config, compute)
+    images = images_of(config, compute, folder)
+    images.open()
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     results["device"] = str(compute)
@@ -90,9 +91,9 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 
 
-def images_of(config: FitConfig, compute: Compute = ALONE) -> Images:
+def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None = None) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
-    return Images(config.data, seed=config.seed, most=config.images, compute=compute)
+    return Images(config.data, seed=config.seed, most=config.images, compute=compute, folder=folder)
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:
@@ -162,9 +163,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     trained = trainer.run()
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
-    images.compute.once(
-        lambda: save_network(deployed, folder / DEPLOYED, card, program=config.program, shape=images.shape)
-    )
+    _save(deployed, folder, card, config, images)
     cost = count(deployed, *images.shape)
     results: dict[str, Any] = {
         "metric": images.task.metric.name,
@@ -200,9 +199,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         seconds += trainer.seconds
     model = fitting.deployed(trainer)
     card = fitting.card(model, _origin(config))
-    images.compute.once(
-        lambda: save_network(model, folder / DEPLOYED, card, program=config.program, shape=images.shape)
-    )
+    _save(model, folder, card, config, images)
     scores = fitting.scores(model)
     rows = []
     for width, score in zip(model.widths, scores.values(), strict=True):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -29,6 +31,9 @@ from nasvit.tasks.classification import Classification
 from nasvit.tasks.task import Task
 from search_spaces.recipe import Recipe
 
+BAD_IMAGES = "bad_images.json"
+"""File that remembers which images are bad, in the folder of the results."""
+
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
 
 
@@ -42,6 +47,7 @@ class Images:
         channels: 1 or 3; None: those of the source.
         most: largest number of training images, held-out ones included; 0: all.
         compute: device of the batches, and the processes that share them.
+        folder: folder that remembers which images are bad, where these are left out; all processes must see it.
     """
 
     def __init__(
@@ -53,30 +59,45 @@ class Images:
         channels: int | None = None,
         most: int = 0,
         compute: Compute = ALONE,
+        folder: Path | None = None,
     ) -> None:
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
+        self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
         self._plain_loaders: dict[tuple[ImageSet, int, int, Compute], Loader] = {}
 
     @cached_property
     def data(self) -> SearchData:
-        """Training and validation images.
+        """Training and validation images. Of several processes all open them together.
 
         Raises:
-            ValueError: if ``most`` is larger than the source.
+            ValueError: if ``most`` is larger than the source, or a process sees other images than the first.
         """
+        if self._record is not None or self.config.download:
+            self.compute.once(self._load_both)  # the other processes read what the first one found, or fetched
         images, wanted = self._load("train"), self._most
         if wanted > len(images):
             raise ValueError(f"images {wanted}: {images.name} has {len(images)} training images")
         if 0 < wanted < len(images):
             kept, _ = held_out_indices(images.targets, fraction=1 - wanted / len(images), seed=_SUBSET_SEED)
             images = images.subset(kept)
-        return hold_out(images, fraction=self.config.validation, seed=self.split_seed)
+        data = hold_out(images, fraction=self.config.validation, seed=self.split_seed)
+        data.record.check(self.compute.from_first(data.record.to_json))
+        return data
 
     @cached_property
     def test(self) -> ImageSet:
         """The test images; no decision depends on them."""
         return self._load("test")
+
+    def open(self) -> None:
+        """Open all images, so that what is wrong with the test images too shows before anything is trained.
+
+        Raises:
+            ValueError: if there are no such images.
+        """
+        assert self.data is not None
+        assert self.test is not None
 
     @property
     def train(self) -> ImageSet:
@@ -191,12 +212,19 @@ class Images:
             workers=choose_workers(images, compute.device) if workers is None else workers,
         )
 
+    def _load_both(self) -> None:
+        self._load("train")
+        self._load("test")
+
     def _load(self, split: SplitName) -> ImageSet:
-        return _loaded(self.config, split, self._channels)
+        with warnings.catch_warnings():
+            if not self.compute.is_first:  # the first process says which images are left out
+                warnings.simplefilter("ignore", UserWarning)
+            return _loaded(self.config, split, self._channels, self._record)
 
 
 @lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images
-def _loaded(config: DataConfig, split: SplitName, channels: int | None) -> ImageSet:
+def _loaded(config: DataConfig, split: SplitName, channels: int | None, record: Path | None) -> ImageSet:
     return load_images(
         config.source,
         split,
@@ -206,4 +234,5 @@ def _loaded(config: DataConfig, split: SplitName, channels: int | None) -> Image
         keep_encoded=config.crop_pct < 1,
         on_bad_image=config.on_bad_image,
         workers=config.workers,
+        record=record,
     )

@@ -46,15 +46,16 @@ def open_workbench(
 
 
 def check(bench: Workbench) -> list[str]:
-    """Refuse what cannot be searched, or fine-tuned by its teacher, before a supernet is trained.
+    """Refuse images that cannot be opened, and what cannot be searched or fine-tuned, before a supernet is trained.
 
     Returns:
         A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`.
 
     Raises:
-        ValueError: naming the budget that no subnet meets, or the teacher that cannot be had.
+        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had.
     """
     feasibility = check_budgets(bench)
+    bench.images.open()
     if bench.experiment.search.uses_supernet and not is_trained(bench):
         objective(bench.experiment.finetune, bench.images)
     return feasibility

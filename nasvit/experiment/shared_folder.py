@@ -52,6 +52,11 @@ def _appears(path: Path, patience: float) -> bool:
     return True
 
 
+def is_there(path: Path, compute: Compute) -> bool:
+    """Return whether there is a file that another process may just have written, which takes a while to show."""
+    return _appears(path, _PATIENCE if compute.count > 1 else 0.0)
+
+
 def _conclude(folder: Path, token: str, seen: list[tuple[str, bool]]) -> None:
     (folder / token).unlink()
     blind = [f"{rank} on {host}" for rank, (host, sees) in enumerate(seen) if not sees]

@@ -13,7 +13,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.images import Images
+from nasvit.experiment.images import BAD_IMAGES, Images
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
@@ -68,8 +68,9 @@ class Workbench:
     @property
     def _has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        ours = (path.name in (RECORD, SPLIT) or path.name.startswith(TOKEN) for path in self.folder.iterdir())
-        return not all(ours)
+        free = (RECORD, SPLIT, BAD_IMAGES)
+        names = (path.name for path in self.folder.iterdir())
+        return not all(name in free or name.startswith(TOKEN) for name in names)
 
     @cached_property
     def space(self) -> Space:
@@ -88,20 +89,21 @@ class Workbench:
         """
         experiment = self.experiment
         seed, channels = experiment.seed, self.space.image_channels
-        images = Images(experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute)
+        images = Images(
+            experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute, folder=self.folder
+        )
         split = images.data.record
-        split.check(self.compute.from_first(lambda: self._claim(split)).to_json())
+        self.compute.once(lambda: self._claim(split))
         return images
 
     def open_images(self) -> None:
         """Open the images in all processes, before each of them works by itself; see :attr:`images`."""
         assert self.images is not None
 
-    def _claim(self, split: SplitRecord) -> SplitRecord:
-        """Record the experiment and its split; return the split, which every process must have."""
+    def _claim(self, split: SplitRecord) -> None:
+        """Record the experiment and its split."""
         self._check_split(split)
         write_json(self.folder / RECORD, self.experiment.to_json())
-        return split
 
     def _check_split(self, split: SplitRecord) -> None:
         path = self.folder / SPLIT

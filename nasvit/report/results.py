@@ -88,7 +88,7 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
     if not path.exists():
         return
-    shape = f"{bench.space.image_channels}, {', '.join(map(str, bench.images.train.image_size or ('side', 'side')))}"
+    shape = ", ".join(map(str, bench.images.shape))
     console.print(f"\nThe network trained for the first line is {path}. Use it with PyTorch alone:\n", soft_wrap=True)
     console.print("    import torch")
     console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)

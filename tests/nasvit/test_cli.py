@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,14 @@ def test_an_unknown_command_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: 
         nasvit(monkeypatch, "fly")
     assert stop.value.code == 2
     assert "train" in capsys.readouterr().err
+
+
+def test_a_warning_of_the_library_is_one_line_without_the_code_that_gave_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # the command replaces it
+    nasvit(monkeypatch, "spaces")
+    said = warnings.formatwarning("2 bad images", UserWarning, cli.__file__, 1)
+    others = warnings.formatwarning("old", UserWarning, "/elsewhere/code.py", 7, "code()")
+    assert said == "nasvit: 2 bad images\n"
+    assert others == "/elsewhere/code.py:7: UserWarning: old\n  code()\n"

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from nasvit.compute import Compute
 from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.extract import save
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.trials import finalist_folder
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
+from nasvit.export.card import CARD
 from nasvit.export.saved import Described, is_saved, load_network, load_saved
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate
@@ -74,7 +76,7 @@ def _jobs(bench: Workbench) -> list[_Job]:
     jobs = []
     for subject in subjects(bench):
         if inherits:
-            if not is_saved(subject.folder / "extracted"):
+            if not is_there(subject.folder / "extracted" / CARD, bench.compute):
                 raise FileNotFoundError(f"subnet {subject.name} is not extracted yet; run the extract stage first")
             jobs.append(_Job(subject, "finetuned", subject.training))
         if compare.scratch or not inherits:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.trials import Trials, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
@@ -285,7 +286,7 @@ def load_choices(bench: Workbench) -> list[Choice]:
         FileNotFoundError: if nothing was searched yet.
     """
     path = bench.folder / "search" / "choices.json"
-    if not path.exists():
+    if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there are no search results in {bench.folder}; run the search stage first")
     return [_from_json(bench, entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
 

@@ -9,6 +9,7 @@ from torch import nn
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
+from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.supernet import Supernet
@@ -56,7 +57,7 @@ def load_supernet(bench: Workbench) -> Supernet:
         FileNotFoundError: if there is none yet.
     """
     path = bench.folder / SUPERNET
-    if not path.exists():
+    if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
     supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))

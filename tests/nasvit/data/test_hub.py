@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nasvit.data import EncodedImages, Loader, Normalization, load_images
+from nasvit.data import BadImageError, EncodedImages, Loader, Normalization, load_images
 from tests.nasvit.data.test_sources import COLORS, encoded, shows_its_class, write_folder
 from tests.shared import SHARED, needs_shared
 
@@ -174,6 +174,53 @@ def test_rows_are_read_one_by_one_in_workers_too_and_survive_being_sent(tmp_path
     assert all(shows_its_class(image, images.classes[target]) for image, target in zip(served, images.targets))
     sent = pickle.loads(pickle.dumps(images.images))
     assert sent.open(4).tobytes() == images.images.open(4).tobytes()
+
+
+def unlabeled(count: int = 3) -> object:
+    rows = colored(MANY[:count])
+    return rows.map(lambda row: {"kind": -1})  # type: ignore[attr-defined]
+
+
+def test_a_test_split_without_labels_is_passed_over(tmp_path: Path) -> None:
+    parts = {"train": colored(MANY), "test": unlabeled(), "validation": colored(MANY[:6])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    for split, rows in parts.items():
+        (tmp_path / "parquet").mkdir(exist_ok=True)
+        rows.to_parquet(tmp_path / "parquet" / f"{split}-0.parquet")  # type: ignore[attr-defined]
+    for source in (f"hf:{tmp_path / 'saved'}", str(tmp_path / "parquet")):
+        assert load_images(source, "test").targets.tolist() == [2, 0, 1, 2, 0, 1]
+
+
+def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
+    kinds = {"image": datasets.Image(), "label": datasets.Value("int64")}
+    rows = {"image": [{"bytes": encoded("red"), "path": None}] * 3, "label": [0, None, 1]}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(tmp_path / "none")
+    unlabeled().save_to_disk(tmp_path / "negative")  # type: ignore[attr-defined]
+    for name, message in (("none", "1 of 3 rows have no label"), ("negative", "3 of 3 rows have no kind")):
+        with pytest.raises(ValueError, match=message):
+            load_images(f"hf:{tmp_path / name}")
+
+
+def test_a_row_without_an_image_is_a_bad_image(tmp_path: Path) -> None:
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a", "b"])}
+    rows = {"image": [None, *[{"bytes": encoded("red"), "path": None}] * 19], "label": [0, 1] * 10}
+    datasets.Dataset.from_dict(rows, features=datasets.Features(kinds)).save_to_disk(tmp_path / "saved")
+    with pytest.raises(BadImageError, match="saved, row 0: it is empty"):
+        load_images(f"hf:{tmp_path / 'saved'}")
+
+
+def test_what_is_bad_in_a_data_set_is_remembered_until_its_rows_change(tmp_path: Path) -> None:
+    def count(rows: object) -> int:
+        datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "saved")
+        load_images(f"hf:{tmp_path / 'saved'}", memory_limit=0, on_bad_image="skip", record=tmp_path / "bad.json")
+        return len(json.loads((tmp_path / "bad.json").read_text()))
+
+    assert [count(rows) for rows in (colored(MANY), colored(MANY), colored(MANY[:6]))] == [1, 1, 2]
+
+
+def test_a_source_without_a_name_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="'hf:': names no data set; needed is hf:NAME_OR_FOLDER"):
+        load_images("hf:")
 
 
 @needs_shared

@@ -159,13 +159,22 @@ def test_a_train_folder_alone_is_refused_in_words(tmp_path: Path) -> None:
         load_images(tmp_path, "test")
 
 
+def test_a_path_may_start_at_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = write_folder(tmp_path / "photos")
+    write_tar(tmp_path / "photos.tar", folder)
+    expected = load_images(folder).pixels
+    for source in ("~/photos", "~/photos.tar", "~/photo*.tar"):
+        assert torch.equal(load_images(source).pixels, expected)
+
+
 def test_a_folder_without_images_is_refused_with_the_legal_layouts(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train-\*\.parquet"):
         load_images(tmp_path)
 
 
 def test_an_unknown_source_is_refused_with_the_legal_ones() -> None:
-    with pytest.raises(ValueError, match="'digits', 'torchvision:<class>', 'hf:<name or folder>' and a path"):
+    with pytest.raises(ValueError, match="'digits', 'torchvision:<class>', 'hf:<name or folder>' and the path of"):
         load_images("digitz")
 
 

@@ -181,3 +181,18 @@ def test_a_tar_file_cut_off_names_the_image_that_is_missing(tmp_path: Path) -> N
 def test_targets_are_those_of_the_folder_that_was_packed(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "in")
     assert torch.equal(load_images(write_tar(tmp_path / "all.tar", folder)).targets, load_images(folder).targets)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("part-{3..0}.tar", r"the range \{3\.\.0\} is empty; ranges are written as in shard-\{000\.\.127\}\.tar"),
+        ("part-{0-3}.tar", r"no such file '.*part-\{0-3\}\.tar'; ranges are written as in"),
+        ("part-{0...3}.tar", r"no such file '.*part-\{0\.\.\.3\}\.tar'; ranges are written as in"),
+        ("part-{0..3}.tar", r"no such file '.*part-0\.tar'$"),
+        ("part-0.tar.gz", "of tar files that are not compressed"),
+    ],
+)
+def test_a_range_that_names_no_files_is_refused_in_words(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load_images(tmp_path / name)

@@ -15,7 +15,7 @@ from PIL import Image
 
 import search_spaces
 from nasvit.branches import Branches
-from nasvit.data import Loader, load_images
+from nasvit.data import BadImageError, Loader, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment import fitting as fitting_module
@@ -35,6 +35,7 @@ from nasvit.tasks.distillation import Distillation, teacher_probabilities
 from nasvit.tasks.teacher import Teacher, Teachers
 from nasvit.training.sampling import NetAug, Phases
 from search_spaces.schedule import Cosine
+from tests.nasvit.data.test_sources import write_folder
 from tests.nasvit.filled import filled
 
 TINY = """\
@@ -189,6 +190,16 @@ def test_more_images_than_there_are_is_refused_in_words(tmp_path: Path) -> None:
     asked = config(tmp_path)
     with pytest.raises(ValueError, match="images 99999: digits has 1438 training images"):
         images_of(replace(asked, images=99999)).data  # noqa: B018
+
+
+def test_test_images_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_folder(tmp_path / "photos" / part, count=10, sizes=((8, 8),))
+    (tmp_path / "photos" / "val" / "red" / "0.png").write_text("nothing")
+    asked = config(tmp_path)
+    with pytest.raises(BadImageError, match="1 bad image"):
+        fit(replace(asked, images=0, data=DataConfig(str(tmp_path / "photos"), validation=0.4)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 REFUSED: dict[str, Any] = {

@@ -109,7 +109,8 @@ def test_loaders_of_the_same_images_are_kept_and_those_of_others_are_their_own()
     assert images.training(RECIPE) is not images.training(RECIPE)
 
 
-def test_loaders_get_the_device_and_processes_of_their_images() -> None:
+def test_loaders_get_the_device_and_processes_of_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compute, "from_first", lambda self, work: work())  # there is no other process
     compute = Compute(torch.device("meta"), rank=1, count=2)
     images = Images(DataConfig("digits"), seed=1, compute=compute)
     loaders = [images.training(RECIPE), images.evaluation_loader(images.validation)]

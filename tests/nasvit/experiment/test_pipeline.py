@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from packaging.version import Version
 
 from nasvit.data import load_images
 from nasvit.experiment import pipeline
+from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
 from nasvit.experiment.stages.finetune import finetune
@@ -26,12 +28,14 @@ from nasvit.export import saved
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network
 from nasvit.layers.ghost import GhostBlock
+from nasvit.report import results
 from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import ClassificationScore as Score
 from predictors.limits import Budget
 from search_spaces import Architecture
+from tests.nasvit.data.test_sources import write_folder
 from tests.nasvit.experiment.tiny import write_experiment
 
 GHOSTS = """\
@@ -126,6 +130,17 @@ def test_a_saved_program_takes_pixels_and_computes_what_the_saved_network_comput
         (pixels - torch.tensor(bench.images.normalization.mean)) / torch.tensor(bench.images.normalization.std)
     )
     torch.testing.assert_close(program(pixels), scores, rtol=1e-4, atol=1e-5)
+
+
+def test_the_example_of_use_names_the_size_of_images_that_are_not_in_memory_too(
+    done: tuple[Workbench, list[dict[str, Any]]], copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = open_workbench(write_experiment(copied), copied / "out")
+    folder = write_folder(copied / "photos", count=10, sizes=((20, 20), (20, 24)))
+    data = replace(bench.experiment.data, source=str(folder), image_size=8, crop_pct=0.5)
+    bench.__dict__["images"] = Images(data, seed=0, channels=1)
+    results.show(bench, done[1])
+    assert "torch.rand(1, 1, 8, 8)" in capsys.readouterr().out
 
 
 def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
@@ -421,4 +436,27 @@ def test_a_folder_is_not_claimed_by_an_experiment_whose_images_are_not_there(tmp
     wrong = write_experiment(tmp_path, data="data: {source: nodigits, validation: 0.6, padding: 1}")
     with pytest.raises(ValueError, match="data source 'nodigits': no such folder"):
         run(open_workbench(wrong, tmp_path / "out"))
+    assert open_workbench(write_experiment(tmp_path), tmp_path / "out").images.classes == tuple("0123456789")
+
+
+def test_test_images_that_cannot_be_used_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        write_folder(tmp_path / "photos" / part, count=10, sizes=((8, 8),))
+    (tmp_path / "photos" / "val" / "red").rename(tmp_path / "photos" / "val" / "rot")
+    data = f"data: {{source: {tmp_path / 'photos'}, validation: 0.4, padding: 1}}"
+    with pytest.raises(ValueError, match="does not have the classes of"):
+        run(open_workbench(write_experiment(tmp_path, data=data), tmp_path / "out"))
+    assert not (tmp_path / "out" / "train").exists()
+
+
+def test_bad_images_that_were_found_claim_no_folder(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "photos", count=10, sizes=((8, 8),))
+    (folder / "red" / "0.png").write_text("nothing")
+    lines = {
+        "data": f"data: {{source: {folder}, validation: 0.4, padding: 1, crop_pct: 0.5, image_size: 8, on_bad_image: skip}}",
+        "evaluate_every": "  teacher: nowhere",
+    }
+    with pytest.warns(UserWarning, match="1 bad image"), pytest.raises(ValueError, match="nowhere"):
+        run(open_workbench(write_experiment(tmp_path, **lines), tmp_path / "out"))
+    assert (tmp_path / "out" / "bad_images.json").exists()
     assert open_workbench(write_experiment(tmp_path), tmp_path / "out").images.classes == tuple("0123456789")

@@ -1,0 +1,135 @@
+"""Bad images that are left out: found once, and remembered in a file."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nasvit.compute import Compute
+from nasvit.data import BadImageError, load_images
+from nasvit.data.config import DataConfig
+from nasvit.experiment import images as experiment_images
+from nasvit.experiment.images import Images
+from tests.nasvit.data.test_bad_images import SIZES
+from tests.nasvit.data.test_sources import encoded, write_folder, write_tar
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*bad image")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Images of several sizes, 3 x 10, one of which is bad."""
+    folder = write_folder(tmp_path / "all", count=10, sizes=SIZES)
+    (folder / "red" / "3.png").write_bytes(b"?")
+    return folder
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of images that were decoded, one for every time that all were."""
+    from nasvit.data import check
+
+    counts: list[int] = []
+    find = check.find_bad
+
+    def counted(images, *rest, **options):  # type: ignore[no-untyped-def]
+        counts.append(len(images))
+        return find(images, *rest, **options)
+
+    monkeypatch.setattr(check, "find_bad", counted)
+    return counts
+
+
+def both_splits(source: Path, record: Path | None) -> list[list[int]]:
+    splits = [load_images(source, split, on_bad_image="skip", record=record) for split in ("train", "test")]  # type: ignore[arg-type]
+    return [split.images.indices.tolist() for split in splits]  # type: ignore[union-attr]
+
+
+def test_with_a_record_all_images_are_decoded_once_for_both_splits_and_for_the_next_start(
+    folder: Path, tmp_path: Path, decoded: list[int]
+) -> None:
+    expected = both_splits(folder, None)
+    assert decoded == [30, 30]
+    assert both_splits(folder, tmp_path / "bad.json") == expected and decoded == [30, 30, 30]
+    assert both_splits(folder, tmp_path / "bad.json") == expected and decoded == [30, 30, 30]
+
+
+def test_what_is_remembered_is_said_again(folder: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"1 bad image left out. .*red/3.png: it is no image of a known format$"):
+            load_images(folder, on_bad_image="skip", record=tmp_path / "bad.json")
+
+
+def test_the_record_names_every_bad_image_with_its_reason(folder: Path, tmp_path: Path) -> None:
+    (folder / "blue" / "0.png").write_bytes(b"")
+    load_images(folder, on_bad_image="skip", record=tmp_path / "bad.json")
+    (written,) = json.loads((tmp_path / "bad.json").read_text()).values()
+    assert written["images"] == 30
+    assert [(Path(each["image"]).name, each["reason"]) for each in written["bad"]] == [
+        ("0.png", "it is empty"),
+        ("3.png", "it is no image of a known format"),
+    ]
+
+
+@pytest.mark.parametrize("tarred", [False, True])
+def test_a_repaired_image_is_looked_at_again(folder: Path, tmp_path: Path, decoded: list[int], tarred: bool) -> None:
+    record = tmp_path / "bad.json"
+    before = both_splits(write_tar(tmp_path / "all.tar", folder) if tarred else folder, record)
+    (folder / "red" / "3.png").write_bytes(encoded("red", (20, 20)))
+    after = both_splits(write_tar(tmp_path / "all.tar", folder) if tarred else folder, record)
+    assert [sum(map(len, splits)) for splits in (before, after)] == [29, 30]
+    assert decoded == [30, 30]
+
+
+def test_a_folder_that_was_moved_is_not_decoded_again(folder: Path, tmp_path: Path, decoded: list[int]) -> None:
+    before = both_splits(folder, tmp_path / "bad.json")
+    assert both_splits(folder.rename(tmp_path / "moved"), tmp_path / "bad.json") == before
+    assert decoded == [30]
+
+
+def test_of_several_processes_one_decodes_and_says_so(
+    folder: Path, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DataConfig(str(folder), validation=0.3, on_bad_image="skip")
+    first = Images(config, seed=0, folder=tmp_path / "out")
+    second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
+    told: list[object] = []
+
+    def from_first(compute: Compute, work: Callable[[], object]) -> object:
+        if not compute.is_first:
+            return told.pop(0)
+        told.append(work())
+        return told[-1]
+
+    monkeypatch.setattr(Compute, "from_first", from_first)
+
+    def open_in_turn() -> None:
+        for images in (first, second):
+            experiment_images._loaded.cache_clear()  # each in a process of its own
+            images.open()
+
+    with pytest.warns(UserWarning, match="1 bad image") as said:
+        open_in_turn()
+    assert second.data.record == first.data.record and len(second.test) == len(first.test)
+    assert decoded == [30] and len(said) == 2  # one for each split
+
+
+def test_stopping_at_bad_images_remembers_nothing(folder: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_images(folder, record=tmp_path / "bad.json")
+        Images(DataConfig(str(folder), validation=0.3), seed=0, folder=tmp_path).open()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all"]
+
+
+@pytest.mark.parametrize("memory_limit", [0, 2**20])
+def test_a_class_that_loses_all_its_images_is_named(tmp_path: Path, memory_limit: int) -> None:
+    folder = write_folder(tmp_path / "all", count=10)
+    for path in (folder / "green").iterdir():
+        path.write_text("nothing")
+    with pytest.raises(BadImageError, match="no good image is left of these classes.*: green$"):
+        load_images(folder, on_bad_image="skip", memory_limit=memory_limit)
