@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from nasvit.compute import Compute
 from nasvit.layers import BatchNorm2d, sync_batch_norm
 
 
@@ -51,3 +54,39 @@ def test_a_joined_batch_norm_computes_what_one_of_the_whole_batch_does(
         torch.testing.assert_close(2 * one.grad, both.grad, rtol=1e-3, atol=1e-4)  # averaged over processes later
     for name, statistic in whole.named_buffers():
         torch.testing.assert_close(norm.get_buffer(name), statistic, rtol=1e-5, atol=1e-5)
+
+
+class _Watched(TorchDispatchMode):
+    """Keeps what the backward pass of batch norm is given as saved statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.saved: list[Any] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.native_batch_norm_backward.default:
+            self.saved.append(args[5:7])
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_backward_pass_brings_the_statistics_that_kernels_of_nvidia_gpus_ask_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Compute, "stack", lambda self, tensor: torch.stack([tensor, tensor]))
+    norm = BatchNorm2d(3)
+    sync_batch_norm(norm, Compute(rank=0, count=2))
+    x = torch.randn(4, 3, 5, 5, requires_grad=True)
+    with _Watched() as watched:
+        norm(x).square().sum().backward()
+    ((mean, inverse),) = watched.saved
+    torch.testing.assert_close(mean, x.mean((0, 2, 3)))
+    torch.testing.assert_close(inverse, 1 / (x.var((0, 2, 3), correction=0) + norm.eps).sqrt())
+
+
+def test_a_norm_of_another_library_is_what_it_was_after_the_training() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(3))
+    sync_batch_norm(network, Compute(rank=0, count=2))
+    assert type(network[0]) is not nn.BatchNorm2d
+    sync_batch_norm(network, None)
+    assert type(network[0]) is nn.BatchNorm2d
+    pickle.dumps(network)
