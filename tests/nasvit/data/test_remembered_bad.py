@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from pathlib import Path
 
 import pytest
 
 from nasvit.compute import Compute
-from nasvit.data import BadImageError, load_images
+from nasvit.data import BadImageError, check, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment import images as experiment_images
 from nasvit.experiment.images import Images
@@ -30,8 +31,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of images that were decoded, one for every time that all were."""
-    from nasvit.data import check
-
     counts: list[int] = []
     find = check.find_bad
 
@@ -124,3 +123,22 @@ def test_a_class_that_loses_all_its_images_is_named(tmp_path: Path, memory_limit
         path.write_text("nothing")
     with pytest.raises(BadImageError, match="no good image is left of these classes.*: green$"):
         load_images(folder, on_bad_image="skip", memory_limit=memory_limit)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a system that binds processes to processors")
+def test_while_the_others_wait_one_process_takes_all_processors(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def stream(prepare: object, keys: object, *, workers: int, pin: bool) -> list[dict[int, str]]:
+        asked.append(workers)
+        return []
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(check, "Stream", stream)
+    monkeypatch.setattr(check, "_ALONE", 0)
+    for record in (None, tmp_path / "bad.json"):
+        load_images(folder, on_bad_image="skip", record=record)
+    assert asked == [2, 8]
