@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,15 +96,18 @@ def test_of_several_processes_one_decodes_and_says_so(
     config = DataConfig(str(folder), validation=0.3, on_bad_image="skip")
     first = Images(config, seed=0, folder=tmp_path / "out")
     second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
-    monkeypatch.setattr(Compute, "from_first", lambda self, work: work() if self.is_first else None)
 
-    def open_in_turn() -> None:
-        for images in (first, second):
-            experiment_images._loaded.cache_clear()  # each in a process of its own
-            images.open()
+    def from_first(self: Compute, work: Callable[[], object]) -> None:
+        if self.is_first:
+            work()
+        else:
+            first.open()
+            experiment_images._loaded.cache_clear()  # what the first has in memory is not here
 
+    monkeypatch.setattr(Compute, "from_first", from_first)
     with pytest.warns(UserWarning, match="1 bad image") as said:
-        open_in_turn()
+        second.open()
+    assert "data" in first.__dict__
     assert second.data.record == first.data.record and len(second.test) == len(first.test)
     assert decoded == [30] and len(said) == 2  # one for each split
 
