@@ -32,7 +32,7 @@ def remembered_bad(
     known = read_json(record) if record is not None and record.exists() else {}
     if listed.fingerprint in known:
         return {each["number"]: each["reason"] for each in known[listed.fingerprint]["bad"]}
-    bad = {**find_bad(images, source, workers=workers), **listed.bad}
+    bad = {**find_bad(images, source, workers=workers, record=record), **listed.bad}
     if record is not None:
         named = [{"number": each, "image": listed.store.name(each), "reason": bad[each]} for each in sorted(bad)]
         now = {"source": source, "images": len(images), "bad": named}
@@ -40,17 +40,21 @@ def remembered_bad(
     return bad
 
 
-def find_bad(images: EncodedImages, source: str, *, workers: int | None = None) -> dict[int, str]:
+def find_bad(
+    images: EncodedImages, source: str, *, workers: int | None = None, record: Path | None = None
+) -> dict[int, str]:
     """Decode all images and return the reason of each that cannot be, by its position.
 
     Args:
         images: the images.
         source: what to call them while the user waits.
         workers: processes that decode; None: the processors that there are.
+        record: file that the result goes to; other processes wait for it.
     """
     if workers is None:
-        workers = processors() if len(images) > _ALONE else 0
-    print(f"nasvit: {source}: decoding {len(images)} images once to find bad ones", file=sys.stderr)
+        workers = processors(others_wait=record is not None) if len(images) > _ALONE else 0
+    kept = f"; the result is kept in {record}" if record is not None else ""
+    print(f"nasvit: {source}: decoding {len(images)} images once to find bad ones{kept}", file=sys.stderr)
     chunks = Stream(partial(_bad_in, images), range(0, len(images), _CHUNK), workers=workers, pin=False)
     return {index: reason for found in chunks for index, reason in found.items()}
 

@@ -16,7 +16,8 @@ class DataConfig:
     Args:
         source: ``digits``, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, or the path of an image folder, of tar files
             such as ``shards-{000..127}.tar``, or of Hugging Face parquet files.
-        image_size: side in pixels that images are brought to; None keeps the stored sizes.
+        image_size: side in pixels that images are brought to; None keeps the stored sizes. A set that takes up to
+            256 MiB at that size is held in memory, and resized crops are then cut out of the images at that size.
         validation: share of the training images that is held out for the search.
         crop: crop of training images: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
             resized), ``none``.
@@ -27,7 +28,8 @@ class DataConfig:
             without an accelerator, else the processors that there are, 16 at most, and 4 for images in memory.
         crop_pct: share of the resized short side that is cut out at evaluation; published accuracies use 0.875, which
             is 224 of 256 pixels. The images then stay encoded.
-        on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first and leaves them out.
+        on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first, once, and leaves them
+            out: ``bad_images.json`` in the folder of the results names them.
 
     Raises:
         FieldError: if a value is out of its range.

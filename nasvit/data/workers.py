@@ -30,10 +30,15 @@ def choose_workers(images: ImageSet, device: torch.device) -> int:
     return processors() if isinstance(images.images, EncodedImages) else min(IN_MEMORY_WORKERS, processors())
 
 
-def processors() -> int:
-    """Return the processors that each process of this machine has to itself, 1 to ``MOST_WORKERS``."""
+def processors(*, others_wait: bool = False) -> int:
+    """Return the processors that this process has to itself, 1 to ``MOST_WORKERS``.
+
+    Args:
+        others_wait: whether the other processes of this machine wait for this one, so that it has theirs too.
+    """
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, here // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    sharing = 1 if others_wait else int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_WORKERS, here // sharing))
 
 
 def pins(device: torch.device) -> bool:

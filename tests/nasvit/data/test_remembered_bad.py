@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nasvit.compute import Compute
-from nasvit.data import BadImageError, load_images
+from nasvit.data import BadImageError, check, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment import images as experiment_images
 from nasvit.experiment.images import Images
@@ -31,8 +32,6 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Numbers of images that were decoded, one for every time that all were."""
-    from nasvit.data import check
-
     counts: list[int] = []
     find = check.find_bad
 
@@ -97,23 +96,18 @@ def test_of_several_processes_one_decodes_and_says_so(
     config = DataConfig(str(folder), validation=0.3, on_bad_image="skip")
     first = Images(config, seed=0, folder=tmp_path / "out")
     second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
-    told: list[object] = []
 
-    def from_first(compute: Compute, work: Callable[[], object]) -> object:
-        if not compute.is_first:
-            return told.pop(0)
-        told.append(work())
-        return told[-1]
+    def from_first(self: Compute, work: Callable[[], object]) -> None:
+        if self.is_first:
+            work()
+        else:
+            first.open()
+            experiment_images._loaded.cache_clear()  # what the first has in memory is not here
 
     monkeypatch.setattr(Compute, "from_first", from_first)
-
-    def open_in_turn() -> None:
-        for images in (first, second):
-            experiment_images._loaded.cache_clear()  # each in a process of its own
-            images.open()
-
     with pytest.warns(UserWarning, match="1 bad image") as said:
-        open_in_turn()
+        second.open()
+    assert "data" in first.__dict__
     assert second.data.record == first.data.record and len(second.test) == len(first.test)
     assert decoded == [30] and len(said) == 2  # one for each split
 
@@ -133,3 +127,22 @@ def test_a_class_that_loses_all_its_images_is_named(tmp_path: Path, memory_limit
         path.write_text("nothing")
     with pytest.raises(BadImageError, match="no good image is left of these classes.*: green$"):
         load_images(folder, on_bad_image="skip", memory_limit=memory_limit)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a system that binds processes to processors")
+def test_while_the_others_wait_one_process_takes_all_processors(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def stream(prepare: object, keys: object, *, workers: int, pin: bool) -> list[dict[int, str]]:
+        asked.append(workers)
+        return []
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(8))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr(check, "Stream", stream)
+    monkeypatch.setattr(check, "_ALONE", 0)
+    for record in (None, tmp_path / "bad.json"):
+        load_images(folder, on_bad_image="skip", record=record)
+    assert asked == [2, 8]
