@@ -140,7 +140,16 @@ class Images:
         """
         normalization = self.normalization
         side = self.shape[1] or None
-        return Card(spec, self.classes, side, normalization.mean, normalization.std, fused, origin)
+        return Card(
+            spec,
+            self.classes,
+            side,
+            normalization.mean,
+            normalization.std,
+            fused,
+            origin,
+            crop_pct=self.config.crop_pct,
+        )
 
     def training(self, recipe: Recipe, images: ImageSet | None = None, compute: Compute | None = None) -> Loader:
         """Return the loader of training batches, augmented by a recipe; each of several processes gets its part.

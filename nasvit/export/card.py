@@ -29,6 +29,7 @@ class Card:
         fused: whether its convolutions had branches, and so have a bias and no batch norm now.
         origin: origin of the weights: recipe, configuration, seed, data, anything that JSON holds.
         versions: versions of Python and of the packages that saved it.
+        crop_pct: share of the resized short side of a larger image that it is evaluated on: 0.875 is 224 of 256 pixels.
     """
 
     spec: Spec
@@ -39,6 +40,7 @@ class Card:
     fused: bool = False
     origin: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
+    crop_pct: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,7 +57,7 @@ class Card:
             "spec": self.spec.to_json(),
             "fused": self.fused,
             "classes": list(self.classes),
-            "image": {"channels": channels, "side": side},
+            "image": {"channels": channels, "side": side, "crop_pct": self.crop_pct},
             "normalization": {"mean": list(self.mean), "deviation": list(self.deviation)},
             "origin": dict(self.origin),
             "versions": dict(self.versions),
@@ -93,6 +95,7 @@ class Card:
             content["fused"],
             content["origin"],
             content["versions"],
+            content["image"].get("crop_pct", 1.0),
         )
 
 

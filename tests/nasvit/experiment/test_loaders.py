@@ -17,6 +17,8 @@ from nasvit.experiment.fit import images_of
 from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.training import FitConfig
+from nasvit.export.card import Card
+from nasvit.names import spec_of_name
 from search_spaces.recipe import Recipe
 from search_spaces.values import FieldError
 from tests.nasvit.experiment.tiny import write_experiment
@@ -123,6 +125,12 @@ def test_loaders_get_the_device_and_processes_of_their_images(monkeypatch: pytes
 def test_values_of_the_data_section_out_of_range_are_refused_by_name(changed: dict[str, Any]) -> None:
     with pytest.raises(FieldError, match=next(iter(changed))):
         DataConfig("digits", **changed)
+
+
+def test_a_crop_ratio_stands_on_the_card_of_what_was_trained(tmp_path: Path) -> None:
+    images = Images(DataConfig("digits", image_size=16, crop_pct=0.5, crop="none"), seed=1)
+    images.card(spec_of_name("micro8:smallest"), {}).write(tmp_path)
+    assert Card.read(tmp_path).crop_pct == 0.5
 
 
 def test_a_crop_ratio_leaves_images_encoded_and_reaches_the_evaluation(tmp_path: Path) -> None:
