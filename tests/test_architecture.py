@@ -24,8 +24,8 @@ FLOORS = (
     ("nasvit.supernets", "nasvit.branches"),
     ("nasvit.elastic",),
     ("nasvit.models",),
-    ("nasvit.layers", "nasvit.data", "nasvit.records", "nasvit.options"),
-    ("nasvit.compute",),
+    ("nasvit.layers", "nasvit.data"),
+    ("nasvit.compute", "nasvit.records", "nasvit.options"),
     ("predictors",),
     ("search_spaces",),
 )

@@ -97,15 +97,18 @@ def test_of_several_processes_one_decodes_and_says_so(
     first = Images(config, seed=0, folder=tmp_path / "out")
     second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
 
-    def from_first(self: Compute, work: Callable[[], object]) -> None:
-        if self.is_first:
-            work()
-        else:
-            first.open()
-            experiment_images._loaded.cache_clear()  # what the first has in memory is not here
+    told: list[object] = []
+
+    def from_first(self: Compute, work: Callable[[], object]) -> object:
+        if not self.is_first:
+            return told.pop(0)
+        told.append(work())
+        return told[-1]
 
     monkeypatch.setattr(Compute, "from_first", from_first)
     with pytest.warns(UserWarning, match="1 bad image") as said:
+        first.open()
+        experiment_images._loaded.cache_clear()  # what the first has in memory is not here
         second.open()
     assert "data" in first.__dict__
     assert second.data.record == first.data.record and len(second.test) == len(first.test)
