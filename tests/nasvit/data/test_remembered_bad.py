@@ -106,10 +106,14 @@ def test_of_several_processes_one_decodes_and_says_so(
         return told[-1]
 
     monkeypatch.setattr(Compute, "from_first", from_first)
-    with pytest.warns(UserWarning, match="1 bad image") as said:
+
+    def open_in_turn() -> None:
         first.open()
         experiment_images._loaded.cache_clear()  # what the first has in memory is not here
         second.open()
+
+    with pytest.warns(UserWarning, match="1 bad image") as said:
+        open_in_turn()
     assert "data" in first.__dict__
     assert second.data.record == first.data.record and len(second.test) == len(first.test)
     assert decoded == [30] and len(said) == 2  # one for each split
