@@ -101,20 +101,28 @@ class Compute:
         """Return a tensor in main memory: the one place where the host waits for the device."""
         return tensor.cpu()
 
-    def part_of(self, batch_size: int) -> npt.NDArray[np.int64]:
+    def can_share(self, batch_size: int, *, in_pairs: bool = False) -> bool:
+        """Return whether the processes can share a batch of this size; see :meth:`part_of`."""
+        return (self.count == 1 and not in_pairs) or batch_size % (2 * self.count) == 0
+
+    def part_of(self, batch_size: int, *, in_pairs: bool = False) -> npt.NDArray[np.int64]:
         """Return the places of this process's part in a joined batch: a slice and its mirror image.
 
         Mixing pairs place ``i`` with place ``-1 - i``, so a process needs both ends of the batch.
 
+        Args:
+            batch_size: images of the joined batch.
+            in_pairs: whether images are mixed, which one process needs pairs for, too.
+
         Raises:
             ValueError: if the processes cannot share a batch of this size.
         """
-        if self.count == 1:
-            return np.arange(batch_size)
-        if batch_size % (2 * self.count):
+        if not self.can_share(batch_size, in_pairs=in_pairs):
             raise ValueError(
                 f"batch_size {batch_size}: mixing images or {self.count} processes need a multiple of {2 * self.count}"
             )
+        if self.count == 1:
+            return np.arange(batch_size)
         half = batch_size // (2 * self.count)
         head = np.arange(self.rank * half, (self.rank + 1) * half)
         return np.concatenate([head, batch_size - 1 - head[::-1]])

@@ -159,7 +159,7 @@ class ImageSet:
         if isinstance(self.images, EncodedImages):
             return self.images.open(index)
         pixels = self.images[index].permute(1, 2, 0).numpy()
-        return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return to_image(pixels)
 
     def subset(self, indices: npt.NDArray[np.int64]) -> ImageSet:
         """Return the images at ``indices``, in that order.
@@ -204,6 +204,11 @@ def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
     """Return an image as uint8 (H, W, C)."""
     pixels = np.asarray(image, dtype=np.uint8)
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def to_image(pixels: npt.NDArray[np.uint8]) -> Image.Image:
+    """Return pixels uint8 (H, W, C) as an image."""
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:

@@ -90,9 +90,7 @@ class Loader:
         Raises:
             ValueError: if the processes cannot share a batch of this size, or its images cannot be mixed in pairs.
         """
-        if self.compute.count == 1 and self.augmentation.mixes and self.batch_size % 2:
-            raise ValueError(f"batch_size {self.batch_size}: mixing images or 1 processes need a multiple of 2")
-        return self.compute.part_of(self.batch_size)
+        return self.compute.part_of(self.batch_size, in_pairs=self.augmentation.mixes)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Prepare this process's part of one training batch.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nasvit.data.augment import Augmentation, Draws, ImageVariation, Pixels, moved_and_mirrored
 from nasvit.data.erasing import Erasures, erasures
-from nasvit.data.images import ImageSet, centered, square, to_pixels
+from nasvit.data.images import ImageSet, centered, square, to_image, to_pixels
 from nasvit.data.randomness import generator, global_random_kept
 
 _ORDER, _AUGMENTATION, _CALIBRATION = 0, 1, 2  # Second part of the random keys: what the numbers are for.
@@ -130,7 +130,7 @@ class Preparation:
             pixels = moved_and_mirrored(squares, np.arange(len(rows)), draws)
         if self._variation is None:
             return pixels
-        return self._one_by_one(lambda place: _image(pixels[place]), range(len(rows)), draws)
+        return self._one_by_one(lambda place: to_image(pixels[place]), range(len(rows)), draws)
 
     def _one_by_one(self, opened: Callable[[int], Image.Image], keys: Sequence[int], draws: Draws) -> Pixels:
         assert self._variation is not None
@@ -150,10 +150,6 @@ class Preparation:
 
     def _empty(self, count: int) -> Pixels:
         return np.empty((count, *self.size, self.images.channels), dtype=np.uint8)
-
-
-def _image(pixels: Pixels) -> Image.Image:
-    return Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
 
 
 def _mirrors(images: ImageSet, augmentation: Augmentation) -> bool:

@@ -64,6 +64,7 @@ class PretendDevice(TorchDispatchMode):
         super().__init__()
         self.waiting, self.uploads = waiting, uploads
         self.waits: Counter[str] = Counter()  # by who asked for them
+        self.copies = 0  # to the device
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -85,8 +86,9 @@ class PretendDevice(TorchDispatchMode):
             self._wait("a copy to main memory")
             return args[0].fill_(1)
         out = func(*args, **kwargs)
-        if func in _COPIES and here and out.device.type == DEVICE.type and self.uploads is not None:
-            if _place() not in self.uploads:
+        if func in _COPIES and here and out.device.type == DEVICE.type:
+            self.copies += 1
+            if self.uploads is not None and _place() not in self.uploads:
                 raise WaitedError(f"a copy to the device from pageable memory, {_place()}")
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +36,11 @@ from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment
 from tests.nasvit.pretend import DEVICE, PRETEND, READING, MixedDevicesError, PretendDevice, generators_on_the_host
 from tests.nasvit.supernets.tiny import FAMILY
+from tests.nasvit.training.short import RECIPE as SHORT
 from tests.nasvit.training.short import digits
 
 SPACE = search_spaces.load("micro8")
-RECIPE = Recipe(
-    optimizer="adamw",
-    learning_rate=1e-3,
-    epochs=3,
-    batch_size=32,
-    clip_norm=1.0,
-    label_smoothing=0.1,
-    dropout=0.2,
-    drop_path_rate=0.3,
-    ema_decay=0.9,
-)
+RECIPE = replace(SHORT, epochs=3, label_smoothing=0.1)
 
 
 def images(count: int = 8, side: int = 8) -> Tensor:
@@ -128,8 +120,6 @@ def test_no_step_of_any_kind_waits_for_the_device(kind: str, tmp_path: Path) -> 
 
 def check_steps(kind: str, folder: Path, optimizer: Any = "adamw") -> None:
     """Take steps on the pretend device: the first builds views and moments, the others must neither wait nor upload."""
-    from dataclasses import replace
-
     trainer = trainer_of(kind, folder, replace(RECIPE, optimizer=optimizer))
     batches = trainer.loader.steps(0, 4)
     with PretendDevice(uploads=None):

@@ -40,8 +40,8 @@ def finetune(bench: Workbench) -> None:
     bench.compute.once(lambda: _claim(jobs))
     saved = bench.compute.from_first(lambda: [is_saved(job.folder) for job in jobs])
     left = [job for job, done in zip(jobs, saved, strict=True) if not done]
-    parts = 2 * bench.compute.count  # that every batch is split into by processes that train together
-    for job, compute in bench.compute.share_out(left, lambda job: job.training.recipe.batch_size % parts == 0):
+    can_join = bench.compute.can_share
+    for job, compute in bench.compute.share_out(left, lambda job: can_join(job.training.recipe.batch_size)):
         _train_to(bench, job, compute)
     bench.compute.wait()
 

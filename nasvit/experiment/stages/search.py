@@ -104,8 +104,7 @@ def search(bench: Workbench) -> list[Choice]:
     """
     check_budgets(bench)
     trials, compute = make_trials(bench), bench.compute
-    compute.once(lambda: _open_study(bench, trials.quick))  # two processes must not both make the tables
-    study = _open_study(bench, trials.quick)
+    study = _join_study(bench, trials.quick)
     if _takes_part(bench):
         study.run(visible=compute.shows)
     compute.wait()
@@ -170,15 +169,19 @@ def work(bench: Workbench) -> None:
         FileNotFoundError: if a supernet is needed and the folder of the results has none.
     """
     check_budgets(bench)
-    evaluate, compute = make_trials(bench).quick, bench.compute
-    compute.once(lambda: _open_study(bench, evaluate))
-    _open_study(bench, evaluate).run(visible=compute.shows)
+    _join_study(bench, make_trials(bench).quick).run(visible=bench.compute.shows)
 
 
 def is_searched(bench: Workbench) -> bool:
     """Return whether there is a search result for the current configuration."""
     folder = bench.folder / "search"
     return (folder / "choices.json").exists() and made_for(folder / "asked.json", _asked(bench))
+
+
+def _join_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:
+    """Open the study in all processes, the first one first: two must not both make the tables."""
+    bench.compute.once(lambda: _open_study(bench, evaluate))
+    return _open_study(bench, evaluate)
 
 
 def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:

@@ -19,7 +19,7 @@ from nasvit.compute import Compute
 from nasvit.data import NO_AUGMENTATION, Augmentation, EncodedImages, ImageSet, Loader, Normalization
 from nasvit.data.images import decode_if_small, from_pixels
 from nasvit.data.workers import choose_workers
-from tests.nasvit.data.device import Watched
+from tests.nasvit.pretend import MixedDevicesError, PretendDevice, WaitedError
 
 CLASSES = ("a", "b", "c")
 STRONG = Augmentation(padding=2, randaugment=9, random_erasing=0.5, mixup=0.5, cutmix=0.5)
@@ -309,18 +309,18 @@ def test_batches_are_finished_on_the_device_without_being_read_back(tmp_path: Pa
     augmentation = replace(PHOTOS, random_erasing=1.0, cutmix=0.5)
     loader = make(images, augmentation, batch_size=4, image_size=8, compute=Compute(torch.device("meta")))
     loader.batch(0, 0)
-    with Watched() as watched:
+    with PretendDevice() as watched:
         batches = list(loader.steps(0, 6))
     assert watched.copies == 6 * 3  # pixels, targets and noise
     assert {(pixels.device.type, pixels.dtype, targets.device.type) for pixels, targets in batches} == {
         ("meta", torch.float32, "meta")
     }
-    with Watched() as watched:
+    with PretendDevice() as watched:
         served = [*loader.evaluation_batches(), *loader.calibration_batches(2)]
     assert watched.copies == 2 * (len(served) - 2) + 2
-    with pytest.raises(RuntimeError, match="host reads"), Watched():
+    with pytest.raises(WaitedError, match="_local_scalar_dense"), PretendDevice():
         float(batches[0][0].sum())
-    with pytest.raises(RuntimeError, match="mixes devices"), Watched():
+    with pytest.raises(MixedDevicesError, match="mixes devices"), PretendDevice():
         batches[0][0] + torch.zeros(8)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from nasvit.data import EncodedImages, ImageSet, Normalization
 from nasvit.data.images import from_pixels
 from nasvit.data.normalization import Normalizer
-from tests.nasvit.data.device import Watched
+from tests.nasvit.pretend import PretendDevice
 
 
 def image_set(pixels: np.ndarray) -> ImageSet:
@@ -67,7 +67,7 @@ def test_constants_are_put_on_the_device_once_for_images_of_one_width() -> None:
     normalizer = Normalizer(Normalization.imagenet(), torch.device("meta"))
     pixels = torch.zeros(2, 4, 5, 3, dtype=torch.uint8, device="meta")
     normalizer(pixels)
-    with Watched() as watched:
+    with PretendDevice() as watched:
         images = normalizer(pixels)
     assert images.device.type == "meta" and watched.copies == 0
 
