@@ -99,7 +99,10 @@ class SearchConfig:
             saved one: only the recipe is searched; None: the architecture is searched.
         evaluate: evaluation of a candidate: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
-            random weights by its recipe, without any supernet.
+            random weights by its recipe, without any supernet; ``prior``, not at all: what the prior expects to be best
+            is chosen, and trained from random weights by the recipe of ``finetune``.
+        prior: what is expected of architectures before any is evaluated: ``auto``, the measurements on other data sets
+            that are shipped with the space, if there are any; ``none``; or a file that ``experiments.priors`` wrote.
         evaluations: candidates evaluated, over all budgets.
         finalists: of each budget, how many of the most promising, evaluated or only predicted, are measured again: on
             all validation images, and trained to the end on all training images where candidates are trained.
@@ -120,7 +123,8 @@ class SearchConfig:
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
-    evaluate: Literal["inherited", "finetune", "scratch"] = "inherited"
+    evaluate: Literal["inherited", "finetune", "scratch", "prior"] = "inherited"
+    prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5
     images: int = 0
@@ -136,6 +140,10 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.recipes is not None and self.evaluate == "inherited":
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
+        if self.recipes is not None and self.evaluate == "prior":
+            raise FieldError(["evaluate"], "a prior says nothing of recipes; legal here: finetune, scratch")
+        if self.evaluate == "prior" and self.prior == "none":
+            raise FieldError(["prior"], "is none, but evaluate is prior; leave it out, or evaluate otherwise")
         if self.architecture is not None and self.recipes is None:
             raise FieldError(["architecture"], "leaves nothing to search without recipes; give recipes too")
         if self.architecture is not None and (self.budgets or self.front):
@@ -151,7 +159,7 @@ class SearchConfig:
     @property
     def uses_supernet(self) -> bool:
         """Whether candidates take weights from a supernet, so that one must be trained."""
-        return self.evaluate != "scratch"
+        return self.evaluate not in ("scratch", "prior")
 
 
 @dataclass(frozen=True)
@@ -185,6 +193,8 @@ class Experiment(YamlFile):
         output: folder of the results; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
         compare: networks that are trained for comparison.
+        hours: time there is for everything, by the clock: from measured seconds a step it is decided whether a supernet
+            is worth it, and how many epochs and evaluations there are; None: as the other fields say.
         note: remark that belongs beside the results, for example about the data.
     """
 
@@ -197,7 +207,16 @@ class Experiment(YamlFile):
     output: Path | None = None
     threads: int = 0
     compare: CompareConfig = field(default_factory=CompareConfig)
+    hours: float | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.hours is None:
+            return
+        if not self.hours > 0:
+            raise FieldError(["hours"], f"{self.hours} is illegal; legal: numbers above 0")
+        if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
+            raise FieldError(["hours"], "are divided where search.evaluate is inherited or prior, and no recipes are searched")
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

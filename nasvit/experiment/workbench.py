@@ -24,6 +24,7 @@ from predictors.arrays import Codes
 from predictors.cost import CostTable
 from predictors.latency import LatencyTable, load_table
 from predictors.limits import Budget, Limit
+from predictors.prior import Prior, PriorWithin, find_prior, read_measurements
 from search_spaces import Architecture, Space, load
 from search_spaces.recipe_space import load_recipes
 
@@ -137,6 +138,25 @@ class Workbench:
         config = self.experiment.search
         recipes = None if config.recipes is None else load_recipes(config.recipes)
         return Candidates(self.space, self._architecture_costs, recipes, self._fixed_architecture)
+
+    @cached_property
+    def prior(self) -> PriorWithin | None:
+        """What is expected of architectures before any is evaluated; None if there is nothing to expect it from.
+
+        Raises:
+            FileNotFoundError: if the file that the search section names does not exist.
+            ValueError: if it holds no measurements of this space.
+        """
+        name, asked = self.experiment.space, self.experiment.search.prior
+        if asked == "none":
+            return None
+        space = load(name)
+        proxies = Candidates(space, cost_table(space, len(self.classes)).costs).proxies
+        if asked == "auto":
+            found = find_prior(name, proxies)
+        else:
+            found = Prior(space, read_measurements(space, asked), proxies)
+        return None if found is None else found.within(self.space)
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:

@@ -78,6 +78,7 @@ class SearchEngine:
         make_predictor: makes an unfitted predictor.
         seed: of everything random.
         settings: how it proposes.
+        first: candidates that are proposed before any other if they are feasible, ``(k, d)``, the best expected first.
     """
 
     def __init__(
@@ -86,9 +87,11 @@ class SearchEngine:
         make_predictor: Callable[[], Predictor],
         seed: int = 0,
         settings: EngineSettings | None = None,
+        first: Codes | None = None,
     ) -> None:
         self.constraint, self.make_predictor, self.seed = constraint, make_predictor, seed
         self.settings = settings or EngineSettings()
+        self._first = first
         self._round: Round | None = None
         self._forget()
 
@@ -193,9 +196,11 @@ class SearchEngine:
 
     @cached_property
     def _design(self) -> Codes:
-        """The quasi-random start: feasible, distinct, and the same for the same seed."""
+        """The start: what was expected to be best, then quasi-random ones; feasible, and the same for the same seed."""
         rng, wanted = np.random.default_rng([self.seed, 0]), self.settings.start
         drawn = self.constraint.clean(sobol(self.constraint.genome, max(64, 8 * wanted), rng))
+        if self._first is not None:
+            drawn = distinct(np.concatenate([self.constraint.clean(self._first), drawn]))
         if len(drawn) < wanted:
             drawn = distinct(np.concatenate([drawn, self._pool(rng)]))
         return drawn[:wanted]

@@ -1,0 +1,153 @@
+"""Measure subnets of a space on a data set, for the prior that is shipped with the space.
+
+    python -m experiments.priors micro32 cifar10 ../shared/data/cifar10 --images 10200 --epochs 4
+    python -m experiments.priors micro32 fashion torchvision:FashionMNIST --images 10200 --epochs 4
+    python -m experiments.priors micro128 things PHOTOS/things --image-size 128 --crop resized --batch-size 32 --epochs 10
+
+Each subnet is trained plainly from random weights and scored on the test images. The subnets are quasi-random with
+their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. A line is
+added to ``predictors/priors/SPACE.jsonl`` after every training; killed and called again, it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from tyro.conf import Positional
+
+import search_spaces
+from nasvit.costs.tables import cost_table
+from nasvit.data.config import DataConfig
+from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.images import Images
+from nasvit.experiment.training import Training
+from nasvit.specs import SubnetSpec
+from predictors.pool import distinct, sobol
+from search_spaces import Architecture, Recipe, Space
+
+POOL = 4096
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is measured, and how.
+
+    Args:
+        space: a name of the catalog.
+        name: name of the data set in the file.
+        source: its images.
+        count: subnets.
+        images: training images, the few held-out ones included; 0: all.
+        test_images: test images, the first ones; 0: all.
+        image_size: side of the images in pixels; left out: the space's largest resolution.
+        crop: crop of training images.
+        epochs: of each training.
+        batch_size: of each training.
+        learning_rate: of each training.
+        most: largest multiply-adds of a subnet; 0: no limit.
+        out: the file; ``predictors/priors/SPACE.jsonl`` if left out.
+    """
+
+    space: Positional[str]
+    name: Positional[str]
+    source: Positional[str]
+    count: int = 32
+    images: int = 0
+    test_images: int = 0
+    image_size: int | None = None
+    crop: Literal["none", "pad", "resized"] = "pad"
+    epochs: int = 4
+    batch_size: int = 64
+    learning_rate: float = 2e-3
+    most: float = 0
+    out: Path | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of each training."""
+        return Recipe(
+            optimizer="adamw",
+            learning_rate=self.learning_rate,
+            weight_decay=0.05,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            warmup_epochs=1,
+            label_smoothing=0.1,
+            clip_norm=1.0,
+        )
+
+
+def designed(space: Space, count: int, most: float = 0) -> list[Architecture]:
+    """Return quasi-random subnets, in an order whose every beginning is spread evenly over log multiply-adds."""
+    codes = distinct(sobol(space.genome, POOL, np.random.default_rng(0)))
+    macs = np.log(cost_table(space, 10).macs(codes).astype(float))
+    highest, free, chosen = np.log(most) if most else macs.max(), np.ones(len(codes), dtype=bool), []
+    for number in range(count):
+        wanted = macs.min() + _van_der_corput(number + 1) * (highest - macs.min())
+        best = int(np.argmin(np.where(free, np.abs(macs - wanted), np.inf)))
+        free[best] = False
+        chosen.append(best)
+    return space.decode(codes[chosen])
+
+
+def _van_der_corput(number: int) -> float:
+    """Return the number with its binary digits mirrored behind the point: 1/2, 1/4, 3/4, 1/8, ..."""
+    value, digit = 0.0, 0.5
+    while number:
+        value, number, digit = value + digit * (number & 1), number >> 1, digit / 2
+    return value
+
+
+def measure(asked: Measuring) -> None:
+    """Train and score every subnet that is not in the file yet."""
+    torch.set_num_threads(1)
+    space = search_spaces.load(asked.space)
+    side = asked.image_size or max(space.resolution)
+    data = DataConfig(asked.source, image_size=side, validation=0.02, crop=asked.crop)
+    images = Images(data, seed=0, channels=space.image_channels, most=asked.images)
+    out = asked.out or Path("predictors/priors") / f"{asked.space}.jsonl"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
+    known = {(row["data"], json.dumps(row["architecture"])) for row in map(json.loads, lines)}
+    for architecture in designed(space, asked.count, asked.most):
+        plain = json.loads(architecture.to_json())
+        if (asked.name, json.dumps(plain)) in known:
+            continue
+        row = {"data": asked.name, **_measured(space, architecture, images, asked), "architecture": plain}
+        with out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), flush=True)
+
+
+def _measured(space: Space, architecture: Architecture, images: Images, asked: Measuring) -> dict[str, Any]:
+    began, folder = time.process_time(), Path(mkdtemp())
+    start, training = Start(SubnetSpec(space, architecture)), Training(recipe=asked.recipe)
+    fitting = Fitting(start, training, images, seed=0, name=architecture.key[:8])
+    trained = fitting.trainer(folder, every=0).run()
+    test = images.test.subset(np.arange(asked.test_images)) if asked.test_images else images.test
+    score = fitting.score(fitting.deployed(trained), test)
+    shutil.rmtree(folder)
+    return {
+        "score": round(score.value, 5),
+        "loss": round(score.numbers()["loss"], 5),
+        "images": asked.epochs * len(images.train),
+        "seconds": round(time.process_time() - began, 1),
+    }
+
+
+def main(asked: Annotated[Measuring, tyro.conf.arg(name="")]) -> None:
+    """Measure subnets of a space on a data set."""
+    measure(asked)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,224 @@
+"""What a small network for a budget is worth, got in several ways, at equal processor time.
+
+    python -m experiments.photo_sets ../shared/data/caltech101_144px runs/photos
+    python -m experiments.worth animals --minutes 10 --seeds 0 1 --ways prior random timm pipeline searched
+
+``prior``: the network that the space's prior expects to be best (what was measured on the same images is left out of
+the prior) is trained plainly from random weights. ``random``: likewise, a random subnet of nearly the budget. ``timm``:
+likewise, networks of timm of about the cost. ``pipeline``: a supernet is trained and searched, and what is found is
+trained on. ``searched``: the network that the pipeline found, trained plainly for the whole time. All trainings see all
+training images, by one recipe, on one thread; several budgets share the minutes. A row is added to the JSON file after
+every network; killed and called again, it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from tyro.conf import Positional
+
+import search_spaces
+from nasvit.costs.tables import cost_table
+from nasvit.data.config import DataConfig
+from nasvit.experiment.fit import fit, fitting_of, images_of
+from nasvit.experiment.pace import seconds_per_epoch
+from nasvit.experiment.plan import with_epochs
+from nasvit.experiment.training import FitConfig
+from nasvit.records import read_json, versions, write_json
+from nasvit.search.candidates import Candidates
+from nasvit.search.run import imagine
+from predictors.limits import Budget
+from predictors.prior import find_prior
+from search_spaces import Architecture, Recipe
+
+Way = Literal["prior", "random", "timm", "pipeline", "searched"]
+
+RECIPE = Recipe(
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.05,
+    epochs=1,
+    batch_size=32,
+    label_smoothing=0.1,
+    clip_norm=1.0,
+)
+MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
+NEARLY = 0.85  # random subnets cost at least so much of the budget
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Images, space, budgets, and timm's networks of about the same cost.
+
+    Args:
+        data: the images.
+        space: a name of the catalog.
+        budgets: one budget, or several that make a front.
+        timm: names of timm's networks, and the side of the images that brings them to the cost.
+        classes: number of classes.
+        batch_size: of every training.
+        measured: name of these images in the prior's measurements; empty: none are of them.
+    """
+
+    data: DataConfig
+    space: str
+    budgets: tuple[str, ...]
+    timm: tuple[tuple[str, int], ...]
+    classes: int
+    batch_size: int = 32
+    measured: str = ""
+
+
+def _photos(name: str) -> DataConfig:
+    return DataConfig(f"runs/photos/{name}", image_size=128, crop="resized", validation=0.02)
+
+
+_CALTECH = DataConfig("../shared/data/caltech101_144px", image_size=128, crop="resized", validation=0.02)
+_CIFAR = DataConfig("../shared/data/cifar10", validation=0.02)
+_FRONT128 = ("macs<=12M", "macs<=16M", "macs<=20M", "macs<=28M", "macs<=40M")
+_FRONT32 = ("macs<=2M", "macs<=3M", "macs<=4M", "macs<=5M", "macs<=7M")
+_TIMM128 = (("mobilenetv3_small_100", 128), ("lcnet_050", 128))
+_TIMM32 = (("mobilenetv3_small_100", 64), ("lcnet_050", 64))
+
+SETTINGS = {
+    "animals": Setting(_photos("animals"), "micro128", ("macs<=20M",), _TIMM128, 10),
+    "animals_front": Setting(_photos("animals"), "micro128", _FRONT128, (), 10),
+    "caltech101": Setting(_CALTECH, "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
+    "caltech101_front": Setting(_CALTECH, "micro128", _FRONT128, (), 101, measured="things"),
+    "cifar10": Setting(_CIFAR, "micro32", ("macs<=4M",), _TIMM32, 10, 64, "cifar10"),
+    "cifar10_front": Setting(_CIFAR, "micro32", _FRONT32, (), 10, 64, "cifar10"),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared.
+
+    Args:
+        setting: a name of :data:`SETTINGS`.
+        minutes: processor minutes of each way, for all budgets together.
+        seeds: seeds of weights and batches.
+        ways: what is compared.
+        json: file of the results; ``experiments/results/worth.json`` if left out.
+    """
+
+    setting: Positional[str]
+    minutes: float = 10
+    seeds: tuple[int, ...] = (0, 1)
+    ways: tuple[Way, ...] = ("prior", "random", "timm", "pipeline", "searched")
+    json: Path = Path("experiments/results/worth.json")
+
+
+def prior_choices(setting: Setting) -> list[Architecture]:
+    """Return the subnet that the prior expects to be best under every budget, without having seen these images."""
+    candidates = _candidates(setting)
+    prior = find_prior(setting.space, candidates.proxies, without=(setting.measured,))
+    if prior is None:
+        raise ValueError(f"space {setting.space} has no prior")
+    rng, within = np.random.default_rng(0), prior.within(candidates.space)
+    found = [
+        imagine(within, candidates.constraint(Budget(text).limits), candidates.genome.sample(0, rng), 1, rng)
+        for text in setting.budgets
+    ]
+    return candidates.space.decode(np.concatenate([each.codes for each in found]))
+
+
+def random_choices(setting: Setting, seed: int) -> list[Architecture]:
+    """Return a random subnet of nearly each budget."""
+    candidates, rng, found = _candidates(setting), np.random.default_rng([seed, 13]), []
+    for text in setting.budgets:
+        limits = Budget(text).limits
+        (limit,) = limits
+        rows = candidates.constraint([replace(limit, low=NEARLY * limit.high)]).sample(64, rng)
+        found.append(rows[rng.integers(len(rows))])
+    return candidates.space.decode(np.stack(found))
+
+
+def _candidates(setting: Setting) -> Candidates:
+    space = search_spaces.load(setting.space)
+    return Candidates(space, cost_table(space, setting.classes).costs)
+
+
+def train_plainly(network: str, setting: Setting, data: DataConfig, seconds: float, seed: int, folder: Path) -> Any:
+    """Train a network from random weights for so many processor seconds, and return its results."""
+    recipe = replace(RECIPE, batch_size=setting.batch_size)
+    config = FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
+    chosen = folder / "epochs.json"
+    if not chosen.exists():
+        write_json(chosen, _epochs(config, seconds))
+    epochs = read_json(chosen)
+    began = time.process_time()
+    results = fit(replace(config, recipe=with_epochs(recipe, epochs)), folder)
+    return {
+        "network": network,
+        "epochs": epochs,
+        "accuracy": results["deployed"]["accuracy"],
+        "loss": round(results["deployed"]["loss"], 4),
+        "macs": results["macs"],
+        "params": results["params"],
+        "processor_seconds": round(time.process_time() - began, 1),
+    }
+
+
+def _epochs(config: FitConfig, seconds: float) -> int:
+    folder = Path(mkdtemp())
+    images = images_of(config)
+    endless = replace(config, recipe=replace(config.recipe, epochs=100_000))
+    pace = seconds_per_epoch(fitting_of(endless, images).trainer(folder, every=0), MEASURED, time.process_time)
+    shutil.rmtree(folder)
+    return max(1, int(seconds / pace))
+
+
+def plain_rows(asked: Asked, way: Way, seed: int) -> list[dict[str, Any]]:
+    """Return the rows of a way that trains networks plainly."""
+    setting = SETTINGS[asked.setting]
+    base = Path("runs/worth") / asked.setting / f"{asked.minutes:g}min" / f"{way}-{seed}"
+    rows = []
+    for number, (network, data) in enumerate(_networks(setting, way, seed, base)):
+        budget = setting.budgets[number] if way != "timm" else ""
+        seconds = 60 * asked.minutes / (len(setting.budgets) if way != "timm" else 1)
+        rows.append({"budget": budget, **train_plainly(network, setting, data, seconds, seed, base / str(number))})
+    return rows
+
+
+def _networks(setting: Setting, way: Way, seed: int, base: Path) -> list[tuple[str, DataConfig]]:
+    if way == "timm":
+        return [(f"timm:{name}", replace(setting.data, image_size=side)) for name, side in setting.timm]
+    chosen = prior_choices(setting) if way == "prior" else random_choices(setting, seed)
+    return [(_named(setting, each, base), setting.data) for each in chosen]
+
+
+def _named(setting: Setting, architecture: Architecture, base: Path) -> str:
+    path = base / f"{architecture.key}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(architecture.to_json(), encoding="utf-8")
+    return f"{setting.space}:{path}"
+
+
+def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
+    """Compare ways to a small network at equal processor time."""
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
+    for seed in asked.seeds:
+        for way in asked.ways:
+            about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed}
+            if any(about.items() <= row.items() for row in rows):
+                continue
+            rows += [about | row for row in plain_rows(asked, way, seed)]
+            write_json(asked.json, {"command": __doc__.split("\n")[2:4], "versions": versions(), "rows": rows})
+            for row in rows[-1:]:
+                print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Asked))
