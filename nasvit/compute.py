@@ -58,6 +58,11 @@ class Compute:
         return self.rank == 0
 
     @property
+    def on_processor(self) -> bool:
+        """Whether networks run on the processor, so that its seconds say how much work they are."""
+        return self.device.type == "cpu"
+
+    @property
     def late_steps(self) -> int:
         """Steps after which numbers of a step are read: reading them at once would make the device wait."""
         return 0 if self.device.type == "cpu" else _LATE_STEPS

@@ -168,12 +168,16 @@ class CompareConfig:
 
     Args:
         scratch: train every chosen subnet from scratch, with the fine-tuning recipe, too.
+        equal: what training from scratch gets: ``time``, as many epochs as fit in the time that this subnet took: its
+            share of supernet, search and extraction (divided by the number of budgets), and its fine-tuning;
+            ``epochs``, those of fine-tuning, which flatters a supernet that took long; ``both``, one network each.
         random: number of random subnets that are trained like the chosen ones.
         ends: whether the smallest and the largest subnet are trained like the chosen ones.
         learning_rate: learning rate of training from scratch; None: that of fine-tuning.
     """
 
     scratch: bool = False
+    equal: Literal["time", "epochs", "both"] = "time"
     random: int = 0
     ends: bool = False
     learning_rate: float | None = None
@@ -188,6 +192,9 @@ class Experiment(YamlFile):
         data: images.
         search: limits and effort.
         finetune: training of a chosen subnet from the supernet's weights: recipe, teacher, branches, NetAug.
+        finetune_on: images of that training, and of training from scratch: ``all``, held-out ones included, since
+            nothing is decided by them any more (the networks that the search trained itself to choose among them are
+            then trained again); ``train``, without them.
         train: training of the supernet.
         seed: seed of splits, weights, batches, subnets and search.
         output: folder of the results; ``runs/`` and the name of the file if left out.
@@ -202,6 +209,7 @@ class Experiment(YamlFile):
     data: DataConfig
     search: SearchConfig
     finetune: Training
+    finetune_on: Literal["all", "train"] = "all"
     train: TrainConfig = field(default_factory=TrainConfig)
     seed: int = 0
     output: Path | None = None

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nasvit.compute import ALONE, Compute
+from nasvit.experiment.clock import spent, timed
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
-from nasvit.experiment.stages.evaluate import evaluate
+from nasvit.experiment.stages.equal_time import require_times
+from nasvit.experiment.stages.evaluate import RESULTS, evaluate
 from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.stages.finetune import finetune
+from nasvit.experiment.stages.jobs import KINDS, training_folder
 from nasvit.experiment.stages.search import check_budgets, is_searched, search
-from nasvit.experiment.stages.train import is_trained, train
+from nasvit.experiment.stages.subjects import subjects
+from nasvit.experiment.stages.train import SUPERNET, is_trained, train
 from nasvit.experiment.workbench import Workbench
+from nasvit.records import read_json, write_json
 
+T = TypeVar("T")
 Stage = Callable[[Workbench], Any]
 
 STAGES: dict[str, Stage] = {
-    "train": train,
-    "search": search,
-    "extract": extract,
+    "train": lambda bench: _timed(bench, "train", train),
+    "search": lambda bench: _timed(bench, "search", search),
+    "extract": lambda bench: _timed(bench, "extract", extract),
     "finetune": finetune,
-    "evaluate": evaluate,
+    "evaluate": lambda bench: _evaluate(bench),
+}
+"""The stages as commands of their own; ``times.json`` in the folder of the results has the seconds of each."""
+
+_LABELS = {
+    "train": "supernet",
+    "search": "search",
+    "extract": "extraction",
+    "finetune": "fine-tuning",
+    "evaluate": "evaluation",
 }
 
 
@@ -52,10 +67,12 @@ def check(bench: Workbench) -> list[str]:
         A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`.
 
     Raises:
-        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had.
+        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, or that
+            times are needed and not known.
     """
     feasibility = check_budgets(bench)
     bench.images.open()
+    bench.compute.once(lambda: _check_times(bench))
     if bench.experiment.search.uses_supernet and not is_trained(bench):
         objective(bench.experiment.finetune, bench.images)
     return feasibility
@@ -76,10 +93,63 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     bench.compute.once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.search.uses_supernet
     if inherits and not is_trained(bench):
-        train(bench)
+        _begin(bench, "train")
+        _timed(bench, "train", train)
     if not bench.compute.from_first(lambda: is_searched(bench)):
-        search(bench)
+        _begin(bench, "search")
+        _timed(bench, "search", search)
     if inherits:
-        extract(bench)
+        _begin(bench, "extract")
+        _timed(bench, "extract", extract)
+    _begin(bench, "finetune")
     finetune(bench)
-    return evaluate(bench)
+    _begin(bench, "evaluate")
+    return _evaluate(bench)
+
+
+def _check_times(bench: Workbench) -> None:
+    """Refuse to compare at equal time if finished stages did not record theirs."""
+    experiment = bench.experiment
+    if experiment.search.uses_supernet and experiment.compare.scratch and experiment.compare.equal != "epochs":
+        done = {"train": (bench.folder / SUPERNET).exists(), "search": is_searched(bench)}
+        require_times(bench, [stage for stage, finished in done.items() if finished])
+
+
+def _begin(bench: Workbench, stage: str) -> None:
+    """Say which stage of how many begins."""
+    stages = list(_LABELS) if bench.experiment.search.uses_supernet else ["search", "finetune", "evaluate"]
+    label = _LABELS[stage] if "train" in stages or stage != "finetune" else "training"
+    if bench.compute.is_first:
+        print(f"stage {stages.index(stage) + 1} of {len(stages)}: {label}", flush=True)
+
+
+def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:
+    """Do a stage and record its time, unless all were finished before and it only reads what is there."""
+    if bench.compute.from_first(lambda: _is_finished(bench)):
+        return stage(bench)
+    with timed(bench.folder, name, bench.compute):
+        return stage(bench)
+
+
+def _is_finished(bench: Workbench) -> bool:
+    path = bench.folder / RESULTS
+    return path.exists() and bool(read_json(path)["config"] == bench.experiment.to_json())
+
+
+def _evaluate(bench: Workbench) -> list[dict[str, Any]]:
+    """Evaluate everything, and add to ``results.json`` how long all of it took."""
+    rows = _timed(bench, "evaluate", evaluate)
+    bench.compute.once(lambda: _add_times(bench))
+    return rows
+
+
+def _add_times(bench: Workbench) -> None:
+    path = bench.folder / RESULTS
+    stages = {stage: seconds.to_json() for stage, seconds in spent(bench.folder).items()}
+    trainings = {
+        f"{subject.name}/{name}": seconds.to_json()
+        for subject in subjects(bench)
+        for how in KINDS
+        for name, seconds in spent(training_folder(subject, how)).items()
+    }
+    write_json(path, read_json(path) | {"times": {"stages": stages, "trainings": trainings}})

@@ -12,6 +12,7 @@ import torch
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
+from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.images import BAD_IMAGES, Images
 from nasvit.experiment.shared_folder import TOKEN, require_shared
@@ -31,7 +32,7 @@ from search_spaces.recipe_space import load_recipes
 RECORD, SPLIT = "experiment.json", "split.json"
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
-_FREE = ("search", "finetune", "compare")
+_FREE = ("search", "finetune", "finetune_on", "compare")
 
 
 def _decided(config: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class Workbench:
     @property
     def _has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        free = (RECORD, SPLIT, BAD_IMAGES)
+        free = (RECORD, SPLIT, BAD_IMAGES, TIMES)
         names = (path.name for path in self.folder.iterdir())
         return not all(name in free or name.startswith(TOKEN) for name in names)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from nasvit.experiment.clock import minutes, spent, total
+from nasvit.experiment.stages.jobs import KINDS
 from nasvit.experiment.stages.search import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
@@ -17,11 +19,21 @@ from nasvit.report.console import open_console, short
 from search_spaces import Architecture
 from search_spaces.recipe import Recipe
 
-HOW = {
-    "supernet": "in supernet",
-    "extracted": "extracted",
-    "finetuned": "fine-tuned",
-    "scratch": "from scratch",
+HOW = {"supernet": "in supernet", "extracted": "extracted", **KINDS}
+
+_SAYS = {
+    "scratch": "from scratch, equal epochs: the same network for as many epochs as fine-tuning, without a supernet; "
+    "the time of the supernet is not counted",
+    "scratch_time": "from scratch, equal time: the same network without a supernet, for the time that it took to find "
+    "and fine-tune it: its share of supernet, search and extraction, and its fine-tuning",
+}
+_STAGES = {
+    "train": "supernet",
+    "search": "search",
+    "extract": "extraction",
+    "finetune": "fine-tuning",
+    "compare": "comparison",
+    "evaluate": "evaluation",
 }
 
 
@@ -30,9 +42,9 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     console = open_console()
     test = bench.images.test
     title = f"{test.name}: {bench.task.metric.name} on {len(test)} test images (%)"
-    kinds = [kind for kind in HOW if any(kind in row["scores"] for row in rows)]
+    kinds = _kinds(rows)
     table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
-    for heading in ("budget", *_cost_headings(rows), *(HOW[kind] for kind in kinds)):
+    for heading in ("budget", *_cost_headings(rows), *(_two_lines(kind) for kind in kinds.values())):
         table.add_column(heading, justify="left" if heading == "budget" else "right", no_wrap=True)
     for row in rows:
         table.add_row(row["budget"] or f"({row['name']})", *_costs(row), *_scores(row, kinds))
@@ -44,8 +56,9 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     if bench.experiment.search.recipes is None:
         finetune = bench.experiment.finetune
         console.print(f"recipe of the fine-tuning: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
-    if {"finetuned", "scratch"} <= set(kinds):
-        console.print("from scratch: the same networks for the same number of epochs, without a supernet")
+    for kind in [kind for kind in _SAYS if {"finetuned", kind} <= set(kinds)]:
+        console.print(_SAYS[kind], soft_wrap=True)
+    console.print(f"time: {_times(bench)}", soft_wrap=True)
     _show_use(console, bench, rows)
     (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
 
@@ -70,6 +83,33 @@ def _plain(setting: Any) -> str:
     return str(setting).replace("None", "-")
 
 
+def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
+    """Return what was evaluated, each with its heading: of comparisons how they are equal, and for how many epochs."""
+    kinds = {kind: name for kind, name in HOW.items() if any(kind in row["scores"] for row in rows)}
+    if "finetuned" in kinds:
+        kinds |= {"scratch": f"{HOW['scratch']}, equal epochs"} if "scratch" in kinds else {}
+        for kind in kinds.keys() & _SAYS.keys():
+            kinds[kind] += f" ({_epochs(kind, rows)})"
+    return kinds
+
+
+def _epochs(kind: str, rows: Sequence[dict[str, Any]]) -> str:
+    counts = sorted({row["epochs"][kind] for row in rows if kind in row["epochs"]})
+    return f"{counts[0]} epochs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} epochs"
+
+
+def _two_lines(heading: str) -> str:
+    return heading.replace(", ", ",\n").replace(" (", "\n(")
+
+
+def _times(bench: Workbench) -> str:
+    """Return how long every stage took, over all runs."""
+    times = spent(bench.folder)
+    each = [f"{name} {minutes(times[stage].wall)}" for stage, name in _STAGES.items() if stage in times]
+    everything = total(times)
+    return ", ".join([*each, f"in all {minutes(everything.wall)} (processor {minutes(everything.processor)})"])
+
+
 def _cost_headings(rows: Sequence[dict[str, Any]]) -> list[str]:
     return ["MACs", "parameters", "peak memory", *(["latency"] if "latency" in rows[0] else [])]
 
@@ -79,7 +119,7 @@ def _costs(row: dict[str, Any]) -> list[str]:
     return [short(row["macs"]), short(row["params"]), f"{row['memory'] / 1e3:,.0f} kB", *latency]
 
 
-def _scores(row: dict[str, Any], kinds: Sequence[str]) -> list[str]:
+def _scores(row: dict[str, Any], kinds: Iterable[str]) -> list[str]:
     return [f"{100 * row['scores'][kind]:.2f}" if kind in row["scores"] else "" for kind in kinds]
 
 
@@ -95,8 +135,8 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     console.print(f"    print(network(torch.rand(1, {shape})).argmax(1))  # pixels from 0 to 1")
 
 
-def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Sequence[str]) -> str:
-    headings = ["subnet", *_cost_headings(rows), *(HOW[kind] for kind in kinds)]
+def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Mapping[str, str]) -> str:
+    headings = ["subnet", *_cost_headings(rows), *kinds.values()]
     lines = [f"{title}", "", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
     lines += [
         "| " + " | ".join([row["budget"] or row["name"], *_costs(row), *_scores(row, kinds)]) + " |" for row in rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from nasvit.experiment.stages.jobs import KINDS, trained_epochs
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.train import load_supernet
 from nasvit.experiment.workbench import Workbench
@@ -12,7 +13,8 @@ from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
 from nasvit.search.candidates import Candidate
 
-TRAINED = ("extracted", "finetuned", "scratch")
+RESULTS = "results.json"
+TRAINED = ("extracted", *KINDS)
 
 
 def evaluate(bench: Workbench) -> list[dict[str, Any]]:
@@ -21,7 +23,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     All processes share the images out. Writes ``results.json``.
 
     Returns:
-        One row for each subnet: architecture, costs, scores (accuracies from 0 to 1).
+        One row for each subnet: architecture, costs, scores (accuracies from 0 to 1), epochs of every training.
 
     Raises:
         FileNotFoundError: if a stage before is missing.
@@ -31,7 +33,8 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     test = bench.images.evaluation_loader(bench.images.test)
     rows, chosen = [], subjects(bench)
     trained = compute.from_first(lambda: [[how for how in TRAINED if is_saved(each.folder / how)] for each in chosen])
-    for subject, kinds in zip(chosen, trained, strict=True):
+    epochs = compute.from_first(lambda: [trained_epochs(each) for each in chosen])
+    for subject, kinds, counts in zip(chosen, trained, epochs, strict=True):
         scores = {}
         if supernet is not None:
             subnet = calibrate(supernet.at(subject.architecture), calibration, compute=compute)
@@ -39,11 +42,11 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
         for how in kinds:
             network = compute.place(load_network(subject.folder / how))
             scores[how] = bench.task.evaluate(network, test.evaluation_batches(), compute).value
-        rows.append(_row(bench, subject, scores))
+        rows.append(_row(bench, subject, scores) | {"epochs": counts})
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
     results |= bench.experiment.provenance() | {"device": str(compute)}
-    compute.once(lambda: write_json(bench.folder / "results.json", results))
+    compute.once(lambda: write_json(bench.folder / RESULTS, results))
     return rows
 
 

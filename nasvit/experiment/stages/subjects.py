@@ -25,6 +25,7 @@ class Subject:
         architecture: architecture of the subnet.
         training: its training: by the recipe found with it, or the experiment's.
         folder: folder of its networks.
+        chosen: whether the search chose it; else others are compared with it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Subject:
     architecture: Architecture
     training: Training
     folder: Path
+    chosen: bool
 
     def spec(self, bench: Workbench) -> SubnetSpec:
         """Return the spec of the subnet."""
@@ -49,9 +51,11 @@ def subjects(bench: Workbench) -> list[Subject]:
         (choice.budget.name, choice.budget, choice.architecture, training.by(choice.recipe or training.recipe))
         for choice in load_choices(bench)
     ]
-    none = Budget()
+    none, chosen = Budget(), len(found)
     if compare.ends:
         found += [("smallest", none, space.smallest, training), ("largest", none, space.largest, training)]
     rng = np.random.default_rng([bench.experiment.seed, 1])
     found += [(f"random-{number}", none, space.sample(rng), training) for number in range(compare.random)]
-    return [Subject(*each, bench.folder / "subnets" / each[0]) for each in found]
+    return [
+        Subject(*each, bench.folder / "subnets" / each[0], number < chosen) for number, each in enumerate(found)
+    ]

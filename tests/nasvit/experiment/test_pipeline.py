@@ -284,7 +284,7 @@ def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
 def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch_does_not(copied: Path) -> None:
     changes = {
         "finetune": "finetune: {optimizer: sgd, learning_rate: 1e-9, epochs: 1, batch_size: 64}",
-        "compare": "compare: {scratch: true, learning_rate: 1e-8}",
+        "compare": "compare: {scratch: true, equal: epochs, learning_rate: 1e-8}",
     }
     bench = open_workbench(write_experiment(copied, **changes), copied / "out")
     finetune(bench)

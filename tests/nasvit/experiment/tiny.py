@@ -21,7 +21,7 @@ search:
   calibration_batches: 1
   calibration_batch_size: 64
 finetune: {optimizer: adamw, learning_rate: 1e-3, epochs: 1, batch_size: 64, ema_decay: 0.9}
-compare: {scratch: true, random: 1}
+compare: {scratch: true, equal: epochs, random: 1}
 """
 
 

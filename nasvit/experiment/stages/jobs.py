@@ -1,0 +1,100 @@
+"""One training of one subnet, as the fine-tuning stage does it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nasvit.compute import Compute
+from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.stages.subjects import Subject
+from nasvit.experiment.training import Training
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import is_saved, load_network
+from nasvit.records import read_json
+from nasvit.training.trainer import Trainer
+
+KINDS = {
+    "finetuned": "fine-tuned",
+    "scratch": "from scratch",
+    "scratch_time": "from scratch, equal time",
+}
+"""The trainings of a subnet, by the names of their folders. ``scratch`` has the epochs of the recipe, ``scratch_time``
+those that fit in the time that the subnet took."""
+
+ASKED = "asked.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training of one subnet.
+
+    Args:
+        subject: the subnet.
+        how: one of :data:`KINDS`.
+        training: recipe, teacher, branches, NetAug.
+        images: ``all``, or ``train`` without those held out.
+    """
+
+    subject: Subject
+    how: str
+    training: Training
+    images: str
+
+    @property
+    def name(self) -> str:
+        """Name on the progress bar."""
+        return f"{self.subject.name} {KINDS[self.how]}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the trained network."""
+        return self.subject.folder / self.how
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the training."""
+        return training_folder(self.subject, self.how)
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """What the trained network depends on, of what may change in the folder of an experiment."""
+        asked = {"architecture": json.loads(self.subject.architecture.to_json()), "training": self.training.to_json()}
+        return asked if self.images == "train" else asked | {"images": self.images}
+
+    def of_scratch(self, how: str, learning_rate: float | None, epochs: int | None = None) -> Job:
+        """Return the same training from random weights, with another learning rate or number of epochs if given."""
+        given = {"learning_rate": learning_rate, "epochs": epochs}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return replace(self, how=how, training=self.training.by(replace(self.training.recipe, **changed)))
+
+    def fitting(self, bench: Workbench, compute: Compute, note: str = "") -> Fitting:
+        """Return the training, ready to begin.
+
+        Args:
+            bench: the experiment.
+            compute: the processes that train together.
+            note: addition to the name.
+        """
+        extracted = load_network(self.subject.folder / "extracted") if self.how == "finetuned" else None
+        start, seed = Start(self.subject.spec(bench), extracted), bench.experiment.seed
+        return Fitting(start, self.training, bench.images, seed=seed, name=self.name + note, compute=compute)
+
+    def trainer(self, bench: Workbench, fitting: Fitting, folder: Path) -> Trainer:
+        """Return the trainer; without held-out images there is nothing to validate on."""
+        if self.images == "train":
+            return fitting.trainer(folder)
+        return fitting.trainer(folder, images=bench.images.whole, every=0)
+
+
+def training_folder(subject: Subject, how: str) -> Path:
+    """Return the folder of checkpoints, log and times of one training of a subnet; it may not exist."""
+    return subject.folder / f"{how}-training"
+
+
+def trained_epochs(subject: Subject) -> dict[str, int]:
+    """Return the epochs of every finished training of a subnet, by its kind."""
+    records = {how: training_folder(subject, how) / ASKED for how in KINDS if is_saved(subject.folder / how)}
+    return {how: int(read_json(record)["training"]["recipe"]["epochs"]) for how, record in records.items()}
