@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from predictors.arrays import Codes
 from predictors.blocks import BlockKey, BlockPart, block_parts, fingerprint
+from predictors.bounds import Factor, Parts
 from search_spaces import Space
 
 FORMAT = 1
@@ -48,6 +49,12 @@ class LatencyTable:
     ) -> None:
         self.genes, self.scale, self.offset, self.record = len(space.genome), scale, offset, dict(record or {})
         self._parts = [_Timed(part, milliseconds) for part in block_parts(space)]
+
+    @property
+    def parts(self) -> Parts:
+        """The milliseconds as parts of the network, scale and offset included."""
+        timed = [Factor(part.columns, self.scale * part.table.reshape(part.shape)) for part in self._parts]
+        return Parts((Factor((), np.array(self.offset)), *map(Factor.ordered, timed)))
 
     def latency(self, population: Codes) -> NDArray[np.float64]:
         """Return the predicted milliseconds of one call for every row.

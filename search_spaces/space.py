@@ -206,6 +206,38 @@ class Space:
             head=replace(self.head, width=architecture.width[-1:]),
         )
 
+    def cut(self, values: Mapping[str, Sequence[Any]]) -> Space:
+        """Return the space with fewer choices.
+
+        Args:
+            values: name of a decision, such as ``"depth.mb4"`` -> the choices that are left; others keep theirs.
+
+        Raises:
+            ValueError: a decision that this space does not have, a choice that it does not hold, or none left.
+        """
+        decisions = {decision.name: decision for decision in self.decisions}
+        for name, left in values.items():
+            if name not in decisions:
+                raise ValueError(f"{name!r} is no decision of space {self.name!r}; legal: {_list([*decisions])}")
+            if not left or not {*left} <= {*decisions[name].values}:
+                legal = f"some of {_list(decisions[name].values)}"
+                raise ValueError(f"the choices {_list(left)} of {name!r} are illegal; legal: {legal}")
+
+        def fewer(name: str, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(choice for choice in choices if choice in values.get(name, choices))
+
+        stages = []
+        for stage in self.stages:
+            fields = {name: fewer(f"{name}.{stage.name}", getattr(stage, name)) for name in ("width", *PER_STAGE)}
+            stages.append(replace(stage, **fields))
+        return replace(
+            self,
+            resolution=fewer("resolution", self.resolution),
+            stem=replace(self.stem, width=fewer("width.stem", self.stem.width)),
+            stages=tuple(stages),
+            head=replace(self.head, width=fewer("width.head", self.head.width)),
+        )
+
     @cached_property
     def _columns(self) -> list[tuple[Decision, dict[Any, int]]]:
         """For every gene: its decision, and the index of each of its values."""

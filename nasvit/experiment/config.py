@@ -39,6 +39,9 @@ class TrainConfig(Running):
     Args:
         recipe: optimizer, epochs, augmentation; :data:`SUPERNET_RECIPE` if left out. ``clip_norm`` and
             ``clip_value`` clip what the conflict policy says.
+        within_budgets: train only what the budgets of the search let it choose: choices that no subnet within them
+            has are left out of the supernet, and largest, smallest and random subnets are such that meet at least one
+            budget. False trains the whole space. A budget beyond them needs another folder then.
         random_subnets: subnets drawn a step besides the largest and the smallest.
         distill: loss between the largest subnet and the others.
         conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
@@ -51,6 +54,7 @@ class TrainConfig(Running):
     """
 
     recipe: Recipe = SUPERNET_RECIPE
+    within_budgets: bool = True
     random_subnets: int = 2
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,22 +14,27 @@ from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
+from nasvit.experiment.family import make_family, spared
 from nasvit.experiment.images import BAD_IMAGES, Images
 from nasvit.experiment.shared_folder import TOKEN, require_shared
+from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
 from nasvit.tasks.task import Task
+from nasvit.training.sampling import Family
 from predictors.arrays import Codes
+from predictors.bounds import Parts, parts_of, span
 from predictors.cost import CostTable
 from predictors.latency import LatencyTable, load_table
 from predictors.limits import Budget, Limit
 from predictors.prior import Prior, PriorWithin, find_prior, read_measurements
 from search_spaces import Architecture, Space, load
+from search_spaces.inclusion import Inclusion
 from search_spaces.recipe_space import load_recipes
 
-RECORD, SPLIT = "experiment.json", "split.json"
+RECORD, SPLIT, SUPERNET = "experiment.json", "split.json", "supernet.pt"
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "finetune_on", "compare")
@@ -46,14 +51,20 @@ class Workbench:
         experiment: the configuration.
         folder: folder of the results.
         compute: the device, and the processes that share the work.
+
+    Attributes:
+        largest: the subnet that learns from the targets where budgets bound the supernet, such as the choice of a
+            prior; to be set before anything is trained. None: as large a subnet as the budgets allow.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, compute: Compute = ALONE) -> None:
         self.experiment, self.folder, self.compute = experiment, folder, compute
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
+        self.largest: Architecture | None = None
         require_shared(folder, compute)
         compute.once(self._check_owner)
+        self._record, self._has_supernet = compute.from_first(self._look_for_supernet)
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
@@ -74,10 +85,81 @@ class Workbench:
         names = (path.name for path in self.folder.iterdir())
         return not all(name in free or name.startswith(TOKEN) for name in names)
 
+    def _look_for_supernet(self) -> tuple[TrainedFor | None, bool]:
+        """Return what the supernet here is trained for, if budgets bound it, and whether its training has begun."""
+        return TrainedFor.read(self.folder), any((self.folder / name).exists() for name in ("train", SUPERNET))
+
+    @cached_property
+    def whole_space(self) -> Space:
+        """The search space as its file describes it."""
+        return load(self.experiment.space)
+
+    @cached_property
+    def trained_for(self) -> tuple[Budget, ...]:
+        """The budgets that bound the supernet, of this run or of the one that began its training; none: no bounds."""
+        experiment = self.experiment
+        if not experiment.search.uses_supernet:
+            return ()
+        if self._record is not None:
+            self._require_bounds(self._record)
+            return self._record.budgets
+        bounded = experiment.train.within_budgets and not self._has_supernet and all(self.budgets)
+        return self.budgets if bounded else ()
+
+    def _require_bounds(self, record: TrainedFor) -> None:
+        if not self.experiment.train.within_budgets:
+            raise ValueError(
+                f"the supernet in {self.folder} was trained for {' or '.join(map(str, record.budgets))} alone, and "
+                "train.within_budgets is false now; give another output folder, or leave it true"
+            )
+
     @cached_property
     def space(self) -> Space:
-        """The search space."""
-        return load(self.experiment.space)
+        """The search space: the choices that subnets within the budgets can have, where budgets bound the supernet.
+
+        Raises:
+            ValueError: if a budget has subnets beyond those that the supernet is already trained for.
+        """
+        if not self.trained_for:
+            return self.whole_space
+        if self._record is None:
+            return self.whole_space.cut(admitted_values(self.whole_space, self._parts, self.trained_for))
+        if self.experiment.search.architecture is None:
+            require_within(
+                self.budgets,
+                self.trained_for,
+                lambda metric: span(self._parts[metric], self.whole_space.genome),
+                self.folder,
+            )
+        return self.whole_space.cut(self._record.values)
+
+    @cached_property
+    def family(self) -> Family | None:
+        """The subnets that a supernet within budgets is trained with; None: those of the whole space.
+
+        Raises:
+            ValueError: if :attr:`largest` meets no budget.
+        """
+        if not self.trained_for:
+            return None
+        largest = self.largest if self._record is None else self._record.largest
+        return make_family(self._architectures, self.trained_for, self.experiment.seed, largest)
+
+    def record_family(self) -> None:
+        """Record in the folder what the supernet is trained for, before its training begins."""
+        if self.family is None or self._record is not None:
+            return
+        values = {decision.name: list(decision.values) for decision in self.space.decisions if not decision.never}
+        record = TrainedFor(self.trained_for, values, self.family.largest)
+        self.compute.once(lambda: record.write(self.folder))
+        self._record = record
+
+    def training_costs(self) -> list[str]:
+        """Return a line that says what budgets spare the training of the supernet; none without bounds, or after it."""
+        if (self.folder / SUPERNET).exists() or self.family is None:
+            return []
+        whole = Candidates(self.whole_space, self._whole_costs)
+        return [spared(whole, self._architectures, self.family, self.experiment.train.random_subnets)]
 
     @cached_property
     def images(self) -> Images:
@@ -90,7 +172,7 @@ class Workbench:
             ValueError: if there are no such images, or the split differs from the recorded one.
         """
         experiment = self.experiment
-        seed, channels = experiment.seed, self.space.image_channels
+        seed, channels = experiment.seed, self.whole_space.image_channels
         images = Images(
             experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute, folder=self.folder
         )
@@ -136,9 +218,22 @@ class Workbench:
         Raises:
             ValueError: if nothing is left to decide, or a name or file in the search section is wrong.
         """
+        return self._candidates(self.space, self._architecture_costs)
+
+    @cached_property
+    def whole_candidates(self) -> Candidates:
+        """The candidates that there would be if no budget bounded the supernet."""
+        return self._candidates(self.whole_space, self._whole_costs)
+
+    def _candidates(self, space: Space, costs: Callable[[Codes], Costs]) -> Candidates:
         config = self.experiment.search
         recipes = None if config.recipes is None else load_recipes(config.recipes)
-        return Candidates(self.space, self._architecture_costs, recipes, self._fixed_architecture)
+        return Candidates(space, costs, recipes, self._fixed_architecture(space))
+
+    @cached_property
+    def _architectures(self) -> Candidates:
+        """The architectures that the supernet holds, without recipes."""
+        return Candidates(self.space, self._architecture_costs)
 
     @cached_property
     def prior(self) -> PriorWithin | None:
@@ -171,24 +266,37 @@ class Workbench:
 
     @cached_property
     def _cost_table(self) -> CostTable:
-        return cost_table(self.space, len(self.classes))
+        return cost_table(self.whole_space, len(self.classes))
 
     @cached_property
     def _latency_table(self) -> LatencyTable | None:
         path = self.experiment.search.latency
-        return None if path is None else load_table(Path(path), self.space)
+        return None if path is None else load_table(Path(path), self.whole_space)
 
-    def _architecture_costs(self, codes: Codes) -> Costs:
+    @cached_property
+    def _parts(self) -> dict[str, Parts]:
+        """The costs of the whole space as parts of a network."""
+        table, parts = self._latency_table, parts_of(self._cost_table)
+        return parts if table is None else parts | {"latency": table.parts}
+
+    def _whole_costs(self, codes: Codes) -> Costs:
+        """Return what rows of the whole space cost."""
         table, costs = self._latency_table, dict(self._cost_table.costs(codes))
         return costs if table is None else costs | {"latency": table.latency(codes)}
 
+    def _architecture_costs(self, codes: Codes) -> Costs:
+        return self._whole_costs(self._inclusion(codes))
+
     @cached_property
-    def _fixed_architecture(self) -> Architecture | None:
+    def _inclusion(self) -> Inclusion:
+        return Inclusion(self.space, self.whole_space)
+
+    def _fixed_architecture(self, space: Space) -> Architecture | None:
         name = self.experiment.search.architecture
         if name is None:
             return None
         try:
-            return find_architecture(self.space, name)
+            return find_architecture(space, name)
         except ValueError as error:
             raise ValueError(f"search.architecture: {error}") from error
 
@@ -197,7 +305,7 @@ class Workbench:
         front = self.experiment.search.front
         if front is None:
             return []
-        costs = self.candidates.costs(self.candidates.smallest_and_largest)
+        costs = self.whole_candidates.costs(self.whole_candidates.smallest_and_largest)
         if front.cost not in costs:
             raise ValueError(f"search.front.cost: {front.cost} is not known; known: {', '.join(costs)}")
         least, most = costs[front.cost].tolist()

@@ -35,8 +35,21 @@ class YamlFile:
         return content
 
 
+_NEW_IN_TRAIN: dict[str, Any] = {}
+"""Fields that records of earlier versions lack, with the value that these stand for."""
+
+
 def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what results depend on of a configuration's JSON values: not how fast they come, nor a remark."""
+    """Return what results depend on of a configuration's JSON values: not how fast they come, nor a remark.
+
+    Whether budgets bound the supernet is left out too: a record of its own tells what it is trained for.
+    """
     kept = {name: value for name, value in content.items() if name not in ("threads", "note")}
-    data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
-    return {**kept, "data": data}
+    kept["data"] = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
+    if "train" in kept:
+        kept["train"] = {name: value for name, value in kept["train"].items() if not _is_as_before(name, value)}
+    return kept
+
+
+def _is_as_before(name: str, value: Any) -> bool:
+    return name == "within_budgets" or (name in _NEW_IN_TRAIN and value == _NEW_IN_TRAIN[name])

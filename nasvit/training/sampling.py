@@ -13,6 +13,7 @@ from nasvit.supernets.augment import Augmented
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.sorting import sort_channels
 from search_spaces import Architecture, Space
+from search_spaces.genome import Population
 
 
 class Moment(Protocol):
@@ -78,6 +79,29 @@ class Alone(Sampling):
         return [Member(None, regularized=True, fixed=True)]
 
 
+@dataclass(frozen=True, eq=False)
+class Family:
+    """The subnets that a sandwich is made of where they are not those of a whole space.
+
+    Args:
+        largest: the subnet that learns from the targets and teaches the others.
+        smallest: the one that takes part in every step too.
+        space: the space that the pools belong to.
+        pools: populations to draw from, each as often as every other one: those within one budget, for example.
+    """
+
+    largest: Architecture
+    smallest: Architecture
+    space: Space
+    pools: tuple[Population, ...]
+
+    def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
+        """Draw subnets, uniformly from a pool that is drawn first."""
+        pools = [self.pools[number] for number in rng.integers(len(self.pools), size=count)]
+        rows = [pool[rng.integers(len(pool))] for pool in pools]
+        return self.space.decode(np.stack(rows)) if rows else []
+
+
 @dataclass(frozen=True)
 class Sandwich(Sampling):
     """The sandwich rule: the largest subnet, the smallest, and some at random.
@@ -88,19 +112,26 @@ class Sandwich(Sampling):
         space: the space to draw subnets from.
         random: number of subnets drawn per step.
         smallest: whether the smallest subnet takes part.
+        family: the subnets that take part instead of those of the space.
     """
 
     space: Space
     random: int = 2
     smallest: bool = True
+    family: Family | None = None
 
     def __call__(self, rng: np.random.Generator) -> list[Member]:
         """Return the subnets of one step, the largest first."""
-        drawn: Sequence[Architecture] = ()
-        if self.random:
-            drawn = self.space.decode(self.space.genome.sample(self.random, rng))
-        least = [Member(self.space.smallest, name="smallest", fixed=True)] if self.smallest else []
-        return [Member(self.space.largest, regularized=True, fixed=True), *least, *map(Member, drawn)]
+        ends = self.space if self.family is None else self.family
+        least = [Member(ends.smallest, name="smallest", fixed=True)] if self.smallest else []
+        return [Member(ends.largest, regularized=True, fixed=True), *least, *map(Member, self._drawn(rng))]
+
+    def _drawn(self, rng: np.random.Generator) -> Sequence[Architecture]:
+        if not self.random:
+            return ()
+        if self.family is not None:
+            return self.family.sample(self.random, rng)
+        return self.space.decode(self.space.genome.sample(self.random, rng))
 
 
 class AllSwitches(Sampling):

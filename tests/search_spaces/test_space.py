@@ -91,6 +91,40 @@ def test_a_restricted_space_holds_exactly_one_architecture() -> None:
         assert only.encode([architecture]).shape == (1, 0)
 
 
+def test_a_cut_space_holds_the_architectures_that_have_the_choices_left_and_no_others() -> None:
+    left = {"resolution": (32,), "depth.mix": (1, 3), "expand_ratio.mix": (4.5,), "windows.mix": [2], "width.head": (64,)}
+    cut = SPACE.cut(left)
+    assert [cut.resolution, cut.stages[1].depth, cut.stages[1].windows] == [(32,), (1, 3), (2,)]
+    assert cut.stages[0] == SPACE.stages[0]
+
+    def is_left(architecture: Architecture) -> bool:
+        fields = (architecture.resolution, architecture.depth[1], architecture.expand_ratio[1], architecture.windows[1])
+        return fields in ((32, 1, 4.5, None), (32, 3, 4.5, 2))
+
+    cards = SPACE.genome.cards
+    grid = np.stack(np.unravel_index(np.arange(cards.prod()), cards), axis=1).astype(np.uint8)
+    for architecture in SPACE.decode(np.unique(SPACE.canonical(grid), axis=0)):
+        if is_left(architecture):
+            cut.check(architecture)
+        else:
+            with pytest.raises(ValueError, match="space 'small' holds"):
+                cut.check(architecture)
+    assert SPACE.cut({}) == SPACE
+
+
+@pytest.mark.parametrize(
+    ("left", "message"),
+    [
+        ({"depth.nix": (1,)}, r"'depth.nix' is no decision of space 'small'; legal: resolution, .*depth.mix"),
+        ({"depth.mix": (4,)}, r"the choices 4 of 'depth.mix' are illegal; legal: some of 1, 2, 3"),
+        ({"depth.mix": ()}, r"of 'depth.mix' are illegal"),
+    ],
+)
+def test_a_cut_that_the_space_does_not_have_is_refused_in_words(left: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SPACE.cut(left)
+
+
 def test_fields_without_a_choice_may_be_left_out() -> None:
     given = {"resolution": 16, "width": [8, 16, 24, 64], "depth": [1, 1], "kernel_size": [3, 3], "expand_ratio": [1, 3]}
     assert SPACE.architecture(given).windows == (None, None)

@@ -60,13 +60,13 @@ def check_budgets(bench: Workbench) -> list[str]:
     """Refuse a search that cannot succeed, before anything is trained.
 
     Returns:
-        A line for every budget: the share of random candidates that meet it.
+        A line for every budget: the share of random candidates of the whole space that meet it; then one with what
+        budgets spare the training of the supernet.
 
     Raises:
         ValueError: naming the budget that no subnet meets and the closest feasible values, or another mistake.
     """
-    candidates, rng = bench.candidates, np.random.default_rng(0)
-    _predictor_factory(bench)()
+    candidates, rng = bench.whole_candidates, np.random.default_rng(0)
     pool = candidates.genome.sample(_POOL, rng)
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
@@ -75,7 +75,8 @@ def check_budgets(bench: Workbench) -> list[str]:
         if not share:
             _require_reachable(candidates.constraint(budget.limits), costs, budget.limits)
         lines.append(f"{budget}: {f'{share:.2%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
-    return lines
+    _predictor_factory(bench)()
+    return [*lines, *bench.training_costs()]
 
 
 def _require_reachable(constraint: Constraint, costs: Costs, limits: Sequence[Limit]) -> None:
@@ -262,6 +263,8 @@ def _study_name(bench: Workbench) -> str:
     decides["genes"] = [(gene.name, [str(value) for value in gene.values]) for gene in bench.candidates.genome.genes]
     if bench.experiment.search.uses_supernet:
         decides |= {"train": config["train"], **{name: asked[name] for name in _CALIBRATION}}
+        if bench.trained_for:
+            decides["trained_for"] = [budget.text for budget in bench.trained_for]
     if asked["evaluate"] != "inherited":
         decides["finetune"] = config["finetune"]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]

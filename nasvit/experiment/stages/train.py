@@ -10,7 +10,7 @@ from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
-from nasvit.experiment.workbench import Workbench
+from nasvit.experiment.workbench import SUPERNET, Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
@@ -20,8 +20,8 @@ from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sandwich
 from nasvit.training.trainer import Trainer
+from search_spaces import Architecture
 
-SUPERNET = "supernet.pt"
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
 
@@ -37,6 +37,7 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     """
     config = bench.experiment.train
     trainer = _trainer(bench, config)
+    bench.record_family()
     trainer.run(until=until)
     supernet = trainer.trained
     assert isinstance(supernet, Supernet)
@@ -71,7 +72,7 @@ def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
         supernet,
         config.recipe,
         _objective(config, bench.images),
-        sampling=Sandwich(bench.space, random=config.random_subnets),
+        sampling=Sandwich(bench.space, random=config.random_subnets, family=bench.family),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
     )
@@ -118,8 +119,9 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     """Return validation scores of the smallest, the largest and a few random subnets, each calibrated."""
     assert isinstance(model, Supernet)
     rng = np.random.default_rng(bench.experiment.seed)
-    subnets = {"smallest": bench.space.smallest, "largest": bench.space.largest}
-    subnets |= {f"random_{number}": bench.space.sample(rng) for number in range(RANDOM_EVALUATED)}
+    ends = bench.family or bench.space
+    subnets = {"smallest": ends.smallest, "largest": ends.largest}
+    subnets |= {f"random_{number}": _draw(bench, rng) for number in range(RANDOM_EVALUATED)}
     calibration, compute = bench.calibration(), bench.compute
     networks = [calibrate(model.at(each), calibration, compute=compute) for each in subnets.values()]
     batches = bench.images.evaluation_loader(bench.images.validation).evaluation_batches()
@@ -127,3 +129,7 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     return {
         f"{bench.task.metric.name}_{name}": round(score.value, 4) for name, score in zip(subnets, scores, strict=True)
     }
+
+
+def _draw(bench: Workbench, rng: np.random.Generator) -> Architecture:
+    return bench.space.sample(rng) if bench.family is None else bench.family.sample(1, rng)[0]

@@ -38,6 +38,9 @@ from search_spaces import Architecture
 from tests.nasvit.data.test_sources import write_folder
 from tests.nasvit.experiment.tiny import write_experiment
 
+SECOND = "300K<=macs<=600K and params<=60K"
+"""The second budget of the finished experiment."""
+
 GHOSTS = """\
 name: ghosts
 source: a test
@@ -192,7 +195,7 @@ def test_candidates_are_measured_on_some_validation_images_and_finalists_on_all(
 
 
 def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = open_workbench(write_experiment(copied, budgets="  budgets: [macs<=600K]"), copied / "out")
+    bench = open_workbench(write_experiment(copied, budgets=f"  budgets: [{SECOND}]"), copied / "out")
     shutil.rmtree(bench.folder / "search")
 
     def wide(self: InheritedWeights, architecture: Architecture) -> Score:
@@ -200,7 +203,7 @@ def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, mo
 
     monkeypatch.setattr(InheritedWeights, "__call__", wide)
     (choice,) = search(bench)
-    pool = bench.candidates.constraint(Budget("macs<=600K").limits).sample(200, np.random.default_rng(1))
+    pool = bench.candidates.constraint(Budget(SECOND).limits).sample(200, np.random.default_rng(1))
     expected = sorted(sum(candidate.architecture.width) / 1000 for candidate in bench.candidates.decode(pool))
     assert choice.score >= expected[-20]
 
@@ -213,7 +216,7 @@ def test_a_folder_whose_images_were_split_otherwise_is_refused(copied: Path) -> 
 
 
 def test_the_best_finalist_is_chosen(copied: Path) -> None:
-    changes = {"budgets": "  budgets: [macs<=600K]", "finalists": "  finalists: 8"}
+    changes = {"budgets": f"  budgets: [{SECOND}]", "finalists": "  finalists: 8"}
     for finalists in (copied / "out" / "search").glob("finalists-*.jsonl"):
         finalists.unlink()
     (choice,) = search(open_workbench(write_experiment(copied, **changes), copied / "out"))

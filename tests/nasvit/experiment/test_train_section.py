@@ -32,6 +32,7 @@ from tests.nasvit.experiment.tiny import write_experiment
 RECIPE = Recipe(optimizer="sgd", learning_rate=0.1, epochs=1, batch_size=64, clip_norm=1.0)
 CHANGES: dict[str, Any] = {
     "recipe": replace(RECIPE, learning_rate=0.2),
+    "within_budgets": False,
     "random_subnets": 2,
     "distill": "kl",
     "conflict": "none",
@@ -183,13 +184,17 @@ def test_the_supernet_is_evaluated_as_often_as_asked(every: int, tmp_path: Path)
     assert len(records) == every
 
 
-def test_an_evaluation_looks_at_each_end_of_the_space_and_some_subnets_between(tmp_path: Path) -> None:
-    bench = bench_of(tmp_path, evaluate_every=1, recipe=replace(RECIPE, optimizer="adamw", learning_rate=4e-3))
+@pytest.mark.parametrize("within", [True, False])
+def test_an_evaluation_looks_at_each_end_of_the_family_and_some_subnets_between(within: bool, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, optimizer="adamw", learning_rate=4e-3)
+    bench = bench_of(tmp_path, evaluate_every=1, recipe=recipe, within_budgets=within)
     supernet = train(bench)
     (record,) = (record for record in read_metrics(bench.folder / "train" / "metrics.jsonl") if "epoch" in record)
     found = {name: value for name, value in record.items() if name.startswith("accuracy_")}
     assert set(found) == {"accuracy_smallest", "accuracy_largest", "accuracy_random_0", "accuracy_random_1"}
-    for name, architecture in (("smallest", bench.space.smallest), ("largest", bench.space.largest)):
+    assert (bench.family is None) != within
+    ends = bench.family or bench.space
+    for name, architecture in (("smallest", ends.smallest), ("largest", ends.largest)):
         network = calibrate(supernet.at(architecture), bench.calibration())
         score = evaluate(network, bench.images.evaluation_loader(bench.images.validation).evaluation_batches())
         assert found[f"accuracy_{name}"] == pytest.approx(score.accuracy, abs=1e-4)
