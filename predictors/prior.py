@@ -19,7 +19,7 @@ from predictors.arrays import Codes, Floats, Proxies
 from predictors.base import CodePredictor
 from predictors.ensemble import make_predictor
 from search_spaces import Architecture, Space, load
-from search_spaces.translation import Translation
+from search_spaces.inclusion import Inclusion
 
 KIND = "ridge"
 """The predictor fitted on the measurements."""
@@ -127,12 +127,8 @@ class Prior:
         return self._predictor.predict(codes)
 
     def within(self, space: Space) -> PriorWithin:
-        """Return the same for rows of a space that holds some of this one's subnets.
-
-        Raises:
-            ValueError: if it has a choice that this one lacks.
-        """
-        return PriorWithin(self, Translation(space, self.space))
+        """Return the same for rows of a space that was cut from this one, or of this one."""
+        return PriorWithin(self, Inclusion(space, self.space))
 
     def left_out(self) -> dict[str, tuple[Floats, Floats]]:
         """Return for every data set what the others predict of its subnets, and what they scored, standardized.
@@ -161,15 +157,15 @@ class PriorWithin:
 
     Args:
         prior: the prior.
-        translate: rows of the smaller space -> rows of the prior's.
+        inclusion: rows of the smaller space -> rows of the prior's.
     """
 
     prior: Prior
-    translate: Translation
+    inclusion: Inclusion
 
     def predict(self, codes: Codes) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the standardized score, ``(n,)`` each."""
-        return self.prior.predict(self.translate(codes))
+        return self.prior.predict(self.inclusion(codes))
 
 
 def find_prior(name: str, proxies: Proxies, without: Sequence[str] = ()) -> Prior | None:

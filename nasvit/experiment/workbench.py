@@ -243,13 +243,12 @@ class Workbench:
             FileNotFoundError: if the file that the search section names does not exist.
             ValueError: if it holds no measurements of this space.
         """
-        name, asked = self.experiment.space, self.experiment.search.prior
+        asked, space = self.experiment.search.prior, self.whole_space
         if asked == "none":
             return None
-        space = load(name)
-        proxies = Candidates(space, cost_table(space, len(self.classes)).costs).proxies
+        proxies = Candidates(space, self._whole_costs).proxies
         if asked == "auto":
-            found = find_prior(name, proxies)
+            found = find_prior(self.experiment.space, proxies)
         else:
             found = Prior(space, read_measurements(space, asked), proxies)
         return None if found is None else found.within(self.space)
