@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.program import PROGRAM
