@@ -10,6 +10,7 @@ from nasvit.data.config import DataConfig
 from nasvit.experiment.training import TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
+from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
 from predictors.limits import Budget
 from search_spaces.recipe import Recipe
@@ -114,6 +115,9 @@ class SearchConfig:
         train_images: training images that an evaluation trains on; 0 means all.
         early_stop: stop the trainings of all but the first candidates where the accuracies of these had at least this
             rank correlation (Kendall's tau) with their final ones; 0: never.
+        judge: number that decides which of two measured candidates is better: ``score``, the task's metric; ``loss``,
+            which tells candidates apart on few images, where scores tie; ``auto``: the loss where measurements look at
+            fewer than 400 held-out images (see :data:`nasvit.search.judge.FEW`), else the score.
         predictor: predictor that proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
         latency: a file that ``nasvit latency build`` wrote; budgets may then limit ``latency``.
         storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
@@ -134,6 +138,7 @@ class SearchConfig:
     images: int = 0
     train_images: int = 0
     early_stop: float = 0.0
+    judge: JudgedBy = "auto"
     predictor: str = "gaussian_process"
     latency: str | None = None
     storage: str | None = None

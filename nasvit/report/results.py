@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from nasvit.experiment.clock import minutes, spent, total
+from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.jobs import KINDS
-from nasvit.experiment.stages.search import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.program import PROGRAM

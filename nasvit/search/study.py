@@ -20,6 +20,7 @@ from nasvit.search.candidates import Candidate, Candidates
 from nasvit.search.driver import Standing, drive
 from nasvit.search.early_stop import score_at, stopping_share
 from nasvit.search.engine import EngineSettings, SearchEngine
+from nasvit.search.judge import Judge
 from nasvit.search.optuna_sampler import (
     completed,
     distributions,
@@ -40,8 +41,8 @@ WAIT_SECONDS = 1.0  # between two looks at what other workers do
 
 Record = dict[str, Any]
 Evaluate = Callable[[Candidate, float], Record]
-"""Candidate and the share of its training to do -> ``score`` and more; if it was trained, ``share`` and ``curve``, one
-score an epoch."""
+"""Candidate and the share of its training to do -> ``score`` and more; if it was trained, ``share``, and ``curve`` and
+``losses``, the score and the loss after every epoch."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Plan:
         early_stop: least rank correlation of scores at an earlier epoch with the final ones, over the first
             candidates, at which all others stop there; 0: every training runs to its end.
         settings: how candidates are proposed.
-        metric: what the score is, and its direction.
+        judge: decides which of two evaluated candidates is better.
     """
 
     candidates: Candidates
@@ -67,7 +68,7 @@ class Plan:
     seed: int = 0
     early_stop: float = 0.0
     settings: EngineSettings = field(default_factory=EngineSettings)
-    metric: Metric = Metric("score")
+    judge: Judge = Judge(Metric("score"))
 
     def constraints(self) -> list[Constraint]:
         """Return the constraint of every budget; one without limits where there are no budgets."""
@@ -91,7 +92,7 @@ class Study:
         self.study = optuna.create_study(
             storage=open_storage(url),
             study_name=name,
-            direction="maximize" if plan.metric.higher_is_better else "minimize",
+            direction="maximize" if plan.judge.metric.higher_is_better else "minimize",
             load_if_exists=True,
             sampler=optuna.samplers.RandomSampler(seed=plan.seed),  # never asked: trials bring their candidates
         )
@@ -119,7 +120,7 @@ class Study:
     def told(self) -> tuple[Codes, NDArray[np.float64]]:
         """Return every evaluated candidate and what predictors learn of it, ``(n, genes)`` and ``(n,)``.
 
-        What they learn is the score, or its negative where lower is better: they look for the highest.
+        What they learn is the merit that the judge sees in its record: they look for the highest.
         """
         trials = completed(self.study.get_trials(deepcopy=False))
         return to_codes(self.plan.candidates.genome, trials), np.array(self.scores(trials))
@@ -131,13 +132,12 @@ class Study:
             trials: finished ones.
 
         Returns:
-            Scores as the search wants them: higher is better.
+            Merits by the judge: higher is better.
         """
         share = float(self.study.user_attrs.get("stopping_share", 1.0)) if self.plan.early_stop else 1.0
-        sign = 1.0 if self.plan.metric.higher_is_better else -1.0
-        records = [trial.user_attrs["record"] for trial in trials]
+        judge, records = self.plan.judge, [trial.user_attrs["record"] for trial in trials]
         return [
-            sign * (score_at(record["curve"], share) if share < 1 == record["share"] else float(record["score"]))
+            score_at(judge.curve(record), share) if share < 1 == record["share"] else judge.merit(record)
             for record in records
         ]
 
@@ -154,7 +154,7 @@ class Study:
             first = completed(trials)[: self.plan.settings.start]
             if len(first) < self.plan.settings.start:
                 return 1.0
-            curves = [trial.user_attrs["record"]["curve"] for trial in first]
+            curves = [self.plan.judge.curve(trial.user_attrs["record"]) for trial in first]
             decided = stopping_share(curves, self.plan.early_stop)
             self.study.set_user_attr("stopping_share", decided)
         return float(decided)

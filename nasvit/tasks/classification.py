@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,12 +26,14 @@ class ClassificationScore:
         class_accuracy: mean over the classes of the share of each, 0 to 1; for unbalanced classes.
         loss: mean cross entropy, in nats.
         images: number of images evaluated.
+        each: accuracy (0 or 1) and loss of every image, by these names; empty if not known.
     """
 
     accuracy: float
     class_accuracy: float
     loss: float
     images: int
+    each: Mapping[str, NDArray[np.floating[Any]]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def value(self) -> float:
@@ -38,6 +43,10 @@ class ClassificationScore:
     def numbers(self) -> dict[str, float]:
         """Return all measured numbers by name."""
         return {"accuracy": self.accuracy, "class_accuracy": self.class_accuracy, "loss": self.loss}
+
+    def per_image(self) -> Mapping[str, NDArray[np.floating[Any]]]:
+        """Return accuracy and loss of every image, by these names."""
+        return self.each
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Classification(Task):
 
     classes: int
     metric = Metric("accuracy")
+    loss = Metric("loss", higher_is_better=False)
 
     def __post_init__(self) -> None:
         if self.classes < 1:
@@ -78,16 +88,19 @@ class ClassificationMeter:
 
     def __init__(self) -> None:
         self._losses: list[Tensor] = []
+        self._each: list[Tensor] = []
         self._counts: Tensor | None = None
 
     def update(self, outputs: Tensor, targets: Tensor) -> None:
         """Take in logits ``(batch, classes)`` and labels int64 ``(batch,)``."""
         scores = outputs.float()
+        is_right = scores.argmax(1) == targets
         self._losses.append(F.cross_entropy(scores, targets, reduction="sum"))
+        self._each.append(torch.stack([is_right.float(), F.cross_entropy(scores, targets, reduction="none")]))
         if self._counts is None:
             self._counts = targets.new_zeros(2, scores.shape[1], dtype=torch.int32)  # int64 is not for every device
         right, seen = self._counts
-        right.index_add_(0, targets, (scores.argmax(1) == targets).int())
+        right.index_add_(0, targets, is_right.int())
         seen.index_add_(0, targets, torch.ones_like(targets, dtype=torch.int32))
 
     def score(self, compute: Compute) -> ClassificationScore:
@@ -96,18 +109,30 @@ class ClassificationMeter:
         Raises:
             ValueError: if there were no batches.
         """
-        shares = compute.gather((self._read_losses(), self._read_counts()))
-        losses = [loss for share, _ in shares for loss in share]
-        counted = [counts for _, counts in shares if counts is not None]
+        shares = compute.gather((*self._read_losses(), self._read_counts()))
+        losses = [loss for share, _, _ in shares for loss in share]
+        counted = [counts for _, _, counts in shares if counts is not None]
         if not losses:
             raise ValueError("evaluate got no batches; give it at least one batch of labeled images")
         right, seen = torch.stack(counted).sum(0)
         total = int(seen.sum())
         per_class = right[seen > 0] / seen[seen > 0]
-        return ClassificationScore(int(right.sum()) / total, float(per_class.mean()), sum(losses) / total, total)
+        each = np.concatenate([each for _, each, _ in shares], axis=1)
+        return ClassificationScore(
+            int(right.sum()) / total,
+            float(per_class.mean()),
+            sum(losses) / total,
+            total,
+            {"accuracy": each[0], "loss": each[1]},
+        )
 
-    def _read_losses(self) -> list[float]:
-        return Compute.read(torch.stack(self._losses)) if self._losses else []
+    def _read_losses(self) -> tuple[list[float], NDArray[np.float32]]:
+        """Return the loss of every batch, and accuracy and loss of every image, ``(2, images)``, in one copy."""
+        if not self._losses:
+            return [], np.zeros((2, 0), dtype=np.float32)
+        each = torch.cat(self._each, dim=1)
+        copied: NDArray[np.float32] = Compute.host(torch.cat([torch.stack(self._losses), each.flatten()])).numpy()
+        return [float(loss) for loss in copied[: len(self._losses)]], copied[len(self._losses) :].reshape(2, -1)
 
     def _read_counts(self) -> Tensor | None:
         return None if self._counts is None else Compute.host(self._counts).long()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
@@ -47,6 +49,13 @@ class Score(Protocol):
     def numbers(self) -> dict[str, float]:
         """Return all measured numbers by name."""
 
+    def per_image(self) -> Mapping[str, NDArray[np.floating[Any]]]:
+        """Return the numbers, by name, that are means over the images, as one value ``(images,)`` of each image.
+
+        They tell what difference of two networks can be seen on the same images. Numbers that are no such means, such
+        as an average precision, are left out.
+        """
+
 
 class Meter(Protocol):
     """Adds the outputs of one network up, batch by batch, on the device, and never makes it wait before the end."""
@@ -65,12 +74,16 @@ class Meter(Protocol):
 class Task(ABC):
     """A task that networks are trained for, such as classification.
 
-    Training, search and reports compare networks by the metric of the task only. A task defines the metric, what
-    guessing is worth, and a meter.
+    Training and reports compare networks by the metric of the task only; the search does so too, or by the loss, see
+    :class:`nasvit.search.judge.Judge`. A task defines the metric, what guessing is worth, and a meter.
     """
 
     metric: Metric
     """The metric that networks are compared by."""
+
+    loss: Metric | None = None
+    """The loss among the numbers of a score: it tells networks apart on images so few that the metric does not; None:
+    there is none."""
 
     @property
     @abstractmethod

@@ -6,54 +6,28 @@ import hashlib
 import json
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nasvit.experiment.shared_folder import is_there
-from nasvit.experiment.stages.trials import Trials, make_trials
+from nasvit.experiment.stages.choice import CHOICES, Choice, Records, choose, describe_choices, judge_of, write_choices
+from nasvit.experiment.stages.trials import Trials, looked_at, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.evaluate import Journal
-from nasvit.search.pareto import write_front
 from nasvit.search.run import imagine
 from nasvit.search.study import Plan, Study
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.ensemble import make_predictor
-from predictors.limits import Budget, Limit, feasible, require_feasible
+from predictors.limits import Limit, feasible, require_feasible
 from predictors.pool import Constraint, distinct
 from predictors.report import format_report, predictor_report
-from search_spaces import Architecture
-from search_spaces.recipe import Recipe
-
-Records = dict[str, dict[str, Any]]
-"""What was measured of candidates, by their keys."""
 
 _POOL = 4096  # random candidates from which the feasible share is estimated
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The subnet chosen for one budget.
-
-    Args:
-        budget: the limits.
-        architecture: architecture of the subnet.
-        recipe: recipe found with it; None where no recipes were searched.
-        score: score on all validation images, by the task's metric.
-        costs: metric -> value, such as ``macs`` of one image.
-    """
-
-    budget: Budget
-    architecture: Architecture
-    recipe: Recipe | None
-    score: float
-    costs: dict[str, float]
 
 
 def check_budgets(bench: Workbench) -> list[str]:
@@ -67,6 +41,7 @@ def check_budgets(bench: Workbench) -> list[str]:
         ValueError: naming the budget that no subnet meets and the closest feasible values, or another mistake.
     """
     candidates, rng = bench.whole_candidates, np.random.default_rng(0)
+    judge_of(bench, bench.images.validation)
     pool = candidates.genome.sample(_POOL, rng)
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
@@ -111,7 +86,7 @@ def search(bench: Workbench) -> list[Choice]:
     compute.wait()
     promising = compute.from_first(lambda: _finalists(bench, study))
     finalists = _measure(bench, trials, promising)
-    return compute.from_first(lambda: _finish(bench, study, promising, finalists))
+    return compute.from_first(lambda: _finish(bench, study, finalists))
 
 
 def _takes_part(bench: Workbench) -> bool:
@@ -147,17 +122,13 @@ def _nothing(candidate: Candidate) -> dict[str, Any]:
     raise AssertionError(f"{candidate} is only looked up here")
 
 
-def _finish(
-    bench: Workbench, study: Study, promising: Sequence[Sequence[Candidate]], finalists: Records
-) -> list[Choice]:
+def _finish(bench: Workbench, study: Study, finalists: Records) -> list[Choice]:
     """Choose the best finalist of every budget, and write what was found."""
-    folder, choices = bench.folder / "search", _choose(bench, promising, finalists)
+    folder, choices, learned = bench.folder / "search", choose(bench, finalists), study.records
     _report(bench, study)
-    records = {**{record["key"]: record for record in study.records}, **finalists}
-    _write_lines(folder / "evaluations.jsonl", study.records)
-    chosen = [Candidate(each.architecture, each.recipe).key for each in choices]
-    write_front([*records.values()], folder, bench.task.metric, chosen)
-    write_json(folder / "choices.json", [_to_json(choice) for choice in choices])
+    print("\n".join(describe_choices(bench, choices)))
+    _write_lines(folder / "evaluations.jsonl", learned)
+    write_choices(bench, choices, finalists, learned)
     write_json(folder / "asked.json", _asked(bench))
     return choices
 
@@ -176,7 +147,7 @@ def work(bench: Workbench) -> None:
 def is_searched(bench: Workbench) -> bool:
     """Return whether there is a search result for the current configuration."""
     folder = bench.folder / "search"
-    return (folder / "choices.json").exists() and made_for(folder / "asked.json", _asked(bench))
+    return (folder / CHOICES).exists() and made_for(folder / "asked.json", _asked(bench))
 
 
 def _join_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:
@@ -194,7 +165,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         _predictor_factory(bench),
         _seed(bench),
         config.early_stop,
-        metric=bench.task.metric,
+        judge=judge_of(bench, looked_at(bench)),
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"
@@ -219,16 +190,6 @@ def _finalists(bench: Workbench, study: Study) -> list[list[Candidate]]:
     return finalists
 
 
-def _choose(bench: Workbench, promising: Sequence[Sequence[Candidate]], finalists: Records) -> list[Choice]:
-    """Choose the finalist of every budget that measured best."""
-    choices, sign = [], 1 if bench.task.metric.higher_is_better else -1
-    for budget, candidates in zip(bench.budgets, promising, strict=True):
-        best = max(candidates, key=lambda candidate: sign * finalists[candidate.key]["score"])
-        score = finalists[best.key]["score"]
-        choices.append(Choice(budget, best.architecture, best.recipe, score, bench.costs(best)))
-    return choices
-
-
 def _promising(
     predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
 ) -> Codes:
@@ -241,6 +202,7 @@ def _promising(
 def _report(bench: Workbench, study: Study) -> None:
     """Print and save how well the predictor ranks unseen candidates."""
     report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(_seed(bench)))
+    report["learned"] = study.plan.judge.name
     write_json(bench.folder / "search" / "predictor.json", report)
     print(format_report(report))
 
@@ -267,37 +229,18 @@ def _study_name(bench: Workbench) -> str:
             decides["trained_for"] = [budget.text for budget in bench.trained_for]
     if asked["evaluate"] != "inherited":
         decides["finetune"] = config["finetune"]
+    if asked["early_stop"] and judge_of(bench, looked_at(bench)).by_loss:
+        decides["stopped_by"] = "loss"  # the share of a training that was found by scores would not do
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _asked(bench: Workbench) -> dict[str, Any]:
     """Return the configuration that a search result depends on."""
-    return {"study": _study_name(bench), "search": bench.experiment.to_json()["search"]}
-
-
-def _to_json(choice: Choice) -> dict[str, Any]:
-    candidate = Candidate(choice.architecture, choice.recipe).to_json()
-    named = {"name": choice.budget.name, "budget": choice.budget.text}
-    return {**named, **candidate, "score": choice.score, "costs": choice.costs}
+    asked = bench.experiment.to_json()["search"]
+    if asked["judge"] == "auto":
+        del asked["judge"]  # the results of earlier versions, which do not know it, stay
+    return {"study": _study_name(bench), "search": asked}
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-
-
-def load_choices(bench: Workbench) -> list[Choice]:
-    """Load the subnets that :func:`search` chose.
-
-    Raises:
-        FileNotFoundError: if nothing was searched yet.
-    """
-    path = bench.folder / "search" / "choices.json"
-    if not is_there(path, bench.compute):
-        raise FileNotFoundError(f"there are no search results in {bench.folder}; run the search stage first")
-    return [_from_json(bench, entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-
-
-def _from_json(bench: Workbench, entry: dict[str, Any]) -> Choice:
-    recipe = Recipe.from_json(json.dumps(entry["recipe"])) if "recipe" in entry else None
-    architecture = bench.space.architecture(entry["architecture"])
-    return Choice(Budget(entry["budget"]), architecture, recipe, entry["score"], entry["costs"])

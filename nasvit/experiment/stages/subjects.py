@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nasvit.experiment.stages.search import load_choices
+from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.specs import SubnetSpec

@@ -19,10 +19,11 @@ from nasvit.export.saved import save_network
 from nasvit.search.candidates import Candidate
 from nasvit.search.early_stop import epochs_of
 from nasvit.search.evaluate import InheritedWeights
+from nasvit.search.sight import in_groups
 from nasvit.search.study import Record
 from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import Supernet
-from nasvit.tasks.task import Score
+from nasvit.tasks.task import Metric, Score, Task
 from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.metrics import read_metrics
 
@@ -61,7 +62,8 @@ class InheritedTrials:
         self.bench = bench
         supernet, calibration, images = load_supernet(bench), bench.calibration(), bench.images
         some, everything = (
-            images.evaluation_loader(each, compute=bench.compute.alone()) for each in (_first(bench), images.validation)
+            images.evaluation_loader(each, compute=bench.compute.alone())
+            for each in (looked_at(bench), images.validation)
         )
         self._some = InheritedWeights(supernet, bench.task, calibration, some.evaluation_batches)
         self._all = InheritedWeights(supernet, bench.task, calibration, everything.evaluation_batches)
@@ -72,7 +74,8 @@ class InheritedTrials:
 
     def thorough(self, candidate: Candidate) -> Record:
         """Measure on all validation images."""
-        return self._record(candidate, self._all(candidate.architecture))
+        score = self._all(candidate.architecture)
+        return self._record(candidate, score) | {"per_image": in_groups(score)}
 
     def _record(self, candidate: Candidate, score: Score) -> Record:
         found = {"score": score.value, **score.numbers(), "images": score.images}
@@ -82,7 +85,7 @@ class InheritedTrials:
 class TrainedTrials:
     """Measures candidates after training them by their recipe, from the supernet's weights or from random ones.
 
-    A training that collapses is scored as guessing, so that the search learns to avoid its like. A finalist is trained
+    A training that collapses counts as guessing, so that the search learns to avoid its like. A finalist is trained
     exactly as the fine-tuning stage would train it, and kept for that stage, see :func:`finalist_folder`. Of several
     processes each trains candidates of its own.
 
@@ -94,7 +97,7 @@ class TrainedTrials:
         self.bench = bench
         self._supernet: Supernet | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
         self._calibration = bench.calibration()
-        self._images, self._held_out = _some(bench), _first(bench)
+        self._images, self._held_out = _some(bench), looked_at(bench)
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Train ``share`` of the recipe's epochs on some training images."""
@@ -111,13 +114,14 @@ class TrainedTrials:
         epochs = epochs_of(trainer.recipe.epochs, share)
         try:
             trained = trainer.run(until=epochs * len(trainer.loader))
-            found = _last_epochs(folder / "metrics.jsonl")
+            found = _last_epochs(folder / "metrics.jsonl", self.bench.task.loss)
             if how == "whole":
                 card = fitting.card(trained, {"weights": "a finalist of the search"})
-                save_network(fitting.deployed(trained), finalist_folder(self.bench, candidate), card)
+                network = fitting.deployed(trained)
+                found["per_image"] = in_groups(fitting.score(network, held_out))
+                save_network(network, finalist_folder(self.bench, candidate), card)
         except TrainingCollapsedError as error:
-            chance = self.bench.task.chance_score
-            found = {"score": chance, "curve": [chance] * epochs, "collapsed": str(error)}
+            found = _guessing(self.bench.task, epochs) | {"collapsed": str(error)}
         shutil.rmtree(folder, ignore_errors=True)
         return {**found, "share": share, "images": len(held_out), **self.bench.costs(candidate)}
 
@@ -157,14 +161,23 @@ def _key(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _last_epochs(metrics: Path) -> Record:
-    """Return the last evaluation of a training and the score after every epoch."""
+def _last_epochs(metrics: Path, loss: Metric | None) -> Record:
+    """Return the last evaluation of a training, and the score and the loss after every epoch."""
     epochs: dict[int, Record] = {line.pop("epoch"): line for line in read_metrics(metrics) if "epoch" in line}
-    last = {name: value for name, value in epochs[max(epochs)].items() if name != "step"}
-    return last | {"curve": [epochs[epoch]["score"] for epoch in sorted(epochs)]}
+    in_order = [epochs[epoch] for epoch in sorted(epochs)]
+    last = {name: value for name, value in in_order[-1].items() if name != "step"}
+    losses = {} if loss is None else {"losses": [each[loss.name] for each in in_order]}
+    return last | {"curve": [each["score"] for each in in_order]} | losses
 
 
-def _first(bench: Workbench) -> ImageSet:
+def _guessing(task: Task, epochs: int) -> Record:
+    """Return what a training that collapsed counts as."""
+    score, loss = task.chance_score, task.chance_loss
+    losses = {} if task.loss is None else {task.loss.name: loss, "losses": [loss] * epochs}
+    return {"score": score, "curve": [score] * epochs, **losses}
+
+
+def looked_at(bench: Workbench) -> ImageSet:
     """Return the validation images of a quick measurement: the first ones."""
     held_out, images = bench.images.validation, bench.experiment.search.images
     return held_out.subset(np.arange(images)) if 0 < images < len(held_out) else held_out

@@ -19,8 +19,9 @@ from nasvit.experiment import pipeline
 from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.finetune import finetune
-from nasvit.experiment.stages.search import load_choices, search
+from nasvit.experiment.stages.search import search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.workbench import Workbench
@@ -199,7 +200,7 @@ def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, mo
     shutil.rmtree(bench.folder / "search")
 
     def wide(self: InheritedWeights, architecture: Architecture) -> Score:
-        return Score(sum(architecture.width) / 1000, 0.5, 1.0, 100)
+        return Score(sum(architecture.width) / 1000, 0.5, 1 - sum(architecture.width) / 1000, 100)
 
     monkeypatch.setattr(InheritedWeights, "__call__", wide)
     (choice,) = search(bench)

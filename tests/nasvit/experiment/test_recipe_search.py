@@ -14,8 +14,9 @@ import torch
 
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import trials
+from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.finetune import finetune
-from nasvit.experiment.stages.search import check_budgets, load_choices, search, work
+from nasvit.experiment.stages.search import check_budgets, search, work
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.trials import training_folder
 from nasvit.experiment.workbench import Workbench

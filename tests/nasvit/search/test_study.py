@@ -20,6 +20,7 @@ import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.search import study as study_module
 from nasvit.search.candidates import Candidate, Candidates
+from nasvit.search.judge import Judge
 from nasvit.search.optuna_sampler import distributions, to_params
 from nasvit.search.run import search
 from nasvit.search.study import Plan, Study
@@ -230,7 +231,7 @@ def test_the_product_and_a_search_in_memory_evaluate_the_same_candidates_in_the_
 
 
 def test_where_lower_is_better_the_search_goes_down(tmp_path: Path) -> None:
-    down = make(tmp_path, replace(make_plan(30), metric=Metric("error", higher_is_better=False)))
+    down = make(tmp_path, replace(make_plan(30), judge=Judge(Metric("error", higher_is_better=False))))
     down.run()
     _, learned = down.told()
     assert learned.tolist() == [-record["score"] for record in down.records]
