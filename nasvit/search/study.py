@@ -59,6 +59,8 @@ class Plan:
             candidates, at which all others stop there; 0: every training runs to its end.
         settings: how candidates are proposed.
         judge: decides which of two evaluated candidates is better.
+        first: constraint -> what is evaluated before anything else, ``(k, genes)``, the best expected first; None: nothing
+            is expected.
     """
 
     candidates: Candidates
@@ -69,6 +71,7 @@ class Plan:
     early_stop: float = 0.0
     settings: EngineSettings = field(default_factory=EngineSettings)
     judge: Judge = Judge(Metric("score"))
+    first: Callable[[Constraint], Codes] | None = None
 
     def constraints(self) -> list[Constraint]:
         """Return the constraint of every budget; one without limits where there are no budgets."""
@@ -112,7 +115,11 @@ class Study:
             Exception: whatever an evaluation raises; run again, the search goes on with that candidate.
         """
         plan = self.plan
-        engines = [SearchEngine(each, plan.make_predictor, plan.seed, plan.settings) for each in self.constraints]
+        first = [None if plan.first is None else plan.first(each) for each in self.constraints]
+        engines = [
+            SearchEngine(constraint, plan.make_predictor, plan.seed, plan.settings, expected)
+            for constraint, expected in zip(self.constraints, first, strict=True)
+        ]
         done = min(len(self.records), plan.evaluations)
         with Progress("search", plan.evaluations, done=done, visible=visible) as progress:
             drive(_Shared(self, progress), engines, plan.evaluations)

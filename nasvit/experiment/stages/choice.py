@@ -33,18 +33,18 @@ class Choice:
         budget: the limits.
         architecture: architecture of the subnet.
         recipe: recipe found with it; None where no recipes were searched.
-        score: score on all validation images, by the task's metric.
+        score: score on all validation images, by the task's metric; None where nothing was measured.
         costs: metric -> value, such as ``macs`` of one image.
         evidence: what the choice rests on, as plain JSON values: ``judged_by`` (the number that decided) and its value,
             the held-out ``images``, ``unseen_below`` (by name, the differences that these cannot show; empty if not
-            known) and ``equals`` (the others that are as good as can be seen, the cheapest first). Empty where nothing
-            was measured, and in folders of earlier versions.
+            known) and ``equals`` (the others that are as good as can be seen, the cheapest first). A choice of the
+            prior has ``judged_by`` and what it was expected from. Empty in folders of earlier versions.
     """
 
     budget: Budget
     architecture: Architecture
     recipe: Recipe | None
-    score: float
+    score: float | None
     costs: dict[str, float]
     evidence: dict[str, Any] = field(default_factory=dict)
 
@@ -164,6 +164,11 @@ def write_choices(
     finalists = [{**each.record, **each.costs} for each in _finalists(bench, measured)]
     write_front(finalists, [*others], folder, judge, [choice.candidate.key for choice in choices])
     write_json(folder / CHOICES, [_to_json(choice) for choice in choices])
+
+
+def write_expected(bench: Workbench, choices: Sequence[Choice]) -> None:
+    """Write ``choices.json`` of choices that nothing was measured for."""
+    write_json(bench.folder / "search" / CHOICES, [_to_json(choice) for choice in choices])
 
 
 def load_choices(bench: Workbench) -> list[Choice]:

@@ -20,7 +20,7 @@ from nasvit.export.saved import Described, is_saved, load_saved
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate
 
-_TRAINED_BY_SEARCH = {"inherited": None, "finetune": "finetuned", "scratch": "scratch"}
+_TRAINED_BY_SEARCH = {"inherited": None, "finetune": "finetuned", "scratch": "scratch", "prior": None}
 
 
 def finetune(bench: Workbench) -> None:

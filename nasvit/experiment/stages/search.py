@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nasvit.experiment.stages.choice import CHOICES, Choice, Records, choose, describe_choices, judge_of, write_choices
+from nasvit.experiment.stages.prior import choose_expected, describe_expected
 from nasvit.experiment.stages.trials import Trials, looked_at, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
@@ -26,6 +27,9 @@ from predictors.ensemble import make_predictor
 from predictors.limits import Limit, feasible, require_feasible
 from predictors.pool import Constraint, distinct
 from predictors.report import format_report, predictor_report
+
+FIRST = 5
+"""Candidates of each budget that the prior chooses: half of those that are evaluated before the predictor is asked."""
 
 _POOL = 4096  # random candidates from which the feasible share is estimated
 
@@ -79,6 +83,8 @@ def search(bench: Workbench) -> list[Choice]:
         FileNotFoundError: if a supernet is needed and none was trained yet.
     """
     check_budgets(bench)
+    if bench.experiment.search.evaluate == "prior":
+        return bench.compute.from_first(lambda: _without_evaluations(bench))
     trials, compute = make_trials(bench), bench.compute
     study = _join_study(bench, trials.quick)
     if _takes_part(bench):
@@ -133,6 +139,14 @@ def _finish(bench: Workbench, study: Study, finalists: Records) -> list[Choice]:
     return choices
 
 
+def _without_evaluations(bench: Workbench) -> list[Choice]:
+    """Choose what the prior expects to be best."""
+    choices = choose_expected(bench)
+    print("\n".join(describe_expected(choices)))
+    write_json(bench.folder / "search" / "asked.json", _asked(bench))
+    return choices
+
+
 def work(bench: Workbench) -> None:
     """Join the search of an experiment as one more worker, until its evaluations are complete.
 
@@ -166,10 +180,20 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         _seed(bench),
         config.early_stop,
         judge=judge_of(bench, looked_at(bench)),
+        first=_expected_first(bench),
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"
     return Study(plan, evaluate, url, f"nasvit-{_study_name(bench)}")
+
+
+def _expected_first(bench: Workbench) -> Callable[[Constraint], Codes] | None:
+    """Return what proposes the first candidates within limits: those that the prior expects to be best."""
+    prior, candidates = bench.prior, bench.candidates
+    if prior is None or candidates.recipes is not None or candidates.architecture is not None:
+        return None
+    nothing = candidates.genome.sample(0, np.random.default_rng(0))
+    return lambda limits: imagine(prior, limits, nothing, FIRST, np.random.default_rng(_seed(bench))).codes
 
 
 def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
@@ -237,8 +261,9 @@ def _study_name(bench: Workbench) -> str:
 def _asked(bench: Workbench) -> dict[str, Any]:
     """Return the configuration that a search result depends on."""
     asked = bench.experiment.to_json()["search"]
-    if asked["judge"] == "auto":
-        del asked["judge"]  # the results of earlier versions, which do not know it, stay
+    for name in ("judge", "prior"):
+        if asked[name] == "auto":
+            del asked[name]  # the results of earlier versions, which do not know it, stay
     return {"study": _study_name(bench), "search": asked}
 
 
