@@ -69,6 +69,7 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
         with _computing(where.device) as compute:
             bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
             compute.announce()
+            pipeline.follow_plan(bench)
             if name == "train":
                 feasibility = pipeline.check(bench)
                 compute.once(lambda: print("\n".join(feasibility)))

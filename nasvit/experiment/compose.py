@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 import search_spaces
+from nasvit.costs.tables import cost_table
 from nasvit.data import ImageSet, load_images
 from nasvit.data.config import DataConfig
+from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
+from nasvit.experiment.training import Training
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
-from search_spaces.reading import legal_names
 
 SPACES = ("micro8", "micro32", "micro128", "alphanet")
 """The spaces that are chosen from if none is named, by rising image size."""
 
+FROM_SCRATCH = 2e-3
+"""Learning rate of trainings from random weights, the one that the priors' measurements were made with."""
+
+RECIPE = Recipe(
+    optimizer="adamw",
+    learning_rate=5e-4,
+    weight_decay=0.05,
+    epochs=30,
+    batch_size=64,
+    warmup_epochs=1,
+    label_smoothing=0.1,
+    clip_norm=1.0,
+)
+"""Training of what was chosen, from the supernet's weights."""
+
+_BATCH_SIZES = ((2_000, 32), (50_000, 64), (float("inf"), 128))
+"""Below so many images, so many in a batch: a few hundred images in batches of 128 are a handful of steps an epoch."""
+
+_SMALL = 64  # images of one size up to this are padded and cut, larger ones cropped and resized
 _PROBED = 64  # images whose sizes are looked at
 _UPSAMPLED = 0.75  # a space whose smallest resolution is more than 1 / this above the images' size would only blow them up
 
@@ -55,3 +75,65 @@ def _sizes(images: ImageSet) -> list[tuple[int, int]]:
         return [images.image_size]
     looked_at = np.linspace(0, len(images) - 1, min(_PROBED, len(images))).astype(int)
     return [images.images.size(int(index)) for index in looked_at]  # type: ignore[union-attr]
+
+
+def compose(source: str, budgets: Sequence[str], hours: float | None, space: str | None = None) -> Experiment:
+    """Return an experiment for some images: the space, the image size, the batch size follow from what they look like.
+
+    Args:
+        source: as in the ``data`` section of an experiment.
+        budgets: limits such as ``macs<=20M``, one network for each.
+        hours: time there is; None: the default epochs.
+        space: a name of the catalog; None: the one whose resolutions fit the images and in which every budget can be met.
+
+    Raises:
+        ValueError: if there are no such images, a budget cannot be read, or no space has subnets that meet it.
+    """
+    if not budgets:
+        raise ValueError(f"how large may the network be? Give a budget: nasvit run {source} --budget 'macs<=20M'")
+    seen, limits = look_at(source), tuple(map(Budget, budgets))
+    chosen = _find_space(seen, limits) if space is None else search_spaces.load(space)
+    batch_size = next(size for images, size in _BATCH_SIZES if seen.images < images)
+    recipe = replace(RECIPE, batch_size=batch_size)
+    return Experiment(
+        space=chosen.name,
+        data=_data(source, seen, chosen),
+        search=SearchConfig(budgets=limits),
+        finetune=Training(recipe=recipe),
+        train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=batch_size)),
+        hours=hours,
+    )
+
+
+def _data(source: str, seen: Seen, space: Space) -> DataConfig:
+    side = max(space.resolution)
+    small = seen.equal and seen.side <= _SMALL
+    return DataConfig(source, image_size=side, crop="pad" if small else "resized", padding=max(1, side // 8))
+
+
+def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
+    """Return the space of the largest images, no larger than these, in which every budget can be met."""
+    problems = []
+    for name in reversed(SPACES):
+        space = search_spaces.load(name)
+        if space.image_channels != seen.channels:
+            continue
+        if _UPSAMPLED * min(space.resolution) > seen.side:
+            problems.append(f"{name} is for images of {min(space.resolution)} pixels and more")
+            continue
+        least = _least(space)
+        broken = [str(limit) for budget in budgets for limit in budget.limits if limit.high < least.get(limit.metric, 0)]
+        if not broken:
+            return space
+        problems.append(f"no subnet of {name} meets {broken[0]}")
+    kind = f"images of {seen.channels} channels and {seen.side} pixels"
+    raise ValueError(
+        f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; name one with "
+        "--space, or write an experiment file"
+    )
+
+
+def _least(space: Space) -> dict[str, int]:
+    """Return the costs of the smallest subnet, which is the cheapest one."""
+    costs = cost_table(space, 10).costs(space.encode([space.smallest]))
+    return {metric: int(values[0]) for metric, values in costs.items()}

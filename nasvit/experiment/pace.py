@@ -16,17 +16,20 @@ _WARM_UP = 2  # first steps, which also fill caches and allocate
 def seconds_per_epoch(trainer: Trainer, least: float, clock: Clock = time.perf_counter) -> float:
     """Return the seconds of one pass over the training images, evaluations not counted.
 
+    Of several processes all call this together.
+
     Args:
         trainer: a trainer in a folder of its own, which is left with some steps done.
         least: measure for so many seconds at least.
         clock: what measures.
     """
     trainer.run(until=_WARM_UP)
-    began, steps = clock(), _WARM_UP
-    while (spent := clock() - began) < least and trainer.step < trainer.steps:
+    began, steps, spent = clock(), _WARM_UP, 0.0
+    while spent < least and trainer.step < trainer.steps:
         trainer.run(until=trainer.step + steps)
         steps *= 2
-    return spent / max(trainer.step - _WARM_UP, 1) * trainer.steps_per_epoch
+        spent = trainer.compute.from_first(lambda: clock() - began)  # all go on, or none
+    return spent / (trainer.step - _WARM_UP) * trainer.steps_per_epoch
 
 
 def seconds_of(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:

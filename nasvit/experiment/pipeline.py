@@ -10,6 +10,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.experiment.clock import spent, timed
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
+from nasvit.experiment.planning import follow_plan, follow_rest
 from nasvit.experiment.stages.equal_time import require_times
 from nasvit.experiment.stages.evaluate import RESULTS, evaluate
 from nasvit.experiment.stages.extract import extract
@@ -28,7 +29,7 @@ STAGES: dict[str, Stage] = {
     "train": lambda bench: _timed(bench, "train", train),
     "search": lambda bench: _timed(bench, "search", search),
     "extract": lambda bench: _timed(bench, "extract", extract),
-    "finetune": finetune,
+    "finetune": lambda bench: _finetune(bench),
     "evaluate": lambda bench: _evaluate(bench),
 }
 """The stages as commands of their own; ``times.json`` in the folder of the results has the seconds of each."""
@@ -89,6 +90,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     Raises:
         ValueError: for a mistake that :func:`check` finds, before anything is trained.
     """
+    follow_plan(bench)
     feasibility = check(bench)
     bench.compute.once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.search.uses_supernet
@@ -102,9 +104,15 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
         _begin(bench, "extract")
         _timed(bench, "extract", extract)
     _begin(bench, "finetune")
-    finetune(bench)
+    _finetune(bench)
     _begin(bench, "evaluate")
     return _evaluate(bench)
+
+
+def _finetune(bench: Workbench) -> None:
+    """Train the chosen subnets, in the time that is left if there is a plan."""
+    follow_rest(bench)
+    finetune(bench)
 
 
 def _check_times(bench: Workbench) -> None:

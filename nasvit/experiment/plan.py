@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from nasvit.experiment.clock import minutes
 from nasvit.experiment.config import Experiment
 from search_spaces.recipe import Recipe
 
@@ -15,7 +15,9 @@ SUPERNET_SHARE, SEARCH_SHARE = 0.5, 0.1
 """Shares of the time that the supernet and the search get; the final trainings get the rest."""
 
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 20, 300
-_MARGIN = 0.97  # share of the time that is planned: what is printed, opened and written between stages takes some too
+
+_LOOKS, _LOOKED_AT = 5, 4  # evaluations during the training of the supernet, and subnets in each
+_MARGIN = 0.97  # share of the time that is planned: starting and reading files between stages takes some too
 _WARM_UP = 0.05  # share of the epochs in which the learning rate rises
 
 
@@ -24,17 +26,33 @@ class Paces:
     """Seconds that things take, as measured before anything is trained.
 
     Args:
-        plain: one epoch of the network that the prior chooses, for every budget; without a prior, of one near the
-            budget.
+        plain: one epoch of a network within each budget: the one that the prior chooses, or the costliest of some.
         supernet: one epoch of the supernet.
         evaluation: one candidate of the search.
-        fixed: what every network costs besides its training: saving, exporting, testing.
+        final: what each network costs besides its final training: saving, exporting, testing.
+        found: what it costs besides if a supernet holds it: extracting, exporting, testing it twice.
     """
 
     plain: tuple[float, ...]
     supernet: float
     evaluation: float
-    fixed: float
+    final: float
+    found: float
+
+    @property
+    def all_plain(self) -> float:
+        """One epoch of every network."""
+        return sum(self.plain)
+
+    @property
+    def all_final(self) -> float:
+        """What all networks cost besides their final trainings."""
+        return len(self.plain) * self.final
+
+    @property
+    def all_found(self) -> float:
+        """What they cost besides if a supernet holds them."""
+        return len(self.plain) * self.found
 
 
 @dataclass(frozen=True)
@@ -45,34 +63,62 @@ class Plan:
         way: ``prior``: the networks that the prior expects to be best are trained from random weights. ``supernet``: a
             supernet is trained and searched, and what is found is trained on.
         seconds: the time there is.
+        paces: what was measured.
         train_epochs: epochs of the supernet; 0 without one.
         evaluations: candidates of the search; 0 without one.
         final_epochs: epochs of each final training.
-        stages: seconds that each stage is expected to take.
         reasons: why, in sentences.
+        replanned: whether the final epochs are those of the time that was left then.
     """
 
     way: Way
     seconds: float
+    paces: Paces
     train_epochs: int
     evaluations: int
     final_epochs: int
-    stages: dict[str, float]
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    replanned: bool = False
+
+    @property
+    def stages(self) -> dict[str, float]:
+        """Seconds that each stage is expected to take."""
+        paces = self.paces
+        final = self.final_epochs * paces.all_plain + paces.all_final
+        if self.way == "prior":
+            return {"training": final}
+        training = self.train_epochs * paces.supernet + _LOOKS * _LOOKED_AT * paces.evaluation
+        searching = self.evaluations * paces.evaluation + paces.all_found
+        return {"supernet": training, "search": searching, "fine-tuning": final}
+
+    def lines(self) -> list[str]:
+        """Return the plan in words."""
+        count = len(self.paces.plain)
+        networks = "the network" if count == 1 else f"each of {count} networks"
+        stages = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.stages.items())
+        if self.way == "prior":
+            what = f"no supernet: {networks} that the prior expects to be best, trained for {self.final_epochs} epochs"
+        else:
+            what = (
+                f"a supernet of {self.train_epochs} epochs, {self.evaluations} candidates evaluated, {networks} "
+                f"trained on for {self.final_epochs} epochs"
+            )
+        return [f"plan for {minutes(self.seconds)}: {what}", f"    expected: {stages}", *(f"    {r}" for r in self.reasons)]
 
 
-def prior_plan(seconds: float, paces: Paces, reasons: Sequence[str]) -> Plan:
+def prior_plan(seconds: float, paces: Paces) -> Plan:
     """Return the plan without a supernet: all of the time for the final trainings, equal epochs for each.
 
     Raises:
         ValueError: if there is no time for one epoch of each.
     """
-    epochs = _final_epochs(seconds * _MARGIN, paces)
-    _require(epochs, seconds, paces)
-    return Plan("prior", seconds, 0, 0, epochs, {"finetune": _final_seconds(epochs, paces)}, tuple(reasons))
+    epochs = int((seconds * _MARGIN - paces.all_final) / paces.all_plain)
+    if epochs < 1:
+        raise _too_short(seconds, paces.all_plain + paces.all_final)
+    return Plan("prior", seconds, paces, 0, 0, epochs)
 
 
-def supernet_plan(seconds: float, paces: Paces, reasons: Sequence[str]) -> Plan:
+def supernet_plan(seconds: float, paces: Paces) -> Plan:
     """Return the plan with a supernet.
 
     Raises:
@@ -80,45 +126,54 @@ def supernet_plan(seconds: float, paces: Paces, reasons: Sequence[str]) -> Plan:
     """
     usable = seconds * _MARGIN
     train_epochs = int(SUPERNET_SHARE * usable / paces.supernet)
-    evaluations = int(SEARCH_SHARE * usable / paces.evaluation)
-    evaluations = min(max(evaluations, FEWEST_EVALUATIONS), MOST_EVALUATIONS)
-    begun = train_epochs * paces.supernet + evaluations * paces.evaluation
-    final_epochs = _final_epochs(usable - begun, paces)
-    _require(min(train_epochs, final_epochs), seconds, paces)
-    stages = {
-        "train": train_epochs * paces.supernet,
-        "search": evaluations * paces.evaluation,
-        "finetune": _final_seconds(final_epochs, paces),
-    }
-    return Plan("supernet", seconds, train_epochs, evaluations, final_epochs, stages, tuple(reasons))
+    evaluations = min(max(int(SEARCH_SHARE * usable / paces.evaluation), FEWEST_EVALUATIONS), MOST_EVALUATIONS)
+    plan = Plan("supernet", seconds, paces, train_epochs, evaluations, 0)
+    plan = replace(plan, final_epochs=final_epochs(plan, sum(plan.stages.values()) - paces.all_final))
+    if min(plan.train_epochs, plan.final_epochs) < 1:
+        least = paces.supernet + FEWEST_EVALUATIONS * paces.evaluation + paces.all_found
+        raise _too_short(seconds, least + paces.all_plain + paces.all_final)
+    return plan
 
 
-def _final_epochs(seconds: float, paces: Paces) -> int:
-    return max(0, int((seconds - len(paces.plain) * paces.fixed) / sum(paces.plain)))
+def final_epochs(plan: Plan, used: float) -> int:
+    """Return the epochs of each final training for which there is time when so many seconds are used; at least 1."""
+    left = plan.seconds * _MARGIN - used - plan.paces.all_final
+    return max(1, int(left / plan.paces.all_plain))
 
 
-def _final_seconds(epochs: int, paces: Paces) -> float:
-    return epochs * sum(paces.plain) + len(paces.plain) * paces.fixed
+def _too_short(seconds: float, least: float) -> ValueError:
+    return ValueError(
+        f"hours: {seconds / 3600:.3g} are not enough for one epoch of everything, which takes {least / 3600:.2g} on this "
+        "machine; give more hours, fewer budgets or fewer images"
+    )
 
 
-def _require(epochs: int, seconds: float, paces: Paces) -> None:
-    if epochs < 1:
-        least = (paces.supernet + FEWEST_EVALUATIONS * paces.evaluation + _final_seconds(1, paces)) / _MARGIN
-        raise ValueError(
-            f"hours: {seconds / 3600:.3g} are not enough for one epoch of everything, which takes {least / 3600:.2g} "
-            "here; give more hours, fewer budgets or fewer images"
-        )
+def choose(seconds: float, paces: Paces, *, has_prior: bool) -> Plan:
+    """Return the better plan, with the reasons.
+
+    Args:
+        seconds: the time there is.
+        paces: what was measured.
+        has_prior: whether there is anything to choose networks by without a search.
+
+    Raises:
+        ValueError: if the time is not enough.
+    """
+    if not has_prior:
+        reason = "nothing was measured of this space before, so that only a search can choose networks"
+        return replace(supernet_plan(seconds, paces), reasons=(reason,))
+    return prior_plan(seconds, paces)
 
 
 def planned(experiment: Experiment, plan: Plan) -> Experiment:
     """Return the experiment that a plan makes of one with ``hours``: all of its epochs are said."""
     if plan.way == "prior":
-        recipe = from_scratch(experiment)
         search = replace(experiment.search, evaluate="prior")
-        final = experiment.finetune.by(with_epochs(recipe, plan.final_epochs))
+        final = experiment.finetune.by(with_epochs(from_scratch(experiment), plan.final_epochs))
         return replace(experiment, hours=None, search=search, finetune=final)
     search = replace(experiment.search, evaluations=plan.evaluations)
-    train = replace(experiment.train, recipe=with_epochs(experiment.train.recipe, plan.train_epochs))
+    recipe, every = with_epochs(experiment.train.recipe, plan.train_epochs), max(1, plan.train_epochs // _LOOKS)
+    train = replace(experiment.train, recipe=recipe, evaluate_every=every)
     final = experiment.finetune.by(with_epochs(experiment.finetune.recipe, plan.final_epochs))
     return replace(experiment, hours=None, search=search, train=train, finetune=final)
 
@@ -136,9 +191,10 @@ def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
 
 def to_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain JSON values."""
-    return {**vars(plan), "reasons": list(plan.reasons)}
+    return asdict(plan)
 
 
 def from_json(content: dict[str, Any]) -> Plan:
     """Read what :func:`to_json` returned."""
-    return Plan(**{**content, "reasons": tuple(content["reasons"])})
+    paces = Paces(**{**content["paces"], "plain": tuple(content["paces"]["plain"])})
+    return Plan(**{**content, "paces": paces, "reasons": tuple(content["reasons"])})

@@ -34,7 +34,10 @@ from search_spaces import Architecture, Space, load
 from search_spaces.inclusion import Inclusion
 from search_spaces.recipe_space import load_recipes
 
-RECORD, SPLIT, SUPERNET = "experiment.json", "split.json", "supernet.pt"
+RECORD, SPLIT, SUPERNET, PLAN = "experiment.json", "split.json", "supernet.pt", "plan.json"
+
+TIMING = "timing"
+"""Folder of trainings that are only timed."""
 
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "finetune_on", "compare")
@@ -53,18 +56,26 @@ class Workbench:
         compute: the device, and the processes that share the work.
 
     Attributes:
+        asked: the configuration that was given; ``experiment`` is another one where a plan is followed.
         largest: the subnet that learns from the targets where budgets bound the supernet, such as the choice of a
             prior; to be set before anything is trained. None: as large a subnet as the budgets allow.
     """
 
     def __init__(self, experiment: Experiment, folder: Path, compute: Compute = ALONE) -> None:
-        self.experiment, self.folder, self.compute = experiment, folder, compute
+        self.asked = self.experiment = experiment
+        self.folder, self.compute = folder, compute
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
         self.largest: Architecture | None = None
         require_shared(folder, compute)
         compute.once(self._check_owner)
         self._record, self._has_supernet = compute.from_first(self._look_for_supernet)
+
+    def follow(self, experiment: Experiment) -> None:
+        """Go on as another experiment with the same space and images: that of a plan."""
+        self.experiment = experiment
+        for name in ("trained_for", "space", "family", "candidates", "budgets", "prior", "_architectures", "_inclusion"):
+            self.__dict__.pop(name, None)
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
@@ -81,7 +92,7 @@ class Workbench:
     @property
     def _has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        free = (RECORD, SPLIT, BAD_IMAGES, TIMES)
+        free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING)
         names = (path.name for path in self.folder.iterdir())
         return not all(name in free or name.startswith(TOKEN) for name in names)
 
@@ -187,7 +198,7 @@ class Workbench:
     def _claim(self, split: SplitRecord) -> None:
         """Record the experiment and its split."""
         self._check_split(split)
-        write_json(self.folder / RECORD, self.experiment.to_json())
+        write_json(self.folder / RECORD, self.asked.to_json())
 
     def _check_split(self, split: SplitRecord) -> None:
         path = self.folder / SPLIT

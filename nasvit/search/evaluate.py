@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nasvit.data.loader import Batch
 from nasvit.layers.calibration import calibrate
@@ -38,8 +38,11 @@ class InheritedWeights:
 
     def __call__(self, architecture: Architecture) -> Score:
         """Return the score of one subnet."""
-        network = calibrate(self.supernet.at(architecture), self.calibration)
-        return self.task.evaluate(network, self.validation())
+        return self.task.evaluate(self.calibrated(architecture), self.validation())
+
+    def calibrated(self, architecture: Architecture) -> nn.Module:
+        """Return one subnet with batch-norm statistics of its own."""
+        return calibrate(self.supernet.at(architecture), self.calibration)
 
 
 class Journal:

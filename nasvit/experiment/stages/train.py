@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import nn
 
+from nasvit.compute import Compute
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
@@ -36,7 +39,7 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
         The supernet to search in (its moving average if the recipe has one).
     """
     config = bench.experiment.train
-    trainer = _trainer(bench, config)
+    trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute)
     bench.record_family()
     trainer.run(until=until)
     supernet = trainer.trained
@@ -66,7 +69,15 @@ def load_supernet(bench: Workbench) -> Supernet:
     return bench.compute.place(supernet)
 
 
-def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
+def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, compute: Compute) -> Trainer:
+    """Return the trainer of the supernet.
+
+    Args:
+        bench: the experiment.
+        config: its training.
+        folder: folder of checkpoints and metrics.
+        compute: the device, and the processes that train together.
+    """
     supernet = bench.compute.place(Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed))
     learner = Learner(
         supernet,
@@ -78,13 +89,13 @@ def _trainer(bench: Workbench, config: TrainConfig) -> Trainer:
     )
     return Trainer(
         learner,
-        bench.images.training(config.recipe),
+        bench.images.training(config.recipe, compute=compute),
         config.recipe,
-        bench.folder / "train",
+        folder,
         seed=bench.experiment.seed,
         chance_loss=bench.task.chance_loss,
         running=config,
-        compute=bench.compute,
+        compute=compute,
         evaluate=lambda model: _evaluate_some(bench, model),
         evaluate_every=config.evaluate_every,
         name="supernet",

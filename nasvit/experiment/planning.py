@@ -1,0 +1,191 @@
+"""Making the plan of an experiment with ``hours``: measure this machine, choose the way, and keep the choice."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasvit.experiment.clock import spent, timed, total
+from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.pace import Clock, seconds_of, seconds_per_epoch
+from nasvit.experiment.plan import Paces, Plan, choose, final_epochs, from_json, from_scratch, planned, to_json
+from nasvit.experiment.stages.prior import expected_row
+from nasvit.experiment.stages.search import check_budgets
+from nasvit.experiment.stages.train import supernet_trainer
+from nasvit.experiment.workbench import PLAN, TIMING, Workbench
+from nasvit.export.saved import save_network
+from nasvit.records import read_json, write_json
+from nasvit.search.evaluate import InheritedWeights
+from nasvit.specs import SubnetSpec
+from nasvit.supernets.supernet import Supernet, build_subnet
+from predictors.limits import Budget
+from search_spaces import Architecture
+from search_spaces.recipe import Recipe
+
+_MEASURED_SHARE, _LEAST, _MOST = 0.005, 2.0, 60.0
+"""Every pace is measured for this share of the time there is, in seconds between the two."""
+
+ASKING = 0.1
+"""Seconds that proposing and recording a candidate take besides its evaluation; it grows with the candidates."""
+
+_MANY = 100_000  # epochs of a training that is only timed
+
+
+def follow_plan(bench: Workbench, clock: Clock = time.perf_counter) -> None:
+    """Let an experiment with hours follow its plan; without hours nothing changes.
+
+    The plan of a folder is made once, and kept there; killed and run again, the experiment goes on by it. All processes
+    call this together.
+
+    Args:
+        bench: the experiment; from here on it is the one that the plan makes of it.
+        clock: what hours are counted by.
+
+    Raises:
+        ValueError: for a budget that no subnet meets, if the hours are not enough, or if the folder follows a plan that
+            was made for another experiment.
+    """
+    if bench.experiment.hours is None:
+        return
+    known = _known(bench)
+    if known is None:
+        check_budgets(bench)
+        bench.images.open()
+        with timed(bench.folder, "plan", bench.compute):
+            plan = _make(bench, 3600 * bench.experiment.hours, clock)
+        _keep(bench, plan)
+    else:
+        _check_asked(bench.folder, known["asked"], _asked(bench))
+        plan = from_json(known["plan"])
+    bench.compute.once(lambda: print("\n".join(plan.lines())))
+    bench.follow(planned(bench.experiment, plan))
+
+
+def _known(bench: Workbench) -> Any:
+    """Return the plan of the folder, with what it was made for; None if there is none."""
+    path = bench.folder / PLAN
+    return bench.compute.from_first(lambda: read_json(path) if path.exists() else None)
+
+
+def _asked(bench: Workbench) -> dict[str, Any]:
+    content = bench.asked.to_json()
+    return {name: value for name, value in content.items() if name not in ("note", "threads", "compare")}
+
+
+def _check_asked(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [name for name in now if now[name] != before.get(name)]
+    if changed:
+        raise ValueError(
+            f"{folder} follows a plan that was made for another {', '.join(changed)}; give another output folder, or "
+            "remove that one"
+        )
+
+
+def _keep(bench: Workbench, plan: Plan) -> None:
+    content = {"asked": _asked(bench), "plan": to_json(plan)}
+    bench.compute.once(lambda: write_json(bench.folder / PLAN, content))
+
+
+def follow_rest(bench: Workbench) -> None:
+    """Give the final trainings of a plan the time that is left after all other stages.
+
+    What is left is looked at once, and kept in the plan of the folder.
+
+    Args:
+        bench: an experiment that follows its plan; without one nothing changes.
+    """
+    if bench.asked.hours is None:
+        return
+    plan = from_json(_known(bench)["plan"])
+    if plan.way == "supernet" and not plan.replanned:
+        used = bench.compute.from_first(lambda: total(spent(bench.folder)).wall)
+        plan = replace(plan, final_epochs=final_epochs(plan, used), replanned=True)
+        _keep(bench, plan)
+    bench.follow(planned(bench.asked, plan))
+
+
+def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
+    folder = bench.folder / TIMING
+    bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
+    try:
+        paces = _Timing(bench, seconds, clock).paces()
+    finally:
+        bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
+    measured = bench.compute.from_first(lambda: paces)
+    return choose(seconds, measured, has_prior=bench.prior is not None)
+
+
+class _Timing:
+    """Measures how long things take, on networks with random weights.
+
+    Args:
+        bench: the experiment.
+        seconds: the time there is.
+        clock: what measures.
+    """
+
+    def __init__(self, bench: Workbench, seconds: float, clock: Clock) -> None:
+        self.bench, self.clock = bench, clock
+        self.least = min(max(_MEASURED_SHARE * seconds, _LEAST), _MOST)
+        self.quiet = replace(bench.compute, shows=False)
+
+    def paces(self) -> Paces:
+        """Return what was measured."""
+        networks = [self._typical(budget) for budget in self.bench.budgets]
+        plain = {each: self._plain(each) for each in dict.fromkeys(networks)}
+        saving = self._saving(networks[-1])
+        evaluation, image = self._evaluation(networks[-1])
+        testing = image * len(self.bench.images.test)
+        return Paces(
+            tuple(plain[each] for each in networks),
+            self._supernet(),
+            evaluation + ASKING,
+            final=saving + testing,
+            found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
+        )
+
+    def _typical(self, budget: Budget) -> Architecture:
+        """Return the subnet that the prior expects to be best under a budget; without a prior, the costliest of some."""
+        bench = self.bench
+        if bench.prior is not None:
+            return bench.space.decode(expected_row(bench, budget)[0])[0]
+        rows = bench.candidates.constraint(budget.limits).sample(256, np.random.default_rng(0))
+        return bench.space.decode(rows[[int(bench.candidates.costs(rows)["macs"].argmax())]])[0]
+
+    def _plain(self, architecture: Architecture) -> float:
+        bench, folder = self.bench, self.bench.folder / TIMING / architecture.key
+        training = bench.experiment.finetune.by(_endless(from_scratch(bench.experiment)))
+        start = Start(SubnetSpec(bench.space, architecture))
+        fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=self.quiet)
+        return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
+
+    def _supernet(self) -> float:
+        bench, folder = self.bench, self.bench.folder / TIMING / "supernet"
+        config = replace(bench.experiment.train, recipe=_endless(bench.experiment.train.recipe), evaluate_every=0)
+        return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
+
+    def _evaluation(self, architecture: Architecture) -> tuple[float, float]:
+        """Return the seconds of one candidate of the search, and of testing one image."""
+        bench = self.bench
+        supernet = bench.compute.place(Supernet(bench.space, len(bench.classes)).requires_grad_(False))
+        held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
+        measure = InheritedWeights(supernet, bench.task, bench.calibration(), held_out.evaluation_batches)
+        measure(architecture)  # the first one also prepares the images
+        whole = seconds_of(lambda: measure(architecture), self.clock)
+        calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)
+        return whole, max(whole - calibrating, 0.0) / len(bench.images.validation)
+
+    def _saving(self, architecture: Architecture) -> float:
+        bench, folder = self.bench, self.bench.folder / TIMING / "saved"
+        network = build_subnet(bench.space, architecture, len(bench.classes)).eval()
+        card = bench.images.card(SubnetSpec(bench.space, architecture), {})
+        return seconds_of(lambda: save_network(network, folder, card, program=True), self.clock)
+
+
+def _endless(recipe: Recipe) -> Recipe:
+    return replace(recipe, epochs=_MANY, warmup_epochs=0)
