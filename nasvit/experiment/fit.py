@@ -164,10 +164,10 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
     _save(deployed, folder, card, config, images)
-    cost = count(deployed, *images.shape)
+    cost = count(deployed, *images.shape_for(card.spec))
     results: dict[str, Any] = {
         "metric": images.task.metric.name,
-        "deployed": _numbers(fitting.score(deployed, images.test)),
+        "deployed": _numbers(fitting.test(deployed)),
         "macs": cost.macs,
         "params": cost.params,
         "training_params": sum(parameter.numel() for parameter in trained.parameters()),
@@ -176,12 +176,12 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
         "test_images": len(images.test),
     }
     if config.branches is not None:
-        results["before_fusing"] = _numbers(fitting.score(trained, images.test))
+        results["before_fusing"] = _numbers(fitting.test(trained))
     return results
 
 
 def _save(network: nn.Module, folder: Path, card: Card, config: FitConfig, images: Images) -> None:
-    target, shape = folder / DEPLOYED, images.shape
+    target, shape = folder / DEPLOYED, images.shape_for(card.spec)
     images.compute.once(lambda: save_network(network, target, card, program=config.program, shape=shape))
 
 
