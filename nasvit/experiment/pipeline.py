@@ -9,6 +9,7 @@ from typing import Any
 from nasvit.compute import ALONE, Compute
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
+from nasvit.experiment.image_size import size_remarks
 from nasvit.experiment.stages.evaluate import evaluate
 from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.stages.finetune import finetune
@@ -49,16 +50,18 @@ def check(bench: Workbench) -> list[str]:
     """Refuse images that cannot be opened, and what cannot be searched or fine-tuned, before a supernet is trained.
 
     Returns:
-        A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`.
+        A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`. Perhaps one of the images'
+        size.
 
     Raises:
         ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had.
     """
     feasibility = check_budgets(bench)
     bench.images.open()
+    remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
     if bench.experiment.search.uses_supernet and not is_trained(bench):
         objective(bench.experiment.finetune, bench.images)
-    return feasibility
+    return [*feasibility, *remarks]
 
 
 def run(bench: Workbench) -> list[dict[str, Any]]:
