@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -36,6 +37,15 @@ def read_json(path: Path) -> Any:
 def made_for(record: Path, asked: Any) -> bool:
     """Return whether ``record`` holds the configuration ``asked``; true if there is no record."""
     return not record.exists() or bool(read_json(record) == asked)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @cache

@@ -50,6 +50,11 @@ class Spec(ABC):
     def side(self) -> int:
         """Side of the images that the network was designed for, in pixels."""
 
+    @property
+    def resizes_to(self) -> int | None:
+        """Side in pixels that the network itself brings every image to; None: it takes images as they are."""
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """Return the spec as plain JSON values."""
         content: dict[str, Any] = _plain(asdict(self))  # type: ignore[call-overload]
@@ -93,6 +98,10 @@ class SubnetSpec(Spec):
     @property
     def side(self) -> int:
         return self.architecture.resolution
+
+    @property
+    def resizes_to(self) -> int | None:
+        return self.architecture.resolution if self.resize else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the architecture and the smallest space that holds it, as plain JSON values."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import tempfile
 
 from hypothesis import settings
 
+_CACHE = tempfile.TemporaryDirectory(prefix="nasvit-tests-")
+atexit.register(_CACHE.cleanup)
+os.environ["XDG_CACHE_HOME"] = _CACHE.name  # no test reads or writes what belongs to the user
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; it also reaches the processes that tests start
 
 settings.register_profile("patient", deadline=None)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,7 @@ class ImageSet:
         name: the source, as the user named it.
         note: remark on these images that belongs beside every reported number.
         mirror_safe: whether a mirrored image still shows its class (it does not for digits).
+        listing: fingerprint of the listing that they were chosen from; empty: not known, or they are no files.
     """
 
     images: Tensor | EncodedImages
@@ -116,6 +119,7 @@ class ImageSet:
     name: str
     note: str = ""
     mirror_safe: bool = True
+    listing: str = ""
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):
@@ -153,6 +157,17 @@ class ImageSet:
         if isinstance(self.images, EncodedImages):
             return None
         return self.images.shape[2], self.images.shape[3]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that differ where the images, their order or their classes do."""
+        digest = hashlib.sha256(repr((self.classes, self.channels, self.listing)).encode())
+        digest.update(self.targets.numpy().tobytes())
+        if isinstance(self.images, EncodedImages):
+            digest.update(np.ascontiguousarray(self.images.indices, dtype="<i8").tobytes())
+        else:
+            digest.update(repr(self.image_size).encode() + self.images.permute(0, 2, 3, 1).numpy().tobytes())
+        return digest.hexdigest()
 
     def open(self, index: int) -> Image.Image:
         """Return one image as a Pillow image."""

@@ -165,7 +165,8 @@ def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -
     images, bad = _decoded_or_not(name, listed, reading)
     judge(bad, name, reading.on_bad_image, listed.store.name)
     note = listed.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
-    whole = ImageSet(images, torch.from_numpy(listed.targets), listed.classes, name, note)
+    targets = torch.from_numpy(listed.targets)
+    whole = ImageSet(images, targets, listed.classes, name, note, listing=listed.fingerprint)
     if bad:
         whole = _without(whole, bad)
     return whole if listed.has_test_split else _part_without_test_split(whole, split)

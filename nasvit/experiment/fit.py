@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
+from nasvit.experiment.image_size import size_remarks
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.training import FitConfig
@@ -160,14 +162,15 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
     images.compute.once(lambda: write_json(folder / "config.json", config.to_json()))
+    images.compute.once(lambda: _remark_on_size(config, fitting.start.spec, images))
     trained = trainer.run()
     deployed = fitting.deployed(trained)
     card = fitting.card(trained, _origin(config))
     _save(deployed, folder, card, config, images)
-    cost = count(deployed, *images.shape)
+    cost = count(deployed, *images.shape_for(card.spec))
     results: dict[str, Any] = {
         "metric": images.task.metric.name,
-        "deployed": _numbers(fitting.score(deployed, images.test)),
+        "deployed": _numbers(fitting.test(deployed)),
         "macs": cost.macs,
         "params": cost.params,
         "training_params": sum(parameter.numel() for parameter in trained.parameters()),
@@ -176,12 +179,18 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
         "test_images": len(images.test),
     }
     if config.branches is not None:
-        results["before_fusing"] = _numbers(fitting.score(trained, images.test))
+        results["before_fusing"] = _numbers(fitting.test(trained))
     return results
 
 
+def _remark_on_size(config: FitConfig, spec: Spec, images: Images) -> None:
+    side = spec.resizes_to
+    for remark in [] if side is None else size_remarks(images, (side,), config.network):
+        warnings.warn(remark, UserWarning, stacklevel=2)
+
+
 def _save(network: nn.Module, folder: Path, card: Card, config: FitConfig, images: Images) -> None:
-    target, shape = folder / DEPLOYED, images.shape
+    target, shape = folder / DEPLOYED, images.shape_for(card.spec)
     images.compute.once(lambda: save_network(network, target, card, program=config.program, shape=shape))
 
 

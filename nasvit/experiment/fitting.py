@@ -14,7 +14,7 @@ from torch import nn
 
 from nasvit.branches import fuse, reparameterize
 from nasvit.compute import Compute
-from nasvit.data import ImageSet
+from nasvit.data import ImageSet, Loader
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
@@ -135,7 +135,14 @@ class Fitting:
 
     def score(self, network: nn.Module, images: ImageSet) -> Score:
         """Return the score of a network on a set of images, which the processes share out."""
-        loader = self.images.evaluation_loader(images, compute=self.compute)
+        return self._score(network, self.images.evaluation_loader(images, compute=self.compute))
+
+    def test(self, network: nn.Module) -> Score:
+        """Return the score on the test images, at the size of those that the shipped network takes."""
+        side = self.images.shape_for(self.start.spec)[1]
+        return self._score(network, self.images.test_loader(side, self.compute))
+
+    def _score(self, network: nn.Module, loader: Loader) -> Score:
         return self.images.task.evaluate(self.compute.place(network), loader.evaluation_batches(), self.compute)
 
     def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from search_spaces.recipe import Recipe
 BAD_IMAGES = "bad_images.json"
 """File that remembers which images are bad, in the folder of the results."""
 
+_EVALUATED = 500  # images of a batch without augmentation
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
 
 
@@ -64,7 +66,8 @@ class Images:
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
-        self._plain_loaders: dict[tuple[ImageSet, int, int, Compute], Loader] = {}
+        self._plain_loaders: dict[tuple[ImageSet, int, int, int | None, Compute], Loader] = {}
+        self._tests_at: dict[int, ImageSet] = {}
 
     @cached_property
     def data(self) -> SearchData:
@@ -135,6 +138,19 @@ class Images:
         side = self.config.image_size
         return (self.train.channels, *((side, side) if side else self.train.image_size or (0, 0)))
 
+    def shape_for(self, spec: Spec) -> tuple[int, int, int]:
+        """Return the shape of one image as a network that was trained on these images is shipped to take it.
+
+        A network that brings images to its own resolution is shipped at that resolution: resizing inside would need
+        memory that its costs do not count. Images that are no squares it still resizes itself.
+
+        Args:
+            spec: spec of the network.
+        """
+        channels, height, width = self.shape
+        side = spec.resizes_to
+        return self.shape if side is None or height != width else (channels, side, side)
+
     def card(self, spec: Spec, origin: Mapping[str, Any], *, fused: bool = False) -> Card:
         """Return the card of a network that was trained on these images.
 
@@ -144,7 +160,7 @@ class Images:
             fused: whether its branches were fused.
         """
         normalization = self.normalization
-        side = self.shape[1] or None
+        side = self.shape_for(spec)[1] or None
         return Card(
             spec,
             self.classes,
@@ -169,7 +185,9 @@ class Images:
         chosen = self.train if images is None else images
         return self._loader(chosen, recipe.batch_size, augmentation, seed=self.seed, compute=compute or self.compute)
 
-    def evaluation_loader(self, images: ImageSet, batch_size: int = 500, compute: Compute | None = None) -> Loader:
+    def evaluation_loader(
+        self, images: ImageSet, batch_size: int = _EVALUATED, compute: Compute | None = None
+    ) -> Loader:
         """Return the loader of ``images`` without augmentation; it is kept, with what it decoded.
 
         Args:
@@ -178,6 +196,23 @@ class Images:
             compute: device and processes, if others than those of all images.
         """
         return self._plain_loader(images, min(batch_size, len(images)), compute)
+
+    def test_loader(self, side: int | None, compute: Compute | None = None) -> Loader:
+        """Return the loader of the test images as a shipped network takes them; it is kept, with what it decoded.
+
+        Each image is resized once, from the size that its source has it in, by the rule of all images.
+
+        Args:
+            side: side of the images in pixels, as the network's card says it; None: that of all images.
+            compute: device and processes, if others than those of all images.
+        """
+        if side in (None, self.shape[1]):
+            return self.evaluation_loader(self.test, compute=compute)
+        assert side is not None
+        if side not in self._tests_at:
+            self._tests_at[side] = self.test if self.test.image_size is None else self._load("test", side)
+        images = self._tests_at[side]
+        return self._plain_loader(images, min(_EVALUATED, len(images)), compute, side=side)
 
     def calibration(
         self, batches: int, batch_size: int, *, seed: int = 0, compute: Compute | None = None
@@ -203,15 +238,24 @@ class Images:
         batches = -(-count // 500)  # equal batches, so that 700 images are two of 350
         return self.calibration(batches, count // batches, seed=self.seed, compute=compute)
 
-    def _plain_loader(self, images: ImageSet, batch_size: int, compute: Compute | None, *, seed: int = 0) -> Loader:
-        key = images, batch_size, seed, compute or self.compute
+    def _plain_loader(
+        self, images: ImageSet, batch_size: int, compute: Compute | None, *, seed: int = 0, side: int | None = None
+    ) -> Loader:
+        key = images, batch_size, seed, side, compute or self.compute
         if key not in self._plain_loaders:
-            made = self._loader(images, batch_size, NO_AUGMENTATION, seed=seed, compute=key[-1])
+            made = self._loader(images, batch_size, NO_AUGMENTATION, seed=seed, compute=key[-1], side=side)
             self._plain_loaders[key] = made
         return self._plain_loaders[key]
 
     def _loader(
-        self, images: ImageSet, batch_size: int, augmentation: Augmentation, *, seed: int, compute: Compute
+        self,
+        images: ImageSet,
+        batch_size: int,
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        compute: Compute,
+        side: int | None = None,
     ) -> Loader:
         workers = self.config.workers
         return Loader(
@@ -219,7 +263,7 @@ class Images:
             batch_size=batch_size,
             normalization=self.normalization,
             augmentation=augmentation,
-            image_size=self.config.image_size,
+            image_size=side or self.config.image_size,
             crop_pct=self.config.crop_pct,
             seed=seed,
             compute=compute,
@@ -230,11 +274,12 @@ class Images:
         self._load("train")
         self._load("test")
 
-    def _load(self, split: SplitName) -> ImageSet:
+    def _load(self, split: SplitName, side: int | None = None) -> ImageSet:
+        config = self.config if side is None else replace(self.config, image_size=side)
         with warnings.catch_warnings():
             if not self.compute.is_first:  # the first process says which images are left out
                 warnings.simplefilter("ignore", UserWarning)
-            return _loaded(self.config, split, self._channels, self._record)
+            return _loaded(config, split, self._channels, self._record)
 
 
 @lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images

@@ -10,6 +10,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.experiment.clock import spent, timed
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
+from nasvit.experiment.image_size import size_remarks
 from nasvit.experiment.planning import follow_plan, follow_rest
 from nasvit.experiment.stages.equal_time import require_times
 from nasvit.experiment.stages.evaluate import RESULTS, evaluate
@@ -65,7 +66,8 @@ def check(bench: Workbench) -> list[str]:
     """Refuse images that cannot be opened, and what cannot be searched or fine-tuned, before a supernet is trained.
 
     Returns:
-        A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`.
+        A line for every budget; see :func:`nasvit.experiment.stages.search.check_budgets`. Perhaps one of the images'
+        size.
 
     Raises:
         ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, or that
@@ -74,9 +76,10 @@ def check(bench: Workbench) -> list[str]:
     feasibility = check_budgets(bench)
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
+    remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
     if bench.experiment.search.uses_supernet and not is_trained(bench):
         objective(bench.experiment.finetune, bench.images)
-    return feasibility
+    return [*feasibility, *remarks]
 
 
 def run(bench: Workbench) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ class Card:
     Args:
         spec: spec of the network, which builds it again.
         classes: names of the classes that it scores.
-        side: side of the images that it was trained with, in pixels; None: its spec's.
+        side: side of the images that it takes, in pixels, and its program no others; None: its spec's.
         mean: mean of each channel of its images, for pixels from 0 to 1; empty: unknown.
         deviation: standard deviation of each channel, for pixels from 0 to 1.
         fused: whether its convolutions had branches, and so have a bias and no batch norm now.

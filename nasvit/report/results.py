@@ -14,6 +14,7 @@ from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.jobs import KINDS
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
+from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.report.console import open_console, short
 from search_spaces import Architecture
@@ -128,7 +129,8 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
     if not path.exists():
         return
-    shape = ", ".join(map(str, bench.images.shape))
+    held = bench.images.shape
+    shape = ", ".join(map(str, Card.read(path.parent).shape if held[1] == held[2] else held))
     console.print(f"\nThe network trained for the first line is {path}. Use it with PyTorch alone:\n", soft_wrap=True)
     console.print("    import torch")
     console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.table import Table
 
 import search_spaces
-from nasvit.costs.tables import cost_table
+from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.report.console import open_console, short
 
 
@@ -20,10 +20,8 @@ def show_spaces() -> None:
         table.add_column(heading, justify="left" if heading == "space" else "right", no_wrap=True)
     for name in search_spaces.names():
         space = search_spaces.load(name)
-        costs = cost_table(space, 10 if name.startswith("micro") else 1000).costs(
-            space.encode([space.smallest, space.largest])
-        )
-        ranges = [" - ".join(map(short, costs[metric].tolist())) for metric in ("macs", "params")]
+        ends = costs_of_ends(space, usual_classes(name))
+        ranges = [" - ".join(short(costs[metric]) for costs in ends) for metric in ("macs", "params")]
         resolution = " - ".join(map(str, sorted({min(space.resolution), max(space.resolution)})))
         subnets = f"{space.size:,}" if space.size < 1e7 else f"{space.size:.2e}"
         table.add_row(name, subnets, resolution, *ranges)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from nasvit.compute import Compute
 from nasvit.experiment.stages.jobs import KINDS, trained_epochs
 from nasvit.experiment.stages.subjects import Subject, subjects
-from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.stages.trained_supernet import TrainedSupernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.export.saved import is_saved, load_network
+from nasvit.export.card import CARD
+from nasvit.export.saved import WEIGHTS, is_saved, load_saved
 from nasvit.layers.calibration import calibrate
-from nasvit.records import write_json
+from nasvit.records import read_json, sha256_of, versions, write_json
 from nasvit.search.candidates import Candidate
 
 RESULTS = "results.json"
 TRAINED = ("extracted", *KINDS)
+IN_SUPERNET = "supernet"
+SCORES = "scores.json"
+"""File of the scores that were measured, each under a hash of all that it depends on."""
 
 
 def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     """Evaluate every subnet on the test images: in the supernet, extracted, fine-tuned, from scratch.
 
-    All processes share the images out. Writes ``results.json``.
+    Each sees images of the size that its saved network takes, so that a score is that of what is shipped. What was
+    measured before, of the same weights on the same images, is not measured again. All processes share the images
+    out. Writes ``results.json``.
 
     Returns:
         One row for each subnet: architecture, costs, scores (accuracies from 0 to 1), epochs of every training.
@@ -28,26 +40,101 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: if a stage before is missing.
     """
-    inherits = bench.experiment.search.uses_supernet
-    supernet, calibration, compute = load_supernet(bench) if inherits else None, bench.calibration(), bench.compute
-    test = bench.images.evaluation_loader(bench.images.test)
-    rows, chosen = [], subjects(bench)
-    trained = compute.from_first(lambda: [[how for how in TRAINED if is_saved(each.folder / how)] for each in chosen])
+    chosen, compute = subjects(bench), bench.compute
+    bench.open_images()
+    supernet = TrainedSupernet(bench) if bench.experiment.search.uses_supernet else None
+    keys = compute.from_first(lambda: _Keys(bench, supernet).of(chosen))
+    scores, measure = Scores(bench.folder / SCORES, compute), _Measuring(bench, supernet)
+    rows = []
     epochs = compute.from_first(lambda: [trained_epochs(each) for each in chosen])
-    for subject, kinds, counts in zip(chosen, trained, epochs, strict=True):
-        scores = {}
-        if supernet is not None:
-            subnet = calibrate(supernet.at(subject.architecture), calibration, compute=compute)
-            scores["supernet"] = bench.task.evaluate(subnet, test.evaluation_batches(), compute).value
-        for how in kinds:
-            network = compute.place(load_network(subject.folder / how))
-            scores[how] = bench.task.evaluate(network, test.evaluation_batches(), compute).value
-        rows.append(_row(bench, subject, scores) | {"epochs": counts})
+    for subject, wanted, counts in zip(chosen, keys, epochs, strict=True):
+        found = {how: scores.get(key, partial(measure, subject, how)) for how, key in wanted.items()}
+        rows.append(_row(bench, subject, found) | {"epochs": counts})
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
     results |= bench.experiment.provenance() | {"device": str(compute)}
     compute.once(lambda: write_json(bench.folder / RESULTS, results))
     return rows
+
+
+class Scores:
+    """Scores in a file, so that none is measured twice.
+
+    Args:
+        path: the file; it is written anew, whole, after every measurement.
+        compute: the processes, which call everything together.
+    """
+
+    def __init__(self, path: Path, compute: Compute) -> None:
+        self.path, self.compute = path, compute
+        self.known: dict[str, float] = compute.from_first(lambda: read_json(path) if path.exists() else {})
+
+    def get(self, key: str, measure: Callable[[], float]) -> float:
+        """Return the score of a key, measured if it is not known."""
+        if key not in self.known:
+            self.known[key] = measure()
+            self.compute.once(lambda: write_json(self.path, self.known))
+        return self.known[key]
+
+
+class _Keys:
+    """Hashes of all that the scores of an experiment depend on; made by one process.
+
+    Args:
+        bench: the experiment, with its images open.
+        supernet: its supernet, if its networks come from one.
+    """
+
+    def __init__(self, bench: Workbench, supernet: TrainedSupernet | None) -> None:
+        images, search = bench.images, bench.experiment.search
+        normalization = images.normalization
+        self.bench, self._supernet = bench, supernet
+        self._all = [
+            *(versions(), bench.compute.device.type, bench.task.metric.name, images.test.fingerprint),
+            *(images.config.crop_pct, normalization.mean, normalization.std),
+        ]
+        self._calibration = search.calibration_batches, search.calibration_batch_size
+
+    def of(self, chosen: Sequence[Subject]) -> list[dict[str, str]]:
+        """Return the key of each network that there is of each subnet, by how it was trained."""
+        return [self._of(subject) for subject in chosen]
+
+    def _of(self, subject: Subject) -> dict[str, str]:
+        folders = {how: subject.folder / how for how in TRAINED if is_saved(subject.folder / how)}
+        keys = {how: self._key([sha256_of(each / name) for name in (CARD, WEIGHTS)]) for how, each in folders.items()}
+        if self._supernet is None:
+            return keys
+        side = self.bench.images.shape_for(subject.spec(self.bench))[1]
+        inherited = [self._supernet.sha256, subject.architecture.to_json(), side, self._calibration]
+        return {IN_SUPERNET: self._key(inherited), **keys}
+
+    def _key(self, of_network: Sequence[Any]) -> str:
+        return hashlib.sha256(json.dumps([self._all, of_network]).encode()).hexdigest()
+
+
+class _Measuring:
+    """Measures networks on the test images.
+
+    Args:
+        bench: the experiment.
+        supernet: its supernet, if its networks come from one.
+    """
+
+    def __init__(self, bench: Workbench, supernet: TrainedSupernet | None) -> None:
+        self.bench, self._supernet = bench, supernet
+
+    def __call__(self, subject: Subject, how: str) -> float:
+        """Return the score of a subnet that was trained in one way."""
+        images, compute = self.bench.images, self.bench.compute
+        if how == IN_SUPERNET:
+            assert self._supernet is not None
+            supernet = self._supernet.network
+            side: int | None = images.shape_for(subject.spec(self.bench))[1]
+            network = calibrate(supernet.at(subject.architecture), self.bench.calibration(), compute=compute)
+        else:
+            saved = load_saved(subject.folder / how)
+            network, side = compute.place(saved.network), saved.card.side
+        return self.bench.task.evaluate(network, images.test_loader(side).evaluation_batches(), compute).value
 
 
 def _row(bench: Workbench, subject: Subject, scores: dict[str, float]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +10,67 @@ import torch
 from torch import nn
 
 from nasvit.experiment.stages.subjects import Subject, subjects
-from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.stages.trained_supernet import TrainedSupernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.export.saved import save_network
+from nasvit.export.card import CARD
+from nasvit.export.saved import is_saved, save_network
 from nasvit.layers.calibration import calibrate
+from nasvit.records import made_for, write_json
+from nasvit.supernets.supernet import Supernet
 
 
 def extract(bench: Workbench) -> None:
-    """Extract every chosen subnet into ``subnets/NAME/extracted``.
+    """Extract every chosen subnet into ``subnets/NAME/extracted``, unless it is there already.
 
     Raises:
         FileNotFoundError: if there is no trained supernet or no search result.
         RuntimeError: if the output of an extracted network differs from that of the subnet by a single bit.
     """
-    supernet, calibration, compute = load_supernet(bench), bench.calibration(), bench.compute
-    for subject in subjects(bench)[compute.rank :: compute.count]:
-        subnet = calibrate(supernet.at(subject.architecture), calibration)
-        network = supernet.extract(subject.architecture, calibration).eval()
-        if not _computes_the_same(network, subnet, calibration[0]):
-            raise RuntimeError(f"subnet {subject.name} changed when it was extracted; please report this as a bug")
-        save(bench, subject, network, subject.folder / "extracted", {"weights": "inherited from the supernet"})
+    chosen, compute = subjects(bench), bench.compute
+    supernet = TrainedSupernet(bench)
+    bench.open_images()
+    for subject in chosen[compute.rank :: compute.count]:
+        asked = _asked(bench, subject, supernet.sha256)
+        if not _is_extracted(subject, asked):
+            _claim(subject, asked)
+            _extract(bench, supernet.network, subject)
     compute.wait()
+
+
+def _asked(bench: Workbench, subject: Subject, supernet: str) -> dict[str, Any]:
+    """Return all that an extracted network depends on."""
+    search, images = bench.experiment.search, bench.images
+    return {
+        "architecture": json.loads(subject.architecture.to_json()),
+        "budget": subject.budget.text,
+        "calibration": [search.calibration_batches, search.calibration_batch_size],
+        "image": list(images.shape_for(subject.spec(bench))),
+        "supernet": supernet,
+    }
+
+
+def _record(subject: Subject) -> Path:
+    return subject.folder / "extracted-asked.json"
+
+
+def _is_extracted(subject: Subject, asked: dict[str, Any]) -> bool:
+    record = _record(subject)
+    return is_saved(subject.folder / "extracted") and record.exists() and made_for(record, asked)
+
+
+def _claim(subject: Subject, asked: dict[str, Any]) -> None:
+    """Record what is extracted now; a card of before, which says that a network is whole, goes first."""
+    (subject.folder / "extracted" / CARD).unlink(missing_ok=True)
+    write_json(_record(subject), asked)
+
+
+def _extract(bench: Workbench, supernet: Supernet, subject: Subject) -> None:
+    calibration = bench.calibration()
+    subnet = calibrate(supernet.at(subject.architecture), calibration)
+    network = supernet.extract(subject.architecture, calibration).eval()
+    if not _computes_the_same(network, subnet, calibration[0]):
+        raise RuntimeError(f"subnet {subject.name} changed when it was extracted; please report this as a bug")
+    save(bench, subject, network, subject.folder / "extracted", {"weights": "inherited from the supernet"})
 
 
 @torch.inference_mode()
@@ -47,7 +88,10 @@ def _computes_the_same(network: nn.Module, subnet: nn.Module, images: torch.Tens
 def save(
     bench: Workbench, subject: Subject, network: nn.Module, folder: Path, origin: dict[str, Any], fused: bool = False
 ) -> None:
-    """Save a network with its card, and as a program that takes pixels from 0 to 1 and needs PyTorch alone."""
+    """Save a network with its card, and as a program that takes pixels from 0 to 1 and needs PyTorch alone.
+
+    Both take images at the subnet's own resolution, at which its costs were counted.
+    """
     images, experiment = bench.images, bench.experiment
     told = {
         **origin,
@@ -57,5 +101,6 @@ def save(
         "seed": experiment.seed,
         "config": experiment.to_json(),
     }
-    card = images.card(subject.spec(bench), told, fused=fused)
-    save_network(network, folder, card, program=True)
+    spec = subject.spec(bench)
+    card = images.card(spec, told, fused=fused)
+    save_network(network, folder, card, program=True, shape=images.shape_for(spec))

@@ -381,6 +381,7 @@ def test_a_subnet_that_changes_when_it_is_extracted_is_noticed(copied: Path, mon
     monkeypatch.setattr(
         extract_stage, "calibrate", lambda network, batches: calibrate(network, batches, unbiased=False)
     )
+    shutil.rmtree(copied / "out" / "subnets" / "macs-300K" / "extracted")
     with pytest.raises(RuntimeError, match="subnet macs-300K changed when it was extracted"):
         extract_stage.extract(open_workbench(write_experiment(copied), copied / "out"))
 

@@ -1,0 +1,37 @@
+"""The supernet that was trained, for stages that may find all done that they need it for."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from nasvit.experiment.shared_folder import is_there
+from nasvit.experiment.stages.train import SUPERNET, load_supernet
+from nasvit.experiment.workbench import Workbench
+from nasvit.records import sha256_of
+from nasvit.supernets.supernet import Supernet
+
+
+class TrainedSupernet:
+    """The trained supernet of an experiment, loaded when it is first used.
+
+    Args:
+        bench: the experiment.
+
+    Raises:
+        FileNotFoundError: if there is no trained supernet.
+    """
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        if not is_there(bench.folder / SUPERNET, bench.compute):
+            load_supernet(bench)  # which says what is missing
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of its file."""
+        return sha256_of(self.bench.folder / SUPERNET)
+
+    @cached_property
+    def network(self) -> Supernet:
+        """The supernet on the device."""
+        return load_supernet(self.bench)
