@@ -15,6 +15,15 @@ from nasvit.compute import ALONE, Compute
 from nasvit.records import read_json, write_json
 
 TIMES = "times.json"
+LABELS = {
+    "train": "supernet",
+    "search": "search",
+    "extract": "extraction",
+    "finetune": "final training",
+    "compare": "comparison",
+    "evaluate": "evaluation",
+}
+"""What users read of the stages; ``compare`` is the part of fine-tuning that trains what results are compared with."""
 
 _BEAT = 5.0  # seconds between two records: what a kill loses at most
 _writes = threading.Lock()

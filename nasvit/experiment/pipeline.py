@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nasvit.compute import ALONE, Compute
-from nasvit.experiment.clock import spent, timed
+from nasvit.experiment.clock import LABELS, spent, timed
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.image_size import size_remarks
@@ -34,14 +34,6 @@ STAGES: dict[str, Stage] = {
     "evaluate": lambda bench: _evaluate(bench),
 }
 """The stages as commands of their own; ``times.json`` in the folder of the results has the seconds of each."""
-
-_LABELS = {
-    "train": "supernet",
-    "search": "search",
-    "extract": "extraction",
-    "finetune": "fine-tuning",
-    "evaluate": "evaluation",
-}
 
 
 def open_workbench(
@@ -128,10 +120,9 @@ def _check_times(bench: Workbench) -> None:
 
 def _begin(bench: Workbench, stage: str) -> None:
     """Say which stage of how many begins."""
-    stages = list(_LABELS) if bench.experiment.search.uses_supernet else ["search", "finetune", "evaluate"]
-    label = _LABELS[stage] if "train" in stages or stage != "finetune" else "training"
+    stages = [*STAGES] if bench.experiment.search.uses_supernet else ["search", "finetune", "evaluate"]
     if bench.compute.is_first:
-        print(f"stage {stages.index(stage) + 1} of {len(stages)}: {label}", flush=True)
+        print(f"stage {stages.index(stage) + 1} of {len(stages)}: {LABELS[stage]}", flush=True)
 
 
 def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nasvit.experiment.clock import minutes, spent, total
+from nasvit.experiment.clock import LABELS, minutes, spent, total
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.jobs import KINDS
 from nasvit.experiment.training import Training
@@ -27,14 +27,6 @@ _SAYS = {
     "the time of the supernet is not counted",
     "scratch_time": "from scratch, equal time: the same network without a supernet, for the time that it took to find "
     "and fine-tune it: its share of supernet, search and extraction, and its fine-tuning",
-}
-_STAGES = {
-    "train": "supernet",
-    "search": "search",
-    "extract": "extraction",
-    "finetune": "fine-tuning",
-    "compare": "comparison",
-    "evaluate": "evaluation",
 }
 
 
@@ -59,6 +51,8 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         console.print(f"recipe of the fine-tuning: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
     for kind in [kind for kind in _SAYS if {"finetuned", kind} <= set(kinds)]:
         console.print(_SAYS[kind], soft_wrap=True)
+    for line in _better_without(bench, rows):
+        console.print(line, soft_wrap=True)
     console.print(f"time: {_times(bench)}", soft_wrap=True)
     _show_use(console, bench, rows)
     (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
@@ -95,18 +89,33 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
 
 
 def _epochs(kind: str, rows: Sequence[dict[str, Any]]) -> str:
+    """Return the epochs of a training as text, from the fewest of all rows to the most."""
     counts = sorted({row["epochs"][kind] for row in rows if kind in row["epochs"]})
-    return f"{counts[0]} epochs" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} epochs"
+    most = f"{counts[-1]} epoch{'s' * (counts[-1] > 1)}"
+    return most if len(counts) == 1 else f"{counts[0]} to {most}"
 
 
 def _two_lines(heading: str) -> str:
     return heading.replace(", ", ",\n").replace(" (", "\n(")
 
 
+def _better_without(bench: Workbench, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line for every subnet that is better without a supernet in the same time."""
+    lines = []
+    for row in rows:
+        plain, tuned = (row["scores"].get(kind) for kind in ("scratch_time", "finetuned"))
+        if plain is not None and tuned is not None and bench.task.metric.better(plain, tuned):
+            lines.append(
+                f"{row['budget'] or row['name']}: from scratch was better in equal time, {100 * plain:.2f} against "
+                f"{100 * tuned:.2f}; that network is in {bench.folder / 'subnets' / row['name'] / 'scratch_time'}"
+            )
+    return lines
+
+
 def _times(bench: Workbench) -> str:
     """Return how long every stage took, over all runs."""
     times = spent(bench.folder)
-    each = [f"{name} {minutes(times[stage].wall)}" for stage, name in _STAGES.items() if stage in times]
+    each = [f"{name} {minutes(times[stage].wall)}" for stage, name in LABELS.items() if stage in times]
     everything = total(times)
     return ", ".join([*each, f"in all {minutes(everything.wall)} (processor {minutes(everything.processor)})"])
 

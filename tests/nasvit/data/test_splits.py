@@ -30,6 +30,13 @@ def test_every_image_is_on_one_side_and_classes_are_in_proportion(
         assert abs(number - fraction * count) <= 1
 
 
+def test_the_whole_is_the_images_as_they_were_before_the_split() -> None:
+    digits = load_images("digits")
+    data = hold_out(digits, fraction=0.2)
+    assert torch.equal(data.whole.pixels, digits.pixels) and torch.equal(data.whole.targets, digits.targets)
+    assert len(data.whole) == len(data.train) + len(data.validation)
+
+
 def test_the_seed_decides_the_split_and_nothing_else_does() -> None:
     digits = load_images("digits")
     np.random.seed(1)

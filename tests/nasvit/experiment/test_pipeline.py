@@ -16,6 +16,7 @@ from packaging.version import Version
 
 from nasvit.data import load_images
 from nasvit.experiment import pipeline
+from nasvit.experiment.clock import spent
 from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
@@ -34,6 +35,7 @@ from nasvit.search.candidates import Candidate
 from nasvit.search.evaluate import InheritedWeights, Journal
 from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import ClassificationScore as Score
+from nasvit.training.metrics import read_metrics
 from predictors.limits import Budget
 from search_spaces import Architecture
 from tests.nasvit.data.test_sources import write_folder
@@ -157,6 +159,44 @@ def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
         monkeypatch.setattr(pipeline, name, refused)
     monkeypatch.setattr("nasvit.experiment.stages.finetune._train", refused)
     assert run(open_workbench(write_experiment(copied), copied / "out")) == done[1]
+
+
+def test_the_time_of_every_stage_and_training_is_recorded_and_a_finished_experiment_takes_no_more(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench = open_workbench(write_experiment(copied), copied / "out")
+    times, recorded = spent(bench.folder), (bench.folder / "times.json").read_text()
+    assert list(times) == ["train", "search", "extract", "finetune", "compare", "evaluate"]
+    assert all(each.wall > 0 for each in times.values())
+    rows = run(bench)
+    assert (bench.folder / "times.json").read_text() == recorded
+    in_results = json.loads((bench.folder / "results.json").read_text())["times"]
+    assert in_results["stages"] == json.loads(recorded)
+    trained = [f"{row['name']}/{how}" for row in rows for how in ("finetuned", "scratch")]
+    assert sorted(in_results["trainings"]) == sorted(trained)
+    printed = capsys.readouterr().out
+    assert [line for line in printed.splitlines() if line.startswith("stage ")] == [
+        "stage 3 of 5: extraction",
+        "stage 4 of 5: final training",
+        "stage 5 of 5: evaluation",
+    ]
+
+
+@pytest.mark.parametrize(("images", "evaluations"), [("all", 0), ("train", 2)])
+def test_final_trainings_see_the_held_out_images_if_asked_and_are_validated_only_if_not(
+    copied: Path, images: str, evaluations: int
+) -> None:
+    line = f"compare: {{scratch: true, equal: epochs}}\nfinetune_on: {images}"
+    tuning = "finetune: {optimizer: adamw, learning_rate: 1e-3, epochs: 2, batch_size: 64}"
+    bench = open_workbench(write_experiment(copied, compare=line, finetune=tuning), copied / "out")
+    finetune(bench)
+    seen = bench.images.whole if images == "all" else bench.images.train
+    assert len(bench.images.whole) == len(bench.images.train) + len(bench.images.validation)
+    for subject in subjects(bench):
+        for how in ("finetuned", "scratch"):
+            records = read_metrics(subject.folder / f"{how}-training" / "metrics.jsonl")
+            assert records[-1]["step"] == 2 * (len(seen) // 64)
+            assert len([record for record in records if "epoch" in record]) == evaluations
 
 
 def test_a_killed_search_goes_on_to_the_same_choices(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from nasvit.export.saved import load_network
 from nasvit.search.candidates import Candidate
 from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.training.collapse import TrainingCollapsedError
+from nasvit.training.metrics import read_metrics
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import write_experiment
@@ -76,7 +79,9 @@ train_images: 128"""
 @pytest.fixture(scope="module")
 def joint(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("joint")
-    bench = open_workbench(write(folder, JOINT), folder / "out")
+    path = write(folder, JOINT)
+    path.write_text(path.read_text() + "finetune_on: train\n")
+    bench = open_workbench(path, folder / "out")
     return bench, run(bench)
 
 
@@ -119,6 +124,22 @@ def test_a_finalist_is_what_the_fine_tuning_stage_would_have_trained(
     assert all(torch.equal(tensor, trained[name]) for name, tensor in reused.items())
 
 
+def test_what_the_search_trained_is_trained_again_on_all_images_if_these_are_asked_for(
+    joint: tuple[Workbench, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(joint[0].folder, tmp_path / "out")
+    bench = Workbench(replace(joint[0].experiment, finetune_on="all"), tmp_path / "out")
+    folder, training = (subjects(bench)[0].folder / name for name in ("finetuned", "finetuned-training"))
+    before = load_network(folder).state_dict()
+    assert not (training / "metrics.jsonl").exists()
+    finetune(bench)
+    after = load_network(folder).state_dict()
+    assert not all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    choice = load_choices(bench)[0]
+    assert choice.recipe is not None
+    assert len(read_metrics(training / "metrics.jsonl")) == choice.recipe.epochs * (len(bench.images.whole) // 64)
+
+
 def test_a_worker_that_comes_when_all_is_evaluated_has_nothing_to_do(
     joint: tuple[Workbench, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,7 +168,9 @@ def test_more_budgets_are_served_from_what_is_known(
 
 def test_a_recipe_alone_is_searched_from_scratch_without_a_supernet(tmp_path: Path) -> None:
     section = JOINT.replace("budgets: [macs<=300K]\n", "architecture: smallest\n").replace("finetune", "scratch")
-    bench = open_workbench(write(tmp_path, section), tmp_path / "out")
+    path = write(tmp_path, section)
+    path.write_text(path.read_text() + "compare: {scratch: true}\n")
+    bench = open_workbench(path, tmp_path / "out")
     rows = run(bench)
     assert not (bench.folder / "supernet.pt").exists()
     assert set(rows[0]["scores"]) == {"scratch"}
