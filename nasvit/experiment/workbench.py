@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,15 @@ class Workbench:
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
         require_shared(folder, compute)
+        self._hold_out_as_before()
         compute.once(self._check_owner)
+
+    def _hold_out_as_before(self) -> None:
+        """Where the share of held-out images is left open, take that of the results that are in the folder."""
+        path, data = self.folder / RECORD, self.experiment.data
+        if data.validation is None and path.exists() and self._has_begun:
+            before = read_json(path)["data"].get("validation")
+            self.experiment = replace(self.experiment, data=replace(data, validation=before))
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
