@@ -8,6 +8,9 @@ from typing import Literal
 from nasvit.data.bad import OnBadImage
 from search_spaces.values import FieldError
 
+TENTH = 0.1
+"""Share of many training images that is held out."""
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -18,7 +21,9 @@ class DataConfig:
             such as ``shards-{000..127}.tar``, or of Hugging Face parquet files.
         image_size: side in pixels that images are brought to; None keeps the stored sizes. A set that takes up to
             256 MiB at that size is held in memory, and resized crops are then cut out of the images at that size.
-        validation: share of the training images that is held out for the search.
+        validation: share of the training images that is held out for the search; None chooses: a tenth, of fewer than
+            2,500 images up to a quarter (see :func:`nasvit.data.splits.automatic_share`), and where the folder of the
+            results was begun with another share, that. ``nasvit fit``, which chooses nothing, holds out a tenth.
         crop: crop of training images: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
             resized), ``none``.
         padding: pixels added at every side, for ``pad``.
@@ -37,7 +42,7 @@ class DataConfig:
 
     source: str
     image_size: int | None = None
-    validation: float = 0.1
+    validation: float | None = None
     crop: Literal["none", "pad", "resized"] = "pad"
     padding: int = 4
     mirror: bool | None = None

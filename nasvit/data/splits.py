@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 
+from nasvit.data.config import TENTH
 from nasvit.data.images import ImageSet
 
 Indices = npt.NDArray[np.int64]
@@ -77,6 +78,25 @@ class SearchData:
     whole: ImageSet
 
 
+_ENOUGH, _MOST = 250, 0.25
+
+
+def automatic_share(targets: Tensor) -> float:
+    """Return the share of training images to hold out: a tenth, and more of few images.
+
+    The fewer images judge, the worse the chosen network: of eight good subnets of ``micro8`` that differed by 2 points
+    on average, the one chosen on 57 images was 1.0 points below the best, on 142 images 0.8, on 300 images 0.6. So
+    some 250 images are held out where that takes no more than a quarter of them, and one of each class at least.
+
+    Args:
+        targets: int64 (N,), class indices.
+    """
+    count, classes = len(targets), len(targets.unique())
+    if count >= _ENOUGH / TENTH:
+        return max(TENTH, classes / count)
+    return max(min(_ENOUGH, _MOST * count), classes) / count
+
+
 def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Split indices in two, every class in proportion.
 
@@ -111,14 +131,15 @@ def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[In
     return np.sort(keep).astype(np.int64), np.sort(out).astype(np.int64)
 
 
-def hold_out(images: ImageSet, *, fraction: float = 0.1, seed: int = 0) -> SearchData:
+def hold_out(images: ImageSet, *, fraction: float | None = None, seed: int = 0) -> SearchData:
     """Hold a validation split out of the training images.
 
     Args:
         images: the training split of a source.
-        fraction: share of it to hold out, between 0 and 1.
+        fraction: share of it to hold out, between 0 and 1; None: see :func:`automatic_share`.
         seed: equal seeds give equal splits.
     """
+    fraction = automatic_share(images.targets) if fraction is None else fraction
     keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed)
     validation = images.subset(out)
     per_class = np.bincount(validation.targets.numpy(), minlength=len(images.classes))

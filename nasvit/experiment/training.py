@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.branches import Branches
-from nasvit.data.config import DataConfig
+from nasvit.data.config import TENTH, DataConfig
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.supernets.factors import Factors, augmentation_factors
 from nasvit.tasks.distillation import Distillation
@@ -200,6 +200,8 @@ class FitConfig(TrainingHelp, YamlFile):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.data.validation is None:  # nothing is chosen on these images, so that a tenth will do
+            object.__setattr__(self, "data", replace(self.data, validation=TENTH))
         if self.images < 0:
             raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.widths and (self.branches or self.netaug):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,18 @@ RECORD, SPLIT, SUPERNET, PLAN = "experiment.json", "split.json", "supernet.pt", 
 TIMING = "timing"
 """Folder of trainings that are only timed."""
 
+_DECIDED_BY_EXPERIMENT = (
+    "trained_for",
+    "space",
+    "family",
+    "candidates",
+    "whole_candidates",
+    "budgets",
+    "prior",
+    "_architectures",
+    "_inclusion",
+)
+
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "finetune_on", "compare")
 
@@ -68,14 +81,22 @@ class Workbench:
             torch.set_num_threads(experiment.threads)
         self.largest: Architecture | None = None
         require_shared(folder, compute)
+        self._hold_out_as_before()
         compute.once(self._check_owner)
         self._record, self._has_supernet = compute.from_first(self._look_for_supernet)
 
     def follow(self, experiment: Experiment) -> None:
         """Go on as another experiment with the same space and images: that of a plan."""
         self.experiment = experiment
-        for name in ("trained_for", "space", "family", "candidates", "budgets", "prior", "_architectures", "_inclusion"):
+        for name in _DECIDED_BY_EXPERIMENT:
             self.__dict__.pop(name, None)
+
+    def _hold_out_as_before(self) -> None:
+        """Where the share of held-out images is left open, take that of the results that are in the folder."""
+        path, data = self.folder / RECORD, self.experiment.data
+        if data.validation is None and path.exists() and self._has_begun:
+            before = read_json(path)["data"].get("validation")
+            self.asked = self.experiment = replace(self.experiment, data=replace(data, validation=before))
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nasvit.data import hold_out, load_images
-from nasvit.data.splits import held_out_indices
+from nasvit.data.splits import automatic_share, held_out_indices
 
 
 @given(
@@ -86,3 +86,37 @@ def test_a_class_of_two_images_is_on_both_sides() -> None:
 def test_too_few_held_out_images_for_the_classes_are_refused() -> None:
     with pytest.raises(ValueError, match="each of 5 classes"):
         held_out_indices(torch.arange(20) % 5, fraction=0.1, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "held_out"),
+    [
+        (57, 3, 14),  # a quarter at most
+        (570, 10, 142),
+        (1000, 10, 250),
+        (1437, 10, 250),  # some 250 where a quarter is more
+        (2500, 10, 250),
+        (50_000, 100, 5000),  # a tenth of many
+        (30, 10, 10),  # one of each class at least
+        (3000, 600, 600),
+    ],
+)
+def test_a_tenth_of_many_images_is_held_out_and_up_to_a_quarter_of_few(
+    images: int, classes: int, held_out: int
+) -> None:
+    targets = torch.arange(images) % classes
+    share = automatic_share(targets)
+    _, held = held_out_indices(targets, fraction=share, seed=0)
+    assert len(held) == held_out
+
+
+def test_what_is_held_out_of_many_images_is_what_a_tenth_was_before() -> None:
+    targets = torch.arange(2511) % 7
+    halves = (held_out_indices(targets, fraction=each, seed=3)[1] for each in (automatic_share(targets), 0.1))
+    assert np.array_equal(*halves)
+
+
+def test_the_share_of_few_images_is_chosen_where_none_is_given() -> None:
+    digits = load_images("digits")
+    assert hold_out(digits).record == hold_out(digits, fraction=250 / len(digits)).record
+    assert hold_out(digits).record.held_out == 250
