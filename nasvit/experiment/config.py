@@ -12,6 +12,7 @@ from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
 from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
+from nasvit.training.start import Savings
 from predictors.limits import Budget
 from search_spaces.recipe import Recipe
 from search_spaces.values import FieldError
@@ -44,6 +45,10 @@ class TrainConfig(Running):
             has are left out of the supernet, and largest, smallest and random subnets are such that meet at least one
             budget. False trains the whole space. A budget beyond them needs another folder then.
         random_subnets: subnets drawn a step besides the largest and the smallest.
+        members: ``all`` of these take part in every step, or besides the largest only ``one``, in turn.
+        largest_first: share of the steps, the first ones, in which only the largest trains, by the targets.
+        resolution_first: share of the steps, the first ones, in which all images are as small as the smallest
+            resolution, or, where the space has more than two, grow from it to the last but one.
         distill: loss between the largest subnet and the others.
         conflict: ``none`` adds all gradients, ``measure`` also logs how many layers disagree, ``project`` takes out
             of the largest subnet's gradient what works against the others.
@@ -57,6 +62,9 @@ class TrainConfig(Running):
     recipe: Recipe = SUPERNET_RECIPE
     within_budgets: bool = True
     random_subnets: int = 2
+    members: Literal["all", "one"] = "all"
+    largest_first: float = 0.0
+    resolution_first: float = 0.0
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"
     project_from: int = 0
@@ -66,11 +74,22 @@ class TrainConfig(Running):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.random_subnets < 0:
+            raise FieldError(["random_subnets"], f"{self.random_subnets} is illegal; legal: whole numbers from 0")
+        for name in ("largest_first", "resolution_first"):
+            if not 0 <= getattr(self, name) < 1:
+                problem = f"{getattr(self, name)} is no share of the steps before others; legal: from 0, less than 1"
+                raise FieldError([name], problem)
         if not 0 <= self.project_from < self.recipe.epochs:
             legal = f"legal: 0 (from the start) to {self.recipe.epochs - 1}, the last of {self.recipe.epochs} epochs"
             raise FieldError(["project_from"], f"{self.project_from} is illegal; {legal}")
         if self.project_from and self.conflict != "project":
             raise FieldError(["project_from"], f"says when conflict: project begins, but conflict is {self.conflict}")
+
+    @property
+    def savings(self) -> Savings:
+        """What is left out of steps to make them cheaper."""
+        return Savings(self.largest_first, self.members == "one", self.resolution_first)
 
 
 @dataclass(frozen=True)

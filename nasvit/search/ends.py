@@ -1,4 +1,4 @@
-"""The largest and the smallest subnet within limits: what a sandwich has in the place of the ends of the whole space."""
+"""The largest and the smallest subnet within limits, in the place of the ends of the whole space."""
 
 from __future__ import annotations
 

@@ -92,7 +92,13 @@ def test_a_restricted_space_holds_exactly_one_architecture() -> None:
 
 
 def test_a_cut_space_holds_the_architectures_that_have_the_choices_left_and_no_others() -> None:
-    left = {"resolution": (32,), "depth.mix": (1, 3), "expand_ratio.mix": (4.5,), "windows.mix": [2], "width.head": (64,)}
+    left = {
+        "resolution": (32,),
+        "depth.mix": (1, 3),
+        "expand_ratio.mix": (4.5,),
+        "windows.mix": [2],
+        "width.head": (64,),
+    }
     cut = SPACE.cut(left)
     assert [cut.resolution, cut.stages[1].depth, cut.stages[1].windows] == [(32,), (1, 3), (2,)]
     assert cut.stages[0] == SPACE.stages[0]

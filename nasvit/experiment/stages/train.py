@@ -21,7 +21,8 @@ from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
-from nasvit.training.sampling import Sandwich
+from nasvit.training.sampling import Sampling, Sandwich
+from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
 from search_spaces import Architecture
 
@@ -83,7 +84,7 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         supernet,
         config.recipe,
         _objective(config, bench.images),
-        sampling=Sandwich(bench.space, random=config.random_subnets, family=bench.family),
+        sampling=_sampling(bench, config),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
     )
@@ -100,6 +101,11 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         evaluate_every=config.evaluate_every,
         name="supernet",
     )
+
+
+def _sampling(bench: Workbench, config: TrainConfig) -> Sampling:
+    sandwich = Sandwich(bench.space, random=config.random_subnets, family=bench.family)
+    return sandwich if config.savings == Savings() else Saving(sandwich, config.savings, bench.space.resolution)
 
 
 def _objective(config: TrainConfig, images: Images) -> Objective:

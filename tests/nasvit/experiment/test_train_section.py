@@ -34,6 +34,8 @@ CHANGES: dict[str, Any] = {
     "recipe": replace(RECIPE, learning_rate=0.2),
     "within_budgets": False,
     "random_subnets": 2,
+    "members": "one",
+    "largest_first": 0.5,
     "distill": "kl",
     "conflict": "none",
     "project_from": 1,
@@ -81,8 +83,9 @@ def save_teacher(folder: Path, bench: Workbench, taught: int) -> str:
     return str(folder)
 
 
-ELSEWHERE = {"compile", "batch_norm"}
-"""Fields that do not change the weights of one process: see test_execution.py and test_processes.py."""
+ELSEWHERE = {"compile", "batch_norm", "resolution_first"}
+"""Fields that do not change the weights of one process, or of a space with one resolution: see test_execution.py,
+test_processes.py and test_start.py."""
 
 
 def test_every_field_is_looked_at() -> None:
@@ -137,6 +140,9 @@ def test_projection_begins_with_the_epoch_that_the_file_says_and_a_resumed_train
         ("project_from: -1", r"train\.project_from: -1 is illegal"),
         ("project_from: 1\n  conflict: measure", r"train\.project_from: says when .* begins, but conflict is measure"),
         ("teacher: {network: ''}", r"train\.teacher\.network: names no network; legal: a name, or a list of names"),
+        ("largest_first: 1", r"tiny\.yaml:\d+: train\.largest_first: 1.* legal: from 0, less than 1"),
+        ("resolution_first: -0.1", r"train\.resolution_first: -0\.1 is no share of the steps"),
+        ("random_subnets: -1", r"train\.random_subnets: -1 is illegal; legal: whole numbers from 0"),
         (
             "teacher: {network: some, temperature: 0}",
             r"train\.teacher\.temperature: 0\.0 is illegal; legal: numbers above",

@@ -9,6 +9,7 @@ import math
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import search_spaces
+from nasvit.costs.tables import cost_table
 from nasvit.data import Loader, Normalization, load_images
+from nasvit.experiment.family import make_family
+from nasvit.search.candidates import Candidates
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
@@ -25,8 +29,10 @@ from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project, Sum
 from nasvit.training.execution import Execution
 from nasvit.training.learner import Learner, Losses, Trainable
-from nasvit.training.sampling import AllSwitches, Sandwich
+from nasvit.training.sampling import AllSwitches, Family, Sampling, Sandwich
+from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
+from predictors.limits import Budget
 from search_spaces.recipe import Recipe
 from tests.nasvit.filled import filled
 from tests.nasvit.supernets.tiny import FAMILY
@@ -44,6 +50,8 @@ RECIPE = Recipe(
     ema_decay=0.9,
 )
 STEPS = 8
+GROWING = replace(SPACE, resolution=(4, 8, 12))
+SAVINGS = Savings(largest_first=0.25, one_other=True, resolution_first=0.75)
 CHANCE = math.log(10)
 BARE = Recipe(optimizer="sgd", learning_rate=0.05, epochs=1, batch_size=32, clip_norm=1.0)
 
@@ -57,16 +65,27 @@ def loader_of(recipe: Recipe) -> Loader:
     return Loader(images, batch_size=recipe.batch_size, normalization=Normalization.of(images))
 
 
+def family() -> Family:
+    """The subnets within half the largest one's multiply-adds."""
+    table = cost_table(GROWING, 10)
+    candidates = Candidates(GROWING, lambda codes: dict(table.costs(codes)))
+    return make_family(candidates, (Budget("macs<=500K"), Budget("params<=30K")), seed=3)
+
+
 def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Learner:
     if kind == "network":
         return Learner(build_subnet(SPACE, SPACE.largest, 10).to(dtype), recipe)
     if kind == "switches":
         network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, image_channels=1).to(dtype)
         return Learner(network, recipe, sampling=AllSwitches(network))
-    supernet = filled(Supernet(SPACE, 10)).to(dtype)
+    space = GROWING if kind == "saving" else SPACE
+    supernet = filled(Supernet(space, 10)).to(dtype)
     names = [name for name, _ in supernet.named_parameters()]
     conflict = Project(names) if kind == "project" else Sum(recipe.clip_norm or None)
-    sampling, distill = Sandwich(SPACE, random=1), AdaptiveAlphaDivergence()
+    distill = AdaptiveAlphaDivergence()
+    sampling: Sampling = Sandwich(space, random=1)
+    if kind == "saving":
+        sampling = Saving(Sandwich(space, random=1, family=family()), SAVINGS, space.resolution)
     return Learner(supernet, recipe, sampling=sampling, distill=distill, conflict=conflict)
 
 

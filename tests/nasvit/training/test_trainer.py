@@ -23,7 +23,7 @@ from nasvit.training.trainer import Trainer
 from tests.nasvit.training.short import BARE, CHANCE, RECIPE, SPACE, STEPS, learner_of, loader_of, state_of, trainer_of
 
 ROOT = Path(__file__).resolve().parents[3]
-KINDS = ["network", "project"]
+KINDS = ["network", "project", "saving"]
 
 
 def trained(kind: str, folder: Path, stops: tuple[int, ...] = ()) -> Trainer:
