@@ -2,7 +2,8 @@
 
     python -m experiments.priors micro32 cifar10 ../shared/data/cifar10 --images 10200 --epochs 4
     python -m experiments.priors micro32 fashion torchvision:FashionMNIST --images 10200 --epochs 4
-    python -m experiments.priors micro128 things PHOTOS/things --image-size 128 --crop resized --batch-size 32 --epochs 10
+    python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
+        --epochs 10 --most 45e6
 
 Each subnet is trained plainly from random weights and scored on the test images. The subnets are quasi-random with
 their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. A line is

@@ -49,13 +49,36 @@ class _Where:
     device: str = "auto"
 
 
-def run(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
-    """Run all stages of an experiment; a second run goes on where the first was stopped."""
+@dataclass(frozen=True)
+class _What:
+    """The experiment, or images alone, and the folder of the results.
+
+    Args:
+        experiment: a YAML file such as experiments/quickstart.yaml; or images, as in its data.source: then the space
+            and all else follows from what the images look like, --budget and --hours.
+        budget: what the network may cost, such as "macs<=20M and params<=500K"; of images, once for each network.
+        output: folder of the results; runs/NAME if left out.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+    """
+
+    experiment: Annotated[Positional[str], tyro.conf.arg(metavar="EXPERIMENT.yaml|IMAGES")]
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    output: Path | None = None
+    device: str = "auto"
+
+
+def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
+    """Run all stages of an experiment; a second run goes on where the first was stopped.
+
+    With images instead of a file: nasvit run path/to/photos --budget "macs<=20M" --hours 1
+    """
     from nasvit.experiment import pipeline
+    from nasvit.experiment.compose import composed_file
     from nasvit.report import results as report
 
-    with _computing(where.device) as compute:
-        bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
+    with _computing(what.device) as compute:
+        file = compute.from_first(lambda: composed_file(what.experiment, what.budget, overrides, what.output))
+        bench = pipeline.open_workbench(file, what.output, overrides, compute)
         compute.announce()
         rows = pipeline.run(bench)
         compute.once(lambda: report.show(bench, rows))
@@ -130,6 +153,25 @@ def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
     show_fields(of)
 
 
+def suggest(
+    budget: Annotated[Positional[str], tyro.conf.arg(metavar="BUDGET")],
+    space: tuple[str, ...] = (),
+    classes: int = 10,
+    out: Path | None = None,
+) -> None:
+    """Name the network that is expected to be best within a budget, before anything is trained.
+
+    Args:
+        budget: limits such as "macs<=20M and params<=500K".
+        space: names of search spaces; all of which subnets were measured if left out.
+        classes: number of classes, which costs depend on.
+        out: file that gets the architecture, of the costliest line.
+    """
+    from nasvit.report.suggest import show_suggestions
+
+    show_suggestions(budget, space, classes, out)
+
+
 def spaces() -> None:
     """List the search spaces: number of subnets, and the costs of the smallest and the largest."""
     from nasvit.report.spaces import show_spaces
@@ -194,6 +236,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": _stage("finetune", "Train the extracted subnets on."),
     "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
     "fit": fit,
+    "suggest": suggest,
     "fields": fields,
     "spaces": spaces,
     "profile": profile,

@@ -65,7 +65,7 @@ def read_measurements(space: Space, name: str | Path) -> list[Measurement]:
     """
     path = Path(name) if str(name).endswith(".jsonl") else _shipped(str(name))
     if not path.exists():
-        raise FileNotFoundError(f"{path}: there is no such file of measurements; python -m experiments.priors makes one")
+        raise FileNotFoundError(f"{path}: no such file of measurements; python -m experiments.priors makes one")
     return [_measurement(space, line, path, number) for number, line in enumerate(_lines(path), 1)]
 
 

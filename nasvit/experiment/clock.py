@@ -16,6 +16,7 @@ from nasvit.records import read_json, write_json
 
 TIMES = "times.json"
 LABELS = {
+    "plan": "planning",
     "train": "supernet",
     "search": "search",
     "extract": "extraction",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 import search_spaces
 from nasvit.costs.tables import cost_table
@@ -13,8 +17,10 @@ from nasvit.data import ImageSet, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.training import Training
+from nasvit.options import Overrides
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
+from search_spaces.recipe import DEFAULTS
 
 SPACES = ("micro8", "micro32", "micro128", "alphanet")
 """The spaces that are chosen from if none is named, by rising image size."""
@@ -37,9 +43,10 @@ RECIPE = Recipe(
 _BATCH_SIZES = ((2_000, 32), (50_000, 64), (float("inf"), 128))
 """Below so many images, so many in a batch: a few hundred images in batches of 128 are a handful of steps an epoch."""
 
+_HEAD = "# Written by `nasvit run` for these images and budgets; change it and run it like any other.\n"
 _SMALL = 64  # images of one size up to this are padded and cut, larger ones cropped and resized
 _PROBED = 64  # images whose sizes are looked at
-_UPSAMPLED = 0.75  # a space whose smallest resolution is more than 1 / this above the images' size would only blow them up
+_UPSAMPLED = 0.75  # a space whose smallest resolution is more than the images' size over this would blow them up
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ def compose(source: str, budgets: Sequence[str], hours: float | None, space: str
         source: as in the ``data`` section of an experiment.
         budgets: limits such as ``macs<=20M``, one network for each.
         hours: time there is; None: the default epochs.
-        space: a name of the catalog; None: the one whose resolutions fit the images and in which every budget can be met.
+        space: a name of the catalog; None: the one that fits the images and in which every budget can be met.
 
     Raises:
         ValueError: if there are no such images, a budget cannot be read, or no space has subnets that meet it.
@@ -122,14 +129,15 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
             problems.append(f"{name} is for images of {min(space.resolution)} pixels and more")
             continue
         least = _least(space)
-        broken = [str(limit) for budget in budgets for limit in budget.limits if limit.high < least.get(limit.metric, 0)]
+        limits = [limit for budget in budgets for limit in budget.limits]
+        broken = [limit for limit in limits if limit.high < least.get(limit.metric, 0)]
         if not broken:
             return space
         problems.append(f"no subnet of {name} meets {broken[0]}")
     kind = f"images of {seen.channels} channels and {seen.side} pixels"
     raise ValueError(
-        f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; name one with "
-        "--space, or write an experiment file"
+        f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; give a "
+        "larger budget, or name a space with --space"
     )
 
 
@@ -137,3 +145,53 @@ def _least(space: Space) -> dict[str, int]:
     """Return the costs of the smallest subnet, which is the cheapest one."""
     costs = cost_table(space, 10).costs(space.encode([space.smallest]))
     return {metric: int(values[0]) for metric, values in costs.items()}
+
+
+def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (), output: Path | None = None) -> Path:
+    """Return the file of an experiment: the one that is named, or one written for the images that are named.
+
+    What is written can be read, changed and run like any other. Of the fields that go before it, ``space`` and
+    ``hours`` decide the others.
+
+    Args:
+        asked: a YAML file, or images.
+        budgets: what each network may cost; for images alone.
+        overrides: fields that go before those of the file.
+        output: folder of the results, which gets the file; ``runs/`` and the name of the images if left out.
+
+    Raises:
+        ValueError: if budgets are given beside a file, a file that nasvit did not write would be replaced, or as
+            :func:`compose`.
+    """
+    if asked.endswith((".yaml", ".yml")):
+        if budgets:
+            raise ValueError(f"--budget: {asked} says its own; give --search.budgets.0 {budgets[0]!r} instead")
+        return Path(asked)
+    given = dict(overrides)
+    folder = output or Path("runs") / (Path(asked.partition(":")[2] or asked).name or "images")
+    hours = float(given["hours"]) if "hours" in given else None
+    experiment = compose(asked, budgets, hours, given.get("space"))
+    path = folder.with_name(f"{folder.name}.yaml")
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(_HEAD):
+        raise ValueError(f"{path} is a file of yours, and one for {asked} would replace it; give another --output")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(_HEAD + yaml.safe_dump(_said(experiment), sort_keys=False), encoding="utf-8")
+    print(f"written: {path}, with space {experiment.space} for images of this size and these budgets")
+    return path
+
+
+def _said(experiment: Experiment) -> dict[str, Any]:
+    """Return what a file has to say of an experiment; all else is as always."""
+    content = experiment.to_json()
+    data = {name: content["data"][name] for name in ("source", "image_size", "crop", "padding")}
+    said = {"space": content["space"], "data": data, "search": {"budgets": content["search"]["budgets"]}}
+    said |= {
+        "finetune": _differing(experiment.finetune.recipe),
+        "train": {"recipe": _differing(experiment.train.recipe)},
+    }
+    return said if experiment.hours is None else said | {"hours": experiment.hours}
+
+
+def _differing(recipe: Recipe) -> dict[str, Any]:
+    """Return the fields of a recipe that are not at their defaults."""
+    return {name: value for name, value in json.loads(recipe.to_json()).items() if value != DEFAULTS.get(name)}

@@ -252,7 +252,8 @@ class Experiment(YamlFile):
         if not self.hours > 0:
             raise FieldError(["hours"], f"{self.hours} is illegal; legal: numbers above 0")
         if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
-            raise FieldError(["hours"], "are divided where search.evaluate is inherited or prior, and no recipes are searched")
+            problem = "are divided only where search.evaluate is inherited or prior, and no recipes are searched"
+            raise FieldError(["hours"], problem)
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

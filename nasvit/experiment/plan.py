@@ -103,35 +103,41 @@ class Plan:
                 f"a supernet of {self.train_epochs} epochs, {self.evaluations} candidates evaluated, {networks} "
                 f"trained on for {self.final_epochs} epochs"
             )
-        return [f"plan for {minutes(self.seconds)}: {what}", f"    expected: {stages}", *(f"    {r}" for r in self.reasons)]
+        lines = [f"plan for {minutes(self.seconds)}: {what}", f"    expected: {stages}"]
+        return lines + [f"    {reason}" for reason in self.reasons]
 
 
-def prior_plan(seconds: float, paces: Paces) -> Plan:
+def prior_plan(seconds: float, used: float, paces: Paces) -> Plan:
     """Return the plan without a supernet: all of the time for the final trainings, equal epochs for each.
+
+    Args:
+        seconds: the time there is.
+        used: seconds that were used of it for measuring.
+        paces: what was measured.
 
     Raises:
         ValueError: if there is no time for one epoch of each.
     """
-    epochs = int((seconds * _MARGIN - paces.all_final) / paces.all_plain)
+    epochs = int((seconds * _MARGIN - used - paces.all_final) / paces.all_plain)
     if epochs < 1:
-        raise _too_short(seconds, paces.all_plain + paces.all_final)
+        raise _too_short(seconds, used + paces.all_plain + paces.all_final)
     return Plan("prior", seconds, paces, 0, 0, epochs)
 
 
-def supernet_plan(seconds: float, paces: Paces) -> Plan:
-    """Return the plan with a supernet.
+def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
+    """Return the plan with a supernet; arguments as in :func:`prior_plan`.
 
     Raises:
         ValueError: if there is no time for one epoch of everything.
     """
-    usable = seconds * _MARGIN
+    usable = seconds * _MARGIN - used
     train_epochs = int(SUPERNET_SHARE * usable / paces.supernet)
     evaluations = min(max(int(SEARCH_SHARE * usable / paces.evaluation), FEWEST_EVALUATIONS), MOST_EVALUATIONS)
     plan = Plan("supernet", seconds, paces, train_epochs, evaluations, 0)
-    plan = replace(plan, final_epochs=final_epochs(plan, sum(plan.stages.values()) - paces.all_final))
+    plan = replace(plan, final_epochs=final_epochs(plan, used + sum(plan.stages.values()) - paces.all_final))
     if min(plan.train_epochs, plan.final_epochs) < 1:
         least = paces.supernet + FEWEST_EVALUATIONS * paces.evaluation + paces.all_found
-        raise _too_short(seconds, least + paces.all_plain + paces.all_final)
+        raise _too_short(seconds, used + least + paces.all_plain + paces.all_final)
     return plan
 
 
@@ -143,16 +149,17 @@ def final_epochs(plan: Plan, used: float) -> int:
 
 def _too_short(seconds: float, least: float) -> ValueError:
     return ValueError(
-        f"hours: {seconds / 3600:.3g} are not enough for one epoch of everything, which takes {least / 3600:.2g} on this "
-        "machine; give more hours, fewer budgets or fewer images"
+        f"hours: {seconds / 3600:.3g} are not enough for one epoch of everything, which takes {least / 3600:.2g} on "
+        "this machine; give more hours, fewer budgets or fewer images"
     )
 
 
-def choose(seconds: float, paces: Paces, *, has_prior: bool) -> Plan:
+def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool) -> Plan:
     """Return the better plan, with the reasons.
 
     Args:
         seconds: the time there is.
+        used: seconds that were used of it for measuring.
         paces: what was measured.
         has_prior: whether there is anything to choose networks by without a search.
 
@@ -161,8 +168,8 @@ def choose(seconds: float, paces: Paces, *, has_prior: bool) -> Plan:
     """
     if not has_prior:
         reason = "nothing was measured of this space before, so that only a search can choose networks"
-        return replace(supernet_plan(seconds, paces), reasons=(reason,))
-    return prior_plan(seconds, paces)
+        return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
+    return prior_plan(seconds, used, paces)
 
 
 def planned(experiment: Experiment, plan: Plan) -> Experiment:

@@ -110,14 +110,14 @@ def follow_rest(bench: Workbench) -> None:
 
 
 def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
-    folder = bench.folder / TIMING
+    folder, began = bench.folder / TIMING, clock()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     try:
         paces = _Timing(bench, seconds, clock).paces()
     finally:
         bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
-    measured = bench.compute.from_first(lambda: paces)
-    return choose(seconds, measured, has_prior=bench.prior is not None)
+    measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
+    return choose(seconds, used, measured, has_prior=bench.prior is not None)
 
 
 class _Timing:
@@ -150,7 +150,7 @@ class _Timing:
         )
 
     def _typical(self, budget: Budget) -> Architecture:
-        """Return the subnet that the prior expects to be best under a budget; without a prior, the costliest of some."""
+        """Return the subnet that the prior expects to be best under a budget; without one, the costliest of some."""
         bench = self.bench
         if bench.prior is not None:
             return bench.space.decode(expected_row(bench, budget)[0])[0]

@@ -32,7 +32,8 @@ def show_suggestions(budget: str, spaces: Sequence[str], classes: int, out: Path
     for heading in ("space", "image size", "MACs", "parameters", "peak memory", "over a random subnet", "carries over"):
         table.add_column(heading, justify="left" if heading == "space" else "right")
     for each in found:
-        table.add_row(each.space, str(each.architecture.resolution), *_costs(each), f"{each.gain:+.1f} points", _ranks(each))
+        size, gain = str(each.architecture.resolution), f"{each.gain:+.1f} points"
+        table.add_row(each.space, size, *_costs(each), gain, _ranks(each))
     console.print(table)
     for each in found:
         console.print(f"{each.space}: {describe(each.architecture)}", soft_wrap=True)
@@ -43,7 +44,8 @@ def show_suggestions(budget: str, spaces: Sequence[str], classes: int, out: Path
     )
     if out is not None:
         out.write_text(found[-1].architecture.to_json() + "\n", encoding="utf-8")
-        console.print(f"written: {out}; train it with `network: {found[-1].space}:{out}` and nasvit fit", soft_wrap=True)
+        name = f"{found[-1].space}:{out}"
+        console.print(f"written: {out}; train it by `nasvit fit` with `network: {name}`", soft_wrap=True)
 
 
 def _costs(each: Suggestion) -> list[str]:

@@ -59,8 +59,8 @@ class Plan:
             candidates, at which all others stop there; 0: every training runs to its end.
         settings: how candidates are proposed.
         judge: decides which of two evaluated candidates is better.
-        first: constraint -> what is evaluated before anything else, ``(k, genes)``, the best expected first; None: nothing
-            is expected.
+        first: constraint -> what is evaluated before anything else, ``(k, genes)``, the best expected first; None:
+            nothing is expected.
     """
 
     candidates: Candidates

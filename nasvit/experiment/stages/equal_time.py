@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from nasvit.experiment.clock import Spent, spent, timed
-from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.stages.choice import load_choices
+from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import read_json, write_json
 from nasvit.training.metrics import read_metrics

@@ -59,7 +59,9 @@ def test_what_a_killed_run_took_is_written_while_it_runs(
         assert spent(tmp_path)["train"].wall == 7
 
 
-def test_of_several_processes_the_first_one_measures_and_counts_their_work(tmp_path: Path, seconds: list[float]) -> None:
+def test_of_several_processes_the_first_one_measures_and_counts_their_work(
+    tmp_path: Path, seconds: list[float]
+) -> None:
     for name, device, rank in (("cpu", "cpu", 0), ("gpu", "cuda", 0), ("other", "cpu", 1)):
         with timed(tmp_path, name, Compute(torch.device(device), rank, count=2)):
             seconds[0] += 10

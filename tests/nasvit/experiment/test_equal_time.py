@@ -171,5 +171,3 @@ def test_a_way_to_compare_that_does_not_exist_is_refused(tmp_path: Path) -> None
     path = write_experiment(tmp_path, compare="compare: {scratch: true, equal: steps}")
     with pytest.raises(ValueError, match=r"compare\.equal: .*steps.*time.*epochs.*both"):
         open_workbench(path, tmp_path / "out")
-
-
