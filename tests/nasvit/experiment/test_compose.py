@@ -1,0 +1,73 @@
+"""Experiments composed from images and budgets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nasvit.experiment.compose import Seen, compose, composed_file, look_at
+from nasvit.experiment.config import Experiment
+from predictors.limits import Budget
+
+
+def photos(folder: Path, sides: list[tuple[int, int]], mode: str = "RGB") -> str:
+    """Write photos of the given sizes, of two classes in turn, for training and for testing."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "val"):
+        for number, (width, height) in enumerate(sides):
+            place = folder / part / ("cats", "dogs")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
+            Image.fromarray(pixels).convert(mode).save(place / f"{number}.png")
+    return str(folder)
+
+
+def test_images_are_looked_at_before_anything_is_decided(tmp_path: Path) -> None:
+    assert look_at("digits") == Seen(images=1438, channels=1, side=8, equal=True)
+    assert look_at(photos(tmp_path, [(300, 200), (250, 400), (210, 500)])) == Seen(3, 3, 210, equal=False)
+
+
+def test_the_space_is_the_one_for_the_images_and_the_budgets(tmp_path: Path) -> None:
+    source = photos(tmp_path, [(300, 200), (250, 400), (210, 500)])
+    photo = compose(source, ["macs<=20M"], None)
+    assert (photo.space, photo.data.image_size, photo.data.crop) == ("micro128", 128, "resized")
+    assert compose(source, ["macs<=600M"], None).space == "alphanet"
+    assert compose(source, ["macs<=20M", "macs<=3M"], None).space == "micro32"  # both budgets can be met there
+    digits = compose("digits", ["macs<=400K"], 2.0)
+    assert (digits.space, digits.data.crop, digits.data.padding, digits.hours) == ("micro8", "pad", 1, 2.0)
+
+
+def test_a_few_hundred_images_come_in_small_batches(tmp_path: Path) -> None:
+    composed = compose(photos(tmp_path, [(200, 200)] * 3), ["macs<=20M"], None)
+    assert composed.train.recipe.batch_size == composed.finetune.recipe.batch_size == 32
+
+
+def test_what_no_space_can_do_is_refused_in_words(tmp_path: Path) -> None:
+    source = photos(tmp_path, [(200, 200)] * 3)
+    with pytest.raises(ValueError, match=r"no subnet of micro128 meets macs<=100K.*no subnet of micro32 meets"):
+        compose(source, ["macs<=100K"], None)
+    with pytest.raises(ValueError, match="how large may the network be"):
+        compose(source, [], None)
+    with pytest.raises(ValueError, match="no such folder"):
+        compose(str(tmp_path / "nothing"), ["macs<=20M"], None)
+
+
+def test_the_file_that_is_written_is_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = composed_file("digits", ["macs<=400K", "params<=30K"], (("hours", "0.5"),))
+    assert path == Path("runs/digits.yaml")
+    assert Experiment.load(path) == compose("digits", ["macs<=400K", "params<=30K"], 0.5)
+    assert Experiment.load(composed_file("digits", ["macs<=300K"])).search.budgets == (Budget("macs<=300K"),)
+
+
+def test_a_file_of_the_users_own_is_not_replaced(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text("space: micro8\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"mine.yaml is a file of yours"):
+        composed_file("digits", ["macs<=400K"], output=tmp_path / "mine")
+    with pytest.raises(ValueError, match="--budget: .*mine.yaml says its own"):
+        composed_file(str(own), ["macs<=400K"])
+    assert own.read_text(encoding="utf-8") == "space: micro8\n"

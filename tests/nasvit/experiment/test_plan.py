@@ -1,0 +1,107 @@
+"""Plans: the division of the hours, as arithmetic."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.plan import (
+    MOST_EVALUATIONS,
+    Paces,
+    choose,
+    final_epochs,
+    from_json,
+    planned,
+    prior_plan,
+    supernet_plan,
+    to_json,
+    with_epochs,
+)
+from tests.nasvit.experiment.tiny import write_experiment
+
+PACES = Paces(plain=(2.0, 3.0), supernet=10.0, evaluation=1.0, final=4.0, found=6.0)
+
+SECONDS = st.floats(0.01, 20.0)
+ANY_PACES = st.builds(
+    Paces,
+    plain=st.lists(SECONDS, min_size=1, max_size=5).map(tuple),
+    supernet=SECONDS,
+    evaluation=st.floats(0.01, 2.0),
+    final=SECONDS,
+    found=SECONDS,
+)
+
+
+@given(ANY_PACES, st.floats(3600, 36_000), st.floats(0, 100))
+def test_either_plan_uses_the_time_there_is_and_no_more(paces: Paces, seconds: float, used: float) -> None:
+    longest = max(paces.supernet, paces.all_plain)
+    for plan in (prior_plan(seconds, used, paces), supernet_plan(seconds, used, paces)):
+        whole = used + sum(plan.stages.values())
+        assert whole <= seconds
+        assert whole >= 0.97 * seconds - longest - 1
+
+
+def test_a_plan_by_the_prior_trains_nothing_but_the_networks() -> None:
+    plan = prior_plan(1000, 0, PACES)
+    assert (plan.train_epochs, plan.evaluations) == (0, 0)
+    assert plan.final_epochs == int((970 - 8) / 5)
+    assert plan.stages == {"training": plan.final_epochs * 5 + 8}
+
+
+def test_a_search_has_no_more_evaluations_than_are_of_use() -> None:
+    assert supernet_plan(1e6, 0, PACES).evaluations == MOST_EVALUATIONS
+
+
+def test_the_final_trainings_get_the_time_that_is_left() -> None:
+    plan = supernet_plan(1000, 0, PACES)
+    assert final_epochs(plan, used=570) == int((970 - 570 - 8) / 5)
+    assert final_epochs(plan, used=5000) == 1
+
+
+@pytest.mark.parametrize("make", [prior_plan, supernet_plan])
+def test_hours_that_are_not_enough_are_refused_with_the_least(make: object) -> None:
+    with pytest.raises(ValueError, match=r"hours: 0.00278 are not enough for one epoch of everything, which takes 0.0"):
+        make(10, 0, PACES)  # type: ignore[operator]
+
+
+def test_without_a_prior_only_a_search_can_choose() -> None:
+    plan = choose(1000, 0, PACES, has_prior=False)
+    assert plan.way == "supernet"
+    assert "only a search can choose" in plan.reasons[0]
+
+
+def test_a_plan_is_kept_as_json() -> None:
+    plan = choose(1000, 0, PACES, has_prior=False)
+    assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
+
+
+def test_a_planned_experiment_says_all_its_epochs(tmp_path: Path) -> None:
+    experiment = Experiment.load(write_experiment(tmp_path), [("hours", "1")])
+    plan = supernet_plan(1000, 0, PACES)
+    made = planned(experiment, plan)
+    assert made.hours is None
+    assert made.train.recipe.epochs == plan.train_epochs
+    assert made.search.evaluations == plan.evaluations
+    assert made.finetune.recipe.epochs == plan.final_epochs
+    assert made.finetune.recipe.learning_rate == experiment.finetune.recipe.learning_rate
+    alone = planned(experiment, prior_plan(1000, 0, PACES))
+    assert alone.search.evaluate == "prior"
+    assert alone.finetune.recipe.learning_rate == experiment.train.recipe.learning_rate
+
+
+@given(st.integers(1, 500))
+def test_the_warm_up_is_a_small_part_of_any_number_of_epochs(epochs: int) -> None:
+    recipe = with_epochs(Experiment.load(Path("experiments/quickstart.yaml")).finetune.recipe, epochs)
+    assert 1 <= recipe.warmup_epochs <= max(1, 0.06 * epochs + 1)
+
+
+def test_hours_are_refused_where_there_is_nothing_to_divide(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"hours: 0.0 is illegal; legal: numbers above 0"):
+        Experiment.load(write_experiment(tmp_path), [("hours", "0")])
+    with pytest.raises(ValueError, match="hours: are divided only where search.evaluate is inherited or prior"):
+        Experiment.load(write_experiment(tmp_path), [("hours", "1"), ("search.evaluate", "scratch")])
