@@ -10,6 +10,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.image_size import size_remarks
+from nasvit.experiment.stages.checks import check_trainings
 from nasvit.experiment.stages.evaluate import evaluate
 from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.stages.finetune import finetune
@@ -54,12 +55,14 @@ def check(bench: Workbench) -> list[str]:
         size.
 
     Raises:
-        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had.
+        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, or the recipe
+            that these images cannot be trained by.
     """
     feasibility = check_budgets(bench)
     bench.images.open()
     remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
-    if bench.experiment.search.uses_supernet and not is_trained(bench):
+    if not bench.compute.from_first(lambda: is_searched(bench)):
+        check_trainings(bench)
         objective(bench.experiment.finetune, bench.images)
     return [*feasibility, *remarks]
 
