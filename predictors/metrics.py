@@ -36,7 +36,7 @@ class Quality:
 
 
 def kendall_tau(predicted: ArrayLike, measured: ArrayLike) -> float:
-    """Return Kendall's tau-b of two rankings; NaN where one of them does not vary, or there are less than two to rank."""
+    """Return Kendall's tau-b of two rankings; NaN where one does not vary, or ranks less than two."""
     if np.size(measured) < 2:
         return float("nan")
     return float(stats.kendalltau(np.asarray(predicted), np.asarray(measured)).statistic)

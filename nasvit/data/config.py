@@ -52,6 +52,12 @@ class DataConfig:
     on_bad_image: OnBadImage = "stop"
 
     def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 1:
+            raise FieldError(["image_size"], f"{self.image_size}; legal are numbers of pixels from 1 up, or none")
+        if not 0 < self.validation < 1:
+            raise FieldError(["validation"], f"{self.validation}; legal are shares between 0 and 1")
+        if self.padding < 0:
+            raise FieldError(["padding"], f"{self.padding}; legal are numbers from 0 up")
         if self.workers is not None and self.workers < 0:
             raise FieldError(["workers"], f"{self.workers}; legal are numbers from 0 up, or none to choose")
         if not 0 < self.crop_pct <= 1:

@@ -69,7 +69,7 @@ class Loader:
             images,
             batch_size=batch_size,
             augmentation=augmentation,
-            size=_served_size(images, augmentation, image_size, crop_pct),
+            size=served_size(images, augmentation, image_size, crop_pct),
             crop_pct=crop_pct,
             seed=seed,
         )
@@ -91,6 +91,16 @@ class Loader:
             ValueError: if the processes cannot share a batch of this size, or its images cannot be mixed in pairs.
         """
         return self.compute.part_of(self.batch_size, in_pairs=self.augmentation.mixes)
+
+    def check_training(self) -> None:
+        """Refuse what no step of a training could be made of, before anything is written.
+
+        Raises:
+            ValueError: if the images do not fill a batch, or batches cannot be shared out to the processes.
+        """
+        if not len(self):
+            raise ValueError(f"batch_size {self.batch_size} is more than the {len(self.images)} training images")
+        assert len(self.places)
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Prepare this process's part of one training batch.
@@ -194,9 +204,16 @@ def _prepare_step(preparation: Preparation, places: npt.NDArray[np.int64], step:
     return preparation.training(*divmod(step, len(preparation)), places)
 
 
-def _served_size(
+def served_size(
     images: ImageSet, augmentation: Augmentation, image_size: int | None, crop_pct: float
 ) -> tuple[int, int]:
+    """Return height and width of the images of a batch.
+
+    Arguments as those of :class:`Loader`.
+
+    Raises:
+        ValueError: if the images cannot be brought to one size so.
+    """
     stored = images.image_size
     if image_size is None and stored is None:
         raise ValueError(

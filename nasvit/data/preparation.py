@@ -57,6 +57,11 @@ class Preparation:
         crop_pct: float,
         seed: int,
     ) -> None:
+        if augmentation.crop == "pad" and augmentation.padding >= min(size):
+            raise ValueError(
+                f"padding {augmentation.padding}: would cut images of {size[1]}x{size[0]} pixels away; legal: 0 to "
+                f"{min(size) - 1}"
+            )
         self.images = images
         self.batch_size = batch_size
         self.size = size

@@ -23,6 +23,7 @@ from nasvit.data import (
     load_images,
 )
 from nasvit.data.config import DataConfig
+from nasvit.data.loader import served_size
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
 from nasvit.data.workers import choose_workers
@@ -99,8 +100,8 @@ class Images:
         Raises:
             ValueError: if there are no such images.
         """
-        assert self.data is not None
-        assert self.test is not None
+        for images in (self.train, self.test):
+            served_size(images, NO_AUGMENTATION, self.config.image_size, self.config.crop_pct)
 
     @property
     def train(self) -> ImageSet:

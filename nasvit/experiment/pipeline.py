@@ -12,6 +12,7 @@ from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.image_size import size_remarks
 from nasvit.experiment.planning import follow_plan, follow_rest
+from nasvit.experiment.stages.checks import check_trainings
 from nasvit.experiment.stages.equal_time import require_times
 from nasvit.experiment.stages.evaluate import RESULTS, evaluate
 from nasvit.experiment.stages.extract import extract
@@ -62,14 +63,15 @@ def check(bench: Workbench) -> list[str]:
         size.
 
     Raises:
-        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, or that
-            times are needed and not known.
+        ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, the recipe
+            that these images cannot be trained by, or the times that are needed and not known.
     """
     feasibility = check_budgets(bench)
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
     remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
-    if bench.experiment.search.uses_supernet and not is_trained(bench):
+    if not bench.compute.from_first(lambda: is_searched(bench)):
+        check_trainings(bench)
         objective(bench.experiment.finetune, bench.images)
     return [*feasibility, *remarks]
 

@@ -301,8 +301,12 @@ class Workbench:
 
     @cached_property
     def _latency_table(self) -> LatencyTable | None:
-        path = self.experiment.search.latency
-        return None if path is None else load_table(Path(path), self.whole_space)
+        name = self.experiment.search.latency
+        if name is None:
+            return None
+        if not Path(name).is_file():
+            raise ValueError(f"search.latency: there is no file {name}; nasvit latency build writes one")
+        return load_table(Path(name), self.whole_space)
 
     @cached_property
     def _parts(self) -> dict[str, Parts]:

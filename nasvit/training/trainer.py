@@ -78,8 +78,7 @@ class Trainer:
         checkpoint_seconds: float = 120.0,
         name: str = "training",
     ) -> None:
-        if not len(loader):
-            raise ValueError(f"batch_size {loader.batch_size} is more than the {len(loader.images)} training images")
+        loader.check_training()
         self.learner, self.loader, self.recipe, self.folder = learner, loader, recipe, folder
         self.seed, self.name, self.compute = seed, name, compute
         self.execution = Execution(running, compute)

@@ -87,11 +87,10 @@ class _Keys:
 
     def __init__(self, bench: Workbench, supernet: TrainedSupernet | None) -> None:
         images, search = bench.images, bench.experiment.search
-        normalization = images.normalization
         self.bench, self._supernet = bench, supernet
         self._all = [
             *(versions(), bench.compute.device.type, bench.task.metric.name, images.test.fingerprint),
-            *(images.config.crop_pct, normalization.mean, normalization.std),
+            *(images.config.crop_pct, images.train.fingerprint),  # which normalization follows from
         ]
         self._calibration = search.calibration_batches, search.calibration_batch_size
 
