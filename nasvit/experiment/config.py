@@ -103,7 +103,8 @@ class SearchConfig:
             random weights by its recipe, without any supernet.
         evaluations: candidates evaluated, over all budgets.
         finalists: of each budget, how many of the most promising, evaluated or only predicted, are measured again: on
-            all validation images, and trained to the end on all training images where candidates are trained.
+            all validation images, and trained to the end on all training images where candidates are trained. Without
+            training, the evaluated candidates that none beats are measured again too.
         images: validation images that an evaluation looks at; 0 means all.
         train_images: training images that an evaluation trains on; 0 means all.
         early_stop: stop the trainings of all but the first candidates where the accuracies of these had at least this

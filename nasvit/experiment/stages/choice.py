@@ -73,7 +73,7 @@ def choose(bench: Workbench, measured: Records) -> list[Choice]:
     Raises:
         ValueError: if no measured candidate meets a budget.
     """
-    judge, finalists = judge_of(bench, bench.images.validation), _finalists(bench, measured)
+    judge, finalists = judge_of(bench, bench.images.validation), finalists_of(bench, measured.values())
     chosen = [best_under(budget, finalists, judge) for budget in bench.budgets]
     unseen = {name: unseen_below(name, bench.budgets, chosen, finalists) for name in _names(judge)}
     known = {name: difference for name, difference in unseen.items() if difference is not None}
@@ -88,12 +88,10 @@ def _names(judge: Judge) -> list[str]:
     return [*dict.fromkeys([judge.decisive.name, judge.metric.name])]
 
 
-def _finalists(bench: Workbench, measured: Records) -> list[Finalist]:
-    candidates = [_candidate(bench, record) for record in measured.values()]
-    return [
-        Finalist(candidate, record, bench.costs(candidate))
-        for candidate, record in zip(candidates, measured.values(), strict=True)
-    ]
+def finalists_of(bench: Workbench, records: Iterable[dict[str, Any]]) -> list[Finalist]:
+    """Return the candidates of records, with what they cost by the tables of today."""
+    pairs = [(_candidate(bench, record), record) for record in records]
+    return [Finalist(candidate, record, bench.costs(candidate)) for candidate, record in pairs]
 
 
 def _choice(budget: Budget, best: Finalist, evidence: dict[str, Any]) -> Choice:
@@ -141,8 +139,10 @@ def _describe_equals(choice: Choice) -> str:
         return f"{name}: no other finalist is as good as the chosen one, as far as can be seen"
     others = "1 other finalist is" if len(equals) == 1 else f"{len(equals)} other finalists are"
     (cost, *_), cheapest = cost_names(choice.budget), equals[0]
+    if choice.costs[cost] <= cheapest[cost]:
+        return f"{name}: {others} as good as can be seen; the chosen one is the cheapest"
     costs = f"{_plain(cost, cheapest[cost])}, the chosen one {_plain(cost, choice.costs[cost])}"
-    return f"{name}: {others} as good as can be seen; the cheapest of them takes {costs}"
+    return f"{name}: {others} as good as can be seen; the cheapest takes {costs}"
 
 
 def _plain(cost: str, value: float) -> str:
@@ -161,7 +161,7 @@ def write_choices(
         others: what the search learned from.
     """
     folder, judge = bench.folder / "search", judge_of(bench, bench.images.validation)
-    finalists = [{**each.record, **each.costs} for each in _finalists(bench, measured)]
+    finalists = [{**each.record, **each.costs} for each in finalists_of(bench, measured.values())]
     write_front(finalists, [*others], folder, judge, [choice.candidate.key for choice in choices])
     write_json(folder / CHOICES, [_to_json(choice) for choice in choices])
 
