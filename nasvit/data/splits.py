@@ -69,11 +69,13 @@ class SearchData:
         train: images that the weights are trained on.
         validation: held-out images that candidates are compared on.
         record: record of the split.
+        whole: both together in their original order, for trainings after which nothing is decided any more.
     """
 
     train: ImageSet
     validation: ImageSet
     record: SplitRecord
+    whole: ImageSet
 
 
 _ENOUGH, _MOST = 250, 0.25
@@ -150,7 +152,7 @@ def hold_out(images: ImageSet, *, fraction: float | None = None, seed: int = 0) 
         train_sha256=_hash(keep),
         held_out_sha256=_hash(out),
     )
-    return SearchData(train=images.subset(keep), validation=validation, record=record)
+    return SearchData(train=images.subset(keep), validation=validation, record=record, whole=images)
 
 
 def _hash(indices: Indices) -> str:

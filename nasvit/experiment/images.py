@@ -109,6 +109,11 @@ class Images:
         """The held-out images that decisions are made on."""
         return self.data.validation
 
+    @property
+    def whole(self) -> ImageSet:
+        """All images that are not for testing, held-out ones included, in their original order."""
+        return self.data.whole
+
     @cached_property
     def normalization(self) -> Normalization:
         """Mean and deviation of the training images."""

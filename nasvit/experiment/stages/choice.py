@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasvit.data import ImageSet
 from nasvit.experiment.shared_folder import is_there
+from nasvit.experiment.stages.splits import held_out_in_all
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import read_json, write_json
 from nasvit.search.candidates import Candidate
@@ -36,9 +36,9 @@ class Choice:
         score: score on all validation images, by the task's metric.
         costs: metric -> value, such as ``macs`` of one image.
         evidence: what the choice rests on, as plain JSON values: ``judged_by`` (the number that decided) and its value,
-            the held-out ``images``, ``unseen_below`` (by name, the differences that these cannot show; empty if not
-            known) and ``equals`` (the others that are as good as can be seen, the cheapest first). Empty where nothing
-            was measured, and in folders of earlier versions.
+            the held-out ``images`` of all ``splits`` together, ``unseen_below`` (by name, the differences that these
+            cannot show; empty if not known) and ``equals`` (the others that are as good as can be seen, the cheapest
+            first). Empty where nothing was measured, and in folders of earlier versions.
     """
 
     budget: Budget
@@ -54,13 +54,18 @@ class Choice:
         return Candidate(self.architecture, self.recipe)
 
 
-def judge_of(bench: Workbench, images: ImageSet) -> Judge:
-    """Return the judge of measurements on these held-out images.
+def judge_of(bench: Workbench, images: int) -> Judge:
+    """Return the judge of measurements on so many held-out images.
 
     Raises:
         ValueError: if ``search.judge`` asks for a loss that the task does not have.
     """
-    return Judge.of(bench.task, bench.experiment.search.judge, len(images))
+    return Judge.of(bench.task, bench.experiment.search.judge, images)
+
+
+def judge_of_finalists(bench: Workbench) -> Judge:
+    """Return the judge of thorough measurements; raises as :func:`judge_of`."""
+    return judge_of(bench, held_out_in_all(bench))
 
 
 def choose(bench: Workbench, measured: Records) -> list[Choice]:
@@ -73,7 +78,7 @@ def choose(bench: Workbench, measured: Records) -> list[Choice]:
     Raises:
         ValueError: if no measured candidate meets a budget.
     """
-    judge, finalists = judge_of(bench, bench.images.validation), finalists_of(bench, measured.values())
+    judge, finalists = judge_of_finalists(bench), finalists_of(bench, measured.values())
     chosen = [best_under(budget, finalists, judge) for budget in bench.budgets]
     unseen = {name: unseen_below(name, bench.budgets, chosen, finalists) for name in _names(judge)}
     known = {name: difference for name, difference in unseen.items() if difference is not None}
@@ -110,6 +115,7 @@ def _evidence(
         "judged_by": judge.name,
         judge.name: judge.value(best.record),
         "images": best.record["images"],
+        "splits": best.record.get("splits", 1),
         "unseen_below": dict(unseen),
         "equals": [
             {"key": each.record["key"], "score": each.record["score"], judge.name: judge.value(each.record)}
@@ -128,7 +134,8 @@ def describe_choices(bench: Workbench, choices: Sequence[Choice]) -> list[str]:
     points = [f"{100 * unseen[metric]:.2g} points of {metric}"] if metric in unseen else []
     others = [f"{value:.2g} of {name}" for name, value in unseen.items() if name != metric]
     judged = "" if evidence["judged_by"] == "score" else f"; chosen by {evidence['judged_by']}"
-    seen = f"{evidence['images']} held-out images: differences below {' or '.join([*points, *others])}"
+    splits = f" of {evidence['splits']} splits" if evidence["splits"] > 1 else ""
+    seen = f"{evidence['images']} held-out images{splits}: differences below {' or '.join([*points, *others])}"
     return [f"{seen} cannot be seen here{judged}", *map(_describe_equals, choices)]
 
 
@@ -160,7 +167,7 @@ def write_choices(
         measured: the thorough records of all finalists.
         others: what the search learned from.
     """
-    folder, judge = bench.folder / "search", judge_of(bench, bench.images.validation)
+    folder, judge = bench.folder / "search", judge_of_finalists(bench)
     finalists = [{**each.record, **each.costs} for each in finalists_of(bench, measured.values())]
     write_front(finalists, [*others], folder, judge, [choice.candidate.key for choice in choices])
     write_json(folder / CHOICES, [_to_json(choice) for choice in choices])

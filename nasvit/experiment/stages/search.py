@@ -18,9 +18,11 @@ from nasvit.experiment.stages.choice import (
     choose,
     describe_choices,
     judge_of,
+    judge_of_finalists,
     write_choices,
 )
 from nasvit.experiment.stages.finalists import find_finalists, measure
+from nasvit.experiment.stages.splits import splits_of
 from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
@@ -47,7 +49,7 @@ def check_budgets(bench: Workbench) -> list[str]:
     """
     candidates, rng = bench.candidates, np.random.default_rng(0)
     _predictor_factory(bench)()
-    judge_of(bench, bench.images.validation)
+    judge_of_finalists(bench)
     pool = candidates.genome.sample(_POOL, rng)
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
@@ -90,8 +92,15 @@ def search(bench: Workbench) -> list[Choice]:
         study.run(visible=compute.shows)
     compute.wait()
     finalists = compute.from_first(lambda: find_finalists(bench, study, _seed(bench)))
-    measured = measure(trials, finalists, bench.folder / "search" / f"finalists-{_study_name(bench)}.jsonl", compute)
+    measured = measure(trials, finalists, _journal(bench), compute)
     return compute.from_first(lambda: _finish(bench, study, measured))
+
+
+def _journal(bench: Workbench) -> Path:
+    """Return the file of thorough records; those on another number of splits mean something else."""
+    count = splits_of(bench)
+    several = f"{count}-splits-" if count > 1 else ""
+    return bench.folder / "search" / f"finalists-{several}{_study_name(bench)}.jsonl"
 
 
 def _takes_part(bench: Workbench) -> bool:
@@ -148,7 +157,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         _predictor_factory(bench),
         _seed(bench),
         config.early_stop,
-        judge=judge_of(bench, looked_at(bench)),
+        judge=judge_of(bench, len(looked_at(bench))),
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
     url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"
@@ -189,7 +198,7 @@ def _study_name(bench: Workbench) -> str:
         decides |= {"train": config["train"], **{name: asked[name] for name in _CALIBRATION}}
     if asked["evaluate"] != "inherited":
         decides["finetune"] = config["finetune"]
-    if asked["early_stop"] and judge_of(bench, looked_at(bench)).by_loss:
+    if asked["early_stop"] and judge_of(bench, len(looked_at(bench))).by_loss:
         decides["stopped_by"] = "loss"  # the share of a training that was found by scores would not do
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -197,8 +206,9 @@ def _study_name(bench: Workbench) -> str:
 def _asked(bench: Workbench) -> dict[str, Any]:
     """Return the configuration that a search result depends on."""
     asked = bench.experiment.to_json()["search"]
-    if asked["judge"] == "auto":
-        del asked["judge"]  # the results of earlier versions, which do not know it, stay
+    for name, automatic in (("judge", "auto"), ("splits", None)):
+        if asked[name] == automatic:
+            del asked[name]  # the results of earlier versions, which do not know it, stay
     return {"study": _study_name(bench), "search": asked}
 
 
