@@ -129,7 +129,11 @@ class SearchConfig:
             that are shipped with the space, if there are any; ``none``; or a file that ``experiments.priors`` wrote.
         evaluations: candidates evaluated, over all budgets.
         finalists: of each budget, how many of the most promising, evaluated or only predicted, are measured again: on
-            all validation images, and trained to the end on all training images where candidates are trained.
+            all validation images, and trained to the end on all training images where candidates are trained. Without
+            training, the evaluated candidates that none beats are measured again too.
+        splits: where candidates are trained from random weights (``scratch``), the splits into training and held-out
+            images that each finalist is trained and measured on; the mean counts, and every split costs one more whole
+            training of each finalist. None: as many as hold out 400 images together, 3 at most.
         images: validation images that an evaluation looks at; 0 means all.
         train_images: training images that an evaluation trains on; 0 means all.
         early_stop: stop the trainings of all but the first candidates where the accuracies of these had at least this
@@ -154,6 +158,7 @@ class SearchConfig:
     prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5
+    splits: int | None = None
     images: int = 0
     train_images: int = 0
     early_stop: float = 0.0
@@ -180,8 +185,10 @@ class SearchConfig:
             raise FieldError(["budgets"], "are missing; give at least one such as macs<=5M, or a front")
         if not 0 <= self.early_stop <= 1:
             raise FieldError(["early_stop"], f"{self.early_stop} is no rank correlation; legal: 0 to 1")
-        for name in ("evaluations", "finalists"):
-            if getattr(self, name) < 1:
+        if self.splits is not None and self.splits > 1 and self.evaluate != "scratch":
+            raise FieldError(["splits"], "a supernet has seen the training images of other splits; legal here: 1")
+        for name in ("evaluations", "finalists", "splits"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise FieldError([name], f"{getattr(self, name)} is illegal; legal: whole numbers from 1")
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,14 @@ def in_groups(score: Score) -> dict[str, list[float]]:
 def smallest_seen(pairs: Iterable[tuple[Sequence[float], Sequence[float]]]) -> float | None:
     """Return the difference of two means below which two networks look alike, or None where nothing tells it.
 
-    It is :data:`SURE` standard errors of the difference of two networks on the same images, the square mean over the
-    pairs: networks mostly err on the same images, so that it is smaller than the error of one network alone suggests.
+    It is :data:`SURE` standard errors of the difference of two networks on the same images, the median over the pairs:
+    networks mostly err on the same images, so that it is smaller than the error of one network alone suggests.
 
     Args:
         pairs: what :func:`in_groups` keeps of a number for two networks; pairs of other lengths are passed over.
     """
     variances = [_variance(*pair) for pair in pairs if len(pair[0]) == len(pair[1]) > 1]
-    return SURE * math.sqrt(sum(variances) / len(variances)) if variances else None
+    return SURE * math.sqrt(median(variances)) if variances else None
 
 
 def _means(values: NDArray[np.floating[Any]]) -> list[float]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nasvit.data import ImageSet
 from nasvit.experiment.shared_folder import is_there
+from nasvit.experiment.stages.splits import held_out_in_all
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import read_json, write_json
 from nasvit.search.candidates import Candidate
@@ -36,9 +36,10 @@ class Choice:
         score: score on all validation images, by the task's metric; None where nothing was measured.
         costs: metric -> value, such as ``macs`` of one image.
         evidence: what the choice rests on, as plain JSON values: ``judged_by`` (the number that decided) and its value,
-            the held-out ``images``, ``unseen_below`` (by name, the differences that these cannot show; empty if not
-            known) and ``equals`` (the others that are as good as can be seen, the cheapest first). A choice of the
-            prior has ``judged_by`` and what it was expected from. Empty in folders of earlier versions.
+            the held-out ``images`` of all ``splits`` together, ``unseen_below`` (by name, the differences that these
+            cannot show; empty if not known) and ``equals`` (the others that are as good as can be seen, the cheapest
+            first). A choice of the prior has ``judged_by`` and what it was expected from. Empty in folders of earlier
+            versions.
     """
 
     budget: Budget
@@ -54,13 +55,18 @@ class Choice:
         return Candidate(self.architecture, self.recipe)
 
 
-def judge_of(bench: Workbench, images: ImageSet) -> Judge:
-    """Return the judge of measurements on these held-out images.
+def judge_of(bench: Workbench, images: int) -> Judge:
+    """Return the judge of measurements on so many held-out images.
 
     Raises:
         ValueError: if ``search.judge`` asks for a loss that the task does not have.
     """
-    return Judge.of(bench.task, bench.experiment.search.judge, len(images))
+    return Judge.of(bench.task, bench.experiment.search.judge, images)
+
+
+def judge_of_finalists(bench: Workbench) -> Judge:
+    """Return the judge of thorough measurements; raises as :func:`judge_of`."""
+    return judge_of(bench, held_out_in_all(bench))
 
 
 def choose(bench: Workbench, measured: Records) -> list[Choice]:
@@ -73,7 +79,7 @@ def choose(bench: Workbench, measured: Records) -> list[Choice]:
     Raises:
         ValueError: if no measured candidate meets a budget.
     """
-    judge, finalists = judge_of(bench, bench.images.validation), _finalists(bench, measured)
+    judge, finalists = judge_of_finalists(bench), finalists_of(bench, measured.values())
     chosen = [best_under(budget, finalists, judge) for budget in bench.budgets]
     unseen = {name: unseen_below(name, bench.budgets, chosen, finalists) for name in _names(judge)}
     known = {name: difference for name, difference in unseen.items() if difference is not None}
@@ -88,12 +94,10 @@ def _names(judge: Judge) -> list[str]:
     return [*dict.fromkeys([judge.decisive.name, judge.metric.name])]
 
 
-def _finalists(bench: Workbench, measured: Records) -> list[Finalist]:
-    candidates = [_candidate(bench, record) for record in measured.values()]
-    return [
-        Finalist(candidate, record, bench.costs(candidate))
-        for candidate, record in zip(candidates, measured.values(), strict=True)
-    ]
+def finalists_of(bench: Workbench, records: Iterable[dict[str, Any]]) -> list[Finalist]:
+    """Return the candidates of records, with what they cost by the tables of today."""
+    pairs = [(_candidate(bench, record), record) for record in records]
+    return [Finalist(candidate, record, bench.costs(candidate)) for candidate, record in pairs]
 
 
 def _choice(budget: Budget, best: Finalist, evidence: dict[str, Any]) -> Choice:
@@ -112,6 +116,7 @@ def _evidence(
         "judged_by": judge.name,
         judge.name: judge.value(best.record),
         "images": best.record["images"],
+        "splits": best.record.get("splits", 1),
         "unseen_below": dict(unseen),
         "equals": [
             {"key": each.record["key"], "score": each.record["score"], judge.name: judge.value(each.record)}
@@ -130,7 +135,8 @@ def describe_choices(bench: Workbench, choices: Sequence[Choice]) -> list[str]:
     points = [f"{100 * unseen[metric]:.2g} points of {metric}"] if metric in unseen else []
     others = [f"{value:.2g} of {name}" for name, value in unseen.items() if name != metric]
     judged = "" if evidence["judged_by"] == "score" else f"; chosen by {evidence['judged_by']}"
-    seen = f"{evidence['images']} held-out images: differences below {' or '.join([*points, *others])}"
+    splits = f" of {evidence['splits']} splits" if evidence["splits"] > 1 else ""
+    seen = f"{evidence['images']} held-out images{splits}: differences below {' or '.join([*points, *others])}"
     return [f"{seen} cannot be seen here{judged}", *map(_describe_equals, choices)]
 
 
@@ -141,8 +147,10 @@ def _describe_equals(choice: Choice) -> str:
         return f"{name}: no other finalist is as good as the chosen one, as far as can be seen"
     others = "1 other finalist is" if len(equals) == 1 else f"{len(equals)} other finalists are"
     (cost, *_), cheapest = cost_names(choice.budget), equals[0]
+    if choice.costs[cost] <= cheapest[cost]:
+        return f"{name}: {others} as good as can be seen; the chosen one is the cheapest"
     costs = f"{_plain(cost, cheapest[cost])}, the chosen one {_plain(cost, choice.costs[cost])}"
-    return f"{name}: {others} as good as can be seen; the cheapest of them takes {costs}"
+    return f"{name}: {others} as good as can be seen; the cheapest takes {costs}"
 
 
 def _plain(cost: str, value: float) -> str:
@@ -160,8 +168,8 @@ def write_choices(
         measured: the thorough records of all finalists.
         others: what the search learned from.
     """
-    folder, judge = bench.folder / "search", judge_of(bench, bench.images.validation)
-    finalists = [{**each.record, **each.costs} for each in _finalists(bench, measured)]
+    folder, judge = bench.folder / "search", judge_of_finalists(bench)
+    finalists = [{**each.record, **each.costs} for each in finalists_of(bench, measured.values())]
     write_front(finalists, [*others], folder, judge, [choice.candidate.key for choice in choices])
     write_json(folder / CHOICES, [_to_json(choice) for choice in choices])
 

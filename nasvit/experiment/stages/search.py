@@ -11,21 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.experiment.stages.choice import CHOICES, Choice, Records, choose, describe_choices, judge_of, write_choices
+from nasvit.experiment.stages.choice import (
+    CHOICES,
+    Choice,
+    Records,
+    choose,
+    describe_choices,
+    judge_of,
+    judge_of_finalists,
+    write_choices,
+)
+from nasvit.experiment.stages.finalists import find_finalists, measure
 from nasvit.experiment.stages.prior import choose_expected, describe_expected
-from nasvit.experiment.stages.trials import Trials, looked_at, make_trials
+from nasvit.experiment.stages.splits import splits_of
+from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate, Costs
-from nasvit.search.evaluate import Journal
 from nasvit.search.run import imagine
 from nasvit.search.study import Plan, Study
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.ensemble import make_predictor
 from predictors.limits import Limit, feasible, require_feasible
-from predictors.pool import Constraint, distinct
+from predictors.pool import Constraint
 from predictors.report import format_report, predictor_report
 
 FIRST = 5
@@ -45,7 +55,7 @@ def check_budgets(bench: Workbench) -> list[str]:
         ValueError: naming the budget that no subnet meets and the closest feasible values, or another mistake.
     """
     candidates, rng = bench.whole_candidates, np.random.default_rng(0)
-    judge_of(bench, bench.images.validation)
+    judge_of_finalists(bench)
     pool = candidates.genome.sample(_POOL, rng)
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
@@ -90,9 +100,16 @@ def search(bench: Workbench) -> list[Choice]:
     if _takes_part(bench):
         study.run(visible=compute.shows)
     compute.wait()
-    promising = compute.from_first(lambda: _finalists(bench, study))
-    finalists = _measure(bench, trials, promising)
-    return compute.from_first(lambda: _finish(bench, study, finalists))
+    finalists = compute.from_first(lambda: find_finalists(bench, study, _seed(bench)))
+    measured = measure(trials, finalists, _journal(bench), compute)
+    return compute.from_first(lambda: _finish(bench, study, measured))
+
+
+def _journal(bench: Workbench) -> Path:
+    """Return the file of thorough records; those on another number of splits mean something else."""
+    count = splits_of(bench)
+    several = f"{count}-splits-" if count > 1 else ""
+    return bench.folder / "search" / f"finalists-{several}{_study_name(bench)}.jsonl"
 
 
 def _takes_part(bench: Workbench) -> bool:
@@ -106,35 +123,13 @@ def _takes_part(bench: Workbench) -> bool:
     return own == machines[0]
 
 
-def _measure(bench: Workbench, trials: Trials, promising: Sequence[Sequence[Candidate]]) -> Records:
-    """Return the thorough records of all finalists; each process measures its share, and every one is kept at once."""
-    path, compute = bench.folder / "search" / f"finalists-{_study_name(bench)}.jsonl", bench.compute
-    known = compute.from_first(lambda: _known(path))
-    own = Journal(path.with_suffix(f".{compute.rank}.jsonl") if compute.rank else path, trials.thorough)
-    wanted = {candidate.key: candidate for candidates in promising for candidate in candidates}
-    left = [candidate for key, candidate in wanted.items() if key not in known]
-    for candidate in left[compute.rank :: compute.count]:
-        own.record(candidate)
-    return known | {key: record for records in compute.gather(own.records) for key, record in records.items()}
-
-
-def _known(path: Path) -> Records:
-    """Return what any number of processes measured of finalists before."""
-    journals = [Journal(each, _nothing) for each in sorted(path.parent.glob(f"{path.stem}*.jsonl"))]
-    return {key: record for journal in journals for key, record in journal.records.items()}
-
-
-def _nothing(candidate: Candidate) -> dict[str, Any]:
-    raise AssertionError(f"{candidate} is only looked up here")
-
-
-def _finish(bench: Workbench, study: Study, finalists: Records) -> list[Choice]:
+def _finish(bench: Workbench, study: Study, measured: Records) -> list[Choice]:
     """Choose the best finalist of every budget, and write what was found."""
-    folder, choices, learned = bench.folder / "search", choose(bench, finalists), study.records
+    folder, choices, learned = bench.folder / "search", choose(bench, measured), study.records
     _report(bench, study)
     print("\n".join(describe_choices(bench, choices)))
     _write_lines(folder / "evaluations.jsonl", learned)
-    write_choices(bench, choices, finalists, learned)
+    write_choices(bench, choices, measured, learned)
     write_json(folder / "asked.json", _asked(bench))
     return choices
 
@@ -179,7 +174,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         _predictor_factory(bench),
         _seed(bench),
         config.early_stop,
-        judge=judge_of(bench, looked_at(bench)),
+        judge=judge_of(bench, len(looked_at(bench))),
         first=_expected_first(bench),
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
@@ -200,27 +195,6 @@ def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
     candidates, name = bench.candidates, bench.experiment.search.predictor
     proxies = candidates.proxies if candidates.architecture is None else None  # a constant tells nothing
     return lambda: make_predictor(name, candidates.genome, proxies)
-
-
-def _finalists(bench: Workbench, study: Study) -> list[list[Candidate]]:
-    """Return the finalists of every budget, by a predictor fitted on all evaluations."""
-    codes, scores = study.told()
-    predictor = study.plan.make_predictor().fit(codes, scores)
-    finalists = []
-    for number, constraint in enumerate(study.constraints):
-        rng = np.random.default_rng([_seed(bench), number])
-        rows = _promising(predictor, constraint, codes, bench.experiment.search.finalists, rng)
-        finalists.append(study.plan.candidates.decode(rows))
-    return finalists
-
-
-def _promising(
-    predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
-) -> Codes:
-    """Return the candidates of highest predicted mean, evaluated or not."""
-    imagined = imagine(predictor, constraint, evaluated, count, rng).codes
-    rows = distinct(np.concatenate([constraint.clean(evaluated), imagined]))
-    return rows[np.argsort(-predictor.predict(rows)[0], kind="stable")[:count]]
 
 
 def _report(bench: Workbench, study: Study) -> None:
@@ -253,7 +227,7 @@ def _study_name(bench: Workbench) -> str:
             decides["trained_for"] = [budget.text for budget in bench.trained_for]
     if asked["evaluate"] != "inherited":
         decides["finetune"] = config["finetune"]
-    if asked["early_stop"] and judge_of(bench, looked_at(bench)).by_loss:
+    if asked["early_stop"] and judge_of(bench, len(looked_at(bench))).by_loss:
         decides["stopped_by"] = "loss"  # the share of a training that was found by scores would not do
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -261,8 +235,8 @@ def _study_name(bench: Workbench) -> str:
 def _asked(bench: Workbench) -> dict[str, Any]:
     """Return the configuration that a search result depends on."""
     asked = bench.experiment.to_json()["search"]
-    for name in ("judge", "prior"):
-        if asked[name] == "auto":
+    for name, automatic in (("judge", "auto"), ("prior", "auto"), ("splits", None)):
+        if asked[name] == automatic:
             del asked[name]  # the results of earlier versions, which do not know it, stay
     return {"study": _study_name(bench), "search": asked}
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from torch import nn
 
 from nasvit.data import ImageSet
 from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.stages.splits import mean_record, splits
 from nasvit.experiment.stages.train import load_supernet
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
@@ -27,6 +29,7 @@ from nasvit.tasks.task import Metric, Score, Task
 from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.metrics import read_metrics
 
+_QUICK, _WHOLE = "quick", "whole"
 _SOME_IMAGES = 5  # second part of a random key: which training images
 
 
@@ -98,14 +101,19 @@ class TrainedTrials:
         self._supernet: Supernet | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
         self._calibration = bench.calibration()
         self._images, self._held_out = _some(bench), looked_at(bench)
+        self._splits = splits(bench)
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Train ``share`` of the recipe's epochs on some training images."""
-        return self._measure(candidate, share, self._images, self._held_out, "quick")
+        return self._measure(candidate, share, self._images, self._held_out, _QUICK) | self.bench.costs(candidate)
 
     def thorough(self, candidate: Candidate) -> Record:
-        """Train to the end on all training images."""
-        return self._measure(candidate, 1.0, self.bench.images.train, self.bench.images.validation, "whole")
+        """Train to the end on all training images, on those of several splits where the experiment has several."""
+        records = [
+            self._measure(candidate, 1.0, train, held_out, f"{_WHOLE}-{number}" if number else _WHOLE)
+            for number, (train, held_out) in enumerate(self._splits)
+        ]
+        return mean_record(records) | self.bench.costs(candidate)
 
     def _measure(self, candidate: Candidate, share: float, images: ImageSet, held_out: ImageSet, how: str) -> Record:
         folder = training_folder(self.bench, candidate, how)
@@ -115,15 +123,22 @@ class TrainedTrials:
         try:
             trained = trainer.run(until=epochs * len(trainer.loader))
             found = _last_epochs(folder / "metrics.jsonl", self.bench.task.loss)
-            if how == "whole":
-                card = fitting.card(trained, {"weights": "a finalist of the search"})
-                network = fitting.deployed(trained)
-                found["per_image"] = in_groups(fitting.score(network, held_out))
-                save_network(network, finalist_folder(self.bench, candidate), card)
+            if how != _QUICK:
+                found["per_image"] = self._finish(candidate, fitting, trained, held_out, keep=how == _WHOLE)
         except TrainingCollapsedError as error:
             found = _guessing(self.bench.task, epochs) | {"collapsed": str(error)}
         shutil.rmtree(folder, ignore_errors=True)
-        return {**found, "share": share, "images": len(held_out), **self.bench.costs(candidate)}
+        return {**found, "share": share, "images": len(held_out)}
+
+    def _finish(
+        self, candidate: Candidate, fitting: Fitting, trained: nn.Module, held_out: ImageSet, *, keep: bool
+    ) -> dict[str, list[float]]:
+        """Return what single images tell of the network to deploy, and keep it for the fine-tuning stage."""
+        card = fitting.card(trained, {"weights": "a finalist of the search"})
+        network = fitting.deployed(trained)
+        if keep:
+            save_network(network, finalist_folder(self.bench, candidate), card)
+        return in_groups(fitting.score(network, held_out))
 
     def _fitting(self, candidate: Candidate) -> Fitting:
         bench, extracted = self.bench, None

@@ -93,6 +93,22 @@ def test_the_front_is_made_of_finalists_and_the_chosen_ones_are_on_it(
     assert (np.diff(table["macs"]) > 0).all() and (np.diff(table["loss"]) < 0).all()
 
 
+def test_no_candidate_that_was_evaluated_on_all_held_out_images_beats_a_chosen_one(
+    searched: tuple[Workbench, list[Choice], str],
+) -> None:
+    bench, choices, _ = searched
+    lines = (bench.folder / "search" / "evaluations.jsonl").read_text().splitlines()
+    evaluated = [json.loads(line) for line in lines]
+    assert {each["images"] for each in evaluated} == {250}
+    for choice in choices:
+        (limit,) = choice.budget.limits
+        able = [each for each in evaluated if each[limit.metric] <= limit.high]
+        assert choice.evidence["loss"] <= min(each["loss"] for each in able) + 1e-6
+    table = pd.read_csv(bench.folder / "search" / "pareto.csv")
+    for each in evaluated:
+        assert table["loss"][table["macs"] <= each["macs"]].min() <= each["loss"] + 1e-6
+
+
 def test_what_cannot_be_seen_is_said_and_kept(searched: tuple[Workbench, list[Choice], str]) -> None:
     bench, choices, printed = searched
     evidence = choices[0].evidence
