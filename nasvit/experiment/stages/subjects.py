@@ -56,6 +56,4 @@ def subjects(bench: Workbench) -> list[Subject]:
         found += [("smallest", none, space.smallest, training), ("largest", none, space.largest, training)]
     rng = np.random.default_rng([bench.experiment.seed, 1])
     found += [(f"random-{number}", none, space.sample(rng), training) for number in range(compare.random)]
-    return [
-        Subject(*each, bench.folder / "subnets" / each[0], number < chosen) for number, each in enumerate(found)
-    ]
+    return [Subject(*each, bench.folder / "subnets" / each[0], number < chosen) for number, each in enumerate(found)]

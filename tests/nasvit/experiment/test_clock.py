@@ -41,9 +41,13 @@ def test_nothing_was_spent_in_a_new_folder(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_fails_or_is_interrupted_took_its_time_all_the_same(tmp_path: Path, seconds: list[float]) -> None:
-    with pytest.raises(KeyboardInterrupt), timed(tmp_path, "train"):
-        seconds[0] += 3
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with timed(tmp_path, "train"):
+            seconds[0] += 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert spent(tmp_path)["train"].wall == 3
 
 
@@ -59,7 +63,9 @@ def test_what_a_killed_run_took_is_written_while_it_runs(
         assert spent(tmp_path)["train"].wall == 7
 
 
-def test_of_several_processes_the_first_one_measures_and_counts_their_work(tmp_path: Path, seconds: list[float]) -> None:
+def test_of_several_processes_the_first_one_measures_and_counts_their_work(
+    tmp_path: Path, seconds: list[float]
+) -> None:
     for name, device, rank in (("cpu", "cpu", 0), ("gpu", "cuda", 0), ("other", "cpu", 1)):
         with timed(tmp_path, name, Compute(torch.device(device), rank, count=2)):
             seconds[0] += 10
