@@ -29,7 +29,7 @@ def check_trainings(bench: Workbench) -> None:
 
 def _check_train_images(bench: Workbench) -> None:
     search, recipe = bench.experiment.search, bench.experiment.finetune.recipe
-    trains = search.evaluate != "inherited" and search.recipes is None
+    trains = search.evaluate in ("finetune", "scratch") and search.recipes is None
     if trains and 0 < search.train_images < recipe.batch_size:
         raise ValueError(
             f"search.train_images: {search.train_images} do not fill a batch of {recipe.batch_size}; legal: 0 (all) "

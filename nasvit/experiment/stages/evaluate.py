@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nasvit.compute import Compute
-from nasvit.experiment.stages.jobs import KINDS, trained_epochs
+from nasvit.experiment.stages.jobs import trained_epochs, trained_kinds
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.trained_supernet import TrainedSupernet
 from nasvit.experiment.workbench import Workbench
@@ -21,7 +21,6 @@ from nasvit.records import read_json, sha256_of, versions, write_json
 from nasvit.search.candidates import Candidate
 
 RESULTS = "results.json"
-TRAINED = ("extracted", *KINDS)
 IN_SUPERNET = "supernet"
 SCORES = "scores.json"
 """File of the scores that were measured, each under a hash of all that it depends on."""
@@ -43,13 +42,13 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     chosen, compute = subjects(bench), bench.compute
     bench.open_images()
     supernet = TrainedSupernet(bench) if bench.experiment.search.uses_supernet else None
-    keys = compute.from_first(lambda: _Keys(bench, supernet).of(chosen))
+    trained = compute.from_first(lambda: [_trained(bench, each) for each in chosen])
+    keys = compute.from_first(lambda: _Keys(bench, supernet).of(chosen, trained))
     scores, measure = Scores(bench.folder / SCORES, compute), _Measuring(bench, supernet)
     rows = []
-    epochs = compute.from_first(lambda: [trained_epochs(each) for each in chosen])
-    for subject, wanted, counts in zip(chosen, keys, epochs, strict=True):
+    for subject, wanted, epochs in zip(chosen, keys, trained, strict=True):
         found = {how: scores.get(key, partial(measure, subject, how)) for how, key in wanted.items()}
-        rows.append(_row(bench, subject, found) | {"epochs": counts})
+        rows.append(_row(bench, subject, found, epochs))
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
     results |= bench.experiment.provenance() | {"device": str(compute)}
@@ -94,12 +93,12 @@ class _Keys:
         ]
         self._calibration = search.calibration_batches, search.calibration_batch_size
 
-    def of(self, chosen: Sequence[Subject]) -> list[dict[str, str]]:
-        """Return the key of each network that there is of each subnet, by how it was trained."""
-        return [self._of(subject) for subject in chosen]
+    def of(self, chosen: Sequence[Subject], trained: Sequence[Iterable[str]]) -> list[dict[str, str]]:
+        """Return the key of each network of each subnet, by how it was trained."""
+        return [self._of(*each) for each in zip(chosen, trained, strict=True)]
 
-    def _of(self, subject: Subject) -> dict[str, str]:
-        folders = {how: subject.folder / how for how in TRAINED if is_saved(subject.folder / how)}
+    def _of(self, subject: Subject, trained: Iterable[str]) -> dict[str, str]:
+        folders = {how: subject.folder / how for how in trained}
         keys = {how: self._key([sha256_of(each / name) for name in (CARD, WEIGHTS)]) for how, each in folders.items()}
         if self._supernet is None:
             return keys
@@ -136,9 +135,16 @@ class _Measuring:
         return self.bench.task.evaluate(network, images.test_loader(side).evaluation_batches(), compute).value
 
 
-def _row(bench: Workbench, subject: Subject, scores: dict[str, float]) -> dict[str, Any]:
+def _trained(bench: Workbench, subject: Subject) -> dict[str, int]:
+    """Return the kinds of networks that there are of a subnet, and the epochs that each was trained for by itself."""
+    extracted = {"extracted": 0} if is_saved(subject.folder / "extracted") else {}
+    return extracted | {how: trained_epochs(subject, how) for how in trained_kinds(bench.experiment, subject)}
+
+
+def _row(bench: Workbench, subject: Subject, scores: dict[str, float], epochs: dict[str, int]) -> dict[str, Any]:
     found = Candidate(subject.architecture, subject.training.recipe)
     return {"name": subject.name, "budget": subject.budget.text, **found.to_json()} | {
         **bench.costs(found),
         "scores": scores,
+        "epochs": epochs,
     }

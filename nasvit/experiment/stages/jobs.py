@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nasvit.compute import Compute
+from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.stages.subjects import Subject
 from nasvit.experiment.training import Training
@@ -66,9 +67,10 @@ class Job:
 
     def of_scratch(self, how: str, learning_rate: float | None, epochs: int | None = None) -> Job:
         """Return the same training from random weights, with another learning rate or number of epochs if given."""
-        given = {"learning_rate": learning_rate, "epochs": epochs}
-        changed = {name: value for name, value in given.items() if value is not None}
-        return replace(self, how=how, training=self.training.by(replace(self.training.recipe, **changed)))
+        recipe = self.training.recipe
+        recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
+        recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
+        return replace(self, how=how, training=self.training.by(recipe))
 
     def fitting(self, bench: Workbench, compute: Compute, note: str = "") -> Fitting:
         """Return the training, ready to begin.
@@ -94,7 +96,17 @@ def training_folder(subject: Subject, how: str) -> Path:
     return subject.folder / f"{how}-training"
 
 
-def trained_epochs(subject: Subject) -> dict[str, int]:
-    """Return the epochs of every finished training of a subnet, by its kind."""
-    records = {how: training_folder(subject, how) / ASKED for how in KINDS if is_saved(subject.folder / how)}
-    return {how: int(read_json(record)["training"]["recipe"]["epochs"]) for how, record in records.items()}
+def trained_kinds(experiment: Experiment, subject: Subject) -> list[str]:
+    """Return the kinds of finished trainings that an experiment asks for; others may be of an earlier configuration."""
+    compare, inherits = experiment.compare, experiment.search.uses_supernet
+    wanted = {
+        "finetuned": inherits,
+        "scratch": not inherits or (compare.scratch and compare.equal != "time"),
+        "scratch_time": inherits and compare.scratch and compare.equal != "epochs",
+    }
+    return [how for how in KINDS if wanted[how] and is_saved(subject.folder / how)]
+
+
+def trained_epochs(subject: Subject, how: str) -> int:
+    """Return the epochs of a training that was begun."""
+    return int(read_json(training_folder(subject, how) / ASKED)["training"]["recipe"]["epochs"])

@@ -41,9 +41,13 @@ def test_nothing_was_spent_in_a_new_folder(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_fails_or_is_interrupted_took_its_time_all_the_same(tmp_path: Path, seconds: list[float]) -> None:
-    with pytest.raises(KeyboardInterrupt), timed(tmp_path, "train"):
-        seconds[0] += 3
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with timed(tmp_path, "train"):
+            seconds[0] += 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert spent(tmp_path)["train"].wall == 3
 
 

@@ -82,7 +82,7 @@ def test_from_scratch_gets_the_epochs_of_the_subnets_share_of_the_way_and_of_its
     bench = bench_of(out)
     rows = run(bench)
     # A share of (10 + 4 + 2) / 2 budgets is 8 seconds: two epochs of 3 seconds besides the one of fine-tuning.
-    assert [row["epochs"] for row in rows] == [{"finetuned": 1, "scratch": 1, "scratch_time": 3}] * 2
+    assert [row["epochs"] for row in rows] == [{"extracted": 0, "finetuned": 1, "scratch": 1, "scratch_time": 3}] * 2
     for row in rows:
         assert [card(row, how, out)["epochs"] for how in ("finetuned", "scratch", "scratch_time")] == [1, 1, 3]
         assert [card(row, how, out)["learning_rate"] for how in ("finetuned", "scratch_time")] == [1e-3, 2e-3]
@@ -112,8 +112,11 @@ def test_the_epochs_stay_when_times_are_measured_anew_and_follow_another_fine_tu
 def test_who_asks_for_equal_epochs_needs_no_times_and_gets_no_other_training(out: Path) -> None:
     (out / TIMES).unlink()
     rows = run(bench_of(out, compare="compare: {scratch: true, equal: epochs}"))
-    assert [row["epochs"] for row in rows] == [{"finetuned": 1, "scratch": 1}] * 2
+    assert [row["epochs"] for row in rows] == [{"extracted": 0, "finetuned": 1, "scratch": 1}] * 2
     assert not list(out.glob("subnets/*/scratch_time*"))
+    assert [set(row["scores"]) for row in run(bench_of(out, compare=""))] == [
+        {"supernet", "extracted", "finetuned"}
+    ] * 2
 
 
 def test_stages_whose_time_is_not_known_are_named_before_anything_is_trained(out: Path) -> None:
