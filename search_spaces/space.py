@@ -226,15 +226,17 @@ class Space:
         def fewer(name: str, choices: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(choice for choice in choices if choice in values.get(name, choices))
 
-        stages = []
-        for stage in self.stages:
-            fields = {name: fewer(f"{name}.{stage.name}", getattr(stage, name)) for name in ("width", *PER_STAGE)}
-            stages.append(replace(stage, **fields))
+        def fewer_in(stage: Stage) -> Stage:
+            chosen: dict[str, Any] = {}
+            for name in ("width", *PER_STAGE):
+                chosen[name] = fewer(f"{name}.{stage.name}", getattr(stage, name))
+            return replace(stage, **chosen)
+
         return replace(
             self,
             resolution=fewer("resolution", self.resolution),
             stem=replace(self.stem, width=fewer("width.stem", self.stem.width)),
-            stages=tuple(stages),
+            stages=tuple(map(fewer_in, self.stages)),
             head=replace(self.head, width=fewer("width.head", self.head.width)),
         )
 
