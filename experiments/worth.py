@@ -29,10 +29,17 @@ from tyro.conf import Positional
 import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
+from nasvit.experiment.clock import spent, total
+from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.pace import seconds_per_epoch
-from nasvit.experiment.plan import with_epochs
-from nasvit.experiment.training import FitConfig
+from nasvit.experiment.pipeline import STAGES, run
+from nasvit.experiment.plan import final_epochs, from_json, planned, supernet_plan, to_json, with_epochs
+from nasvit.experiment.planning import Timing
+from nasvit.experiment.stages.search import is_searched
+from nasvit.experiment.stages.train import is_trained
+from nasvit.experiment.training import FitConfig, Training
+from nasvit.experiment.workbench import TIMING, Workbench
 from nasvit.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
 from nasvit.search.run import imagine
@@ -178,23 +185,98 @@ def _epochs(config: FitConfig, seconds: float) -> int:
     return max(1, int(seconds / pace))
 
 
+def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
+    """Train a supernet, search it and train on what was found, all in the minutes; return a row for every budget."""
+    setting, folder, began = SETTINGS[asked.setting], _folder(asked, "pipeline", seed), time.process_time()
+    bench = Workbench(_experiment(setting, folder, seed), folder)
+    kept = folder.with_suffix(".json")
+    if not kept.exists():
+        paces = Timing(bench, 60 * asked.minutes, time.process_time).paces()
+        shutil.rmtree(folder / TIMING)
+        write_json(kept, to_json(supernet_plan(60 * asked.minutes, 0, paces)))
+    plan = from_json(read_json(kept))
+    bench.follow(planned(bench.asked, plan))
+    if not is_trained(bench):
+        STAGES["train"](bench)
+    if not is_searched(bench):
+        STAGES["search"](bench)
+    if not plan.replanned:
+        STAGES["extract"](bench)
+        used = total(spent(folder)).processor
+        plan = replace(plan, final_epochs=final_epochs(plan, used), replanned=True)
+        write_json(kept, to_json(plan))
+    bench.follow(planned(bench.asked, plan))
+    return [
+        {
+            "budget": row["budget"],
+            "network": json.dumps(row["architecture"]),
+            "epochs": [plan.train_epochs, plan.final_epochs],
+            "evaluations": plan.evaluations,
+            "accuracy": row["scores"]["finetuned"],
+            "in_supernet": row["scores"]["supernet"],
+            "macs": row["macs"],
+            "params": row["params"],
+            "processor_seconds": round(total(spent(folder)).processor, 1),
+        }
+        for row in run(bench)
+    ]
+
+
+def _experiment(setting: Setting, folder: Path, seed: int) -> Experiment:
+    """Return what `nasvit run` would compose for these images, without what was measured on them."""
+    measured = [row for row in _measured_rows(setting) if json.loads(row)["data"] != setting.measured]
+    prior = folder.parent / "prior.jsonl"
+    prior.parent.mkdir(parents=True, exist_ok=True)
+    prior.write_text("\n".join(measured) + "\n", encoding="utf-8")
+    recipe = replace(RECIPE, batch_size=setting.batch_size)
+    supernet = replace(SUPERNET_RECIPE, learning_rate=RECIPE.learning_rate, batch_size=setting.batch_size)
+    return Experiment(
+        space=setting.space,
+        data=replace(setting.data, validation=None),
+        search=SearchConfig(budgets=tuple(map(Budget, setting.budgets)), prior=str(prior)),
+        finetune=Training(recipe=replace(recipe, learning_rate=5e-4)),
+        train=TrainConfig(recipe=supernet),
+        seed=seed,
+        threads=1,
+    )
+
+
+def _measured_rows(setting: Setting) -> list[str]:
+    return (Path("predictors/priors") / f"{setting.space}.jsonl").read_text(encoding="utf-8").splitlines()
+
+
+def _folder(asked: Asked, way: Way, seed: int) -> Path:
+    return Path("runs/worth") / asked.setting / f"{asked.minutes:g}min" / f"{way}-{seed}"
+
+
 def plain_rows(asked: Asked, way: Way, seed: int) -> list[dict[str, Any]]:
     """Return the rows of a way that trains networks plainly."""
     setting = SETTINGS[asked.setting]
-    base = Path("runs/worth") / asked.setting / f"{asked.minutes:g}min" / f"{way}-{seed}"
-    rows = []
-    for number, (network, data) in enumerate(_networks(setting, way, seed, base)):
+    base, rows = _folder(asked, way, seed), []
+    for number, (network, data) in enumerate(_networks(asked, way, seed, base)):
         budget = setting.budgets[number] if way != "timm" else ""
         seconds = 60 * asked.minutes / (len(setting.budgets) if way != "timm" else 1)
         rows.append({"budget": budget, **train_plainly(network, setting, data, seconds, seed, base / str(number))})
     return rows
 
 
-def _networks(setting: Setting, way: Way, seed: int, base: Path) -> list[tuple[str, DataConfig]]:
+def _networks(asked: Asked, way: Way, seed: int, base: Path) -> list[tuple[str, DataConfig]]:
+    setting = SETTINGS[asked.setting]
     if way == "timm":
         return [(f"timm:{name}", replace(setting.data, image_size=side)) for name, side in setting.timm]
-    chosen = prior_choices(setting) if way == "prior" else random_choices(setting, seed)
+    chosen = {
+        "prior": lambda: prior_choices(setting),
+        "random": lambda: random_choices(setting, seed),
+        "searched": lambda: _found(setting, _folder(asked, "pipeline", seed)),
+    }[way]()
     return [(_named(setting, each, base), setting.data) for each in chosen]
+
+
+def _found(setting: Setting, pipeline: Path) -> list[Architecture]:
+    """Return what the pipeline chose for every budget."""
+    space = search_spaces.load(setting.space)
+    choices = {entry["budget"]: entry for entry in read_json(pipeline / "search" / "choices.json")}
+    return [space.architecture(choices[budget]["architecture"]) for budget in setting.budgets]
 
 
 def _named(setting: Setting, architecture: Architecture, base: Path) -> str:
@@ -213,10 +295,10 @@ def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
             about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed}
             if any(about.items() <= row.items() for row in rows):
                 continue
-            rows += [about | row for row in plain_rows(asked, way, seed)]
+            found = pipeline_rows(asked, seed) if way == "pipeline" else plain_rows(asked, way, seed)
+            rows += [about | row for row in found]
             write_json(asked.json, {"command": __doc__.split("\n")[2:4], "versions": versions(), "rows": rows})
-            for row in rows[-1:]:
-                print(json.dumps(row), flush=True)
+            print("\n".join(json.dumps(about | row) for row in found), flush=True)
 
 
 if __name__ == "__main__":

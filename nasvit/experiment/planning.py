@@ -113,14 +113,14 @@ def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     folder, began = bench.folder / TIMING, clock()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     try:
-        paces = _Timing(bench, seconds, clock).paces()
+        paces = Timing(bench, seconds, clock).paces()
     finally:
         bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
     return choose(seconds, used, measured, has_prior=bench.prior is not None)
 
 
-class _Timing:
+class Timing:
     """Measures how long things take, on networks with random weights.
 
     Args:

@@ -24,7 +24,7 @@ HOURS = 12 / 3600
 @pytest.fixture
 def paces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of which everybody knows how fast it is."""
-    monkeypatch.setattr(planning._Timing, "paces", lambda self: PACES)
+    monkeypatch.setattr(planning.Timing, "paces", lambda self: PACES)
 
 
 def opened(folder: Path, *overrides: tuple[str, str]) -> Workbench:
@@ -65,7 +65,7 @@ def test_a_plan_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, monke
         patch.setattr(Trainer, "_train_on", killed_at_step_30)
         with pytest.raises(KeyboardInterrupt):
             run(opened(tmp_path / "killed"))
-    monkeypatch.setattr(planning._Timing, "paces", lambda self: pytest.fail("the plan was made anew"))
+    monkeypatch.setattr(planning.Timing, "paces", lambda self: pytest.fail("the plan was made anew"))
     assert comparable(run(opened(tmp_path / "killed"))) == comparable(whole)
 
 
@@ -102,7 +102,7 @@ def test_hours_that_are_not_enough_claim_no_folder(tmp_path: Path) -> None:
 
 def test_everything_is_timed_on_the_networks_themselves(tmp_path: Path) -> None:
     bench = opened(tmp_path, ("hours", "0.01"))
-    measured = planning._Timing(bench, 36.0, clock=_ticking()).paces()
+    measured = planning.Timing(bench, 36.0, clock=_ticking()).paces()
     assert len(measured.plain) == len(bench.budgets)
     assert all(seconds > 0 for seconds in (*measured.plain, measured.supernet, measured.evaluation, measured.final))
     assert measured.supernet > max(measured.plain) / 10
