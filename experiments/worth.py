@@ -187,7 +187,7 @@ def _epochs(config: FitConfig, seconds: float) -> int:
 
 def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     """Train a supernet, search it and train on what was found, all in the minutes; return a row for every budget."""
-    setting, folder, began = SETTINGS[asked.setting], _folder(asked, "pipeline", seed), time.process_time()
+    setting, folder = SETTINGS[asked.setting], _folder(asked, "pipeline", seed)
     bench = Workbench(_experiment(setting, folder, seed), folder)
     kept = folder.with_suffix(".json")
     if not kept.exists():
