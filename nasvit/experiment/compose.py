@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 import search_spaces
-from nasvit.costs.tables import cost_table
+from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.data import ImageSet, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
@@ -128,7 +128,7 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
         if _UPSAMPLED * min(space.resolution) > seen.side:
             problems.append(f"{name} is for images of {min(space.resolution)} pixels and more")
             continue
-        least = _least(space)
+        least, _ = costs_of_ends(space, usual_classes(name))
         limits = [limit for budget in budgets for limit in budget.limits]
         broken = [limit for limit in limits if limit.high < least.get(limit.metric, 0)]
         if not broken:
@@ -139,12 +139,6 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
         f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; give a "
         "larger budget, or name a space with --space"
     )
-
-
-def _least(space: Space) -> dict[str, int]:
-    """Return the costs of the smallest subnet, which is the cheapest one."""
-    costs = cost_table(space, 10).costs(space.encode([space.smallest]))
-    return {metric: int(values[0]) for metric, values in costs.items()}
 
 
 def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (), output: Path | None = None) -> Path:
