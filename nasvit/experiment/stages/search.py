@@ -127,7 +127,8 @@ def _finish(bench: Workbench, study: Study, measured: Records) -> list[Choice]:
     """Choose the best finalist of every budget, and write what was found."""
     folder, choices, learned = bench.folder / "search", choose(bench, measured), study.records
     _report(bench, study)
-    print("\n".join(describe_choices(bench, choices)))
+    for line in describe_choices(bench, choices):
+        print(line)
     _write_lines(folder / "evaluations.jsonl", learned)
     write_choices(bench, choices, measured, learned)
     write_json(folder / "asked.json", _asked(bench))

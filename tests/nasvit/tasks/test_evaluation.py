@@ -30,6 +30,12 @@ def test_every_image_counts_alike_and_every_class_that_is_shown_does(size: int) 
     assert score.images == 5
 
 
+def test_every_image_is_told_of_in_its_order() -> None:
+    each = evaluate(nn.Identity(), batches(2)).per_image()
+    assert each["accuracy"].tolist() == [1, 1, 0, 1, 0]
+    assert each["loss"].tolist() == pytest.approx([0, 0, 100, 0, 100])
+
+
 def test_the_loss_of_guessing_is_that_of_even_chances() -> None:
     even = [(torch.zeros(4, 10), torch.arange(4))]
     assert evaluate(nn.Identity(), even).loss == pytest.approx(math.log(10))
