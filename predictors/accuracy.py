@@ -10,15 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 from predictors.arrays import Codes, Floats
 
 
-class Predictor(Protocol):
+class Predicting(Protocol):
+    """Expects a score of every candidate."""
+
+    def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the mean and the standard deviation of the expected score, each ``(n,)``."""
+        ...
+
+
+class Predictor(Predicting, Protocol):
     """Learns scores from codes; the mean is a smoothed estimate, the deviation what the model does not know."""
 
     def fit(self, codes: ArrayLike, scores: ArrayLike) -> Predictor:
         """Learn from ``codes`` ``(n, genes)`` and noisy ``scores`` ``(n,)``, higher is better; returns itself."""
-        ...
-
-    def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
-        """Return the mean and the standard deviation of the expected score, each ``(n,)``."""
         ...
 
 

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from predictors.arrays import Codes, Floats, Proxies
+from predictors.arrays import Codes, Floats, Proxies, as_codes
 from predictors.base import CodePredictor
 from predictors.ensemble import make_predictor
 from search_spaces import Architecture, Space, load
@@ -135,7 +135,7 @@ class Prior:
 
         Empty if there is only one.
         """
-        found = {}
+        found: dict[str, tuple[Floats, Floats]] = {}
         for name, held_out in self._sets.items() if len(self._sets) > 1 else ():
             predictor = self._fit([other for other in self._sets if other != name])
             found[name] = predictor.predict(self._codes(held_out))[0], _standardized(held_out)
@@ -163,9 +163,9 @@ class PriorWithin:
     prior: Prior
     inclusion: Inclusion
 
-    def predict(self, codes: Codes) -> tuple[Floats, Floats]:
+    def predict(self, codes: ArrayLike) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the standardized score, ``(n,)`` each."""
-        return self.prior.predict(self.inclusion(codes))
+        return self.prior.predict(self.inclusion(as_codes(codes)))
 
 
 def find_prior(name: str, proxies: Proxies, without: Sequence[str] = ()) -> Prior | None:

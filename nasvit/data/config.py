@@ -54,7 +54,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
             raise FieldError(["image_size"], f"{self.image_size}; legal are numbers of pixels from 1 up, or none")
-        if not 0 < self.validation < 1:
+        if self.validation is not None and not 0 < self.validation < 1:
             raise FieldError(["validation"], f"{self.validation}; legal are shares between 0 and 1")
         if self.padding < 0:
             raise FieldError(["padding"], f"{self.padding}; legal are numbers from 0 up")

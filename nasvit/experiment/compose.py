@@ -15,6 +15,7 @@ import search_spaces
 from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.data import ImageSet, load_images
 from nasvit.data.config import DataConfig
+from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.training import Training
 from nasvit.options import Overrides
@@ -78,10 +79,11 @@ def look_at(source: str) -> Seen:
 
 
 def _sizes(images: ImageSet) -> list[tuple[int, int]]:
-    if images.image_size is not None:
-        return [images.image_size]
+    if not isinstance(images.images, EncodedImages):
+        height, width = images.images.shape[2:]
+        return [(height, width)]
     looked_at = np.linspace(0, len(images) - 1, min(_PROBED, len(images))).astype(int)
-    return [images.images.size(int(index)) for index in looked_at]  # type: ignore[union-attr]
+    return [images.images.size(int(index)) for index in looked_at]
 
 
 def compose(source: str, budgets: Sequence[str], hours: float | None, space: str | None = None) -> Experiment:

@@ -172,7 +172,8 @@ class Timing:
     def _evaluation(self, architecture: Architecture) -> tuple[float, float]:
         """Return the seconds of one candidate of the search, and of testing one image."""
         bench = self.bench
-        supernet = bench.compute.place(Supernet(bench.space, len(bench.classes)).requires_grad_(False))
+        supernet = bench.compute.place(Supernet(bench.space, len(bench.classes)))
+        supernet.requires_grad_(False)
         held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
         measure = InheritedWeights(supernet, bench.task, bench.calibration(), held_out.evaluation_batches)
         measure(architecture)  # the first one also prepares the images

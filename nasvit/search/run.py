@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from nasvit.search.driver import Evaluate, Memory, drive
 from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
 from nasvit.search.genetic import evolve
-from predictors.accuracy import Predictor
+from predictors.accuracy import Predicting, Predictor
 from predictors.arrays import Codes, Floats, Mask, Proxies, as_codes
 from predictors.gaussian_process import GaussianProcess
 from predictors.pool import Constraint, distinct
@@ -76,7 +76,7 @@ class SearchResult:
 
 
 def imagine(
-    predictor: Predictor, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
+    predictor: Predicting, constraint: Constraint, evaluated: Codes, count: int, rng: np.random.Generator
 ) -> Recommendation:
     """Return the best predicted candidates, evaluated or not: the fine stage, an adaptive genetic search.
 
@@ -86,7 +86,7 @@ def imagine(
     Source: FBNetV3 (Dai et al., 2021), section 3.3, https://arxiv.org/abs/2006.02049
 
     Args:
-        predictor: fitted.
+        predictor: expects scores: a fitted predictor, or a prior.
         constraint: the limits.
         evaluated: candidates that were evaluated, also under other limits, ``(n, d)``.
         count: candidates wanted.
