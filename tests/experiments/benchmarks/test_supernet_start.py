@@ -39,7 +39,8 @@ def test_other_epochs_have_as_large_a_share_to_warm_up_in(tmp_path: Path) -> Non
 def test_the_judges_meet_the_budget_and_are_the_same_in_every_way(tmp_path: Path) -> None:
     path = write_experiment(tmp_path)
     within, whole = (
-        Workbench(experiment_of(path, way, 0), tmp_path / way) for way in ("within_budgets=true", "within_budgets=false")
+        Workbench(experiment_of(path, way, 0), tmp_path / way)
+        for way in ("within_budgets=true", "within_budgets=false")
     )
     for budget in within.budgets:
         found = judges(within, budget, 6)
