@@ -142,7 +142,6 @@ def test_projection_begins_with_the_epoch_that_the_file_says_and_a_resumed_train
         ("teacher: {network: ''}", r"train\.teacher\.network: names no network; legal: a name, or a list of names"),
         ("largest_first: 1", r"tiny\.yaml:\d+: train\.largest_first: 1.* legal: from 0, less than 1"),
         ("resolution_first: -0.1", r"train\.resolution_first: -0\.1 is no share of the steps"),
-        ("random_subnets: -1", r"train\.random_subnets: -1 is illegal; legal: whole numbers from 0"),
         (
             "teacher: {network: some, temperature: 0}",
             r"train\.teacher\.temperature: 0\.0 is illegal; legal: numbers above",
@@ -152,6 +151,11 @@ def test_projection_begins_with_the_epoch_that_the_file_says_and_a_resumed_train
 def test_an_impossible_train_section_is_refused_in_words(section: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         open_workbench(write_experiment(tmp_path, evaluate_every=f"  {section}"))
+
+
+def test_fewer_than_no_random_subnets_are_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.random_subnets: -1 is illegal; legal: whole numbers from 0"):
+        open_workbench(write_experiment(tmp_path, random_subnets="  random_subnets: -1"))
 
 
 def train_section(folder: Path, teacher: str) -> TrainConfig:
