@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nasvit.compute import ALONE, Compute
@@ -176,6 +177,12 @@ class Workbench:
             return None
         largest = self.largest if self._record is None else self._record.largest
         return make_family(self._architectures, self.trained_for, self.experiment.seed, largest)
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[Architecture]:
+        """Draw random subnets, such as a supernet within budgets is trained with, or any of the space."""
+        if self.family is not None:
+            return self.family.sample(count, rng)
+        return [self.space.sample(rng) for _ in range(count)]
 
     def record_family(self) -> None:
         """Record in the folder what the supernet is trained for, before its training begins."""

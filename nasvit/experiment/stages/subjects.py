@@ -46,14 +46,14 @@ def subjects(bench: Workbench) -> list[Subject]:
     Raises:
         FileNotFoundError: if nothing was searched yet.
     """
-    compare, space, training = bench.experiment.compare, bench.space, bench.experiment.finetune
+    compare, training, ends = bench.experiment.compare, bench.experiment.finetune, bench.family or bench.space
     found = [
         (choice.budget.name, choice.budget, choice.architecture, training.by(choice.recipe or training.recipe))
         for choice in load_choices(bench)
     ]
     none, chosen = Budget(), len(found)
     if compare.ends:
-        found += [("smallest", none, space.smallest, training), ("largest", none, space.largest, training)]
-    rng = np.random.default_rng([bench.experiment.seed, 1])
-    found += [(f"random-{number}", none, space.sample(rng), training) for number in range(compare.random)]
+        found += [("smallest", none, ends.smallest, training), ("largest", none, ends.largest, training)]
+    drawn = bench.draw(compare.random, np.random.default_rng([bench.experiment.seed, 1]))
+    found += [(f"random-{number}", none, each, training) for number, each in enumerate(drawn)]
     return [Subject(*each, bench.folder / "subnets" / each[0], number < chosen) for number, each in enumerate(found)]

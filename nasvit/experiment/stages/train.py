@@ -24,7 +24,6 @@ from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
 from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
-from search_spaces import Architecture
 
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
@@ -138,7 +137,8 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     rng = np.random.default_rng(bench.experiment.seed)
     ends = bench.family or bench.space
     subnets = {"smallest": ends.smallest, "largest": ends.largest}
-    subnets |= {f"random_{number}": _draw(bench, rng) for number in range(RANDOM_EVALUATED)}
+    drawn = bench.draw(RANDOM_EVALUATED, rng)
+    subnets |= {f"random_{number}": each for number, each in enumerate(drawn)}
     calibration, compute = bench.calibration(), bench.compute
     networks = [calibrate(model.at(each), calibration, compute=compute) for each in subnets.values()]
     batches = bench.images.evaluation_loader(bench.images.validation).evaluation_batches()
@@ -146,7 +146,3 @@ def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     return {
         f"{bench.task.metric.name}_{name}": round(score.value, 4) for name, score in zip(subnets, scores, strict=True)
     }
-
-
-def _draw(bench: Workbench, rng: np.random.Generator) -> Architecture:
-    return bench.space.sample(rng) if bench.family is None else bench.family.sample(1, rng)[0]
