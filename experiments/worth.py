@@ -93,8 +93,8 @@ _CALTECH = DataConfig("../shared/data/caltech101_144px", image_size=128, crop="r
 _CIFAR = DataConfig("../shared/data/cifar10", validation=0.02)
 _FRONT128 = ("macs<=12M", "macs<=16M", "macs<=20M", "macs<=28M", "macs<=40M")
 _FRONT32 = ("macs<=2M", "macs<=3M", "macs<=4M", "macs<=5M", "macs<=7M")
-_TIMM128 = (("mobilenetv3_small_100", 128), ("lcnet_050", 128))
-_TIMM32 = (("mobilenetv3_small_100", 64), ("lcnet_050", 64))
+_TIMM128 = (("mobilenetv3_small_100", 128),)
+_TIMM32 = (("mobilenetv3_small_100", 64),)
 
 SETTINGS = {
     "animals": Setting(_photos("animals"), "micro128", ("macs<=20M",), _TIMM128, 10),
