@@ -6,12 +6,15 @@ import copy
 import functools
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from nasvit.elastic.shared_parameter import SharedParameter, refuse
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 M = TypeVar("M", bound=nn.Module)
 
