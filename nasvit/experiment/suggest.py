@@ -53,7 +53,7 @@ def suggest(budget: Budget, spaces: Sequence[str] = (), classes: int = 10) -> li
         A suggestion for every space in which a subnet meets the budget, by rising cost.
 
     Raises:
-        ValueError: if a named space has no prior, or no subnet of any space meets the budget.
+        ValueError: if a named space has no prior, or no subnet within the budget; if none is named: if no space has one.
     """
     for name in spaces:
         search_spaces.load(name)
@@ -68,6 +68,8 @@ def suggest(budget: Budget, spaces: Sequence[str] = (), classes: int = 10) -> li
             found.append(_suggestion(name, budget, classes))
         except ValueError as error:
             problems.append(f"{name}: {error}")
+            if spaces:
+                raise ValueError(problems[0]) from error
     if not found:
         raise ValueError("\n".join(problems))
     return sorted(found, key=lambda each: each.costs["macs"])
