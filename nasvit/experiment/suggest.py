@@ -53,7 +53,7 @@ def suggest(budget: Budget, spaces: Sequence[str] = (), classes: int = 10) -> li
         A suggestion for every space in which a subnet meets the budget, by rising cost.
 
     Raises:
-        ValueError: if a named space has no prior, or no subnet within the budget; if none is named: if no space has one.
+        ValueError: if a named space has no prior, or no subnet within the budget, or, if none is named, all have none.
     """
     for name in spaces:
         search_spaces.load(name)
