@@ -10,26 +10,33 @@ from nasvit.training.trainer import Trainer
 Clock = Callable[[], float]
 """Seconds from any beginning: ``time.perf_counter``, or ``time.process_time`` for those of the processor alone."""
 
-_WARM_UP = 2  # first steps, which also fill caches and allocate
+_WARM_UP, _PILOT = 2, 4
+"""First steps, which also fill caches and allocate, and those after them that say how many steps are to be timed."""
 
 
 def seconds_per_epoch(trainer: Trainer, least: float, clock: Clock = time.perf_counter) -> float:
-    """Return the seconds of one pass over the training images, evaluations not counted.
+    """Return the seconds of one pass over the training images, evaluations and checkpoints not counted.
 
     Of several processes all call this together.
 
     Args:
         trainer: a trainer in a folder of its own, which is left with some steps done.
-        least: measure for so many seconds at least.
+        least: measure for about so many seconds.
         clock: what measures.
     """
     trainer.run(until=_WARM_UP)
-    began, steps, spent = clock(), _WARM_UP, 0.0
-    while spent < least and trainer.step < trainer.steps:
-        trainer.run(until=trainer.step + steps)
-        steps *= 2
-        spent = trainer.compute.from_first(lambda: clock() - began)  # all go on, or none
-    return spent / (trainer.step - _WARM_UP) * trainer.steps_per_epoch
+    pilot = _seconds_of_steps(trainer, _PILOT, clock) / _PILOT
+    steps = trainer.compute.from_first(lambda: max(1, round(least / max(pilot, 1e-6))))
+    steps = min(steps, trainer.steps - trainer.step)
+    return _seconds_of_steps(trainer, steps, clock) / steps * trainer.steps_per_epoch
+
+
+def _seconds_of_steps(trainer: Trainer, steps: int, clock: Clock) -> float:
+    """Train so many steps on and return what they took, without what beginning and ending a training takes."""
+    before, began, looked = trainer.seconds, time.perf_counter(), clock()
+    trainer.run(until=trainer.step + steps)
+    share = (clock() - looked) / (time.perf_counter() - began)  # of the seconds by the other clock
+    return (trainer.seconds - before) * share
 
 
 def seconds_of(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:

@@ -129,7 +129,7 @@ class Timing:
         clock: what measures.
     """
 
-    def __init__(self, bench: Workbench, seconds: float, clock: Clock) -> None:
+    def __init__(self, bench: Workbench, seconds: float, clock: Clock = time.perf_counter) -> None:
         self.bench, self.clock = bench, clock
         self.least = min(max(_MEASURED_SHARE * seconds, _LEAST), _MOST)
         self.quiet = replace(bench.compute, shows=False)
