@@ -93,7 +93,7 @@ def test_a_folder_that_was_moved_is_not_decoded_again(folder: Path, tmp_path: Pa
 def test_of_several_processes_one_decodes_and_says_so(
     folder: Path, tmp_path: Path, decoded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = DataConfig(str(folder), validation=0.3, on_bad_image="skip")
+    config = DataConfig(str(folder), image_size=16, crop_pct=0.8, validation=0.3, on_bad_image="skip")
     first = Images(config, seed=0, folder=tmp_path / "out")
     second = Images(config, seed=0, folder=tmp_path / "out", compute=Compute(rank=1, count=2))
 
@@ -123,7 +123,7 @@ def test_stopping_at_bad_images_remembers_nothing(folder: Path, tmp_path: Path) 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_images(folder, record=tmp_path / "bad.json")
-        Images(DataConfig(str(folder), validation=0.3), seed=0, folder=tmp_path).open()
+        Images(DataConfig(str(folder), image_size=16, crop_pct=0.8, validation=0.3), seed=0, folder=tmp_path).open()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["all"]
 
 

@@ -24,7 +24,13 @@ from nasvit.records import read_json
 from nasvit.tasks.classification import Classification
 from tests.nasvit.experiment.tiny import write_experiment
 
-CHANGES = {"budgets": "  budgets: [macs<=300K]", "evaluations": "  evaluations: 4", "compare": ""}
+CHANGES = {
+    "budgets": "  budgets: [macs<=300K]",
+    "evaluations": "  evaluations: 4",
+    "compare": "",
+    "finetune": "finetune: {optimizer: adamw, learning_rate: 4e-3, epochs: 2, batch_size: 64}",
+    "random_subnets": "  random_subnets: 1\n  within_budgets: false",  # so that a larger budget may come later
+}
 ANOTHER = {"budgets": "  budgets: [macs<=300K, macs<=600K]"}
 
 

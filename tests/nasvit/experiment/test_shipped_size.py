@@ -51,7 +51,7 @@ def bench_of(space: str, folder: Path) -> Workbench:
 
 
 def ship(bench: Workbench, architecture: Architecture, folder: Path) -> Subject:
-    subject = Subject("small", Budget(), architecture, bench.experiment.finetune, folder)
+    subject = Subject("small", Budget(), architecture, bench.experiment.finetune, folder, chosen=True)
     network = filled(build_subnet(bench.space, architecture, 10)).eval()
     extract_stage.save(bench, subject, network, folder, {})
     return subject
