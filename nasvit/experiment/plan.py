@@ -14,6 +14,9 @@ Way = Literal["prior", "supernet"]
 SUPERNET_SHARE, SEARCH_SHARE = 0.5, 0.1
 """Shares of the time that the supernet and the search get; the final trainings get the rest."""
 
+MOST_EPOCHS = 600
+"""Epochs of a final training at most, about what the longest published recipes of this field have."""
+
 FEWEST_EVALUATIONS, MOST_EVALUATIONS = 20, 300
 
 _LOOKS, _LOOKED_AT = 5, 4  # evaluations during the training of the supernet, and subnets in each
@@ -121,7 +124,7 @@ def prior_plan(seconds: float, used: float, paces: Paces) -> Plan:
     epochs = int((seconds * _MARGIN - used - paces.all_final) / paces.all_plain)
     if epochs < 1:
         raise _too_short(seconds, used + paces.all_plain + paces.all_final)
-    return Plan("prior", seconds, paces, 0, 0, epochs)
+    return Plan("prior", seconds, paces, 0, 0, min(epochs, MOST_EPOCHS))
 
 
 def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
@@ -142,9 +145,12 @@ def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
 
 
 def final_epochs(plan: Plan, used: float) -> int:
-    """Return the epochs of each final training for which there is time when so many seconds are used; at least 1."""
+    """Return the epochs of each final training for which there is time when so many seconds are used.
+
+    At least 1, and at most :data:`MOST_EPOCHS`.
+    """
     left = plan.seconds * _MARGIN - used - plan.paces.all_final
-    return max(1, int(left / plan.paces.all_plain))
+    return min(max(1, int(left / plan.paces.all_plain)), MOST_EPOCHS)
 
 
 def _too_short(seconds: float, least: float) -> ValueError:
@@ -169,7 +175,17 @@ def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool) -> Pla
     if not has_prior:
         reason = "nothing was measured of this space before, so that only a search can choose networks"
         return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
-    return prior_plan(seconds, used, paces)
+    plan = prior_plan(seconds, used, paces)
+    spared = int(SUPERNET_SHARE * plan.final_epochs)
+    reason = (
+        f"a supernet would take {spared} of these epochs, and was behind wherever both were measured at equal time "
+        "(docs/time.md); search.prior: none trains one all the same"
+    )
+    if plan.final_epochs < MOST_EPOCHS:
+        return replace(plan, reasons=(reason,))
+    return replace(
+        plan, reasons=(reason, f"more than {MOST_EPOCHS} epochs would bring little: the rest of the time is left")
+    )
 
 
 def planned(experiment: Experiment, plan: Plan) -> Experiment:

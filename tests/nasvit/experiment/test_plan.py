@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.plan import (
+    MOST_EPOCHS,
     MOST_EVALUATIONS,
     Paces,
     choose,
@@ -43,7 +44,7 @@ def test_either_plan_uses_the_time_there_is_and_no_more(paces: Paces, seconds: f
     for plan in (prior_plan(seconds, used, paces), supernet_plan(seconds, used, paces)):
         whole = used + sum(plan.stages.values())
         assert whole <= seconds
-        assert whole >= 0.97 * seconds - longest - 1
+        assert whole >= 0.97 * seconds - longest - 1 or plan.final_epochs == MOST_EPOCHS
 
 
 def test_a_plan_by_the_prior_trains_nothing_but_the_networks() -> None:
@@ -73,6 +74,13 @@ def test_without_a_prior_only_a_search_can_choose() -> None:
     plan = choose(1000, 0, PACES, has_prior=False)
     assert plan.way == "supernet"
     assert "only a search can choose" in plan.reasons[0]
+
+
+def test_no_network_is_trained_for_ever() -> None:
+    plan = choose(1e6, 0, PACES, has_prior=True)
+    assert plan.final_epochs == MOST_EPOCHS
+    assert "the rest of the time is left" in plan.reasons[-1]
+    assert len(choose(1000, 0, PACES, has_prior=True).reasons) == 1
 
 
 def test_a_plan_is_kept_as_json() -> None:
