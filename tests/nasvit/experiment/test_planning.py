@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,20 @@ from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.plan import Paces
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
+from nasvit.export import saved
 from nasvit.training.trainer import Trainer
 from tests.nasvit.experiment.tiny import write_experiment
 
 PACES = Paces(plain=(1.0, 1.0), supernet=4.0, evaluation=0.2, final=1.0, found=1.0)
 HOURS = 12 / 3600
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_programs() -> Iterator[None]:
+    """Exporting takes seconds a network, and is tested elsewhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        yield
 
 
 @pytest.fixture
