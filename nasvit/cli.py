@@ -93,6 +93,9 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
             bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
             compute.announce()
             pipeline.follow_plan(bench)
+            if name in ("train", "extract") and not bench.experiment.search.uses_supernet:
+                compute.once(lambda: print(f"{name}: nothing to do, the networks are trained from random weights"))
+                return
             if name == "train":
                 feasibility = pipeline.check(bench)
                 compute.once(lambda: print("\n".join(feasibility)))
@@ -114,11 +117,13 @@ def search_worker(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = 
     moment; what it was evaluating is evaluated again.
     """
     from nasvit.experiment import pipeline
+    from nasvit.experiment.planning import follow_known_plan
     from nasvit.experiment.stages.search import work
 
     with _computing(where.device) as compute:
         bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
         compute.announce()
+        follow_known_plan(bench)
         work(bench)
         compute.once(lambda: print("search: all evaluations are complete"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ import yaml
 import search_spaces
 from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.data import ImageSet, load_images
+from nasvit.data.bad import OnBadImage
 from nasvit.data.config import DataConfig
 from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
@@ -44,7 +46,7 @@ RECIPE = Recipe(
 _BATCH_SIZES = ((2_000, 32), (50_000, 64), (float("inf"), 128))
 """Below so many images, so many in a batch: a few hundred images in batches of 128 are a handful of steps an epoch."""
 
-_HEAD = "# Written by `nasvit run` for these images and budgets; change it and run it like any other.\n"
+_HEAD = "# Written by `nasvit run` for these images and budgets ({}); change it and run it like any other.\n"
 _SMALL = 64  # images of one size up to this are padded and cut, larger ones cropped and resized
 _PROBED = 64  # images whose sizes are looked at
 _UPSAMPLED = 0.75  # a space whose smallest resolution is more than the images' size over this would blow them up
@@ -67,13 +69,18 @@ class Seen:
     equal: bool
 
 
-def look_at(source: str) -> Seen:
+def look_at(source: str, *, download: bool = False, on_bad_image: OnBadImage = "stop") -> Seen:
     """Return what the training images of a source look like; opens a few of them.
+
+    Args:
+        source: as in the ``data`` section of an experiment.
+        download: let torchvision download missing data sets.
+        on_bad_image: what to do with images that cannot be decoded.
 
     Raises:
         ValueError: if there are no such images.
     """
-    images = load_images(source, "train")
+    images = load_images(source, "train", download=download, on_bad_image=on_bad_image)
     sizes = _sizes(images)
     return Seen(len(images), images.channels, int(np.median([min(size) for size in sizes])), len(set(sizes)) == 1)
 
@@ -86,26 +93,29 @@ def _sizes(images: ImageSet) -> list[tuple[int, int]]:
     return [images.images.size(int(index)) for index in looked_at]
 
 
-def compose(source: str, budgets: Sequence[str], hours: float | None, space: str | None = None) -> Experiment:
+def compose(
+    source: str, budgets: Sequence[str], hours: float | None, space: str | None = None, **reading: Any
+) -> Experiment:
     """Return an experiment for some images: the space, the image size, the batch size follow from what they look like.
 
     Args:
         source: as in the ``data`` section of an experiment.
         budgets: limits such as ``macs<=20M``, one network for each.
         hours: time there is; None: the default epochs.
-        space: a name of the catalog; None: the one that fits the images and in which every budget can be met.
+        space: a space; None: the one of the catalog that fits the images and in which every budget can be met.
+        reading: options of :func:`look_at`.
 
     Raises:
         ValueError: if there are no such images, a budget cannot be read, or no space has subnets that meet it.
     """
     if not budgets:
         raise ValueError(f"how large may the network be? Give a budget: nasvit run {source} --budget 'macs<=20M'")
-    seen, limits = look_at(source), tuple(map(Budget, budgets))
+    seen, limits = look_at(source, **reading), tuple(map(Budget, budgets))
     chosen = _find_space(seen, limits) if space is None else search_spaces.load(space)
     batch_size = next(size for images, size in _BATCH_SIZES if seen.images < images)
     recipe = replace(RECIPE, batch_size=batch_size)
     return Experiment(
-        space=chosen.name,
+        space=space or chosen.name,
         data=_data(source, seen, chosen),
         search=SearchConfig(budgets=limits),
         finetune=Training(recipe=recipe),
@@ -122,7 +132,9 @@ def _data(source: str, seen: Seen, space: Space) -> DataConfig:
 
 def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
     """Return the space of the largest images, no larger than these, in which every budget can be met."""
-    problems = []
+    limits, problems = [limit for budget in budgets for limit in budget.limits], []
+    if any(limit.metric == "latency" for limit in limits):
+        raise ValueError("latency is known of spaces that were measured on a device: name that one with --space")
     for name in reversed(SPACES):
         space = search_spaces.load(name)
         if space.image_channels != seen.channels:
@@ -130,9 +142,8 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
         if _UPSAMPLED * min(space.resolution) > seen.side:
             problems.append(f"{name} is for images of {min(space.resolution)} pixels and more")
             continue
-        least, _ = costs_of_ends(space, usual_classes(name))
-        limits = [limit for budget in budgets for limit in budget.limits]
-        broken = [limit for limit in limits if limit.high < least.get(limit.metric, 0)]
+        least, most = costs_of_ends(space, usual_classes(name))
+        broken = [limit for limit in limits if limit.high < least[limit.metric] or limit.low > most[limit.metric]]
         if not broken:
             return space
         problems.append(f"no subnet of {name} meets {broken[0]}")
@@ -165,15 +176,41 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
         return Path(asked)
     given = dict(overrides)
     folder = output or Path("runs") / (Path(asked.partition(":")[2] or asked).name or "images")
-    hours = float(given["hours"]) if "hours" in given else None
-    experiment = compose(asked, budgets, hours, given.get("space"))
     path = folder.with_name(f"{folder.name}.yaml")
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(_HEAD):
-        raise ValueError(f"{path} is a file of yours, and one for {asked} would replace it; give another --output")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(_HEAD + yaml.safe_dump(_said(experiment), sort_keys=False), encoding="utf-8")
+    reading = {name: given[f"data.{name}"] for name in ("download", "on_bad_image") if f"data.{name}" in given}
+    if "download" in reading:
+        reading["download"] = reading["download"].lower() == "true"  # type: ignore[assignment]
+    experiment = compose(asked, budgets, _hours(given.get("hours")), given.get("space"), **reading)
+    _write(path, folder, yaml.safe_dump(_said(experiment), sort_keys=False))
     print(f"written: {path}, with space {experiment.space} for images of this size and these budgets")
     return path
+
+
+def _hours(text: str | None) -> float | None:
+    try:
+        return None if text in (None, "null") else float(text)  # type: ignore[arg-type]
+    except ValueError:
+        raise ValueError(f"--hours: {text!r} is no number; legal: numbers above 0, or null") from None
+
+
+def _write(path: Path, folder: Path, body: str) -> None:
+    """Write an experiment, unless that would replace what the user wrote, or another one's that was begun."""
+    text = _HEAD.format(hashlib.sha256(body.encode()).hexdigest()[:8]) + body
+    before = path.read_text(encoding="utf-8") if path.exists() else text
+    if before == text:
+        pass
+    elif not _is_ours(before):
+        raise ValueError(f"{path} is a file of yours; run it, or give another --output")
+    elif any((folder / name).exists() for name in ("train", "search", "subnets")):
+        raise ValueError(f"{folder} holds what was begun with other budgets or hours; give another --output")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _is_ours(text: str) -> bool:
+    """Whether a file was written here and not changed since."""
+    body = text.partition("\n")[2]
+    return text == _HEAD.format(hashlib.sha256(body.encode()).hexdigest()[:8]) + body
 
 
 def _said(experiment: Experiment) -> dict[str, Any]:

@@ -235,8 +235,8 @@ class Experiment(YamlFile):
         output: folder of the results; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
         compare: networks that are trained for comparison.
-        hours: time there is for everything, by the clock: from measured seconds a step it is decided whether a supernet
-            is worth it, and how many epochs and evaluations there are; None: as the other fields say.
+        hours: time there is, by the clock, but for comparisons: from measured seconds a step it is planned how many
+            epochs and evaluations there are; a supernet is trained only without a prior. None: as the other fields say.
         note: remark that belongs beside the results, for example about the data.
     """
 

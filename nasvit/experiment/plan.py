@@ -30,7 +30,7 @@ class Paces:
 
     Args:
         plain: one epoch of a network within each budget: the one that the prior chooses, or the costliest of some.
-        supernet: one epoch of the supernet.
+        supernet: one epoch of the supernet; 0 where a prior makes it needless to know.
         evaluation: one candidate of the search.
         final: what each network costs besides its final training: saving, exporting, testing.
         found: what it costs besides if a supernet holds it: extracting, exporting, testing it twice.
@@ -137,8 +137,9 @@ def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
     train_epochs = int(SUPERNET_SHARE * usable / paces.supernet)
     evaluations = min(max(int(SEARCH_SHARE * usable / paces.evaluation), FEWEST_EVALUATIONS), MOST_EVALUATIONS)
     plan = Plan("supernet", seconds, paces, train_epochs, evaluations, 0)
-    plan = replace(plan, final_epochs=final_epochs(plan, used + sum(plan.stages.values()) - paces.all_final))
-    if min(plan.train_epochs, plan.final_epochs) < 1:
+    begun = used + sum(plan.stages.values()) - paces.all_final
+    plan = replace(plan, final_epochs=final_epochs(plan, begun))
+    if train_epochs < 1 or _left(plan, begun) < paces.all_plain:
         least = paces.supernet + FEWEST_EVALUATIONS * paces.evaluation + paces.all_found
         raise _too_short(seconds, used + least + paces.all_plain + paces.all_final)
     return plan
@@ -149,8 +150,12 @@ def final_epochs(plan: Plan, used: float) -> int:
 
     At least 1, and at most :data:`MOST_EPOCHS`.
     """
-    left = plan.seconds * _MARGIN - used - plan.paces.all_final
-    return min(max(1, int(left / plan.paces.all_plain)), MOST_EPOCHS)
+    return min(max(1, int(_left(plan, used) / plan.paces.all_plain)), MOST_EPOCHS)
+
+
+def _left(plan: Plan, used: float) -> float:
+    """Return the seconds that are left for the epochs of final trainings."""
+    return plan.seconds * _MARGIN - used - plan.paces.all_final
 
 
 def _too_short(seconds: float, least: float) -> ValueError:
@@ -173,7 +178,7 @@ def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool) -> Pla
         ValueError: if the time is not enough.
     """
     if not has_prior:
-        reason = "nothing was measured of this space before, so that only a search can choose networks"
+        reason = "there is no prior, so that only a search can choose networks"
         return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
     plan = prior_plan(seconds, used, paces)
     spared = int(SUPERNET_SHARE * plan.final_epochs)
@@ -196,15 +201,21 @@ def planned(experiment: Experiment, plan: Plan) -> Experiment:
         return replace(experiment, hours=None, search=search, finetune=final)
     search = replace(experiment.search, evaluations=plan.evaluations)
     recipe, every = with_epochs(experiment.train.recipe, plan.train_epochs), max(1, plan.train_epochs // _LOOKS)
-    train = replace(experiment.train, recipe=recipe, evaluate_every=every)
+    project_from = experiment.train.project_from * recipe.epochs // experiment.train.recipe.epochs
+    train = replace(experiment.train, recipe=recipe, evaluate_every=every, project_from=project_from)
     final = experiment.finetune.by(with_epochs(experiment.finetune.recipe, plan.final_epochs))
     return replace(experiment, hours=None, search=search, train=train, finetune=final)
 
 
 def from_scratch(experiment: Experiment) -> Recipe:
-    """Return the recipe of trainings from random weights: that of fine-tuning, at the supernet's learning rate."""
-    rate = experiment.compare.learning_rate or experiment.train.recipe.learning_rate
-    return replace(experiment.finetune.recipe, learning_rate=rate)
+    """Return the recipe of trainings from random weights: that of fine-tuning, at the rate of such trainings.
+
+    That is the rate of ``compare``, or else of the supernet if the optimizer is the same.
+    """
+    recipe, rate = experiment.finetune.recipe, experiment.compare.learning_rate
+    if rate is None and experiment.train.recipe.optimizer == recipe.optimizer:
+        rate = experiment.train.recipe.learning_rate
+    return recipe if rate is None else replace(recipe, learning_rate=rate)
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:

@@ -18,6 +18,7 @@ from nasvit.experiment.stages.prior import expected_row
 from nasvit.experiment.stages.search import check_budgets
 from nasvit.experiment.stages.train import supernet_trainer
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
+from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, write_json
 from nasvit.search.evaluate import InheritedWeights
@@ -52,18 +53,41 @@ def follow_plan(bench: Workbench, clock: Clock = time.perf_counter) -> None:
     """
     if bench.experiment.hours is None:
         return
-    known = _known(bench)
+    known, asked = _known(bench), _asked(bench)
+    if known is not None and known["asked"] != asked and not bench.compute.from_first(lambda: bench.has_begun):
+        known = None  # nothing was trained by it
     if known is None:
         check_budgets(bench)
         bench.images.open()
         with timed(bench.folder, "plan", bench.compute):
             plan = _make(bench, 3600 * bench.experiment.hours, clock)
+        following = planned(bench.experiment, plan)
         _keep(bench, plan)
     else:
-        _check_asked(bench.folder, known["asked"], _asked(bench))
+        _check_asked(bench.folder, known["asked"], asked)
         plan = from_json(known["plan"])
-    bench.compute.once(lambda: print("\n".join(plan.lines())))
-    bench.follow(planned(bench.experiment, plan))
+        following = planned(bench.experiment, plan)
+    bench.compute.once(lambda: print("\n".join([*plan.lines(), *_not_counted(bench)])))
+    bench.follow(following)
+
+
+def follow_known_plan(bench: Workbench) -> None:
+    """Let an experiment with hours follow the plan that its folder has; for those who help with one.
+
+    Raises:
+        ValueError: if there is none yet.
+    """
+    if bench.experiment.hours is not None and _known(bench) is None:
+        raise ValueError(f"there is no plan in {bench.folder} yet; begin with nasvit run or nasvit train")
+    follow_plan(bench)
+
+
+def _not_counted(bench: Workbench) -> list[str]:
+    """Return a line that says what is trained besides, if anything is."""
+    compare = bench.asked.compare
+    if not (compare.scratch or compare.random or compare.ends):
+        return []
+    return ["    what the networks are compared with (compare) is trained afterwards, in time of its own"]
 
 
 def _known(bench: Workbench) -> Any:
@@ -73,8 +97,8 @@ def _known(bench: Workbench) -> Any:
 
 
 def _asked(bench: Workbench) -> dict[str, Any]:
-    content = bench.asked.to_json()
-    return {name: value for name, value in content.items() if name not in ("note", "threads", "compare")}
+    content = decisive(bench.asked.to_json())
+    return {name: value for name, value in content.items() if name != "compare"}
 
 
 def _check_asked(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -112,10 +136,8 @@ def follow_rest(bench: Workbench) -> None:
 def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     folder, began = bench.folder / TIMING, clock()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
-    try:
-        paces = Timing(bench, seconds, clock).paces()
-    finally:
-        bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
+    paces = Timing(bench, seconds, clock).paces()
+    bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
     return choose(seconds, used, measured, has_prior=bench.prior is not None)
 
@@ -143,7 +165,7 @@ class Timing:
         testing = image * len(self.bench.images.test)
         return Paces(
             tuple(plain[each] for each in networks),
-            self._supernet(),
+            self._supernet() if self.bench.prior is None else 0.0,
             evaluation + ASKING,
             final=saving + testing,
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
@@ -161,12 +183,16 @@ class Timing:
         bench, folder = self.bench, self.bench.folder / TIMING / architecture.key
         training = bench.experiment.finetune.by(_endless(from_scratch(bench.experiment)))
         start = Start(SubnetSpec(bench.space, architecture))
-        fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=self.quiet)
+        compute = self.quiet if bench.compute.can_share(training.recipe.batch_size) else self.quiet.alone()
+        fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=compute)
         return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
 
     def _supernet(self) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / "supernet"
-        config = replace(bench.experiment.train, recipe=_endless(bench.experiment.train.recipe), evaluate_every=0)
+        train = bench.experiment.train
+        # The first steps of a training may be cheaper ones; all are planned as if they were the others.
+        usual = replace(train, recipe=_endless(train.recipe), evaluate_every=0, project_from=0)
+        config = replace(usual, largest_first=0.0, resolution_first=0.0)
         return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
 
     def _evaluation(self, architecture: Architecture) -> tuple[float, float]:

@@ -88,7 +88,9 @@ def _suggestion(name: str, budget: Budget, classes: int) -> Suggestion:
     try:
         best, gain = best_expected(prior.within(space), constraint)
     except ValueError:
-        require_feasible(candidates.costs(candidates.genome.sample(_POOL, np.random.default_rng(0))), budget.limits)
+        drawn = candidates.genome.sample(_POOL, np.random.default_rng(0))
+        everything = np.concatenate([candidates.smallest_and_largest, drawn])
+        require_feasible(candidates.costs(everything), budget.limits)
         raise
     costs = {metric: values[0].item() for metric, values in candidates.costs(best[None]).items()}
     (architecture,) = space.decode(best[None])

@@ -95,14 +95,14 @@ class Workbench:
     def _hold_out_as_before(self) -> None:
         """Where the share of held-out images is left open, take that of the results that are in the folder."""
         path, data = self.folder / RECORD, self.experiment.data
-        if data.validation is None and path.exists() and self._has_begun:
+        if data.validation is None and path.exists() and self.has_begun:
             before = read_json(path)["data"].get("validation")
             self.asked = self.experiment = replace(self.experiment, data=replace(data, validation=before))
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
         path = self.folder / RECORD
-        if path.exists() and self._has_begun:
+        if path.exists() and self.has_begun:
             now, before = _decided(self.experiment.to_json()), _decided(read_json(path))
             changed = [key for key in now if now[key] != before.get(key)]
             if changed:
@@ -112,7 +112,7 @@ class Workbench:
                 )
 
     @property
-    def _has_begun(self) -> bool:
+    def has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
         free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING)
         names = (path.name for path in self.folder.iterdir())
@@ -230,7 +230,7 @@ class Workbench:
 
     def _check_split(self, split: SplitRecord) -> None:
         path = self.folder / SPLIT
-        if path.exists() and self._has_begun:
+        if path.exists() and self.has_begun:
             split.check(read_json(path))
         else:
             write_json(path, split.to_json())

@@ -22,7 +22,7 @@ from nasvit.experiment.stages.choice import (
     write_choices,
 )
 from nasvit.experiment.stages.finalists import find_finalists, measure
-from nasvit.experiment.stages.prior import choose_expected, describe_expected
+from nasvit.experiment.stages.prior import choose_expected, describe_expected, require_prior
 from nasvit.experiment.stages.splits import splits_of
 from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.workbench import Workbench
@@ -56,6 +56,7 @@ def check_budgets(bench: Workbench) -> list[str]:
     """
     candidates, rng = bench.whole_candidates, np.random.default_rng(0)
     judge_of_finalists(bench)
+    _check_prior(bench)
     pool = candidates.genome.sample(_POOL, rng)
     costs = candidates.costs(np.concatenate([candidates.smallest_and_largest, pool]))
     lines = []
@@ -66,6 +67,13 @@ def check_budgets(bench: Workbench) -> list[str]:
         lines.append(f"{budget}: {f'{share:.2%}' if share else f'less than 1 in {_POOL}'} of random subnets meet it")
     _predictor_factory(bench)()
     return [*lines, *bench.training_costs()]
+
+
+def _check_prior(bench: Workbench) -> None:
+    """Open the prior, so that a mistake in its file shows before anything is trained."""
+    if bench.experiment.search.evaluate == "prior":
+        require_prior(bench)
+    assert bench.prior is None or len(bench.prior.prior.data)
 
 
 def _require_reachable(constraint: Constraint, costs: Costs, limits: Sequence[Limit]) -> None:
@@ -151,13 +159,19 @@ def work(bench: Workbench) -> None:
         FileNotFoundError: if a supernet is needed and the folder of the results has none.
     """
     check_budgets(bench)
+    if bench.experiment.search.evaluate == "prior":
+        raise ValueError(
+            "search.evaluate: the prior chooses without evaluations, so that there is nothing to help with"
+        )
     _join_study(bench, make_trials(bench).quick).run(visible=bench.compute.shows)
 
 
 def is_searched(bench: Workbench) -> bool:
     """Return whether there is a search result for the current configuration."""
     folder = bench.folder / "search"
-    return (folder / CHOICES).exists() and made_for(folder / "asked.json", _asked(bench))
+    return all((folder / name).exists() for name in (CHOICES, "asked.json")) and made_for(
+        folder / "asked.json", _asked(bench)
+    )
 
 
 def _join_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:

@@ -110,7 +110,7 @@ def test_hours_that_are_not_enough_claim_no_folder(tmp_path: Path) -> None:
 
 
 def test_everything_is_timed_on_the_networks_themselves(tmp_path: Path) -> None:
-    bench = opened(tmp_path, ("hours", "0.01"))
+    bench = opened(tmp_path, ("hours", "0.01"), ("search.prior", "none"))
     measured = planning.Timing(bench, 36.0).paces()
     assert len(measured.plain) == len(bench.budgets)
     assert all(seconds > 0 for seconds in (*measured.plain, measured.supernet, measured.evaluation, measured.final))
