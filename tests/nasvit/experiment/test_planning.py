@@ -80,13 +80,14 @@ def test_a_plan_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, monke
 
 @pytest.mark.usefixtures("paces")
 def test_without_a_prior_a_supernet_is_trained_and_the_rest_of_the_time_is_for_the_networks(tmp_path: Path) -> None:
-    bench = opened(tmp_path, ("search.prior", "none"))
+    enough = ("hours", "0.006")
+    bench = opened(tmp_path, ("search.prior", "none"), enough)
     rows = run(bench)
     kept = json.loads((bench.folder / PLAN).read_text(encoding="utf-8"))["plan"]
     assert kept["way"] == "supernet"
     assert kept["replanned"] is True
     assert {name for row in rows for name in row["scores"]} == {"supernet", "extracted", "finetuned"}
-    again = opened(tmp_path, ("search.prior", "none"))
+    again = opened(tmp_path, ("search.prior", "none"), enough)
     assert comparable(run(again)) == comparable(rows)
     assert again.experiment == bench.experiment
 
