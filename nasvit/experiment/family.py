@@ -59,10 +59,11 @@ def spared(whole: Candidates, cut: Candidates, family: Family, random: int) -> s
     after = own_least + own_most + random * float(np.mean([_macs(cut, pool) for pool in family.pools]))
     choices, left = (int(each.genome.cards.sum()) for each in (whole, cut))
     left += len(whole.genome) - len(cut.genome)  # a decision with one choice is none
+    saved = f"{1 - after / before:.0%} saved" if after <= before else f"{after / before - 1:.0%} more"
     return (
         f"the supernet is trained within the budgets, with {left} of {choices} choices: multiply-adds of its largest "
         f"subnet {_millions(own_most)} instead of {_millions(most)}, of a step {_millions(after)} instead of "
-        f"{_millions(before)} an image ({1 - after / before:.0%} saved)"
+        f"{_millions(before)} an image ({saved})"
     )
 
 

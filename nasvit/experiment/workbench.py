@@ -30,7 +30,7 @@ from predictors.arrays import Codes
 from predictors.bounds import Parts, parts_of, span
 from predictors.cost import CostTable
 from predictors.latency import LatencyTable, load_table
-from predictors.limits import Budget, Limit
+from predictors.limits import Budget, Limit, feasible
 from predictors.prior import Prior, PriorWithin, find_prior, read_measurements
 from search_spaces import Architecture, Space, load
 from search_spaces.inclusion import Inclusion
@@ -120,7 +120,8 @@ class Workbench:
 
     def _look_for_supernet(self) -> tuple[TrainedFor | None, bool]:
         """Return what the supernet here is trained for, if budgets bound it, and whether its training has begun."""
-        return TrainedFor.read(self.folder), any((self.folder / name).exists() for name in ("train", SUPERNET))
+        began = any(path.is_file() for path in (self.folder / "train").rglob("*"))
+        return TrainedFor.read(self.folder), began or (self.folder / SUPERNET).exists()
 
     @cached_property
     def whole_space(self) -> Space:
@@ -155,6 +156,9 @@ class Workbench:
         """
         if not self.trained_for:
             return self.whole_space
+        unknown = [limit for budget in self.trained_for for limit in budget.limits if limit.metric not in self._parts]
+        if unknown:
+            raise ValueError(f"the supernet is trained for {unknown[0]}, which takes a table; give search.latency")
         if self._record is None:
             return self.whole_space.cut(admitted_values(self.whole_space, self._parts, self.trained_for))
         if self.experiment.search.architecture is None:
@@ -257,7 +261,20 @@ class Workbench:
         Raises:
             ValueError: if nothing is left to decide, or a name or file in the search section is wrong.
         """
-        return self._candidates(self.space, self._architecture_costs)
+        found = self._candidates(self.space, self._architecture_costs)
+        if found.architecture is not None and self.trained_for:
+            self._require_trained(found.architecture)
+        return found
+
+    def _require_trained(self, architecture: Architecture) -> None:
+        """Refuse an architecture that was in no step of a supernet within budgets."""
+        costs = self._whole_costs(self.whole_space.encode([architecture]))
+        if not any(feasible(costs, budget.limits)[0] for budget in self.trained_for):
+            raise ValueError(
+                f"search.architecture: {self.experiment.search.architecture} meets none of the budgets that the supernet "
+                f"in {self.folder} was trained for ({' or '.join(map(str, self.trained_for))}); give another output "
+                "folder, or train with train.within_budgets: false"
+            )
 
     @cached_property
     def whole_candidates(self) -> Candidates:
