@@ -156,11 +156,11 @@ class Workbench:
         """
         if not self.trained_for:
             return self.whole_space
+        if self._record is None:
+            return self.whole_space.cut(admitted_values(self.whole_space, self._parts, self.trained_for))
         unknown = [limit for budget in self.trained_for for limit in budget.limits if limit.metric not in self._parts]
         if unknown:
             raise ValueError(f"the supernet is trained for {unknown[0]}, which takes a table; give search.latency")
-        if self._record is None:
-            return self.whole_space.cut(admitted_values(self.whole_space, self._parts, self.trained_for))
         if self.experiment.search.architecture is None:
             require_within(
                 self.budgets,
@@ -271,8 +271,8 @@ class Workbench:
         costs = self._whole_costs(self.whole_space.encode([architecture]))
         if not any(feasible(costs, budget.limits)[0] for budget in self.trained_for):
             raise ValueError(
-                f"search.architecture: {self.experiment.search.architecture} meets none of the budgets that the supernet "
-                f"in {self.folder} was trained for ({' or '.join(map(str, self.trained_for))}); give another output "
+                f"search.architecture: {self.experiment.search.architecture} meets none of the budgets that the "
+                f"supernet in {self.folder} was trained for ({' or '.join(map(str, self.trained_for))}); give another output "
                 "folder, or train with train.within_budgets: false"
             )
 
