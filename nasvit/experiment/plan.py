@@ -140,8 +140,10 @@ def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
     begun = used + sum(plan.stages.values()) - paces.all_final
     plan = replace(plan, final_epochs=final_epochs(plan, begun))
     if train_epochs < 1 or _left(plan, begun) < paces.all_plain:
-        least = paces.supernet + FEWEST_EVALUATIONS * paces.evaluation + paces.all_found
-        raise _too_short(seconds, used + least + paces.all_plain + paces.all_final)
+        measured = FEWEST_EVALUATIONS + _LOOKS * _LOOKED_AT
+        rest = measured * paces.evaluation + paces.all_found + paces.all_plain + paces.all_final
+        least = max(paces.supernet / SUPERNET_SHARE, rest / (1 - SUPERNET_SHARE)) / _MARGIN
+        raise _too_short(seconds, used + least)
     return plan
 
 

@@ -270,10 +270,11 @@ class Workbench:
         """Refuse an architecture that was in no step of a supernet within budgets."""
         costs = self._whole_costs(self.whole_space.encode([architecture]))
         if not any(feasible(costs, budget.limits)[0] for budget in self.trained_for):
+            trained = " or ".join(map(str, self.trained_for))
             raise ValueError(
                 f"search.architecture: {self.experiment.search.architecture} meets none of the budgets that the "
-                f"supernet in {self.folder} was trained for ({' or '.join(map(str, self.trained_for))}); give another output "
-                "folder, or train with train.within_budgets: false"
+                f"supernet was trained for ({trained}); give another output folder, or train.within_budgets: false "
+                "from the start"
             )
 
     @cached_property

@@ -48,7 +48,8 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
             console.print(f"    found with it, recipe: {describe(choice.recipe)}", soft_wrap=True)
     if bench.experiment.search.recipes is None:
         finetune = bench.experiment.finetune
-        console.print(f"recipe of the fine-tuning: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
+        name = "fine-tuning" if bench.experiment.search.uses_supernet else "training"
+        console.print(f"recipe of the {name}: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
     for kind in [kind for kind in _SAYS if {"finetuned", kind} <= set(kinds)]:
         console.print(_SAYS[kind], soft_wrap=True)
     for line in _better_without(bench, rows):

@@ -63,6 +63,28 @@ def test_the_file_that_is_written_is_the_experiment(tmp_path: Path, monkeypatch:
     assert Experiment.load(composed_file("digits", ["macs<=300K"])).search.budgets == (Budget("macs<=300K"),)
 
 
+def test_what_the_user_changed_or_began_is_not_replaced(tmp_path: Path) -> None:
+    path = composed_file("digits", ["macs<=400K"], output=tmp_path / "mine")
+    assert composed_file("digits", ["macs<=300K"], output=tmp_path / "mine") == path  # nothing was begun
+    path.write_text(path.read_text(encoding="utf-8") + "seed: 7\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is a file of yours"):
+        composed_file("digits", ["macs<=300K"], output=tmp_path / "mine")
+    composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
+    (tmp_path / "begun" / "subnets").mkdir(parents=True)
+    composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
+    with pytest.raises(ValueError, match="begun with other budgets or hours"):
+        composed_file("digits", ["macs<=300K"], output=tmp_path / "begun")
+
+
+def test_budgets_that_only_a_measured_device_or_no_space_can_meet_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="name that one with --space"):
+        compose("digits", ["latency<=5ms"], None)
+    with pytest.raises(ValueError, match="no subnet of micro8 meets 500M<=macs"):
+        compose("digits", ["macs>=500M"], None)
+    with pytest.raises(ValueError, match="--hours: 'long' is no number"):
+        composed_file("digits", ["macs<=400K"], (("hours", "long"),), tmp_path / "mine")
+
+
 def test_a_file_of_the_users_own_is_not_replaced(tmp_path: Path) -> None:
     own = tmp_path / "mine.yaml"
     own.write_text("space: micro8\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from nasvit.experiment.plan import (
     choose,
     final_epochs,
     from_json,
+    from_scratch,
     planned,
     prior_plan,
     supernet_plan,
@@ -81,6 +82,26 @@ def test_no_network_is_trained_for_ever() -> None:
     assert plan.final_epochs == MOST_EPOCHS
     assert "the rest of the time is left" in plan.reasons[-1]
     assert len(choose(1000, 0, PACES, has_prior=True).reasons) == 1
+
+
+def test_a_supernet_that_leaves_no_time_for_the_networks_is_refused() -> None:
+    paces = Paces(plain=(10.0,), supernet=40.0, evaluation=5.0, final=3.0, found=60.0)
+    with pytest.raises(ValueError, match="are not enough"):
+        supernet_plan(300, 0, paces)
+
+
+def test_networks_are_trained_by_the_rate_of_their_own_optimizer(tmp_path: Path) -> None:
+    sgd = [("finetune.optimizer", "sgd"), ("finetune.learning_rate", "0.05")]
+    recipe = from_scratch(Experiment.load(write_experiment(tmp_path), sgd))
+    assert (recipe.optimizer, recipe.learning_rate) == ("sgd", 0.05)
+    recipe = from_scratch(Experiment.load(write_experiment(tmp_path), [*sgd, ("compare.learning_rate", "0.1")]))
+    assert recipe.learning_rate == 0.1
+
+
+def test_projection_begins_at_its_share_of_the_planned_epochs(tmp_path: Path) -> None:
+    experiment = Experiment.load(write_experiment(tmp_path), [("train.project_from", "1"), ("hours", "1")])
+    made = planned(experiment, supernet_plan(1000, 0, PACES))
+    assert made.train.project_from == made.train.recipe.epochs // 2  # of 2 epochs it was the second
 
 
 def test_a_plan_is_kept_as_json() -> None:

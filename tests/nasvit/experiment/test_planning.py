@@ -12,7 +12,9 @@ import pytest
 from nasvit.experiment import planning
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.plan import Paces
+from nasvit.experiment.planning import follow_known_plan, follow_plan
 from nasvit.experiment.stages.choice import load_choices
+from nasvit.experiment.stages.search import work
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
 from nasvit.export import saved
 from nasvit.training.trainer import Trainer
@@ -80,7 +82,7 @@ def test_a_plan_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, monke
 
 @pytest.mark.usefixtures("paces")
 def test_without_a_prior_a_supernet_is_trained_and_the_rest_of_the_time_is_for_the_networks(tmp_path: Path) -> None:
-    enough = ("hours", "0.006")
+    enough = ("hours", "0.01")
     bench = opened(tmp_path, ("search.prior", "none"), enough)
     rows = run(bench)
     kept = json.loads((bench.folder / PLAN).read_text(encoding="utf-8"))["plan"]
@@ -99,6 +101,27 @@ def test_a_folder_that_follows_a_plan_is_refused_to_another_experiment(tmp_path:
         run(opened(tmp_path, ("search.budgets", "[macs<=500K]")))
     with pytest.raises(ValueError, match="another hours"):
         run(opened(tmp_path, ("hours", "1")))
+
+
+@pytest.mark.usefixtures("paces")
+def test_a_plan_that_nothing_was_trained_by_is_made_anew(tmp_path: Path) -> None:
+    follow_plan(opened(tmp_path))
+    other = opened(tmp_path, ("hours", "0.02"))
+    follow_plan(other)
+    assert json.loads((other.folder / PLAN).read_text(encoding="utf-8"))["plan"]["seconds"] == 72
+
+
+@pytest.mark.usefixtures("paces")
+def test_a_worker_follows_the_plan_and_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="there is no plan in .* yet"):
+        follow_known_plan(opened(tmp_path))
+    bench = opened(tmp_path)
+    follow_plan(bench)
+    worker = opened(tmp_path)
+    follow_known_plan(worker)
+    assert worker.experiment == bench.experiment
+    with pytest.raises(ValueError, match="the prior chooses without evaluations"):
+        work(worker)
 
 
 def test_hours_that_are_not_enough_claim_no_folder(tmp_path: Path) -> None:
