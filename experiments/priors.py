@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Annotated, Any, Literal
@@ -28,6 +28,7 @@ from tyro.conf import Positional
 import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
+from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import Training
@@ -68,23 +69,14 @@ class Measuring:
     crop: Literal["none", "pad", "resized"] = "pad"
     epochs: int = 4
     batch_size: int = 64
-    learning_rate: float = 2e-3
+    learning_rate: float = FROM_SCRATCH
     most: float = 0
     out: Path | None = None
 
     @property
     def recipe(self) -> Recipe:
         """The recipe of each training."""
-        return Recipe(
-            optimizer="adamw",
-            learning_rate=self.learning_rate,
-            weight_decay=0.05,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            warmup_epochs=1,
-            label_smoothing=0.1,
-            clip_norm=1.0,
-        )
+        return replace(RECIPE, learning_rate=self.learning_rate, epochs=self.epochs, batch_size=self.batch_size)
 
 
 def designed(space: Space, count: int, most: float = 0) -> list[Architecture]:

@@ -30,6 +30,7 @@ import search_spaces
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
 from nasvit.experiment.clock import spent, total
+from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.pace import seconds_per_epoch
@@ -45,19 +46,10 @@ from nasvit.search.candidates import Candidates
 from nasvit.search.run import imagine
 from predictors.limits import Budget
 from predictors.prior import find_prior
-from search_spaces import Architecture, Recipe
+from search_spaces import Architecture
 
 Way = Literal["prior", "random", "timm", "pipeline", "searched"]
 
-RECIPE = Recipe(
-    optimizer="adamw",
-    learning_rate=2e-3,
-    weight_decay=0.05,
-    epochs=1,
-    batch_size=32,
-    label_smoothing=0.1,
-    clip_norm=1.0,
-)
 MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
 NEARLY = 0.85  # random subnets cost at least so much of the budget
 
@@ -157,7 +149,7 @@ def _candidates(setting: Setting) -> Candidates:
 
 def train_plainly(network: str, setting: Setting, data: DataConfig, seconds: float, seed: int, folder: Path) -> Any:
     """Train a network from random weights for so many processor seconds, and return its results."""
-    recipe = replace(RECIPE, batch_size=setting.batch_size)
+    recipe = replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size)
     config = FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
     chosen = folder / "epochs.json"
     if not chosen.exists():
@@ -228,13 +220,12 @@ def _experiment(setting: Setting, folder: Path, seed: int) -> Experiment:
     prior = folder.parent / "prior.jsonl"
     prior.parent.mkdir(parents=True, exist_ok=True)
     prior.write_text("\n".join(measured) + "\n", encoding="utf-8")
-    recipe = replace(RECIPE, batch_size=setting.batch_size)
-    supernet = replace(SUPERNET_RECIPE, learning_rate=RECIPE.learning_rate, batch_size=setting.batch_size)
+    supernet = replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size)
     return Experiment(
         space=setting.space,
         data=replace(setting.data, validation=None),
         search=SearchConfig(budgets=tuple(map(Budget, setting.budgets)), prior=str(prior)),
-        finetune=Training(recipe=replace(recipe, learning_rate=5e-4)),
+        finetune=Training(recipe=replace(RECIPE, batch_size=setting.batch_size)),
         train=TrainConfig(recipe=supernet),
         seed=seed,
         threads=1,

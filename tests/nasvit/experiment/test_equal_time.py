@@ -17,11 +17,10 @@ from nasvit.experiment.stages.equal_time import epochs_that_fit
 from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.workbench import Workbench
-from nasvit.export import saved
 from nasvit.records import write_json
 from nasvit.report import results
 from nasvit.training.trainer import Trainer
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 SHORT = {
     "recipe": "  recipe: {optimizer: adamw, learning_rate: 4e-3, epochs: 1, batch_size: 64}",
@@ -37,8 +36,7 @@ EPOCH = 3.0  # seconds
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+    with without_programs():
         yield
 
 

@@ -39,7 +39,7 @@ from nasvit.training.metrics import read_metrics
 from predictors.limits import Budget
 from search_spaces import Architecture
 from tests.nasvit.data.test_sources import write_folder
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 SECOND = "300K<=macs<=600K and params<=60K"
 """The second budget of the finished experiment."""
@@ -60,8 +60,7 @@ head: {width: 16, expand_ratio: 2}
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
     """Exporting a program takes longer than all else; one test does it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+    with without_programs():
         yield
 
 

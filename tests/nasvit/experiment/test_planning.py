@@ -16,9 +16,8 @@ from nasvit.experiment.planning import follow_known_plan, follow_plan
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.search import work
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
-from nasvit.export import saved
 from nasvit.training.trainer import Trainer
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 PACES = Paces(plain=(1.0, 1.0), supernet=4.0, evaluation=0.2, final=1.0, found=1.0)
 HOURS = 12 / 3600
@@ -27,8 +26,7 @@ HOURS = 12 / 3600
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
     """Exporting takes seconds a network, and is tested elsewhere."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+    with without_programs():
         yield
 
 

@@ -22,7 +22,6 @@ from nasvit.experiment.stages.search import check_budgets, search, work
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.trials import training_folder
 from nasvit.experiment.workbench import Workbench
-from nasvit.export import saved
 from nasvit.export.saved import load_network
 from nasvit.search.candidates import Candidate
 from nasvit.supernets.supernet import Supernet, build_subnet
@@ -30,7 +29,7 @@ from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.metrics import read_metrics
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 RECIPES = """\
 name: tiny_recipes
@@ -47,8 +46,7 @@ fields:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+    with without_programs():
         yield
 
 

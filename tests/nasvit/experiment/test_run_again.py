@@ -22,7 +22,7 @@ from nasvit.export import saved
 from nasvit.export.saved import is_saved
 from nasvit.records import read_json
 from nasvit.tasks.classification import Classification
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 CHANGES = {
     "budgets": "  budgets: [macs<=300K]",
@@ -36,8 +36,7 @@ ANOTHER = {"budgets": "  budgets: [macs<=300K, macs<=600K]"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+    with without_programs():
         yield
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
+
+from nasvit.export import saved
 
 EXPERIMENT = """\
 space: micro8
@@ -23,6 +29,14 @@ search:
 finetune: {optimizer: adamw, learning_rate: 1e-3, epochs: 1, batch_size: 64, ema_decay: 0.9}
 compare: {scratch: true, equal: epochs, random: 1}
 """
+
+
+@contextmanager
+def without_programs() -> Iterator[None]:
+    """Save networks without really exporting them, which takes longer than all else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        yield
 
 
 def write_experiment(folder: Path, **replaced: str) -> Path:
