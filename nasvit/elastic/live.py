@@ -128,16 +128,21 @@ def zero_in_place(module: nn.Module, set_to_none: bool) -> None:
 
 
 @functools.cache
-def _live_class(plain: type[nn.Module]) -> type[nn.Module]:
-    """Return the live class of a plain one, under the same name, which printing and tracing go by."""
+def live_class(plain: type[nn.Module], *mixins: type[nn.Module]) -> type[nn.Module]:
+    """Return the live class of a plain one, under the same name, which printing and tracing go by.
+
+    Args:
+        plain: the class.
+        mixins: what comes before it and before :class:`Live`.
+    """
     names = {"plain": plain, "__module__": plain.__module__, "__qualname__": plain.__qualname__}
-    return type(plain.__name__, (Live, plain), {**names, "__doc__": plain.__doc__})
+    return type(plain.__name__, (*mixins, Live, plain), {**names, "__doc__": plain.__doc__})
 
 
 def enliven(module: M) -> M:
     """Make a module and all inside it live, in place, and return it."""
     if not isinstance(module, Live):
-        live = _live_class(type(module))  # type: ignore[arg-type]  # classes can be hashed, whatever mypy says
+        live = live_class(type(module))  # type: ignore[arg-type]  # classes can be hashed, whatever mypy says
         object.__setattr__(module, "__class__", live)
         for child in module.children():
             enliven(child)

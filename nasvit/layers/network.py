@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -75,3 +76,22 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         scores: Tensor = self.head(self.forward_features(images))
         return scores
+
+
+class Resized(nn.Module):
+    """A network that takes images of any size.
+
+    Args:
+        resize: brings images to the resolution of the network.
+        network: the network.
+
+    Shape:
+        ``(batch, channels, height, width)`` -> what the network returns
+    """
+
+    def __init__(self, resize: Resize, network: nn.Module) -> None:
+        super().__init__()
+        self.resize, self.network = resize, network
+
+    def forward(self, images: Tensor) -> Any:
+        return self.network(self.resize(images))

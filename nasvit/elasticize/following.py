@@ -1,0 +1,380 @@
+"""Follow the channels of a network through every operation that it runs.
+
+Channels hang together where operations pair them: what is added has the channels of what it is added to, a convolution
+reads those that the one before wrote. Source of the idea: Fang et al., DepGraph (2023),
+https://arxiv.org/abs/2301.12900. Here they are followed while the network's own code runs on the meta device: every
+operation that PyTorch dispatches passes by, under the module that called it. That takes a fraction of a second, needs no
+graph, and works wherever the code does.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from nasvit.elasticize.labels import Labels, LabelStore
+
+Axes = Mapping[int, Labels]
+"""Axis of a tensor -> labels of its positions; an axis that is not here has the same size in every subnet."""
+
+_TRAIL = "_nasvit_trail"
+
+
+@dataclass(frozen=True)
+class Trail:
+    """What is known of a tensor while it is followed.
+
+    Args:
+        number: its own number.
+        axes: its labels.
+        sums: numbers of the tensors that came here through additions alone, as along a residual path.
+    """
+
+    number: int
+    axes: Axes
+    sums: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Made:
+    """A tensor that an operation made.
+
+    Args:
+        shape: its shape in the whole network.
+        axes: its labels.
+        memory: number of its memory; -1: that of a parameter or buffer.
+        is_new: whether the memory is new.
+    """
+
+    shape: tuple[int, ...]
+    axes: Axes
+    memory: int
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class Product:
+    """Multiply-adds of one operation: a number, times how many of some labels are kept, times a kernel's area.
+
+    Args:
+        fixed: what depends on no decision.
+        factors: labels, whose counts are multiplied.
+        weight: name of the weight with the kernel; empty: none.
+    """
+
+    fixed: int
+    factors: tuple[Labels, ...]
+    weight: str = ""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation that a network ran.
+
+    Args:
+        name: PyTorch's name of it.
+        path: paths of the modules that were running, from the outermost.
+        made: the tensors that came out.
+        macs: its multiply-adds; None: none.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    made: tuple[Made, ...]
+    macs: Product | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """A function that a network's code called, at the level of that code, which does not depend on memory layouts.
+
+    Args:
+        name: name of the function.
+        path: paths of the modules that were running, from the outermost.
+        shapes: shapes of the tensors that came out.
+        axes: their labels.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    axes: tuple[Axes, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """A reshaping that divides an axis of channels, such as one into heads and the channels of a head.
+
+    Args:
+        labels: those of the channels, one axis for each part that varies.
+        options: how many parts could be the unit.
+        labels_of_unit: those of the part that is.
+    """
+
+    labels: Labels
+    options: int
+    labels_of_unit: Labels
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a module with one tensor in and a tensor of the same shape out.
+
+    Args:
+        path: path of the module.
+        first: number of its first operation.
+        last: one more than the number of its last.
+        taken: labels and shape of what went in.
+        given: labels and shape of what came out.
+        is_sum: whether it adds to what went in.
+        memories: numbers of the memories that they lie in.
+    """
+
+    path: str
+    first: int
+    last: int
+    taken: Axes
+    given: Axes
+    is_sum: bool
+    memories: tuple[int, int]
+
+
+@dataclass
+class Followed:
+    """What following a network found.
+
+    Args:
+        store: the labels.
+        operations: what it ran, in order.
+        steps: what its code called, in order.
+        tensors: name of a parameter or buffer -> its labels; those that were not used are missing.
+        producers: labels of channels that weights bring into the world.
+        splits: place of a reshaping that divides channels -> what it divides.
+        calls: the calls that give what they take, of the same shape.
+        freed: number of a memory -> how many operations there had been when it was freed.
+    """
+
+    store: LabelStore = field(default_factory=LabelStore)
+    operations: list[Operation] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    tensors: dict[str, Axes] = field(default_factory=dict)
+    producers: list[Labels] = field(default_factory=list)
+    splits: dict[str, Split] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    freed: dict[int, int] = field(default_factory=dict)
+
+
+Rule = Callable[["Follower", "Dispatched"], list[Axes]]
+
+
+@dataclass(frozen=True)
+class Dispatched:
+    """An operation as PyTorch dispatched it.
+
+    Args:
+        name: its name without the overload.
+        args: its arguments.
+        kwargs: its arguments by name.
+        results: the tensors that it returned.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    results: list[Tensor]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The tensors among the arguments."""
+        return [leaf for leaf in tree_leaves((self.args, self.kwargs)) if isinstance(leaf, Tensor)]
+
+
+class Follower(TorchDispatchMode):
+    """Follows the labels of every tensor while it is active.
+
+    Args:
+        network: the network, where it will run.
+        rules: what each operation does with labels.
+        choices: place of a reshaping that divides channels -> which of the parts that could be the unit is it.
+    """
+
+    def __init__(self, network: nn.Module, rules: Callable[[Any], Rule], choices: Mapping[str, int]) -> None:
+        super().__init__()
+        self.rules, self.choices, self.found = rules, choices, Followed()
+        self.store = self.found.store
+        self.path: list[str] = []
+        self._names = {id(tensor): name for name, tensor in _tensors(network)}
+        self._kept = [tensor for _, tensor in _tensors(network)]  # no other tensor can take over their ids
+        self._memories: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
+        for tensor in self._kept:
+            self._memories[tensor.untyped_storage()] = -1
+        self._made = self._held = 0
+        self._places: list[Counter[str]] = []
+        self._paths = {module: name for name, module in network.named_modules()}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        results = tensors_in(result)
+        dispatched = Dispatched(func._overloadpacket.__name__, args, kwargs or {}, results)
+        sums = self._sums(dispatched)
+        self.macs: Product | None = None
+        axes = self.rules(func)(self, dispatched)
+        made = [self._note(tensor, each, sums) for tensor, each in zip(results, axes, strict=True)]
+        self.found.operations.append(Operation(dispatched.name, tuple(self.path), tuple(made), self.macs))
+        return result
+
+    def trail(self, tensor: Tensor) -> Trail:
+        """Return what is known of a tensor."""
+        known: Trail | None = tensor.__dict__.get(_TRAIL)
+        if known is None:
+            name = self._names.get(id(tensor))
+            axes: Axes = {}
+            if name is not None:
+                axes = {axis: self.store.fresh(size) for axis, size in enumerate(tensor.shape) if size > 1}
+                self.found.tensors[name] = axes
+            known = self._mark(tensor, axes)
+        return known
+
+    def axes(self, tensor: Tensor) -> Axes:
+        """Return the labels of a tensor."""
+        return self.trail(tensor).axes
+
+    def name(self, tensor: Tensor) -> str:
+        """Return the name of a parameter or buffer; empty: it is none."""
+        return self._names.get(id(tensor), "")
+
+    def place(self, kind: str) -> str:
+        """Return a name for the place in the code that runs, equal in all modules of one class."""
+        self._places[-1][kind] += 1
+        return f"{kind} {self._places[-1][kind]} of {self.classes[-1]}"
+
+    def freeze(self, axes: Axes, reason: str) -> None:
+        """Freeze all labels of a tensor, or one of its axes."""
+        for labels in axes.values():
+            self.store.freeze(labels, f"{reason} in {self.path[-1] or 'the network itself'}")
+
+    @contextmanager
+    def watching(self, network: nn.Module) -> Iterator[Followed]:
+        """Follow what the network runs inside this context."""
+        self.classes: list[str] = []
+        hooks = []
+        for module in network.modules():
+            hooks.append(module.register_forward_pre_hook(self._enter))
+            hooks.append(module.register_forward_hook(self._leave))
+        self._entered: list[tuple[int, Trail | None, tuple[int, ...], int]] = []
+        try:
+            with torch.no_grad(), self, _Steps(self):
+                yield self.found
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for tensor in self._kept:
+                tensor.__dict__.pop(_TRAIL, None)
+
+    def finish(self, outputs: Iterable[Tensor]) -> None:
+        """Freeze the channels of what the network returns."""
+        for tensor in outputs:
+            for labels in self.axes(tensor).values():
+                self.store.freeze(labels, "returned by the network")
+
+    def _enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
+        self.path.append(self._paths[module])
+        self.classes.append(type(module).__name__)
+        self._places.append(Counter())
+        tensor = given[0] if len(given) == 1 and isinstance(given[0], Tensor) else None
+        trail = None if tensor is None else self.trail(tensor)
+        shape = () if tensor is None else tuple(tensor.shape)
+        memory = -1 if tensor is None else self._memory(tensor)[0]
+        self._entered.append((len(self.found.operations), trail, shape, memory))
+
+    def _leave(self, module: nn.Module, given: Any, result: Any) -> None:
+        first, taken, shape, memory = self._entered.pop()
+        path = self.path.pop()
+        self.classes.pop()
+        self._places.pop()
+        if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != shape:
+            return
+        trail = self.trail(result)
+        last = len(self.found.operations)
+        memories = (memory, self._memory(result)[0])
+        self.found.calls.append(
+            Call(path, first, last, taken.axes, trail.axes, taken.number in trail.sums, memories)
+        )
+
+    def _mark(self, tensor: Tensor, axes: Axes, sums: frozenset[int] = frozenset()) -> Trail:
+        self._made += 1
+        trail = tensor.__dict__[_TRAIL] = Trail(self._made, axes, sums)
+        return trail
+
+    def _note(self, tensor: Tensor, axes: Axes, sums: frozenset[int]) -> Made:
+        self._mark(tensor, {axis: labels for axis, labels in axes.items() if tensor.shape[axis] > 1}, sums)
+        memory, is_new = self._memory(tensor)
+        return Made(tuple(tensor.shape), self.axes(tensor), memory, is_new)
+
+    def _memory(self, tensor: Tensor) -> tuple[int, bool]:
+        storage = tensor.untyped_storage()
+        known = self._memories.get(storage)
+        if known is not None:
+            return known, False
+        number = self._memories[storage] = self._held
+        self._held += 1
+        weakref.finalize(storage, self._free, number)
+        return number, True
+
+    def _free(self, number: int) -> None:
+        self.found.freed[number] = len(self.found.operations)
+
+    def _sums(self, dispatched: Dispatched) -> frozenset[int]:
+        """Return the numbers of the tensors that come through this operation by additions alone."""
+        if dispatched.name not in _PASSING:
+            return frozenset()
+        trails = [self.trail(tensor) for tensor in dispatched.tensors]
+        return frozenset().union(*({trail.number} | trail.sums for trail in trails))
+
+
+class _Steps(TorchFunctionMode):
+    """Notes what the code of a network calls."""
+
+    def __init__(self, follower: Follower) -> None:
+        super().__init__()
+        self.follower = follower
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = tensors_in(result)
+        if tensors and self.follower.path:
+            axes = tuple(self.follower.axes(tensor) for tensor in tensors)
+            shapes = tuple(tuple(tensor.shape) for tensor in tensors)
+            self.follower.found.steps.append(Step(name_of(func), tuple(self.follower.path), shapes, axes))
+        return result
+
+
+def name_of(func: Any) -> str:
+    """Return the name of a function that a network's code called."""
+    return str(getattr(func, "__name__", func))
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """Return the tensors in what a function returned."""
+    return [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+
+
+_PASSING = frozenset(
+    "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll".split()
+)
+"""Operations that keep a residual path: additions, what changes no number that comes out of them, and what moves it."""
+
+
+def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*network.named_parameters(), *network.named_buffers()]

@@ -1,0 +1,201 @@
+"""What can be decided in a network: found on the meta device, without its weights, and tried there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasvit.elasticize.agreement import Difference, first_difference
+from nasvit.elasticize.attributes import Attribute, Search
+from nasvit.elasticize.coupling import follow
+from nasvit.elasticize.following import Followed, Step
+from nasvit.elasticize.groups import Fixed, Group, groups_of
+from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
+from nasvit.elasticize.shell import shell_of
+from nasvit.elasticize.sizes import Kept, Sizes, Uneven
+
+_ROUNDS = 20  # a reshaping has few parts that could be the unit
+_CHECKS = 3  # random subnets that are tried
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What can be decided in a network.
+
+    Args:
+        groups: channels that can be fewer, unit by unit.
+        attributes: numbers of the network's code that follow them.
+        runs: blocks of which the last can be left out.
+        kernels: path of a convolution -> side of its kernel, which can be cropped.
+        fixed: what has to stay, and why.
+        found: how the channels hang together.
+    """
+
+    groups: tuple[Group, ...]
+    attributes: tuple[Attribute, ...]
+    runs: tuple[Run, ...]
+    kernels: Mapping[str, int]
+    fixed: tuple[Fixed, ...]
+    found: Followed
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Plan:
+        return self  # nothing in it ever changes
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """The sizes of all labels."""
+        return Sizes(self.found.store, self.groups)
+
+    @cached_property
+    def whole(self) -> Kept:
+        """The units of every group in the network itself, shape (groups,)."""
+        return np.array([group.units for group in self.groups], dtype=np.int64)
+
+
+def on_meta(network: nn.Module) -> nn.Module:
+    """Return a copy of a network without its numbers, in evaluation mode."""
+
+    def empty(name: str, tensor: Tensor, module: nn.Module) -> Tensor:
+        bare = torch.empty_like(tensor, device="meta")
+        return nn.Parameter(bare, requires_grad=False) if isinstance(tensor, nn.Parameter) else bare
+
+    return shell_of(network, empty, {}).eval()
+
+
+def plan_of(network: nn.Module, image: Tensor) -> Plan:
+    """Find what can be decided in a network.
+
+    Args:
+        network: any network of one image tensor.
+        image: an image of the size it is for, or a batch; only its shape counts.
+
+    Raises:
+        ValueError: if the network cannot be run on the meta device with such an image.
+    """
+    bare, images = on_meta(network), torch.empty(2, *image.shape[-3:], device="meta")
+    choices: dict[str, int] = {}
+    for _ in range(_ROUNDS):
+        found = _followed(bare, images, choices)
+        groups, fixed = _even_groups(found)
+        search = Search(bare, images, found.steps, Sizes(found.store, groups), groups)
+        for kept in _trials(groups):
+            search.run(kept)
+        again = _next_choices(found, [groups[number] for number in search.problems], choices)
+        if again is None:
+            break
+        choices = again
+    free = [number for number in range(len(groups)) if number not in search.problems]
+    fixed += [Fixed(groups[number].name, groups[number].units, why) for number, why in search.problems.items()]
+    trial = _Trial(bare, images, found, search)
+    runs = tuple(run for run in runs_of(bare, found) if trial.runs_without(run) is None)
+    kernels = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
+    kernels = {path: side for path, side in kernels.items() if trial.crops(path) is None}
+    return _without(found, groups, free, search.attributes, runs, kernels, fixed)
+
+
+def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int]) -> Followed:
+    try:
+        return follow(bare, images, choices)
+    except Exception as error:
+        size = "x".join(map(str, images.shape[1:]))
+        raise ValueError(
+            f"{type(bare).__name__} does not run on an image of shape {size} on the meta device: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _even_groups(found: Followed) -> tuple[list[Group], list[Fixed]]:
+    """Return groups whose sizes can be counted everywhere; the others are frozen."""
+    while True:
+        groups, fixed = groups_of(found)
+        sizes = Sizes(found.store, groups)
+        uneven: set[int] = set()
+        for labels in _all_labels(found):
+            try:
+                sizes.of(labels)
+            except Uneven as error:
+                uneven |= {*error.groups}
+        if not uneven:
+            return groups, fixed
+        for number in uneven:
+            found.store.freeze(groups[number].roots, "its units take up different numbers of channels somewhere")
+
+
+def _all_labels(found: Followed) -> list[np.ndarray]:  # type: ignore[type-arg]
+    made = [each.axes for operation in found.operations for each in operation.made]
+    stepped = [axes for step in found.steps for axes in step.axes]
+    factors = [labels for each in found.operations if each.macs for labels in each.macs.factors]
+    return [labels for axes in (*made, *stepped) for labels in axes.values()] + factors
+
+
+def _trials(groups: Sequence[Group]) -> list[Kept]:
+    """Return the subnets that are tried: one unit less, half of each, one of each, and random ones."""
+    units = np.array([group.units for group in groups], dtype=np.int64)
+    rng = np.random.default_rng(0)
+    return [-(-units // 2), np.ones_like(units), *(rng.integers(1, units + 1) for _ in range(_CHECKS))]
+
+
+def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, int]) -> dict[str, int] | None:
+    """Return other units for reshapings of channels that the code does not follow; None: there are none left."""
+    roots = np.concatenate([np.empty(0, np.int64), *(group.roots for group in failed)])
+    again = dict(choices)
+    for place, split in found.splits.items():
+        touched = np.isin(found.store.roots(split.labels_of_unit), roots).any()
+        if touched and choices.get(place, 0) + 1 < split.options:
+            again[place] = choices.get(place, 0) + 1
+    return None if again == choices else again
+
+
+class _Trial:
+    """Tries what else can be decided."""
+
+    def __init__(self, bare: nn.Module, images: Tensor, found: Followed, search: Search) -> None:
+        self.bare, self.images, self.found, self.search = bare, images, found, search
+        self.whole = np.array([group.units for group in search.groups], dtype=np.int64)
+
+    def runs_without(self, run: Run) -> Difference | None:
+        """Return what goes wrong without the removable blocks of a run; None: nothing."""
+        left_out = run.blocks[run.fewest :]
+        steps = [step for step in self.found.steps if not any(path in left_out for path in step.path)]
+        network = shell_of(self.bare, lambda name, tensor, module: tensor, {}, left_out)
+        return self._difference(network, steps)
+
+    def crops(self, path: str) -> Difference | None:
+        """Return what goes wrong with a smaller kernel; None: nothing."""
+        module = self.bare.get_submodule(path)
+        assert isinstance(module, nn.Conv2d)
+        side = module.kernel_size[0] - 2
+
+        def smaller(name: str, tensor: Tensor, holder: nn.Module) -> Tensor:
+            if name != f"{path}.weight":
+                return tensor
+            return nn.Parameter(tensor[..., 1:-1, 1:-1].clone(), requires_grad=False)
+
+        network = shell_of(self.bare, smaller, {path: cropped(module, side)})
+        return self._difference(network, self.found.steps)
+
+    def _difference(self, network: nn.Module, steps: Sequence[Step]) -> Difference | None:
+        return first_difference(network, self.images, steps, self.search.sizes, self.whole)
+
+
+def _without(
+    found: Followed,
+    groups: Sequence[Group],
+    free: Sequence[int],
+    attributes: Sequence[Attribute],
+    runs: tuple[Run, ...],
+    kernels: Mapping[str, int],
+    fixed: Sequence[Fixed],
+) -> Plan:
+    """Return the plan of the groups that are free, with the numbers that these have among themselves."""
+    for number, group in enumerate(groups):
+        if number not in free:
+            found.store.freeze(group.roots, "the code of the network does not follow it")
+    number_of = {old: new for new, old in enumerate(free)}
+    kept = [each.renumbered(number_of) for each in attributes if {g for g, _ in each.size.times} <= set(free)]
+    return Plan(tuple(groups[number] for number in free), tuple(kept), runs, kernels, tuple(fixed), found)

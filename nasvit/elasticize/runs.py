@@ -1,0 +1,108 @@
+"""Runs of residual blocks, of which the last can be left out, and convolutions whose kernels can be cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from nasvit.elasticize.following import Call, Followed
+
+
+@dataclass(frozen=True)
+class Run:
+    """Blocks one after the other, of which the last ones can be left out.
+
+    Args:
+        name: path of the module that holds them.
+        blocks: paths of all of its children that run, in order.
+        removable: how many of the last can be left out.
+        calls: the calls of those, in order.
+    """
+
+    name: str
+    blocks: tuple[str, ...]
+    removable: int
+    calls: tuple[Call, ...]
+
+    @property
+    def fewest(self) -> int:
+        """Blocks that have to stay: at least one."""
+        return max(1, len(self.blocks) - self.removable)
+
+
+def runs_of(network: nn.Module, found: Followed) -> list[Run]:
+    """Return the runs of blocks that add to what they get, by the modules that hold them.
+
+    A block has weights, gives a map of the same channels as it takes, and adds to it, so that without it the network
+    runs on. A run ends with the last child of its parent that runs; blocks inside blocks of a run are none.
+    """
+    calls = {call.path: call for call in found.calls}
+    times = _times_run(found)
+    runs: list[Run] = []
+    for path, module in network.named_modules():
+        if any(path.startswith(f"{block}.") for run in runs for block in run.blocks[-run.removable :]):
+            continue
+        children = [f"{path}.{name}" if path else name for name in module._modules]
+        blocks = [child for child in children if times.get(child)]
+        removable = _last(network, found, calls, [child for child in blocks if times[child] == 1])
+        if len(blocks) > 1 and removable and blocks[-len(removable) :] == removable:
+            runs.append(Run(path, tuple(blocks), len(removable), tuple(calls[child] for child in removable)))
+    return runs
+
+
+def _times_run(found: Followed) -> dict[str, int]:
+    """Return path of a module -> how many separate times it ran."""
+    times: dict[str, int] = {}
+    before: tuple[str, ...] = ()
+    for step in found.steps:
+        for path in step.path:
+            if path not in before:
+                times[path] = times.get(path, 0) + 1
+        before = step.path
+    return times
+
+
+def _last(network: nn.Module, found: Followed, calls: dict[str, Call], blocks: Sequence[str]) -> list[str]:
+    """Return the last blocks that can be left out."""
+    removable: list[str] = []
+    for path in reversed(blocks):
+        call = calls.get(path)
+        if call is None or not _is_residual(network.get_submodule(path), found, call):
+            break
+        removable.insert(0, path)
+    return removable
+
+
+def _is_residual(module: nn.Module, found: Followed, call: Call) -> bool:
+    if isinstance(module, (nn.Sequential, nn.ModuleList)) or not call.is_sum:
+        return False
+    if not any(parameter.ndim > 1 for parameter in module.parameters()):
+        return False
+    taken, given = call.taken, call.given
+    roots = found.store.roots
+    return taken.keys() == given.keys() and all(np.array_equal(roots(taken[a]), roots(given[a])) for a in taken)
+
+
+def croppable_kernels(network: nn.Module, found: Followed) -> Iterator[tuple[str, nn.Conv2d]]:
+    """Yield path and module of the depthwise convolutions whose kernels could be smaller."""
+    used = {step.path[-1] for step in found.steps}
+    for path, module in network.named_modules():
+        if path in used and isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels:
+            side = module.kernel_size[0]
+            square = module.kernel_size == (side, side) and len({*module.dilation}) == 1
+            if square and side % 2 and side >= 5:
+                yield path, module
+
+
+def cropped(module: nn.Conv2d, side: int) -> dict[str, object]:
+    """Return the attributes of a convolution with a smaller kernel that gives maps of the same size."""
+    lost = (module.kernel_size[0] - side) // 2
+    values: dict[str, object] = {"kernel_size": (side, side)}
+    if isinstance(module.padding, tuple) and any(module.padding):
+        padding = tuple(pad - lost * step for pad, step in zip(module.padding, module.dilation, strict=True))
+        values["padding"] = padding
+        values["_reversed_padding_repeated_twice"] = [pad for pad in reversed(padding) for _ in range(2)]
+    return values
