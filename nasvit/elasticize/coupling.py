@@ -40,7 +40,7 @@ def follow(network: nn.Module, image: Tensor, choices: dict[str, int] | None = N
 def _follow_once(network: nn.Module, image: Tensor, choices: dict[str, int]) -> Followed:
     network = shell_of(network, lambda name, tensor, module: tensor, {})  # nothing that it keeps is left in it
     follower = Follower(network, rule_of, choices)
-    with slow_attention(), follower.watching(network) as found:
+    with slow_attention(), follower.watching(network, image) as found:
         result = network(image)
         follower.finish(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
     return found

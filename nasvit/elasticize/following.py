@@ -265,13 +265,14 @@ class Follower(TorchDispatchMode):
             self.store.freeze(labels, f"{reason} in {self.path[-1] or 'the network itself'}")
 
     @contextmanager
-    def watching(self, network: nn.Module) -> Iterator[Followed]:
-        """Follow what the network runs inside this context."""
+    def watching(self, network: nn.Module, image: Tensor) -> Iterator[Followed]:
+        """Follow what the network does with an image inside this context."""
         self.classes: list[str] = []
         hooks = []
         for module in network.modules():
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
+        self._memory(image)  # the first one, which is not made by any operation
         self._entered: list[tuple[int, Trail | None, tuple[int, ...], int]] = []
         try:
             with torch.no_grad(), self, _Steps(self):

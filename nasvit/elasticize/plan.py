@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,6 +34,7 @@ class Plan:
         kernels: path of a convolution -> side of its kernel, which can be cropped.
         fixed: what has to stay, and why.
         found: how the channels hang together.
+        choices: place of a reshaping that divides channels -> which of the parts is the unit.
     """
 
     groups: tuple[Group, ...]
@@ -42,6 +43,7 @@ class Plan:
     kernels: Mapping[str, int]
     fixed: tuple[Fixed, ...]
     found: Followed
+    choices: Mapping[str, int]
 
     def __deepcopy__(self, memo: dict[int, object]) -> Plan:
         return self  # nothing in it ever changes
@@ -95,7 +97,7 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     runs = tuple(run for run in runs_of(bare, found) if trial.runs_without(run) is None)
     kernels = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
     kernels = {path: side for path, side in kernels.items() if trial.crops(path) is None}
-    return _without(found, groups, free, search.attributes, runs, kernels, fixed)
+    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices)
 
 
 def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int]) -> Followed:
@@ -198,4 +200,4 @@ def _without(
             found.store.freeze(group.roots, "the code of the network does not follow it")
     number_of = {old: new for new, old in enumerate(free)}
     kept = [each.renumbered(number_of) for each in attributes if {g for g, _ in each.size.times} <= set(free)]
-    return Plan(tuple(groups[number] for number in free), tuple(kept), runs, kernels, tuple(fixed), found)
+    return Plan(tuple(groups[number] for number in free), tuple(kept), runs, kernels, tuple(fixed), found, {})
