@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Size, Sizes
 
 _TOGETHER = 3  # attributes that are tried together at most
+_TRIALS = 40  # trials for one module at most
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,8 @@ class Search:
                 yield tuple(each[0] for each in options)
         count = min(_TOGETHER, len(candidates))
         trials = chain.from_iterable(combinations(candidates, number) for number in range(1, count + 1))
-        yield from (trial for trial in trials if len({each.kind for each in trial}) == len(trial))
+        sensible = (trial for trial in trials if len({each.kind for each in trial}) == len(trial))
+        yield from islice(sensible, _TRIALS)
 
     def _candidates(self, path: str, kept: Kept) -> list[Attribute]:
         """Return the attributes of a module that equal a size of groups that are smaller now."""

@@ -29,7 +29,7 @@ def follow(network: nn.Module, image: Tensor, choices: dict[str, int] | None = N
         stuck = [
             (place, split.options)
             for place, split in found.splits.items()
-            if choices.get(place, 0) < split.options and found.store.is_frozen(split.labels_of_unit).all()
+            if choices.get(place, 0) < split.options and found.store.is_frozen(split.labels).all()
         ]
         if not stuck:
             return found

@@ -114,22 +114,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Split:
-    """A reshaping that divides an axis of channels, such as one into heads and the channels of a head.
+    """A place where channels are divided, such as into heads and the channels of a head, in one of several ways.
 
     Args:
-        labels: those of the channels, one axis for each part that varies.
-        options: how many parts could be the unit.
-        labels_of_unit: those of the part that is.
+        options: how many ways there are.
+        labels: what is free in the way that was chosen.
     """
 
-    labels: Labels
     options: int
-    labels_of_unit: Labels
+    labels: Labels
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a module with one tensor in and a tensor of the same shape out.
+    """A call of a module whose first input is a tensor and whose output is one of the same shape.
 
     Args:
         path: path of the module.
@@ -160,7 +158,7 @@ class Followed:
         steps: what its code called, in order.
         tensors: name of a parameter or buffer -> its labels; those that were not used are missing.
         producers: labels of channels that weights bring into the world.
-        splits: place of a reshaping that divides channels -> what it divides.
+        splits: place where channels are divided -> in which way.
         calls: the calls that give what they take, of the same shape.
         freed: number of a memory -> how many operations there had been when it was freed.
     """
@@ -206,7 +204,7 @@ class Follower(TorchDispatchMode):
     Args:
         network: the network, where it will run.
         rules: what each operation does with labels.
-        choices: place of a reshaping that divides channels -> which of the parts that could be the unit is it.
+        choices: place where channels are divided in one of several ways -> the number of the way; 0 is the first.
     """
 
     def __init__(self, network: nn.Module, rules: Callable[[Any], Rule], choices: Mapping[str, int]) -> None:
@@ -255,9 +253,15 @@ class Follower(TorchDispatchMode):
         return self._names.get(id(tensor), "")
 
     def place(self, kind: str) -> str:
-        """Return a name for the place in the code that runs, equal in all modules of one class."""
+        """Return a name for the place in the code that runs; it is the same in the next run."""
         self._places[-1][kind] += 1
-        return f"{kind} {self._places[-1][kind]} of {self.classes[-1]}"
+        return f"{kind} {self._places[-1][kind]} of {self.path[-1] or 'the network itself'}"
+
+    @property
+    def came_in(self) -> Axes:
+        """Labels of what came into the module that runs."""
+        trail = self._entered[-1][1]
+        return {} if trail is None else trail.axes
 
     def freeze(self, axes: Axes, reason: str) -> None:
         """Freeze all labels of a tensor, or one of its axes."""
@@ -267,7 +271,6 @@ class Follower(TorchDispatchMode):
     @contextmanager
     def watching(self, network: nn.Module, image: Tensor) -> Iterator[Followed]:
         """Follow what the network does with an image inside this context."""
-        self.classes: list[str] = []
         hooks = []
         for module in network.modules():
             hooks.append(module.register_forward_pre_hook(self._enter))
@@ -291,9 +294,8 @@ class Follower(TorchDispatchMode):
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         self.path.append(self._paths[module])
-        self.classes.append(type(module).__name__)
         self._places.append(Counter())
-        tensor = given[0] if len(given) == 1 and isinstance(given[0], Tensor) else None
+        tensor = given[0] if given and isinstance(given[0], Tensor) else None
         trail = None if tensor is None else self.trail(tensor)
         shape = () if tensor is None else tuple(tensor.shape)
         memory = -1 if tensor is None else self._memory(tensor)[0]
@@ -302,7 +304,6 @@ class Follower(TorchDispatchMode):
     def _leave(self, module: nn.Module, given: Any, result: Any) -> None:
         first, taken, shape, memory = self._entered.pop()
         path = self.path.pop()
-        self.classes.pop()
         self._places.pop()
         if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != shape:
             return
@@ -372,7 +373,8 @@ def tensors_in(result: Any) -> list[Tensor]:
 
 
 _PASSING = frozenset(
-    "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll".split()
+    "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll "
+    "cat slice split split_with_sizes".split()
 )
 """Operations that keep a residual path: additions, what changes no number that comes out of them, and what moves it."""
 

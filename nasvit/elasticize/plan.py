@@ -147,7 +147,7 @@ def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, i
     roots = np.concatenate([np.empty(0, np.int64), *(group.roots for group in failed)])
     again = dict(choices)
     for place, split in found.splits.items():
-        touched = np.isin(found.store.roots(split.labels_of_unit), roots).any()
+        touched = np.isin(found.store.roots(split.labels), roots).any()
         if touched and choices.get(place, 0) + 1 < split.options:
             again[place] = choices.get(place, 0) + 1
     return None if again == choices else again

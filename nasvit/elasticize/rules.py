@@ -214,11 +214,29 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     if len(varying) == 1:
         return varying[0], _along(labels, varying[0])
     place = follower.place(f"reshaping into {' x '.join('1' if axis not in varying else 'n' for axis in range(labels.ndim))}")
-    unit = varying[min(follower.choices.get(place, 0), len(varying) - 1)]
+    channels = math.prod(labels.shape[axis] for axis in varying)
+    options: list[tuple[int, list[Labels]]] = []
+    for axis in varying:
+        came_in = _what_came_in(follower, channels, labels.shape[axis])
+        options += [(axis, []), (axis, came_in)] if came_in else [(axis, [])]
+    unit, came_in = options[min(follower.choices.get(place, 0), len(options) - 1)]
     together = np.moveaxis(labels, unit, 0).reshape(labels.shape[unit], -1)
     follower.store.tie(together, together[:, :1])
-    follower.found.splits[place] = Split(labels, len(varying), _along(labels, unit))
-    return unit, _along(labels, unit)
+    along = _along(labels, unit)
+    for each in came_in:
+        follower.store.tie(each.reshape(len(along), -1), along[:, None])
+    follower.found.splits[place] = Split(len(options), along)
+    return unit, along
+
+
+def _what_came_in(follower: Follower, channels: int, units: int) -> list[Labels]:
+    """Return the labels of what came into the module that runs, if its code may divide their number by that of units.
+
+    Attention often divides the channels that come in by the number of heads to find how many one head has, so the two
+    have to be kept in proportion. What is divided into heads holds queries, keys and values of as many channels each.
+    """
+    sizes = {channels // parts for parts in (1, 2, 3) if channels % parts == 0}
+    return [each for each in follower.came_in.values() if len(each) in sizes and len(each) % units == 0]
 
 
 def _along(labels: Labels, axis: int) -> Labels:
@@ -266,9 +284,9 @@ def stacking(follower: Follower, done: Dispatched) -> list[Axes]:
     return [{axis + (axis >= dim): labels for axis, labels in axes.items()}]
 
 
-@rule("split", "split_with_sizes", "chunk")
+@rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes")
 def splitting(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Divide channels into pieces whose sizes keep their proportion."""
+    """Divide channels into pieces: equal ones shrink together, others on their own if the code follows that."""
     tensor = done.args[0]
     dim = (done.args[2] if len(done.args) > 2 else done.kwargs.get("dim", 0)) % tensor.ndim
     axes = follower.axes(tensor)
@@ -276,12 +294,24 @@ def splitting(follower: Follower, done: Dispatched) -> list[Axes]:
     if dim not in axes or len(sizes) == 1:
         return [axes] * len(sizes)
     pieces = np.split(axes[dim], np.cumsum(sizes)[:-1])
-    _keep_proportions(follower, pieces)
+    alone = len({*sizes}) > 1 and done.name.endswith("sizes")
+    place = follower.place(f"splitting into {', '.join(map(str, sizes))}")
+    options = 3 if alone else 2
+    choice = min(follower.choices.get(place, 0), options - 1) + (not alone)
+    if choice:
+        _keep_proportions(follower, pieces, side_by_side=choice == 1)
+    follower.found.splits[place] = Split(options, axes[dim])
     return [{**axes, dim: piece} for piece in pieces]
 
 
-def _keep_proportions(follower: Follower, pieces: list[Labels]) -> None:
-    """Let pieces shrink in proportion, one unit of each together; single channels among them stay."""
+def _keep_proportions(follower: Follower, pieces: list[Labels], *, side_by_side: bool) -> None:
+    """Let pieces shrink in proportion, one unit of each together; single channels among them stay.
+
+    Args:
+        follower: it.
+        pieces: labels of the pieces.
+        side_by_side: whether the channels of one unit lie side by side; otherwise, one of each unit follow one another.
+    """
     for piece in pieces:
         if len(piece) == 1:
             follower.freeze({0: piece}, "a single channel that is split off")
@@ -291,7 +321,7 @@ def _keep_proportions(follower: Follower, pieces: list[Labels]) -> None:
         for piece in several:
             follower.freeze({0: piece}, f"split into {', '.join(str(len(each)) for each in pieces)} channels")
         return
-    grids = [piece.reshape(units, -1) for piece in several]
+    grids = [piece.reshape(units, -1) if side_by_side else piece.reshape(-1, units).T for piece in several]
     for grid in grids:
         follower.store.tie(grid, grids[0][:, :1])
 
@@ -309,12 +339,54 @@ def picking(follower: Follower, done: Dispatched) -> list[Axes]:
 
 @rule("slice", "narrow")
 def slicing(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Keep labels; those along a slice that leaves some out freeze."""
+    """Keep the labels of what is left; the trial of smaller networks tells whether the code follows them."""
     tensor, result = done.args[0], done.results[0]
-    dim = (done.args[1] if len(done.args) > 1 else 0) % tensor.ndim
+    dim, start, _, step = [*done.args[1:5], *_SLICE[len(done.args) - 1 :]]
     axes = dict(follower.axes(tensor))
-    if dim in axes and result.shape[dim] < tensor.shape[dim]:
-        follower.freeze({0: axes.pop(dim)}, "a slice of some channels")
+    labels = axes.get(dim % tensor.ndim)
+    if labels is not None and result.shape[dim] < tensor.shape[dim]:
+        if step != 1:
+            follower.freeze({0: axes.pop(dim % tensor.ndim)}, "every second channel or so")
+        else:
+            start = (start or 0) % tensor.shape[dim]
+            axes[dim % tensor.ndim] = labels[start : start + result.shape[dim]]
+    return [axes]
+
+
+_SLICE: tuple[Any, ...] = (0, None, None, 1)  # what a slice has if nothing is said: axis, start, end and step
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Let the channels that become the places around one place be one unit."""
+    axes = dict(follower.axes(done.args[0]))
+    if 1 in axes and done.args[0].ndim == 4:
+        grid = axes[1].reshape(done.results[0].shape[1], -1)
+        follower.store.tie(grid, grid[:, :1])
+        axes[1] = grid[:, 0]
+        return [axes]
+    return unknown(follower, done)
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Repeat the label of a channel for every place that becomes one."""
+    axes = dict(follower.axes(done.args[0]))
+    if 1 in axes and done.args[0].ndim == 4:
+        axes[1] = np.repeat(axes[1], done.args[1] ** 2)
+    return [axes]
+
+
+@rule("glu")
+def gating(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Tie the two halves of the channels."""
+    tensor = done.args[0]
+    dim = (done.args[1] if len(done.args) > 1 else -1) % tensor.ndim
+    axes = dict(follower.axes(tensor))
+    if dim in axes:
+        values, gates = np.split(axes[dim], 2)
+        follower.store.tie(values, gates)
+        axes[dim] = values
     return [axes]
 
 

@@ -43,7 +43,7 @@ def runs_of(network: nn.Module, found: Followed) -> list[Run]:
     times = _times_run(found)
     runs: list[Run] = []
     for path, module in network.named_modules():
-        if any(path.startswith(f"{block}.") for run in runs for block in run.blocks[-run.removable :]):
+        if any(f"{path}.".startswith(f"{block}.") for run in runs for block in run.blocks[-run.removable :]):
             continue
         children = [f"{path}.{name}" if path else name for name in module._modules]
         blocks = [child for child in children if times.get(child)]
