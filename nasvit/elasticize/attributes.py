@@ -87,6 +87,7 @@ class Search:
         self.attributes: list[Attribute] = []
         self.problems: dict[int, str] = {}
         self._remembered: dict[str, list[tuple[tuple[str, int | None], ...]]] = {}
+        self._failed: set[tuple[str, str, tuple[tuple[str, int | None], ...]]] = set()
 
     def run(self, kept: Kept) -> None:
         """Find what is needed for a subnet; afterwards it runs as foreseen, with ``problems`` at full size.
@@ -129,12 +130,15 @@ class Search:
             candidates = self._candidates(path, kept)
             kind = type(self.network.get_submodule(path)).__name__
             for chosen in self._trials(kind, candidates):
+                kinds = tuple(each.kind for each in chosen)
+                if (kind, difference.step.name, kinds) in self._failed:  # in another module of this class
+                    continue
                 attributes = [*self.attributes, *chosen]
                 after = self._difference(kept, attributes)
                 if after is None or after.position > difference.position:
-                    kinds = tuple(each.kind for each in chosen)
                     self._remembered.setdefault(kind, []).insert(0, kinds)
                     return self._in_all_alike(kind, kinds, attributes, kept, after)
+                self._failed.add((kind, difference.step.name, kinds))
         return None
 
     def _in_all_alike(
