@@ -86,6 +86,7 @@ class Search:
         self.sizes, self.groups = sizes, groups
         self.attributes: list[Attribute] = []
         self.problems: dict[int, str] = {}
+        self.together: dict[int, set[int]] = {}  # group with a problem -> the groups of the module that has it
         self._remembered: dict[str, list[tuple[tuple[str, int | None], ...]]] = {}
         self._failed: set[tuple[str, str, tuple[tuple[str, int | None], ...]]] = set()
 
@@ -110,6 +111,7 @@ class Search:
             for group in blamed:
                 where = difference.step.path[-1] or "the network itself"
                 self.problems[group] = f"the code of {where} does not follow it: {difference.problem}"
+                self.together[group] = self._groups_of(self._inside(difference.step.path[-1]))
             difference = self._difference(self._without_problems(kept), self.attributes)
 
     def _without_problems(self, kept: Kept) -> Kept:
@@ -205,12 +207,15 @@ class Search:
         """Return the groups that are smaller now and have to do with an operation, or else with its module."""
         smaller = set(np.flatnonzero(kept < whole).tolist())
         near = self.steps[max(difference.position - 3, 0) : difference.position + 1]
-        inside = ([each for each in self.steps if path in each.path] for path in reversed(difference.step.path))
+        inside = (self._inside(path) for path in reversed(difference.step.path))
         for steps in ([difference.step], near, *inside):
             groups = self._groups_of(steps) & smaller
             if groups:
                 return sorted(groups)
         return sorted(smaller)
+
+    def _inside(self, path: str) -> list[Step]:
+        return [each for each in self.steps if path in each.path]
 
     def _groups_of(self, steps: Iterable[Step]) -> set[int]:
         labels = [each for step in steps for axes in step.axes for each in axes.values()]

@@ -141,7 +141,7 @@ class _Program:
     @classmethod
     def of(cls, bare: nn.Module, plan: Plan, channels: int, side: int) -> _Program:
         image = torch.empty(1, channels, side, side, device="meta")
-        found = follow(bare, image, dict(plan.choices))
+        found = follow(bare, image, dict(plan.choices), plan.ties)
         builder = _Builder(bare, plan, found)
         return cls(
             tuple(builder.products()),

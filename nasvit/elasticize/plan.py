@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nasvit.elasticize.agreement import Difference, first_difference
 from nasvit.elasticize.attributes import Attribute, Search
-from nasvit.elasticize.coupling import follow
+from nasvit.elasticize.coupling import Tie, follow
 from nasvit.elasticize.following import Followed, Step
-from nasvit.elasticize.groups import Fixed, Group, groups_of
+from nasvit.elasticize.groups import Fixed, Group, Place, groups_of
 from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Sizes, Uneven
@@ -34,7 +34,8 @@ class Plan:
         kernels: path of a convolution -> side of its kernel, which can be cropped.
         fixed: what has to stay, and why.
         found: how the channels hang together.
-        choices: place of a reshaping that divides channels -> which of the parts is the unit.
+        choices: place where channels are divided in one of several ways -> number of the way.
+        ties: axes that the code expects to be of one size, although no operation ties them.
     """
 
     groups: tuple[Group, ...]
@@ -44,6 +45,7 @@ class Plan:
     fixed: tuple[Fixed, ...]
     found: Followed
     choices: Mapping[str, int]
+    ties: tuple[Tie, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Plan:
         return self  # nothing in it ever changes
@@ -81,12 +83,17 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     """
     bare, images = on_meta(network), torch.empty(2, *image.shape[-3:], device="meta")
     choices: dict[str, int] = {}
+    ties: list[Tie] = []
     for _ in range(_ROUNDS):
-        found = _followed(bare, images, choices)
+        found = _followed(bare, images, choices, ties)
         groups, fixed = _even_groups(found)
         search = Search(bare, images, found.steps, Sizes(found.store, groups), groups)
         for kept in _trials(groups):
             search.run(kept)
+        more = _more_ties(search, ties)
+        if more:
+            ties += more
+            continue
         again = _next_choices(found, [groups[number] for number in search.problems], choices)
         if again is None:
             break
@@ -97,12 +104,12 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     runs = tuple(run for run in runs_of(bare, found) if trial.runs_without(run) is None)
     kernels = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
     kernels = {path: side for path, side in kernels.items() if trial.crops(path) is None}
-    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices)
+    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices, ties=tuple(ties))
 
 
-def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int]) -> Followed:
+def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int], ties: Sequence[Tie]) -> Followed:
     try:
-        return follow(bare, images, choices)
+        return follow(bare, images, choices, ties)
     except Exception as error:
         size = "x".join(map(str, images.shape[1:]))
         raise ValueError(
@@ -140,6 +147,26 @@ def _trials(groups: Sequence[Group]) -> list[Kept]:
     units = np.array([group.units for group in groups], dtype=np.int64)
     rng = np.random.default_rng(0)
     return [-(-units // 2), np.ones_like(units), *(rng.integers(1, units + 1) for _ in range(_CHECKS))]
+
+
+def _more_ties(search: Search, ties: Sequence[Tie]) -> list[Tie]:
+    """Return pairs of equally many channels that one module's code does not follow, perhaps as it takes them for one."""
+    more: list[Tie] = []
+    for number in search.problems:
+        near = [each for each in search.problems if each in search.together[number] and each != number]
+        for other in near:
+            first, second = (_whole_axis(search.groups[each]) for each in sorted((number, other)))
+            if first and second and first[1] == second[1] and (first[0], second[0]) not in (*ties, *more):
+                more.append((first[0], second[0]))
+    return more
+
+
+def _whole_axis(group: Group) -> tuple[Place, int] | None:
+    """Return an axis of a tensor that holds nothing but a group, and its length; None: there is none."""
+    for place, positions in group.places.items():
+        if positions.max() == positions.size - 1:
+            return place, positions.size
+    return None
 
 
 def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, int]) -> dict[str, int] | None:

@@ -7,7 +7,7 @@ operation without a rule freezes all that goes in, and the reason names it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,18 +81,29 @@ def join(follower: Follower, labels: Sequence[Labels | None], name: str) -> Labe
 
 
 @rule("clone", "alias", "detach", "_to_copy", "contiguous", "lift_fresh", "cumsum", "native_dropout")
+@rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 @rule("_softmax", "_safe_softmax", "_log_softmax")
 def same(follower: Follower, done: Dispatched) -> list[Axes]:
     """Keep the labels: the result has the shape of the first argument."""
     return [follower.axes(done.args[0])] * len(done.results)
 
 
-@rule("empty", "zeros", "ones", "full", "arange", "scalar_tensor", "rand", "randn", "eye", "linspace", "new_empty")
-@rule("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "empty_like", "full_like")
-@rule("_local_scalar_dense", "empty_strided", "new_empty_strided", "sym_size", "prim_layout")
+@rule("arange", "scalar_tensor", "eye", "linspace", "_local_scalar_dense", "sym_size", "prim_layout")
 def of_fixed_size(follower: Follower, done: Dispatched) -> list[Axes]:
     """Return no labels."""
     return [{} for _ in done.results]
+
+
+@rule("empty", "zeros", "ones", "full", "rand", "randn", "new_empty", "new_zeros", "new_ones", "new_full")
+@rule("empty_strided", "new_empty_strided")
+def of_any_size(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Return new labels: code makes such tensors of the sizes of others, to which they are tied where they meet."""
+    return [any_size(follower, each, range(each.ndim)) for each in done.results]
+
+
+def any_size(follower: Follower, tensor: Tensor, axes: Iterable[int]) -> Axes:
+    """Return new labels for some axes of a tensor."""
+    return {axis: follower.store.fresh(tensor.shape[axis]) for axis in axes if tensor.shape[axis] > 1}
 
 
 @rule("roll", "flip")
@@ -138,9 +149,12 @@ def permutation(follower: Follower, done: Dispatched) -> list[Axes]:
 
 @rule("expand", "broadcast_to")
 def expansion(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Keep labels; new axes and widened ones have none."""
-    added = done.results[0].ndim - done.args[0].ndim
-    return [{axis + added: labels for axis, labels in follower.axes(done.args[0]).items()}]
+    """Keep labels; new axes and widened ones are as large as what they meet."""
+    tensor, result = done.args[0], done.results[0]
+    added = result.ndim - tensor.ndim
+    widened = [axis for axis in range(result.ndim) if axis < added or tensor.shape[axis - added] < result.shape[axis]]
+    kept = {axis + added: labels for axis, labels in follower.axes(tensor).items()}
+    return [any_size(follower, result, widened) | kept]
 
 
 @rule("repeat")
@@ -191,16 +205,20 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int]
 
 
 def _merged(follower: Follower, sizes: Sequence[int], labels: Sequence[Labels | None]) -> Labels | None:
-    """Return the labels of some axes as one axis; where several have labels, those of all but the longest freeze."""
+    """Return the labels of some axes as one axis; where several have labels, those of all but one freeze."""
     known = [position for position, each in enumerate(labels) if each is not None]
     if not known:
         return None
-    kept = max(known, key=lambda position: sizes[position])
+    free = known[0]
+    if len(known) > 1:
+        place = follower.place(f"merging {' x '.join(map(str, sizes))}")
+        free = known[min(follower.choices.get(place, 0), len(known) - 1)]
+        follower.found.splits[place] = Split(len(known), labels[free])  # type: ignore[arg-type]
     for position in known:
-        if position != kept:
+        if position != free:
             follower.freeze({0: labels[position]}, "merged by a reshaping with other channels")  # type: ignore[dict-item]
-    shape = [size if position == kept else 1 for position, size in enumerate(sizes)]
-    whole: Labels = np.broadcast_to(labels[kept].reshape(shape), sizes).reshape(-1)  # type: ignore[union-attr]
+    shape = [size if position == free else 1 for position, size in enumerate(sizes)]
+    whole: Labels = np.broadcast_to(labels[free].reshape(shape), sizes).reshape(-1)  # type: ignore[union-attr]
     return whole
 
 
@@ -216,7 +234,7 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     place = follower.place(f"reshaping into {' x '.join('1' if axis not in varying else 'n' for axis in range(labels.ndim))}")
     channels = math.prod(labels.shape[axis] for axis in varying)
     options: list[tuple[int, list[Labels]]] = []
-    for axis in varying:
+    for axis in [*varying[-2:], *varying[:-2]]:  # most often, the last two are heads and the channels of one
         came_in = _what_came_in(follower, channels, labels.shape[axis], is_inner=axis == varying[-1])
         options += [(axis, []), (axis, came_in)] if came_in else [(axis, [])]
     unit, came_in = options[min(follower.choices.get(place, 0), len(options) - 1)]
