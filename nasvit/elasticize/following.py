@@ -119,10 +119,14 @@ class Split:
     Args:
         options: how many ways there are.
         labels: what is free in the way that was chosen.
+        path: path of the module that was running.
+        into_heads: whether the free part is the last but one, as heads are before the channels of one.
     """
 
     options: int
     labels: Labels
+    path: str = ""
+    into_heads: bool = False
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     along = _along(labels, unit)
     for each in came_in:
         follower.store.tie(each, along[:, None])
-    follower.found.splits[place] = Split(len(options), along)
+    follower.found.splits[place] = Split(len(options), along, follower.path[-1], unit == varying[-2])
     return unit, along
 
 
