@@ -77,8 +77,8 @@ def examined(name: str, subnets: int) -> dict[str, Any]:
         "parameters": sum(each.numel() for each in original.parameters()),
         "seconds": round(seconds, 1),
         **decisions(elastic),
+        "gradients_are_equal": _gradients_are_equal(elastic, original, image),  # first: some cache what needs none
         "largest_is_bit_equal": _largest_is_equal(elastic, original, image),
-        "gradients_are_equal": _gradients_are_equal(elastic, original, image),
         **_subnets(elastic, image, subnets),
         "sorting": _sorting(elastic, original, image),
         "fixed": [f"{each.name}: {each.channels} channels, {each.reason}" for each in elastic.plan.fixed],

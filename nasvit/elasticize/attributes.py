@@ -128,7 +128,7 @@ class Search:
         self, difference: Difference, kept: Kept
     ) -> tuple[list[Attribute], Difference | None] | None:
         """Return the attributes with those that let the network get further, and where it differs next."""
-        for path in reversed(difference.step.path):
+        for path in self._near(difference.step):
             candidates = self._candidates(path, kept)
             kind = type(self.network.get_submodule(path)).__name__
             for chosen in self._trials(kind, candidates):
@@ -142,6 +142,15 @@ class Search:
                     return self._in_all_alike(kind, kinds, attributes, kept, after)
                 self._failed.add((kind, difference.step.name, kinds))
         return None
+
+    def _near(self, step: Step) -> Iterator[str]:
+        """Yield the modules whose attributes a step may have read: the one that ran, its parts, and those around it."""
+        innermost = step.path[-1]
+        yield innermost
+        for name, _ in self.network.get_submodule(innermost).named_modules():
+            if name:
+                yield f"{innermost}.{name}" if innermost else name
+        yield from reversed(step.path[:-1])
 
     def _in_all_alike(
         self,
@@ -189,12 +198,14 @@ class Search:
         ]
 
     def _sizes_in(self, path: str, kept: Kept) -> dict[int, list[Size]]:
-        """Return value in the whole network -> the sizes that have it, of the tensors made in a module."""
+        """Return value in the whole network -> the sizes that have it, of the tensors made in a module.
+
+        For a module that does not run itself, such as one that holds a table, they are those of its parent.
+        """
         found: dict[Size, None] = {}
-        for step in self.steps:
-            if path in step.path:
-                for axes in step.axes:
-                    found |= dict.fromkeys(self.sizes.of(labels) for labels in axes.values())
+        for step in self._inside(path) or self._inside(path.rpartition(".")[0]):
+            for axes in step.axes:
+                found |= dict.fromkeys(self.sizes.of(labels) for labels in axes.values())
         whole = np.array([group.units for group in self.groups])
         shrinking = [size for size in found if int(size.at(kept)) < int(size.at(whole))]
         units = [Size(0, ((group, 1),)) for group in dict.fromkeys(g for size in shrinking for g, _ in size.times)]

@@ -139,7 +139,7 @@ class Call:
         last: one more than the number of its last.
         taken: labels and shape of what went in.
         given: labels and shape of what came out.
-        is_sum: whether it adds to what went in.
+        is_sum: whether something inside is added to what went in.
         memories: numbers of the memories that they lie in.
     """
 
@@ -175,6 +175,20 @@ class Followed:
     splits: dict[str, Split] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     freed: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Entered:
+    """A module that runs: where it began, what is known of what came in, that one's shape and the number of its memory.
+
+    ``is_added_to``: whether something was added to what came in.
+    """
+
+    first: int
+    taken: Trail | None
+    shape: tuple[int, ...]
+    memory: int
+    is_added_to: bool = False
 
 
 Rule = Callable[["Follower", "Dispatched"], list[Axes]]
@@ -230,6 +244,8 @@ class Follower(TorchDispatchMode):
         results = tensors_in(result)
         dispatched = Dispatched(func._overloadpacket.__name__, args, kwargs or {}, results)
         sums = self._sums(dispatched)
+        if dispatched.name in ("add", "add_"):
+            self._note_sum(sums)
         self.macs: Product | None = None
         axes = self.rules(func)(self, dispatched)
         made = [self._note(tensor, each, sums) for tensor, each in zip(results, axes, strict=True)]
@@ -264,7 +280,7 @@ class Follower(TorchDispatchMode):
     @property
     def came_in(self) -> Axes:
         """Labels of what came into the module that runs."""
-        trail = self._entered[-1][1]
+        trail = self._entered[-1].taken
         return {} if trail is None else trail.axes
 
     def freeze(self, axes: Axes, reason: str) -> None:
@@ -280,7 +296,7 @@ class Follower(TorchDispatchMode):
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
         self._memory(image)  # the first one, which is not made by any operation
-        self._entered: list[tuple[int, Trail | None, tuple[int, ...], int]] = []
+        self._entered: list[_Entered] = []
         try:
             with torch.no_grad(), self, _Steps(self):
                 yield self.found
@@ -303,20 +319,24 @@ class Follower(TorchDispatchMode):
         trail = None if tensor is None else self.trail(tensor)
         shape = () if tensor is None else tuple(tensor.shape)
         memory = -1 if tensor is None else self._memory(tensor)[0]
-        self._entered.append((len(self.found.operations), trail, shape, memory))
+        self._entered.append(_Entered(len(self.found.operations), trail, shape, memory))
 
     def _leave(self, module: nn.Module, given: Any, result: Any) -> None:
-        first, taken, shape, memory = self._entered.pop()
-        path = self.path.pop()
+        entered = self._entered.pop()
+        taken, path = entered.taken, self.path.pop()
         self._places.pop()
-        if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != shape:
+        if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != entered.shape:
             return
-        trail = self.trail(result)
-        last = len(self.found.operations)
-        memories = (memory, self._memory(result)[0])
+        last, given_back = len(self.found.operations), self.axes(result)
+        memories = (entered.memory, self._memory(result)[0])
         self.found.calls.append(
-            Call(path, first, last, taken.axes, trail.axes, taken.number in trail.sums, memories)
+            Call(path, entered.first, last, taken.axes, given_back, entered.is_added_to, memories)
         )
+
+    def _note_sum(self, sums: frozenset[int]) -> None:
+        for entered in self._entered:
+            if entered.taken is not None and entered.taken.number in sums:
+                entered.is_added_to = True
 
     def _mark(self, tensor: Tensor, axes: Axes, sums: frozenset[int] = frozenset()) -> Trail:
         self._made += 1

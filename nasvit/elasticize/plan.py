@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from nasvit.elasticize.groups import Fixed, Group, Place, groups_of
 from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Sizes, Uneven
+
+T = TypeVar("T")
 
 _ROUNDS = 20  # a reshaping has few parts that could be the unit
 _CHECKS = 3  # random subnets that are tried
@@ -81,7 +84,8 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     Raises:
         ValueError: if the network cannot be run on the meta device with such an image.
     """
-    bare, images = on_meta(network), torch.empty(2, *image.shape[-3:], device="meta")
+    bare = on_meta(network)
+    images = torch.empty(2, *image.shape[-3:], device="meta", dtype=number_type(network))
     choices: dict[str, int] = {}
     ties: list[Tie] = []
     for _ in range(_ROUNDS):
@@ -101,10 +105,16 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     free = [number for number in range(len(groups)) if number not in search.problems]
     fixed += [Fixed(groups[number].name, groups[number].units, why) for number, why in search.problems.items()]
     trial = _Trial(bare, images, found, search)
-    runs = tuple(run for run in runs_of(bare, found) if trial.runs_without(run) is None)
-    kernels = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
-    kernels = {path: side for path, side in kernels.items() if trial.crops(path) is None}
+    runs = tuple(_working(runs_of(bare, found), trial.runs_without))
+    sides = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
+    kernels = {path: sides[path] for path in _working([*sides], trial.crops)}
     return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices, ties=tuple(ties))
+
+
+def number_type(network: nn.Module) -> torch.dtype:
+    """Return the type of the numbers that a network computes with."""
+    tensors = (*network.parameters(), *network.buffers())
+    return next((each.dtype for each in tensors if each.is_floating_point()), torch.float32)
 
 
 def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int], ties: Sequence[Tie]) -> Followed:
@@ -180,6 +190,13 @@ def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, i
     return None if again == choices else again
 
 
+def _working(parts: Sequence[T], trial: Callable[[Sequence[T]], Difference | None]) -> Sequence[T]:
+    """Return the parts without which the network runs: all at once, or else those that it can do without alone."""
+    if not parts or trial(parts) is None:
+        return parts
+    return [part for part in parts if trial([part]) is None]
+
+
 class _Trial:
     """Tries what else can be decided."""
 
@@ -187,26 +204,25 @@ class _Trial:
         self.bare, self.images, self.found, self.search = bare, images, found, search
         self.whole = np.array([group.units for group in search.groups], dtype=np.int64)
 
-    def runs_without(self, run: Run) -> Difference | None:
-        """Return what goes wrong without the removable blocks of a run; None: nothing."""
-        left_out = run.blocks[run.fewest :]
+    def runs_without(self, runs: Sequence[Run]) -> Difference | None:
+        """Return what goes wrong without the removable blocks of some runs; None: nothing."""
+        left_out = [path for run in runs for path in run.blocks[run.fewest :]]
         steps = [step for step in self.found.steps if not any(path in left_out for path in step.path)]
         network = shell_of(self.bare, lambda name, tensor, module: tensor, {}, left_out)
         return self._difference(network, steps)
 
-    def crops(self, path: str) -> Difference | None:
-        """Return what goes wrong with a smaller kernel; None: nothing."""
-        module = self.bare.get_submodule(path)
-        assert isinstance(module, nn.Conv2d)
-        side = module.kernel_size[0] - 2
+    def crops(self, paths: Sequence[str]) -> Difference | None:
+        """Return what goes wrong with smaller kernels of some convolutions; None: nothing."""
+        weights = {f"{path}.weight" for path in paths}
 
         def smaller(name: str, tensor: Tensor, holder: nn.Module) -> Tensor:
-            if name != f"{path}.weight":
+            if name not in weights:
                 return tensor
             return nn.Parameter(tensor[..., 1:-1, 1:-1].clone(), requires_grad=False)
 
-        network = shell_of(self.bare, smaller, {path: cropped(module, side)})
-        return self._difference(network, self.found.steps)
+        modules = {path: cast(nn.Conv2d, self.bare.get_submodule(path)) for path in paths}
+        values = {path: cropped(module, module.kernel_size[0] - 2) for path, module in modules.items()}
+        return self._difference(shell_of(self.bare, smaller, values), self.found.steps)
 
     def _difference(self, network: nn.Module, steps: Sequence[Step]) -> Difference | None:
         return first_difference(network, self.images, steps, self.search.sizes, self.whole)
