@@ -398,9 +398,10 @@ def tensors_in(result: Any) -> list[Tensor]:
 
 _PASSING = frozenset(
     "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll "
-    "cat slice split split_with_sizes".split()
+    "cat slice split split_with_sizes native_batch_norm".split()
 )
-"""Operations that keep a residual path: additions, what changes no number that comes out of them, and what moves it."""
+"""Operations that keep a residual path: additions, what changes no number that comes out of them, what moves it, and
+batch norm, as re-parameterizable blocks have one on their shortcut."""
 
 
 def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:
