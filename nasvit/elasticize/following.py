@@ -87,12 +87,14 @@ class Operation:
         path: paths of the modules that were running, from the outermost.
         made: the tensors that came out.
         macs: its multiply-adds; None: none.
+        source: number of the memory that its first argument lies in; only for copies.
     """
 
     name: str
     path: tuple[str, ...]
     made: tuple[Made, ...]
     macs: Product | None = None
+    source: int = -1
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,9 @@ class Follower(TorchDispatchMode):
         self.macs: Product | None = None
         axes = self.rules(func)(self, dispatched)
         made = [self._note(tensor, each, sums) for tensor, each in zip(results, axes, strict=True)]
-        self.found.operations.append(Operation(dispatched.name, tuple(self.path), tuple(made), self.macs))
+        source = self._memory(args[0])[0] if dispatched.name == "clone" else -1
+        operation = Operation(dispatched.name, tuple(self.path), tuple(made), self.macs, source)
+        self.found.operations.append(operation)
         return result
 
     def trail(self, tensor: Tensor) -> Trail:
