@@ -231,6 +231,7 @@ class Follower(TorchDispatchMode):
         super().__init__()
         self.rules, self.choices, self.found = rules, choices, Followed()
         self.store = self.found.store
+        self.made_from: dict[int, Labels] = {}
         self.path: list[str] = []
         self._names = {id(tensor): name for name, tensor in _tensors(network)}
         self._kept = [tensor for _, tensor in _tensors(network)]  # no other tensor can take over their ids
@@ -281,11 +282,18 @@ class Follower(TorchDispatchMode):
         self._places[-1][kind] += 1
         return f"{kind} {self._places[-1][kind]} of {self.path[-1] or 'the network itself'}"
 
-    @property
-    def came_in(self) -> Axes:
-        """Labels of what came into the module that runs."""
-        trail = self._entered[-1].taken
-        return {} if trail is None else trail.axes
+    def came_in(self, labels: Labels) -> list[Labels]:
+        """Return labels of what came into the module that runs, and of what the layer that made these channels read."""
+        taken = self._entered[-1].taken
+        read = self.made_from.get(int(labels.flat[0]))
+        return [*(() if taken is None else taken.axes.values()), *(() if read is None else (read,))]
+
+    def note_made(self, written: Labels | None, read: Labels | None) -> None:
+        """Note the labels of channels that a layer writes, and of those that it reads."""
+        if written is not None:
+            self.found.producers.append(written)
+            if read is not None:
+                self.made_from[int(written[0])] = read
 
     def freeze(self, axes: Axes, reason: str) -> None:
         """Freeze all labels of a tensor, or one of its axes."""

@@ -16,6 +16,7 @@ from nasvit.elasticize.attributes import Attribute, Search
 from nasvit.elasticize.coupling import Spots, Tie, follow
 from nasvit.elasticize.following import Followed, Step
 from nasvit.elasticize.groups import Fixed, Group, groups_of
+from nasvit.elasticize.refusals import refuse_computed_weights
 from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Sizes, Uneven
@@ -82,8 +83,9 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
         image: an image of the size it is for, or a batch; only its shape counts.
 
     Raises:
-        ValueError: if the network cannot be run on the meta device with such an image.
+        ValueError: if the network cannot be run on the meta device with such an image, or computes its weights.
     """
+    refuse_computed_weights(network)
     bare = on_meta(network)
     images = torch.empty(2, *image.shape[-3:], device="meta", dtype=number_type(network))
     choices: dict[str, int] = {}

@@ -50,7 +50,7 @@ def runs_of(network: nn.Module, found: Followed) -> list[Run]:
         own = [run for run in _runs_among(network, found, calls, times, blocks) if run[0]]
         for number, (count, until) in enumerate(own, 1):
             start = own[number - 2][1] if number > 1 else 0
-            name = path if number == 1 else f"{path}[{number}]"
+            name = (path or "network") + (f"[{number}]" if number > 1 else "")
             removed = blocks[until - count : until]
             runs.append(Run(name, tuple(blocks[start:until]), count, tuple(calls[child] for child in removed)))
     return [run for run in runs if len(run.blocks) > 1]
