@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from search_spaces.decisions import Decision
 from search_spaces.genome import Gene, Genome, Population
 from search_spaces.saved import Saved
 from search_spaces.values import FieldError, check_choices
@@ -175,6 +176,12 @@ class ElasticSpace:
     @cached_property
     def _by_gene(self) -> dict[str, Part]:
         return {part.gene: part for part in self.parts}
+
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Everything that is decided, with its legal values."""
+        parts = (Decision(part.field, None, part.name, part.values) for part in self.parts)
+        return (Decision("resolution", None, "", self.resolution), *parts)
 
     @property
     def size(self) -> int:
