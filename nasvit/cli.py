@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import multiprocessing
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 from tyro.conf import Positional
@@ -275,15 +276,15 @@ def main() -> None:
         )
     except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
         _say(f"nasvit: {error}")
-        raise SystemExit(2) from error
+        _leave(2)
     except RuntimeError as error:
         if type(error).__name__ != "StoppedElsewhere":  # its class is not imported before it is needed
             raise
         _say(f"nasvit: another process failed: {error}")
-        raise SystemExit(2) from error
+        _leave(2)
     except KeyboardInterrupt:
         _say("\nnasvit: stopped; run the same command again to go on")
-        raise SystemExit(130) from None
+        _leave(130)
 
 
 def _in_words(
@@ -303,6 +304,21 @@ def _say(text: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(_FIRST_GOES_FIRST)
     print(text, file=sys.stderr, flush=True)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process, what it has to say being said.
+
+    One of several ends at once: the threads through which PyTorch's processes talk abort the whole program where
+    another process leaves while this one is still taking itself apart, and its exit status would be theirs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise SystemExit(status)
+    for worker in multiprocessing.active_children():  # which an ordinary end would stop
+        worker.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., None]]]:

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.data.config import DataConfig
-from nasvit.experiment.training import TeacherConfig, Training
+from nasvit.experiment.training import StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
 from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
 from nasvit.training.start import Savings
 from predictors.limits import Budget
-from search_spaces.recipe import Recipe
+from search_spaces.recipe import DEFAULTS, Recipe
 from search_spaces.values import FieldError
 
 SUPERNET_RECIPE = Recipe(
@@ -218,6 +218,14 @@ class CompareConfig:
     learning_rate: float | None = None
 
 
+_NOT_LOADED: dict[tuple[str, ...], str] = {
+    ("train", "recipe"): "says how loaded weights train, and the supernet starts from random ones; give weights too",
+    (
+        "finetune",
+    ): "says how loaded weights train beside others, and a subnet's all come from the supernet; leave it out",
+}
+
+
 @dataclass(frozen=True)
 class Experiment(YamlFile):
     """Everything that determines the results of an experiment.
@@ -231,6 +239,8 @@ class Experiment(YamlFile):
             nothing is decided by them any more (the networks that the search trained itself to choose among them are
             then trained again); ``train``, without them.
         train: training of the supernet.
+        weights: weights that the supernet starts from: a released one that ``nasvit import`` wrote, the folder of an
+            earlier experiment, or the file of a supernet, whatever classes it was trained on; its space holds this one.
         seed: seed of splits, weights, batches, subnets and search.
         output: folder of the results; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
@@ -246,6 +256,7 @@ class Experiment(YamlFile):
     finetune: Training
     finetune_on: Literal["all", "train"] = "all"
     train: TrainConfig = field(default_factory=TrainConfig)
+    weights: StartingWeights | None = None
     seed: int = 0
     output: Path | None = None
     threads: int = 0
@@ -254,6 +265,7 @@ class Experiment(YamlFile):
     note: str = ""
 
     def __post_init__(self) -> None:
+        self._check_weights()
         if self.hours is None:
             return
         if not self.hours > 0:
@@ -261,6 +273,24 @@ class Experiment(YamlFile):
         if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
             problem = "are divided only where search.evaluate is inherited or prior, and no recipes are searched"
             raise FieldError(["hours"], problem)
+
+    def _check_weights(self) -> None:
+        """Refuse weights where no supernet is trained, and recipes of loaded weights where none are loaded."""
+        if isinstance(self.weights, str):
+            object.__setattr__(self, "weights", StartingWeights(self.weights))
+        if self.weights is not None and not self.search.uses_supernet:
+            problem = f"start a supernet, and search.evaluate: {self.search.evaluate} trains none; leave them out"
+            raise FieldError(["weights"], problem)
+        if self.weights is not None and self.weights.partial:
+            problem = "a supernet starts from one that holds all of its subnets; leave it out"
+            raise FieldError(["weights", "partial"], problem)
+        recipes: dict[tuple[str, ...], Recipe] = {("finetune",): self.finetune.recipe}
+        if self.weights is None:
+            recipes["train", "recipe"] = self.train.recipe
+        for place, recipe in recipes.items():
+            for name in ("loaded_rate", "frozen_epochs"):
+                if getattr(recipe, name) != DEFAULTS[name]:
+                    raise FieldError([*place, name], _NOT_LOADED[place])
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

@@ -137,7 +137,7 @@ def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:
 
 def _is_finished(bench: Workbench) -> bool:
     path = bench.folder / RESULTS
-    return path.exists() and bool(read_json(path)["config"] == bench.experiment.to_json())
+    return path.exists() and bool({"weights": None} | read_json(path)["config"] == bench.experiment.to_json())
 
 
 def _evaluate(bench: Workbench) -> list[dict[str, Any]]:

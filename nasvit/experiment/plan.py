@@ -167,7 +167,7 @@ def _too_short(seconds: float, least: float) -> ValueError:
     )
 
 
-def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool) -> Plan:
+def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool, has_weights: bool = False) -> Plan:
     """Return the better plan, with the reasons.
 
     Args:
@@ -175,10 +175,14 @@ def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool) -> Pla
         used: seconds that were used of it for measuring.
         paces: what was measured.
         has_prior: whether there is anything to choose networks by without a search.
+        has_weights: whether there are weights for a supernet to start from.
 
     Raises:
         ValueError: if the time is not enough.
     """
+    if has_weights:
+        reason = "there are weights for a supernet to start from, which trainings from random weights would waste"
+        return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
     if not has_prior:
         reason = "there is no prior, so that only a search can choose networks"
         return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
@@ -221,8 +225,10 @@ def from_scratch(experiment: Experiment) -> Recipe:
 
 
 def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
-    """Return a recipe of so many epochs, a twentieth of them warm-up."""
-    return replace(recipe, epochs=epochs, warmup_epochs=min(epochs, max(1, round(_WARM_UP * epochs))))
+    """Return a recipe of so many epochs, a twentieth of them warm-up, and frozen for the same share as before."""
+    frozen = recipe.frozen_epochs * epochs // recipe.epochs
+    warmup = min(epochs, max(1, round(_WARM_UP * epochs)))
+    return replace(recipe, epochs=epochs, warmup_epochs=warmup, frozen_epochs=frozen)
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

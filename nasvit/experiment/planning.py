@@ -139,7 +139,9 @@ def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     paces = Timing(bench, seconds, clock).paces()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
-    return choose(seconds, used, measured, has_prior=bench.prior is not None)
+    return choose(
+        seconds, used, measured, has_prior=bench.prior is not None, has_weights=bench.experiment.weights is not None
+    )
 
 
 class Timing:
@@ -165,7 +167,7 @@ class Timing:
         testing = image * len(self.bench.images.test)
         return Paces(
             tuple(plain[each] for each in networks),
-            self._supernet() if self.bench.prior is None else 0.0,
+            self._supernet() if self.bench.prior is None or self.bench.experiment.weights is not None else 0.0,
             evaluation + ASKING,
             final=saving + testing,
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
@@ -215,4 +217,4 @@ class Timing:
 
 
 def _endless(recipe: Recipe) -> Recipe:
-    return replace(recipe, epochs=_MANY, warmup_epochs=0)
+    return replace(recipe, epochs=_MANY, warmup_epochs=0, loaded_rate=1.0, frozen_epochs=0)

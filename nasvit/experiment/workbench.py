@@ -38,6 +38,9 @@ from search_spaces.recipe_space import load_recipes
 
 RECORD, SPLIT, SUPERNET, PLAN = "experiment.json", "split.json", "supernet.pt", "plan.json"
 
+STARTED_FROM = "started_from.json"
+"""File that says which weights the supernet started from, if not random ones."""
+
 TIMING = "timing"
 """Folder of trainings that are only timed."""
 
@@ -203,6 +206,12 @@ class Workbench:
             return []
         whole = Candidates(self.whole_space, self._whole_costs)
         return [spared(whole, self._architectures, self.family, self.experiment.train.random_subnets)]
+
+    @property
+    def started_from(self) -> dict[str, Any]:
+        """What the supernet started from, for results and cards; nothing if it was random weights."""
+        path = self.folder / STARTED_FROM
+        return {"started_from": read_json(path)} if path.exists() else {}
 
     @cached_property
     def images(self) -> Images:

@@ -100,6 +100,7 @@ def save(
         "note": experiment.note,
         "seed": experiment.seed,
         "config": experiment.to_json(),
+        **bench.started_from,
     }
     spec = subject.spec(bench)
     card = images.card(spec, told, fused=fused)

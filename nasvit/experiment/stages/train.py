@@ -13,8 +13,10 @@ from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
-from nasvit.experiment.workbench import SUPERNET, Workbench
+from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
+from nasvit.experiment.workbench import STARTED_FROM, SUPERNET, Workbench
 from nasvit.layers.calibration import calibrate
+from nasvit.records import write_json
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
 from nasvit.tasks.objective import Objective
@@ -38,9 +40,10 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     Returns:
         The supernet to search in (its moving average if the recipe has one).
     """
-    config = bench.experiment.train
-    trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute)
+    config, start = bench.experiment.train, start_supernet(bench)
+    trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute, start)
     bench.record_family()
+    _tell(bench, start)
     trainer.run(until=until)
     supernet = trainer.trained
     assert isinstance(supernet, Supernet)
@@ -69,7 +72,17 @@ def load_supernet(bench: Workbench) -> Supernet:
     return bench.compute.place(supernet)
 
 
-def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, compute: Compute) -> Trainer:
+def _tell(bench: Workbench, start: SupernetStart) -> None:
+    """Say once what the training starts from, and record it."""
+    report, record = start.report, bench.folder / STARTED_FROM
+    if report is not None and not bench.compute.from_first(record.exists):
+        bench.compute.once(lambda: print(report, flush=True))
+        bench.compute.once(lambda: write_json(record, report.to_json()))
+
+
+def supernet_trainer(
+    bench: Workbench, config: TrainConfig, folder: Path, compute: Compute, start: SupernetStart | None = None
+) -> Trainer:
     """Return the trainer of the supernet.
 
     Args:
@@ -77,8 +90,10 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         config: its training.
         folder: folder of checkpoints and metrics.
         compute: the device, and the processes that train together.
+        start: the supernet, with what was loaded; None: one with random weights.
     """
-    supernet = bench.compute.place(Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed))
+    start = start or random_supernet(bench)
+    supernet = bench.compute.place(start.supernet)
     learner = Learner(
         supernet,
         config.recipe,
@@ -86,6 +101,7 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         sampling=_sampling(bench, config),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
+        is_loaded=None if start.report is None else start.report.is_loaded,
     )
     return Trainer(
         learner,
