@@ -64,7 +64,9 @@ class Limit:
         if ranged:
             low, low_unit, metric, high, high_unit = ranged.groups()
             if (low_unit == _SHARE) != (high_unit == _SHARE):
-                raise ValueError(f"the limit {text!r} has a share at one end only; give both ends as shares, or neither")
+                raise ValueError(
+                    f"the limit {text!r} has a share at one end only; give both ends as shares, or neither"
+                )
             ends = (_number(low, low_unit, metric, text), _number(high, high_unit, metric, text))
             return cls(metric, *ends, share=high_unit == _SHARE)
         single = _UPPER.match(text)
@@ -222,7 +224,9 @@ def _ends(values: Floats, metric: str) -> str:
 
 def _number(digits: str, unit: str, metric: str, text: str) -> float:
     if unit.lower() not in SUFFIXES:
-        raise ValueError(f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s, %")
+        raise ValueError(
+            f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s, %"
+        )
     family = "latency" if unit.lower() in ("us", "ms", "s") else "memory" if unit.lower().endswith("b") else metric
     if family != metric:
         raise ValueError(f"the suffix {unit!r} belongs to {family}, not to {metric!r}, in the limit {text!r}")

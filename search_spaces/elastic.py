@@ -347,7 +347,9 @@ class ElasticSpace:
             if name not in known:
                 raise ValueError(f"{name!r} is no decision of space {self.name!r}; {self._names()}")
             if not left or not {*left} <= {*known[name]}:
-                raise ValueError(f"the choices {_list(left)} of {name!r} are illegal; legal: some of {_list(known[name])}")
+                raise ValueError(
+                    f"the choices {_list(left)} of {name!r} are illegal; legal: some of {_list(known[name])}"
+                )
         fewer = {name: tuple(v for v in choices if v in values.get(name, choices)) for name, choices in known.items()}
         parts = tuple(replace(part, values=fewer[part.gene]) for part in self.parts)
         return replace(self, resolution=fewer["resolution"], parts=parts)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nasvit.elasticize.groups import Group
 from nasvit.elasticize.plan import Plan
 from nasvit.elasticize.runs import Run
-from search_spaces.elastic import ElasticSpace, Part
+from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
 from search_spaces.values import FieldError, check_choices
 
 WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
@@ -115,3 +115,23 @@ class _Blocks:
         return None
 
 
+def space_around(plan: Plan, architecture: ElasticArchitecture) -> ElasticSpace:
+    """Return a space that holds an architecture and nothing else.
+
+    Args:
+        plan: what can be decided in the network.
+        architecture: sizes of a subnet.
+
+    Raises:
+        ValueError: if the network has no such part, or is not that large.
+    """
+    known = {"width": {group.name: group.units for group in plan.groups}, "kernel_size": dict(plan.kernels)}
+    known["depth"] = {run.name: len(run.blocks) for run in plan.runs}
+    parts = []
+    for field in FIELDS:
+        for name, value in getattr(architecture, field):
+            if value > known[field].get(name, 0):
+                legal = f"up to {known[field][name]}" if name in known[field] else "no such part"
+                raise ValueError(f"{field}.{name} is {value}; the network has {legal}")
+            parts.append(Part(field, name, (value,)))
+    return ElasticSpace("subnet", (architecture.resolution,), tuple(parts))

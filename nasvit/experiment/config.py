@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.data.config import DataConfig
+from nasvit.elasticize.choices import Elastic
 from nasvit.experiment.training import StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
@@ -226,12 +227,15 @@ _NOT_LOADED: dict[tuple[str, ...], str] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Experiment(YamlFile):
     """Everything that determines the results of an experiment.
 
     Args:
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
+        network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
+            your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.
+        elastic: what is decided in the network; everything that can be if left out.
         data: images.
         search: limits and effort.
         finetune: training of a chosen subnet from the supernet's weights: recipe, teacher, branches, NetAug.
@@ -250,7 +254,9 @@ class Experiment(YamlFile):
         note: remark that belongs beside the results, for example about the data.
     """
 
-    space: str
+    space: str | None = None
+    network: str | None = None
+    elastic: Elastic | None = None
     data: DataConfig
     search: SearchConfig
     finetune: Training
@@ -265,6 +271,7 @@ class Experiment(YamlFile):
     note: str = ""
 
     def __post_init__(self) -> None:
+        self._check_origin()
         self._check_weights()
         if self.hours is None:
             return
@@ -273,6 +280,22 @@ class Experiment(YamlFile):
         if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
             problem = "are divided only where search.evaluate is inherited or prior, and no recipes are searched"
             raise FieldError(["hours"], problem)
+
+    def _check_origin(self) -> None:
+        """Refuse anything but one space or one network."""
+        if self.space is None and self.network is None:
+            raise FieldError([], "the key 'space' is missing; it holds the name of a search space (or give a network)")
+        if self.network is None:
+            if self.elastic is not None:
+                raise FieldError(["elastic"], "says what is decided in a network, and there is none; leave it out")
+            return
+        if self.space is not None:
+            raise FieldError(["network"], "is made elastic, and there is a space too; give one of them")
+        for name, why in (("latency", "is a table of a search space"), ("architecture", "is one of a search space")):
+            if getattr(self.search, name) is not None:
+                raise FieldError(["search", name], f"{why}; leave it out with a network")
+        if self.search.evaluate == "prior":
+            raise FieldError(["search", "evaluate"], "nothing was measured of this network; legal: inherited, finetune")
 
     def _check_weights(self) -> None:
         """Refuse weights where no supernet is trained, and recipes of loaded weights where none are loaded."""

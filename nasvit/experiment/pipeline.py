@@ -69,7 +69,7 @@ def check(bench: Workbench) -> list[str]:
     feasibility = check_budgets(bench)
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
-    remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
+    remarks = size_remarks(bench.images, bench.space.resolution, bench.origin.about)
     if not bench.compute.from_first(lambda: is_searched(bench)):
         check_trainings(bench)
         objective(bench.experiment.finetune, bench.images)

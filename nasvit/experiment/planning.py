@@ -22,10 +22,8 @@ from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, write_json
 from nasvit.search.evaluate import InheritedWeights
-from nasvit.specs import SubnetSpec
-from nasvit.supernets.supernet import Supernet, build_subnet
 from predictors.limits import Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 _MEASURED_SHARE, _LEAST, _MOST = 0.005, 2.0, 60.0
@@ -173,7 +171,7 @@ class Timing:
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
 
-    def _typical(self, budget: Budget) -> Architecture:
+    def _typical(self, budget: Budget) -> Subnet:
         """Return the subnet that the prior expects to be best under a budget; without one, the costliest of some."""
         bench = self.bench
         if bench.prior is not None:
@@ -181,10 +179,10 @@ class Timing:
         rows = bench.candidates.constraint(budget.limits).sample(256, np.random.default_rng(0))
         return bench.space.decode(rows[[int(bench.candidates.costs(rows)["macs"].argmax())]])[0]
 
-    def _plain(self, architecture: Architecture) -> float:
+    def _plain(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / architecture.key
         training = bench.experiment.finetune.by(_endless(from_scratch(bench.experiment)))
-        start = Start(SubnetSpec(bench.space, architecture))
+        start = Start(bench.origin.spec(bench.space, architecture))
         compute = self.quiet if bench.compute.can_share(training.recipe.batch_size) else self.quiet.alone()
         fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=compute)
         return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
@@ -197,10 +195,10 @@ class Timing:
         config = replace(usual, largest_first=0.0, resolution_first=0.0)
         return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
 
-    def _evaluation(self, architecture: Architecture) -> tuple[float, float]:
+    def _evaluation(self, architecture: Subnet) -> tuple[float, float]:
         """Return the seconds of one candidate of the search, and of testing one image."""
         bench = self.bench
-        supernet = bench.compute.place(Supernet(bench.space, len(bench.classes)))
+        supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         supernet.requires_grad_(False)
         held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
         measure = InheritedWeights(supernet, bench.task, bench.calibration(), held_out.evaluation_batches)
@@ -209,10 +207,11 @@ class Timing:
         calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)
         return whole, max(whole - calibrating, 0.0) / len(bench.images.validation)
 
-    def _saving(self, architecture: Architecture) -> float:
+    def _saving(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / "saved"
-        network = build_subnet(bench.space, architecture, len(bench.classes)).eval()
-        card = bench.images.card(SubnetSpec(bench.space, architecture), {})
+        spec = bench.origin.spec(bench.space, architecture)
+        network = spec.build(len(bench.classes)).eval()
+        card = bench.images.card(spec, {})
         return seconds_of(lambda: save_network(network, folder, card, program=True), self.clock)
 
 

@@ -7,14 +7,18 @@ from typing import NamedTuple
 
 import torch
 
+from nasvit.experiment.origin import OfNetwork
+from nasvit.experiment.starting import start_from
 from nasvit.experiment.trained_for import TrainedFor
+from nasvit.experiment.training import StartingWeights
 from nasvit.experiment.workbench import RECORD, SUPERNET, Workbench
 from nasvit.export.card import CARD
 from nasvit.importing import is_imported, load_imported
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
 from nasvit.records import read_json, sha256_of
+from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.supernets.supernet import Supernet
-from search_spaces import Space, load
+from search_spaces import ElasticSpace, Space, load
 from search_spaces.values import FieldError
 
 _CLASSIFIER = "head.classifier.weight"
@@ -23,13 +27,13 @@ _CLASSIFIER = "head.classifier.weight"
 class SupernetStart(NamedTuple):
     """A supernet before its training, and the report of what was loaded; None: nothing was."""
 
-    supernet: Supernet
+    supernet: SharedNetwork
     report: Report | None = None
 
 
 def random_supernet(bench: Workbench) -> SupernetStart:
     """Return the supernet of an experiment with random weights."""
-    return SupernetStart(Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed))
+    return SupernetStart(bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed))
 
 
 def start_supernet(bench: Workbench) -> SupernetStart:
@@ -38,15 +42,37 @@ def start_supernet(bench: Workbench) -> SupernetStart:
     Raises:
         ValueError: if there are no such weights, or they do not fit.
     """
-    start, weights = random_supernet(bench), bench.experiment.weights
+    weights = bench.experiment.weights
+    if isinstance(bench.origin, OfNetwork):
+        return _elastic(bench, bench.origin, weights)
+    start = random_supernet(bench)
     if weights is None:
         return start
+    assert isinstance(start.supernet, Supernet)
+    assert isinstance(bench.whole_space, Space)
     try:
         other, source = _find(weights.source, bench.whole_space)
         title = f"the supernet of {bench.space.name}"
         return SupernetStart(start.supernet, load_supernet(start.supernet, other, source, bench.classes, title=title))
     except (ValueError, FileNotFoundError) as error:
         raise FieldError(["weights"], str(error)) from error
+
+
+def _elastic(bench: Workbench, origin: OfNetwork, weights: StartingWeights | None) -> SupernetStart:
+    """Return a network made elastic, its channels sorted by importance if it has weights worth sorting by."""
+    space, seed, report = bench.space, bench.experiment.seed, None
+    assert isinstance(space, ElasticSpace)
+    if weights is None:
+        network = origin.base.build(len(bench.classes), seed=seed)
+    else:
+        name = bench.experiment.network or ""
+        started = start_from(weights, origin.base, bench.classes, seed=seed, name=name)
+        assert started.network is not None
+        network, report = started.network, started.report
+    model = origin.elastic_model(space, network.train())
+    if weights is not None:
+        model.sort()
+    return SupernetStart(model, report)
 
 
 def _find(name: str, space: Space) -> tuple[Supernet, Source]:

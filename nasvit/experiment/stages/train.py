@@ -17,7 +17,7 @@ from nasvit.experiment.stages.start import SupernetStart, random_supernet, start
 from nasvit.experiment.workbench import STARTED_FROM, SUPERNET, Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
 from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
@@ -30,7 +30,7 @@ from nasvit.training.trainer import Trainer
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
 
-def train(bench: Workbench, *, until: int | None = None) -> Supernet:
+def train(bench: Workbench, *, until: int | None = None) -> SharedNetwork:
     """Train the supernet of an experiment, or go on where an earlier call was stopped.
 
     Args:
@@ -46,7 +46,7 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     _tell(bench, start)
     trainer.run(until=until)
     supernet = trainer.trained
-    assert isinstance(supernet, Supernet)
+    assert isinstance(supernet, SharedNetwork)
     if trainer.step == trainer.steps:
         bench.compute.once(lambda: write_whole(bench.folder / SUPERNET, supernet.state_dict()))
     return supernet
@@ -57,7 +57,7 @@ def is_trained(bench: Workbench) -> bool:
     return bench.compute.from_first((bench.folder / SUPERNET).exists)
 
 
-def load_supernet(bench: Workbench) -> Supernet:
+def load_supernet(bench: Workbench) -> SharedNetwork:
     """Load the supernet that :func:`train` finished, onto the device.
 
     Raises:
@@ -66,7 +66,7 @@ def load_supernet(bench: Workbench) -> Supernet:
     path = bench.folder / SUPERNET
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
-    supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
+    supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
     supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
@@ -149,7 +149,7 @@ def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
 
 def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     """Return validation scores of the smallest, the largest and a few random subnets, each calibrated."""
-    assert isinstance(model, Supernet)
+    assert isinstance(model, SharedNetwork)
     rng = np.random.default_rng(bench.experiment.seed)
     ends = bench.family or bench.space
     subnets = {"smallest": ends.smallest, "largest": ends.largest}

@@ -8,7 +8,7 @@ from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.train import SUPERNET, load_supernet
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import sha256_of
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 
 
 class TrainedSupernet:
@@ -32,6 +32,6 @@ class TrainedSupernet:
         return sha256_of(self.bench.folder / SUPERNET)
 
     @cached_property
-    def network(self) -> Supernet:
+    def network(self) -> SharedNetwork:
         """The supernet on the device."""
         return load_supernet(self.bench)
