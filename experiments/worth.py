@@ -123,7 +123,7 @@ def prior_choices(setting: Setting) -> list[Architecture]:
     prior = find_prior(setting.space, candidates.proxies, without=(setting.measured,))
     if prior is None:
         raise ValueError(f"space {setting.space} has no prior")
-    rng, within = np.random.default_rng(0), prior.within(candidates.space)
+    rng, within = np.random.default_rng(0), prior.within(prior.space)
     found = [
         imagine(within, candidates.constraint(Budget(text).limits), candidates.genome.sample(0, rng), 1, rng)
         for text in setting.budgets

@@ -178,11 +178,25 @@ def suggest(
     show_suggestions(budget, space, classes, out)
 
 
-def spaces() -> None:
-    """List the search spaces: number of subnets, and the costs of the smallest and the largest."""
-    from nasvit.report.spaces import show_spaces
+def spaces(
+    network: Annotated[Positional[str | None], tyro.conf.arg(metavar="[NETWORK]")] = None,
+    image_size: int | None = None,
+    classes: int = 1000,
+) -> None:
+    """List the search spaces with their costs; or show what can be decided in any network, layer by layer.
 
-    show_spaces()
+    Args:
+        network: timm:MODEL, torchvision:MODEL, package.module:function, or another name of a network; the search
+            spaces are listed if left out.
+        image_size: side of the network's images in pixels; the one that it was designed for if left out.
+        classes: number of classes.
+    """
+    from nasvit.report.spaces import show_network, show_spaces
+
+    if network is None:
+        show_spaces()
+    else:
+        show_network(network, image_size, classes)
 
 
 def profile(

@@ -107,9 +107,8 @@ def _subnet(name: str) -> SubnetSpec:
         legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES})"
         raise ValueError(
             f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
-            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, torchvision:MODEL, "
-            "package.module:function, the folder of "
-            "a saved network, a file that nasvit import wrote"
+            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, "
+            "torchvision:MODEL, package.module:function, the folder of a saved network, a file that nasvit import wrote"
         ) from error
     if not which and space.size > 1:
         raise ValueError(

@@ -8,6 +8,8 @@
 ``TINY[-WIDTH][@32]``                     ``mcunet``, ``mbv2-0.35``: the networks that NetAug was published with
 ``PUBLISHED``                             ``alphanet_a0``, ``fbnetv3_a``: a published network
 ``timm:MODEL[:CHECKPOINT]``               a network of timm, with weights of its own from a file
+``torchvision:MODEL``                     a classifier of torchvision
+``package.module:function``               what a function of your own returns, called with ``num_classes``
 ``FOLDER``                                a network that nasvit saved, with its weights
 ``FILE.safetensors[:WHICH]``              what ``nasvit import`` wrote, with its weights; where they are shared WHICH
                                           subnet: ``smallest``, ``largest``, FILE.json, PUBLISHED, or a width

@@ -55,7 +55,8 @@ class Limit:
     def parse(cls, text: str) -> Limit:
         """Read ``"macs<=300M"``, ``"latency>=5ms"``, ``"params==4M"``, ``"200M<=macs<=300M"`` or ``"macs<=50%"``.
 
-        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency), % (of the largest network).
+        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency), % (of the cost of the
+        largest network).
 
         Raises:
             ValueError: if the text is none of these.

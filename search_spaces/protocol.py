@@ -1,4 +1,4 @@
-"""What searches, predictors and cost tables need of a space, whether it is described in a file or found in a network."""
+"""What searches, predictors and cost tables need of a space, described in a file or found in a network."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Elastic:
     """What is decided in a network that is made elastic, and in which steps.
 
     Args:
-        width: shares of the channels, or heads, that each group of them may keep; empty: widths stay.
+        width: shares of the channels, or heads, that each group of them may keep, as well as all; ``[1.0]``: widths stay.
         divisor: channels are kept in multiples of it, where a group has at least four times as many.
         depth: whether the last residual blocks of every run may be left out.
         fewest_blocks: blocks of a run that stay at least.
@@ -40,10 +40,9 @@ class Elastic:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.width:
-            check_choices("width", self.width, least=1e-6)
-            if max(self.width) > 1:
-                raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
+        check_choices("width", self.width, least=1e-6)
+        if max(self.width) > 1:
+            raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
         if self.resolution:
             check_choices("resolution", self.resolution, least=1)
         for name in ("divisor", "fewest_blocks"):
@@ -88,7 +87,7 @@ def _kernels(side: int, elastic: Elastic) -> tuple[int, ...]:
 def _widths(group: Group, elastic: Elastic) -> tuple[int, ...]:
     divisor = elastic.divisor if group.units >= 4 * elastic.divisor else 1
     shares = (share * group.units / divisor for share in (*elastic.width, 1.0))
-    chosen = {max(1, round(share)) * divisor for share in shares if share}
+    chosen = {max(1, round(share)) * divisor for share in shares}
     return tuple(sorted({min(each, group.units) for each in chosen} | {group.units}))
 
 

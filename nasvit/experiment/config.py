@@ -46,7 +46,8 @@ class TrainConfig(Running):
             has are left out of the supernet, and largest, smallest and random subnets are such that meet at least one
             budget. False trains the whole space. A budget beyond them needs another folder then.
         random_subnets: subnets drawn a step besides the largest and the smallest.
-        members: ``all`` of these take part in every step, or besides the largest only ``one``, in turn.
+        members: ``all`` of these take part in every step, or besides the largest only ``one``, in turn; ``auto``: one
+            where ``hours`` are planned, because many cheap steps taught more than few whole ones there, else all.
         largest_first: share of the steps, the first ones, in which only the largest trains, by the targets.
         resolution_first: share of the steps, the first ones, in which all images are as small as the smallest
             resolution, or, where the space has more than two, grow from it to the last but one.
@@ -63,7 +64,7 @@ class TrainConfig(Running):
     recipe: Recipe = SUPERNET_RECIPE
     within_budgets: bool = True
     random_subnets: int = 2
-    members: Literal["all", "one"] = "all"
+    members: Literal["auto", "all", "one"] = "auto"
     largest_first: float = 0.0
     resolution_first: float = 0.0
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"

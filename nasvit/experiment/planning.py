@@ -13,7 +13,17 @@ import numpy as np
 from nasvit.experiment.clock import spent, timed, total
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.pace import Clock, seconds_of, seconds_per_epoch
-from nasvit.experiment.plan import Paces, Plan, choose, final_epochs, from_json, from_scratch, planned, to_json
+from nasvit.experiment.plan import (
+    Paces,
+    Plan,
+    cheap_steps,
+    choose,
+    final_epochs,
+    from_json,
+    from_scratch,
+    planned,
+    to_json,
+)
 from nasvit.experiment.stages.prior import expected_row
 from nasvit.experiment.stages.search import check_budgets
 from nasvit.experiment.stages.train import supernet_trainer
@@ -191,7 +201,7 @@ class Timing:
         bench, folder = self.bench, self.bench.folder / TIMING / "supernet"
         train = bench.experiment.train
         # The first steps of a training may be cheaper ones; all are planned as if they were the others.
-        usual = replace(train, recipe=_endless(train.recipe), evaluate_every=0, project_from=0)
+        usual = replace(cheap_steps(train), recipe=_endless(train.recipe), evaluate_every=0, project_from=0)
         config = replace(usual, largest_first=0.0, resolution_first=0.0)
         return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
 

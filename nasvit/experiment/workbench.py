@@ -142,7 +142,7 @@ class Workbench:
             return ()
         if self._record is not None:
             self._require_bounds(self._record)
-            return self._record.budgets
+            return self._resolved(self._record.budgets)
         bounded = experiment.train.within_budgets and not self._has_supernet and all(self.budgets)
         return self.budgets if bounded else ()
 
@@ -325,10 +325,11 @@ class Workbench:
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets to search under, with those along the front; one empty budget if there is no limit."""
-        asked = self.experiment.search.budgets
-        if any(budget.is_share for budget in asked):
-            asked = tuple(budget.of(self.origin.whole) for budget in asked)
-        return (*asked, *self._front()) or (Budget(),)
+        return (*self._resolved(self.experiment.search.budgets), *self._front()) or (Budget(),)
+
+    def _resolved(self, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        """Return budgets with shares of the largest subnet's costs as costs."""
+        return tuple(budget.of(self.origin.whole) if budget.is_share else budget for budget in budgets)
 
     def costs(self, candidate: Candidate) -> dict[str, Any]:
         """Return the costs of one candidate by metric."""

@@ -17,7 +17,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.report.console import open_console, short
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 HOW = {"supernet": "in supernet", "extracted": "extracted", **KINDS}
