@@ -13,6 +13,7 @@ from nasvit.importing.transfer.classifier import (
     classifier_tensors,
     is_scored_like,
     leftover_classifier,
+    remark_on_classes,
     rows_of_classes,
 )
 from nasvit.importing.transfer.matching import COUNTER, Matching, Shape, match
@@ -178,6 +179,7 @@ class _Loading:
             {name: why for name, why in anew.items() if name in self.state},
             {reason: names for reason, names in left_out.items() if names},
             self.source.sha256,
+            remark_on_classes(self.source, self.rows, self.classes),
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nasvit.elastic.shared_parameter import SharedParameter
-from nasvit.importing.transfer.classifier import classifier_tensors, rows_of_classes
+from nasvit.importing.transfer.classifier import classifier_tensors, remark_on_classes, rows_of_classes
 from nasvit.importing.transfer.report import Report
 from nasvit.importing.transfer.shapes import Reshaping, stem_of
 from nasvit.importing.transfer.source import Source
@@ -150,6 +150,7 @@ class _Copying:
             anew,
             {"of blocks beyond this space, or statistics": beyond} if beyond else {},
             self.source.sha256,
+            remark_on_classes(self.source, self.other.classes, self.classes),
         )
 
     def _how(self) -> str:

@@ -289,9 +289,16 @@ def test_a_whole_experiment_starts_from_an_earlier_one_and_says_so_everywhere(tm
     assert "started_from" not in json.loads((first.folder / "results.json").read_text())
 
 
-def test_the_classes_of_an_earlier_experiment_are_those_of_its_cards(tmp_path: Path) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_the_classes_of_an_earlier_experiment_are_known(tmp_path: Path, old: bool) -> None:
     first = bench_of(tmp_path / "first", None)
-    train(first, until=None)
+    train(first)
+    names = first.folder / "classes.json"
+    assert json.loads(names.read_text()) == list("0123456789")
+    if old:
+        names.unlink()  # as earlier versions left it
+    else:
+        names.write_text(json.dumps(list("abcdefghij")))
     saved(first.folder / "subnets" / "one" / "extracted", tuple("abcdefghij"))
     _, report = start_supernet(bench_of(tmp_path / "second", first.folder))
     assert report is not None and report.anew["head.classifier.weight"] == "other classes, such as 0"

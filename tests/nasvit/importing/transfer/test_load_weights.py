@@ -76,7 +76,10 @@ def test_classes_that_both_sides_name_are_found_by_their_names() -> None:
 def test_as_many_classes_of_other_names_are_other_classes() -> None:
     given = source(network(classes=2), ("cat", "dog"))
     assert loaded(network(classes=2), given, ("cat", "cow")).anew["fc.weight"] == "other classes, such as cow"
-    assert not loaded(network(classes=2), source(network(classes=2), ("0", "1")), ("cat", "cow")).anew
+    kept = loaded(network(classes=2), source(network(classes=2), ("0", "1")), ("cat", "cow"))
+    assert not kept.anew
+    assert "as many classes (2), whose names it does not say, are taken for the same ones" in str(kept)
+    assert not loaded(network(classes=2), given, ("cat", "dog")).remark
 
 
 @pytest.mark.parametrize("words", ["module.", "model.", "backbone.net."])
