@@ -63,12 +63,12 @@ class Settings:
 
     data: str
     out: Path = Path("runs/transfer")
-    many: int = 500
+    many: int = 400
     few: int = 40
     tested: int = 200
     network: str = f"{SPACE}:largest"
     budget: str = "macs<=4M"
-    epochs: int = 12
+    epochs: int = 8
     few_epochs: int = 20
     evaluations: int = 30
     rates: tuple[float, ...] = (1.0, 0.3)
@@ -124,7 +124,7 @@ def _experiment(settings: Settings, half: str, recipe: Recipe, seed: int, weight
         data=_data(settings, half),
         search=SearchConfig(budgets=(Budget(settings.budget),), evaluations=settings.evaluations, finalists=3),
         finetune=Training(recipe=replace(RECIPE, learning_rate=1e-3, epochs=settings.few_epochs)),
-        train=TrainConfig(recipe=recipe, evaluate_every=0, within_budgets=half == OTHER),
+        train=TrainConfig(recipe=recipe, evaluate_every=0),
         weights=None if weights is None else StartingWeights(str(weights)),
         seed=seed,
         threads=settings.threads,

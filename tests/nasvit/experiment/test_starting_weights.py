@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+import nasvit
 import search_spaces
 from nasvit.branches import Branches
 from nasvit.experiment.config import Experiment
@@ -21,6 +22,7 @@ from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.plan import Paces, choose, with_epochs
 from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import train
+from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import FitConfig, NetAugConfig, StartingWeights
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
@@ -28,7 +30,7 @@ from nasvit.export.saved import load_saved, save_network
 from nasvit.export.switchable import deploy, spec_of_widths
 from nasvit.importing import attentive, sources
 from nasvit.registry import create
-from nasvit.specs import SubnetSpec
+from nasvit.specs import GhostNetSpec, SubnetSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet
 from search_spaces.recipe import Recipe
@@ -207,6 +209,30 @@ def test_a_network_whose_branches_were_fused_is_a_start_on_other_classes(tmp_pat
     save_network(network, folder, replace(card, classes=tuple("abcdefghij")))
     start = fitting(asked(tmp_path, weights=StartingWeights(str(folder)))).start
     assert start.fused and start.network is not None and body(start.network, network.state_dict())
+
+
+def test_branches_of_a_source_are_fused_for_a_network_without_any(tmp_path: Path) -> None:
+    spec = GhostNetSpec(0.1, 1, small_images=True)
+    branched = spec.branched(2, scale=True, identity=True)
+    network = filled(branched.build(10)).eval()
+    save_network(network, tmp_path / "branched", Card(branched, tuple("0123456789")))
+    start = start_from(StartingWeights(str(tmp_path / "branched")), spec, tuple("0123456789"))
+    assert start.fused and start.network is not None
+    pixels = torch.randn(2, 1, 32, 32)
+    torch.testing.assert_close(start.network.eval()(pixels), network(pixels), rtol=1e-3, atol=1e-3)
+
+
+def test_any_network_of_ones_own_is_loaded_by_the_name_of_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(filled(timm.create_model("test_resnet", num_classes=3)).state_dict(), tmp_path / "weights.pth")
+    network = timm.create_model("test_resnet", num_classes=10)
+    report = nasvit.load_weights(network, str(tmp_path / "weights.pth"), tuple("0123456789"))
+    assert set(report.anew) == {"fc.weight", "fc.bias"}
+    (hub, given) = pretrained(monkeypatch), network.state_dict()["conv1.0.weight"].clone()
+    nasvit.load_weights(network, "pretrained", tuple("0123456789"), "timm:test_resnet")
+    assert torch.equal(network.state_dict()["conv1.0.weight"], hub[0].state_dict()["conv1.0.weight"])
+    assert not torch.equal(network.state_dict()["conv1.0.weight"], given)
 
 
 @pytest.mark.parametrize("way", ["", "branches: {count: 2}\n"])
