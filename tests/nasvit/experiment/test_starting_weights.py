@@ -30,7 +30,7 @@ from nasvit.export.saved import load_saved, save_network
 from nasvit.export.switchable import deploy, spec_of_widths
 from nasvit.importing import attentive, sources
 from nasvit.registry import create
-from nasvit.specs import GhostNetSpec, SubnetSpec
+from nasvit.specs import GhostNetSpec, SubnetSpec, TimmSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet
 from search_spaces.recipe import Recipe
@@ -178,6 +178,21 @@ def test_weights_of_timms_hub_are_a_start_for_gray_images_of_other_classes(
     torch.testing.assert_close(own["conv1.0.weight"], theirs["conv1.0.weight"].sum(1, keepdim=True))
     assert torch.equal(own["layer1.0.conv1.weight"], theirs["layer1.0.conv1.weight"])
     assert set(start.report.anew) == {"fc.weight", "fc.bias"} and set(start.report.reshaped) == {"conv1.0.weight"}
+
+
+def test_a_transformer_is_built_for_the_images_and_its_positions_are_resized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = pretrained(monkeypatch)
+    sized = replace(asked(tmp_path).data, image_size=32)
+    wanted = asked(tmp_path, network="timm:vit_tiny_patch16_224", weights=StartingWeights("pretrained"), data=sized)
+    results = fit(wanted, tmp_path / "out")
+    assert results["started_from"]["reshaped"]["pos_embed"] == "positions resized"
+    network, card = load_saved(tmp_path / "out" / "deployed")
+    assert isinstance(card.spec, TimmSpec) and card.spec.built_for == 32
+    assert network.state_dict()["pos_embed"].shape[1] == 5
+    assert given[0].state_dict()["pos_embed"].shape[1] == 197
+    assert network(torch.randn(2, 1, 32, 32)).shape == (2, 10)
 
 
 def test_a_hub_that_cannot_be_reached_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
