@@ -285,7 +285,7 @@ class TimmSpec(Spec):
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            sized = {} if self.built_for is None else {"img_size": self.built_for}
+            sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
             network: nn.Module = timm.create_model(
                 self.model, num_classes=classes, in_chans=self.image_channels, **sized
             )

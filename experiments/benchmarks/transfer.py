@@ -55,7 +55,7 @@ class Settings:
         epochs: epochs on the first half.
         few_epochs: epochs on the other half, of ``fit``, of the supernet and of fine-tuning each.
         evaluations: candidates of the search.
-        rates: factors on the learning rate of what was loaded; 1 trains everything alike.
+        rates: factors on the learning rate of what was loaded, for ``fit``; 1 trains everything alike.
         seeds: one training of everything on the other half for each.
         threads: processor threads.
         json: file for the result; none if left out.
@@ -68,8 +68,8 @@ class Settings:
     tested: int = 200
     network: str = f"{SPACE}:largest"
     budget: str = "macs<=4M"
-    epochs: int = 8
-    few_epochs: int = 20
+    epochs: int = 5
+    few_epochs: int = 15
     evaluations: int = 30
     rates: tuple[float, ...] = (1.0, 0.3)
     seeds: tuple[int, ...] = (0, 1)
@@ -124,7 +124,7 @@ def _experiment(settings: Settings, half: str, recipe: Recipe, seed: int, weight
         data=_data(settings, half),
         search=SearchConfig(budgets=(Budget(settings.budget),), evaluations=settings.evaluations, finalists=3),
         finetune=Training(recipe=replace(RECIPE, learning_rate=1e-3, epochs=settings.few_epochs)),
-        train=TrainConfig(recipe=recipe, evaluate_every=0),
+        train=TrainConfig(recipe=recipe, random_subnets=1, evaluate_every=0),
         weights=None if weights is None else StartingWeights(str(weights)),
         seed=seed,
         threads=settings.threads,
@@ -159,8 +159,9 @@ def other_half(settings: Settings, network: Path, supernet: Path) -> list[dict[s
             recipe = plain if rate is None else replace(plain, loaded_rate=rate)
             name = f"{way}-{seed}"
             fitted = _fit(settings, OTHER, f"fit-{name}", recipe, seed, None if rate is None else network)
-            found = _run(settings, f"run-{name}", recipe, seed, None if rate is None else supernet)
-            row = {"start": way, "seed": seed, "fit": fitted["deployed"]["accuracy"], "run": found}
+            row: dict[str, Any] = {"start": way, "seed": seed, "fit": fitted["deployed"]["accuracy"]}
+            if rate in (None, 1.0):
+                row["run"] = _run(settings, f"run-{name}", recipe, seed, None if rate is None else supernet)
             print(row, flush=True)
             rows.append(row)
     return rows
@@ -168,13 +169,15 @@ def other_half(settings: Settings, network: Path, supernet: Path) -> list[dict[s
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return the mean accuracies of every way."""
-    ways = dict.fromkeys(row["start"] for row in rows)
+    found: dict[str, dict[str, list[float]]] = {}
+    for row in rows:
+        of_way = found.setdefault(row["start"], {})
+        of_way.setdefault("fit", []).append(row["fit"])
+        if "run" in row:
+            of_way.setdefault("run", []).append(row["run"]["scores"]["finetuned"])
     return {
-        way: {
-            "fit": round(statistics.mean(row["fit"] for row in rows if row["start"] == way), 4),
-            "run": round(statistics.mean(row["run"]["scores"]["finetuned"] for row in rows if row["start"] == way), 4),
-        }
-        for way in ways
+        way: {name: round(statistics.mean(scores), 4) for name, scores in of_way.items()}
+        for way, of_way in found.items()
     }
 
 
@@ -185,7 +188,7 @@ def main(settings: Settings) -> None:
     rows = other_half(settings, *first_half(settings))
     means = summary(rows)
     for way, scores in means.items():
-        print(f"{way}: fit {scores['fit']:.2%}, run {scores['run']:.2%}")
+        print(f"{way}: {', '.join(f'{name} {score:.2%}' for name, score in scores.items())}")
     if settings.json is not None:
         config = {name: value for name, value in asdict(settings).items() if name not in ("json", "out")}
         command = "python -m experiments.benchmarks.transfer"
