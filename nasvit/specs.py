@@ -276,19 +276,24 @@ class TimmSpec(Spec):
         model: name in timm.
         image_channels: channels of the images.
         image_side: side of the images that timm trained it with, in pixels.
+        built_for: side of the images that it is built for, where its tables of positions depend on it; None: timm's.
     """
 
     kind = "timm"
     model: str
     image_channels: int = 3
     image_side: int = 224
+    built_for: int | None = None
 
     def build(self, classes: int, *, seed: int = 0) -> nn.Module:
         import timm
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network: nn.Module = timm.create_model(self.model, num_classes=classes, in_chans=self.image_channels)
+            sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
+            network: nn.Module = timm.create_model(
+                self.model, num_classes=classes, in_chans=self.image_channels, **sized
+            )
         return network
 
     @property

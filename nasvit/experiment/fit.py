@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
-from nasvit.specs import PlannedSpec, Spec, SwitchableSpec
+from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
 from nasvit.tasks.task import Score
 from search_spaces.values import FieldError
 
@@ -128,22 +129,43 @@ def _start(config: FitConfig, images: Images) -> Start:
         )
     if isinstance(spec, SwitchableSpec):
         return Start(spec, named.network if brings else None, named.card.fused)
-    _check_size(config, named.network, images)
+    sized = _for_size(config, spec, named.network, images)
     weights = config.weights
-    if weights is None and brings and len(named.card.classes) != len(images.classes):
+    if weights is None and brings and (len(named.card.classes) != len(images.classes) or sized != spec):
         weights = StartingWeights(config.network)
     if weights is not None:
-        return start_from(weights, spec, images.classes, seed=config.seed, name=config.network)
-    return Start(spec, named.network if brings else None, named.card.fused)
+        return start_from(weights, sized, images.classes, seed=config.seed, name=config.network)
+    return Start(sized, named.network if brings else None, named.card.fused)
 
 
-def _check_size(config: FitConfig, network: nn.Module, images: Images) -> None:
-    """Refuse a network that images of this size do not go through, such as a transformer of fixed patches."""
+def _for_size(config: FitConfig, spec: Spec, network: nn.Module, images: Images) -> Spec:
+    """Return the spec of a network that images of this size go through: its own, or timm's one built for the size.
+
+    Raises:
+        FieldError: if there is none, as for a transformer of fixed patches.
+    """
     try:
         count(network, *images.shape)
     except (RuntimeError, AssertionError, ValueError) as error:
+        built = _built_for(spec, images)
+        if built is not None:
+            return built
         side = "x".join(map(str, images.shape[1:]))
         raise FieldError(["network"], f"{config.network} does not take images of {side} pixels: {error}") from error
+    return spec
+
+
+def _built_for(spec: Spec, images: Images) -> TimmSpec | None:
+    """Return the spec of a network of timm whose tables of positions are as large as images need; None if none can."""
+    height, width = images.shape[1:]
+    if not isinstance(spec, TimmSpec) or height != width:
+        return None
+    built = replace(spec, built_for=height)
+    try:
+        count(built.build(len(images.classes)), *images.shape)
+    except Exception:  # timm's networks take other words for it, or fail in any way at sizes that are not for them
+        return None
+    return built
 
 
 def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:

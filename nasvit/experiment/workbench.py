@@ -35,6 +35,9 @@ from search_spaces.recipe_space import load_recipes
 
 RECORD, SPLIT, SUPERNET, PLAN = "experiment.json", "split.json", "supernet.pt", "plan.json"
 
+CLASSES = "classes.json"
+"""File with the names of the classes that the supernet scores."""
+
 STARTED_FROM = "started_from.json"
 """File that says which weights the supernet started from, if not random ones."""
 

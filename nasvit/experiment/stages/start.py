@@ -11,7 +11,7 @@ from nasvit.experiment.origin import OfNetwork
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.trained_for import TrainedFor
 from nasvit.experiment.training import StartingWeights
-from nasvit.experiment.workbench import RECORD, SUPERNET, Workbench
+from nasvit.experiment.workbench import CLASSES, RECORD, SUPERNET, Workbench
 from nasvit.export.card import CARD
 from nasvit.importing import is_imported, load_imported
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
@@ -108,7 +108,9 @@ def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
 
 
 def _classes_of(folder: Path) -> tuple[str, ...]:
-    """Return the names of the classes of an experiment, as the card of any of its networks says; empty: unknown."""
+    """Return the names of an experiment's classes, in old folders as the card of a network says; empty: unknown."""
+    if (folder / CLASSES).exists():
+        return tuple(read_json(folder / CLASSES))
     card = next(iter(sorted(folder.glob(f"subnets/*/*/{CARD}"))), None)
     return () if card is None else tuple(read_json(card)["classes"])
 

@@ -14,7 +14,7 @@ from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
-from nasvit.experiment.workbench import STARTED_FROM, SUPERNET, Workbench
+from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
 from nasvit.supernets.shared_network import SharedNetwork
@@ -48,6 +48,7 @@ def train(bench: Workbench, *, until: int | None = None) -> SharedNetwork:
     supernet = trainer.trained
     assert isinstance(supernet, SharedNetwork)
     if trainer.step == trainer.steps:
+        bench.compute.once(lambda: write_json(bench.folder / CLASSES, list(bench.classes)))
         bench.compute.once(lambda: write_whole(bench.folder / SUPERNET, supernet.state_dict()))
     return supernet
 

@@ -62,6 +62,13 @@ def rows_of_classes(source: Source, rows: int, classes: Sequence[str]) -> tuple[
     return None, f"{len(classes)} classes instead of {rows}"
 
 
+def remark_on_classes(source: Source, rows: int, classes: Sequence[str]) -> str:
+    """Return in words that classes of unknown names are taken for a network's; nothing if that is sure."""
+    if source.names_classes or rows != len(classes):
+        return ""
+    return f"its classifier is kept: as many classes ({rows}), whose names it does not say, are taken for the same ones"
+
+
 def is_scored_like(shape: Sequence[int], wanted: Sequence[int], rows: int, classes: int) -> bool:
     """Return whether a tensor scores classes too, as an auxiliary classifier does: it differs by their number alone."""
     return rows != classes and tuple(shape) == (rows, *wanted[1:]) and wanted[0] == classes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,10 @@ from nasvit.importing.transfer.classifier import (
     classifier_tensors,
     is_scored_like,
     leftover_classifier,
+    remark_on_classes,
     rows_of_classes,
 )
-from nasvit.importing.transfer.matching import COUNTER, Matching, Shape, match
+from nasvit.importing.transfer.matching import BY_ORDER, COUNTER, Matching, Shape, match
 from nasvit.importing.transfer.report import Report
 from nasvit.importing.transfer.shapes import Reshaping
 from nasvit.importing.transfer.source import Source
@@ -46,12 +48,30 @@ def load_weights(
         ValueError: if they do not fit; it lists what is missing, unexpected or of another shape, and says the way out.
     """
     loading = _Loading(network, source, classes)
+    if not loading.is_whole or loading.matching.how == BY_ORDER:
+        loading = _as_timm_reads(network, source, classes) or loading
     if not partial:
         loading.require_whole(title)
     if not loading.fitting:
         raise ValueError(f"nothing of {source.title} fits {title}; name weights of the same network")
     loading.copy()
     return loading.report()
+
+
+def _as_timm_reads(network: nn.Module, source: Source, classes: Sequence[str]) -> _Loading | None:
+    """Return the loading of a source as timm converts foreign checkpoints of this network; None if nothing fits so."""
+    module = type(network).__module__
+    convert = getattr(sys.modules.get(module), "checkpoint_filter_fn", None) if module.startswith("timm.") else None
+    if convert is None:
+        return None
+    try:
+        tensors = convert(dict(source.tensors), network)
+    except Exception:  # it expects files of a few origins, and fails in any way on others
+        return None
+    if not isinstance(tensors, dict) or not all(isinstance(each, Tensor) for each in tensors.values()):
+        return None
+    loading = _Loading(network, replace(source, tensors=tensors), classes, "names converted as timm does")
+    return loading if loading.is_whole and loading.matching.how != BY_ORDER else None
 
 
 @dataclass
@@ -62,11 +82,13 @@ class _Loading:
         network: the network.
         source: the weights.
         classes: names of the classes that the network scores.
+        converted: what was done to the names of the source before, in words.
     """
 
     network: nn.Module
     source: Source
     classes: Sequence[str]
+    converted: str = ""
     fitting: dict[str, Tensor] = field(default_factory=dict, init=False)
     reshaped: dict[str, str] = field(default_factory=dict, init=False)
     anew: dict[str, str] = field(default_factory=dict, init=False)
@@ -142,13 +164,18 @@ class _Loading:
         norms = {other.rpartition(".")[0] for other in self.matching.pairs.values()}
         return part in _STATISTICS and owner in norms
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything fits."""
+        return not (self.missing or self.unexpected or self.misshapen)
+
     def require_whole(self, title: str) -> None:
         """Refuse weights of which anything does not fit.
 
         Raises:
             ValueError: listing all of it.
         """
-        if self.missing or self.unexpected or self.misshapen:
+        if not self.is_whole:
             title = f"{title} ({self.source.title})"
             raise LayoutError(title, self.missing, self.unexpected, self.misshapen, WAY_OUT)
 
@@ -173,11 +200,12 @@ class _Loading:
             self.source.title,
             tuple(name for name in self.fitting if not name.endswith(COUNTER)),
             sum(tensor.numel() for tensor in self.fitting.values()),
-            self.matching.how,
+            ", ".join(filter(None, [self.converted, self.matching.how])),
             {name: how for name, how in self.reshaped.items() if name in self.fitting},
             {name: why for name, why in anew.items() if name in self.state},
             {reason: names for reason, names in left_out.items() if names},
             self.source.sha256,
+            remark_on_classes(self.source, self.rows, self.classes),
         )
 
 

@@ -22,6 +22,7 @@ class Report:
         anew: names of the network's tensors that were not loaded and so keep their random start, with the reason.
         left_out: reason -> names of the source's tensors that the network has no place for.
         sha256: SHA-256 of the source's file; empty if there is none.
+        remark: what is not sure, in words; empty if nothing is.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Report:
     anew: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sha256: str = ""
+    remark: str = ""
 
     def is_loaded(self, name: str) -> bool:
         """Return whether a parameter was loaded, as all were that were not made anew."""
@@ -40,7 +42,13 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, for results and cards."""
         content: dict[str, Any] = {"source": self.source, "tensors": len(self.loaded), "numbers": self.numbers}
-        told = {"sha256": self.sha256, "matched": self.how, "reshaped": self.reshaped, "made_anew": self.anew}
+        told = {
+            "sha256": self.sha256,
+            "matched": self.how,
+            "reshaped": self.reshaped,
+            "made_anew": self.anew,
+            "remark": self.remark,
+        }
         left = {reason: list(names) for reason, names in self.left_out.items()}
         return content | {name: value for name, value in {**told, "left_out": left}.items() if value}
 
@@ -50,7 +58,7 @@ class Report:
         for verb, named in (("reshaped", self.reshaped), ("made anew", self.anew)):
             lines += [f"    {verb} ({why}): {listing(names)}" for why, names in _by_reason(named).items()]
         lines += [f"    left out ({why}): {listing(names)}" for why, names in self.left_out.items() if names]
-        return "\n".join(lines)
+        return "\n".join([*lines, *([f"    {self.remark}"] if self.remark else [])])
 
 
 def _by_reason(named: Mapping[str, str]) -> dict[str, list[str]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nasvit.elastic.shared_parameter import SharedParameter
-from nasvit.importing.transfer.classifier import classifier_tensors, rows_of_classes
+from nasvit.importing.transfer.classifier import classifier_tensors, remark_on_classes, rows_of_classes
 from nasvit.importing.transfer.report import Report
 from nasvit.importing.transfer.shapes import Reshaping, stem_of
 from nasvit.importing.transfer.source import Source
@@ -69,22 +69,28 @@ def require_held(space: Space, other: Space, source: str, title: str) -> None:
 
 
 def _needed(space: Space) -> list[Architecture]:
-    """Return the ends, and the largest subnet at every pair of a depth with a width or a resolution.
+    """Return the ends, and the largest subnet at every pair of values that a tensor may belong to.
 
-    Blocks may have scales of their own for each such pair; nearly all else is in the largest subnet.
+    Transformer blocks may have scales of their own for each depth of a stage with a width or a resolution, and a block
+    changes the channels of its shortcut where one stage is wider than the other. All else is in the largest subnet.
     """
-    genes = {gene.name: number for number, gene in enumerate(space.genome.genes)}
+    columns = {gene.name: number for number, gene in enumerate(space.genome.genes)}
     largest = space.encode([space.largest])
     rows = [largest]
-    for depth, column in genes.items():
-        field, _, stage = depth.partition(".")
-        for other in (f"width.{stage}", "resolution") if field == "depth" else ():
-            sizes = [range(space.genome.cards[each]) for each in (column, genes.get(other, column))]
-            for values in itertools.product(*sizes):
-                row = largest.copy()
-                row[0, [genes.get(other, column), column]] = values[::-1]
-                rows.append(row)
+    for pair in _pairs(space):
+        chosen = [columns[name] for name in pair if name in columns]
+        for values in product(*(range(space.genome.cards[column]) for column in chosen)):
+            row = largest.copy()
+            row[0, chosen] = values
+            rows.append(row)
     return [space.smallest, *dict.fromkeys(space.decode(space.canonical(np.concatenate(rows))))]
+
+
+def _pairs(space: Space) -> list[tuple[str, str]]:
+    """Return the names of decisions of which two together may say which part of a tensor is meant."""
+    stages = [stage.name for stage in space.stages]
+    scales = [(f"depth.{stage}", other) for stage in stages for other in (f"width.{stage}", "resolution")]
+    return [*scales, *((f"width.{one}", f"width.{next_}") for one, next_ in pairwise(["stem", *stages, "head"]))]
 
 
 class _Copying:
@@ -144,6 +150,7 @@ class _Copying:
             anew,
             {"of blocks beyond this space, or statistics": beyond} if beyond else {},
             self.source.sha256,
+            remark_on_classes(self.source, self.other.classes, self.classes),
         )
 
     def _how(self) -> str:

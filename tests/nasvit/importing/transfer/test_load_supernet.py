@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import search_spaces
-from nasvit.importing.transfer import Report, Source, load_supernet
+from nasvit.importing.transfer import Report, Source, load_supernet, subnets
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.supernet import Supernet
 from search_spaces import Space
@@ -63,6 +63,17 @@ def test_the_largest_supernet_of_a_transformer_space_takes_the_scales_of_its_own
     pairs = zip(supernet.at(architecture).parameters(), other.at(architecture).parameters(), strict=True)
     assert all(torch.equal(*pair) for pair in pairs)
     assert report.numbers < sum(each.numel() for each in other.parameters())
+
+
+@pytest.mark.parametrize("space", [MICRO, HYBRID], ids=["micro8", "micro32"])
+def test_what_any_subnet_computes_with_is_copied_without_any_luck(
+    space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = []
+    for patience in (0, 150):
+        monkeypatch.setattr(subnets, "_PATIENCE", patience)
+        numbers.append(loaded(space, Supernet(space, 10))[1].numbers)
+    assert numbers[0] == numbers[1]
 
 
 def test_a_classifier_of_other_classes_is_made_anew_and_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nasvit.importing.sources import SOURCES
 from nasvit.importing.transfer import Report, Source, load_weights, read_source
 from nasvit.models import resnet
 from nasvit.registry import create
@@ -76,7 +78,10 @@ def test_classes_that_both_sides_name_are_found_by_their_names() -> None:
 def test_as_many_classes_of_other_names_are_other_classes() -> None:
     given = source(network(classes=2), ("cat", "dog"))
     assert loaded(network(classes=2), given, ("cat", "cow")).anew["fc.weight"] == "other classes, such as cow"
-    assert not loaded(network(classes=2), source(network(classes=2), ("0", "1")), ("cat", "cow")).anew
+    kept = loaded(network(classes=2), source(network(classes=2), ("0", "1")), ("cat", "cow"))
+    assert not kept.anew
+    assert "as many classes (2), whose names it does not say, are taken for the same ones" in str(kept)
+    assert not loaded(network(classes=2), given, ("cat", "dog")).remark
 
 
 @pytest.mark.parametrize("words", ["module.", "model.", "backbone.net."])
@@ -240,6 +245,45 @@ def test_a_family_of_our_own_takes_weights_of_colored_images_and_other_classes()
     report = loaded(made[1], source(made[0]))
     assert len(report.reshaped) == 1 and "stem" in next(iter(report.reshaped))
     assert set(report.anew) == {"head.classifier.weight", "head.classifier.bias"}
+
+
+def facebooks_name(name: str) -> str:
+    """The name of a tensor of timm's ConvNeXt in the checkpoints of its authors."""
+    for ours, theirs in (
+        (r"stem\.", "downsample_layers.0."),
+        (r"stages\.(\d+)\.downsample\.", r"downsample_layers.\1."),
+        (r"stages\.(\d+)\.blocks\.", r"stages.\1."),
+        ("conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"head\.norm\.", "norm."),
+        (r"head\.fc\.", "head."),
+    ):
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def test_names_that_timm_knows_how_to_convert_are_converted_as_timm_does() -> None:
+    settings = {"depths": (1, 1, 1, 1), "dims": (8, 8, 8, 8)}
+    first, second = network("convnext_atto", 37, **settings), network("convnext_atto", **settings)
+    given = source(first)
+    theirs = {facebooks_name(name): tensor for name, tensor in sorted(given.tensors.items())}
+    assert not theirs.keys() & {"stem.0.weight", "head.fc.weight"}
+    report = loaded(second, Source("their file", theirs))
+    assert report.how == "names converted as timm does" and set(report.anew) == {"head.fc.weight", "head.fc.bias"}
+    assert equal_but(second, given, "head.fc")
+
+
+PLAIN_RELEASES = [source for source, release in SOURCES.items() if release.spec is not None]
+
+
+@pytest.mark.parametrize("name", PLAIN_RELEASES)
+def test_every_plain_release_fits_its_own_network_on_other_classes(name: str) -> None:
+    release = SOURCES[name]
+    assert release.spec is not None
+    with torch.device("meta"):  # shapes are all that is looked at here
+        theirs, ours = release.build(37), release.spec.build(10)
+    report = loaded(ours, Source(name, dict(theirs.state_dict())))
+    assert set(report.anew) == {"head.classifier.weight", "head.classifier.bias"} and not report.reshaped
 
 
 @pytest.mark.parametrize("wrapper", ["{}", "state_dict", "model", "module", "model_ema", "deep", "safetensors"])
