@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
-from nasvit.experiment.image_size import size_remarks
+from nasvit.experiment.image_size import size_remarks, spec_for_images
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.starting import start_from
@@ -25,7 +24,7 @@ from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
-from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
+from nasvit.specs import PlannedSpec, Spec, SwitchableSpec
 from nasvit.tasks.task import Score
 from search_spaces.values import FieldError
 
@@ -129,43 +128,16 @@ def _start(config: FitConfig, images: Images) -> Start:
         )
     if isinstance(spec, SwitchableSpec):
         return Start(spec, named.network if brings else None, named.card.fused)
-    sized = _for_size(config, spec, named.network, images)
+    try:
+        sized = spec_for_images(spec, named.network, images.shape, len(images.classes))
+    except ValueError as error:
+        raise FieldError(["network"], f"{config.network} {error}") from error
     weights = config.weights
     if weights is None and brings and (len(named.card.classes) != len(images.classes) or sized != spec):
         weights = StartingWeights(config.network)
     if weights is not None:
         return start_from(weights, sized, images.classes, seed=config.seed, name=config.network)
     return Start(sized, named.network if brings else None, named.card.fused)
-
-
-def _for_size(config: FitConfig, spec: Spec, network: nn.Module, images: Images) -> Spec:
-    """Return the spec of a network that images of this size go through: its own, or timm's one built for the size.
-
-    Raises:
-        FieldError: if there is none, as for a transformer of fixed patches.
-    """
-    try:
-        count(network, *images.shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        built = _built_for(spec, images)
-        if built is not None:
-            return built
-        side = "x".join(map(str, images.shape[1:]))
-        raise FieldError(["network"], f"{config.network} does not take images of {side} pixels: {error}") from error
-    return spec
-
-
-def _built_for(spec: Spec, images: Images) -> TimmSpec | None:
-    """Return the spec of a network of timm whose tables of positions are as large as images need; None if none can."""
-    height, width = images.shape[1:]
-    if not isinstance(spec, TimmSpec) or height != width:
-        return None
-    built = replace(spec, built_for=height)
-    try:
-        count(built.build(len(images.classes)), *images.shape)
-    except Exception:  # timm's networks take other words for it, or fail in any way at sizes that are not for them
-        return None
-    return built
 
 
 def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from nasvit.costs.tables import cost_table
 from nasvit.elasticize import Elastic, ElasticModel
 from nasvit.elasticize.choices import space_of
 from nasvit.elasticize.costs import ElasticCosts
+from nasvit.experiment.image_size import spec_for_images
 from nasvit.experiment.images import Images
 from nasvit.names import spec_of_name
 from nasvit.search.candidates import Costs
@@ -172,7 +173,11 @@ class OfNetwork(Origin):
         if spec.channels != channels:
             problem = f"{self._name} takes images of {spec.channels} channels, these have {channels}"
             raise FieldError(["network"], problem)
-        return spec
+        classes, shape = len(self._images.classes), (channels, self.side, self.side)
+        try:
+            return spec_for_images(spec, spec.build(classes), shape, classes)
+        except ValueError as error:
+            raise FieldError(["network"], f"{self._name} {error}") from error
 
     @cached_property
     def side(self) -> int:
