@@ -183,7 +183,8 @@ def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     bench = Workbench(_experiment(setting, folder, seed), folder)
     kept = folder.with_suffix(".json")
     if not kept.exists():
-        paces = Timing(bench, 60 * asked.minutes, time.process_time).paces()
+        timing = Timing(bench, 60 * asked.minutes, time.process_time)
+        paces = replace(timing.paces(), supernet=timing.supernet())  # which is not timed where there is a prior
         shutil.rmtree(folder / TIMING)
         write_json(kept, to_json(supernet_plan(60 * asked.minutes, 0, paces)))
     plan = from_json(read_json(kept))

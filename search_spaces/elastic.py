@@ -198,6 +198,19 @@ class ElasticSpace:
         """The network itself."""
         return self.decode((self.genome.cards - 1).astype(np.uint8)[None])[0]
 
+    def scaled(self, share: float) -> ElasticArchitecture:
+        """Return the subnet with every width as near as can be to a share of the network's, and all else as it is.
+
+        Args:
+            share: from 0 to 1.
+        """
+        widths = {
+            part.name: min(part.values, key=lambda value: abs(value - share * part.values[-1]))
+            for part in self.parts
+            if part.field == "width"
+        }
+        return self.architecture(width=widths)
+
     def sample(self, rng: np.random.Generator) -> ElasticArchitecture:
         """Return one architecture with every decision drawn uniformly; ``genome.sample`` draws many at once."""
         return self.decode(self.genome.sample(1, rng))[0]

@@ -175,7 +175,7 @@ class Timing:
         testing = image * len(self.bench.images.test)
         return Paces(
             tuple(plain[each] for each in networks),
-            self._supernet() if self.bench.prior is None or self.bench.experiment.weights is not None else 0.0,
+            self.supernet() if self.bench.prior is None or self.bench.experiment.weights is not None else 0.0,
             evaluation + ASKING,
             final=saving + testing,
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
@@ -197,7 +197,8 @@ class Timing:
         fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=compute)
         return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
 
-    def _supernet(self) -> float:
+    def supernet(self) -> float:
+        """Return the seconds of an epoch of the supernet."""
         bench, folder = self.bench, self.bench.folder / TIMING / "supernet"
         train = bench.experiment.train
         # The first steps of a training may be cheaper ones; all are planned as if they were the others.

@@ -13,12 +13,13 @@ from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.elasticize.choices import Elastic, space_of
 from nasvit.elasticize.costs import ElasticCosts
 from nasvit.elasticize.groups import Fixed
+from nasvit.elasticize.plan import Plan
 from nasvit.names import spec_of_name
 from nasvit.report.console import open_console, short
 from nasvit.specs import elastic_plan
 from search_spaces.elastic import ElasticSpace
 
-_KINDS = {"width": "channels or heads", "depth": "blocks", "kernel_size": "side of the kernel"}
+_KINDS = {"width": "channels", "depth": "blocks", "kernel_size": "side of the kernel"}
 
 
 def show_spaces() -> None:
@@ -55,7 +56,7 @@ def show_network(name: str, image_size: int | None, classes: int) -> None:
     side = image_size or spec.side
     plan = elastic_plan(spec, classes, side)
     space = space_of(plan, Elastic(), name, (spec.channels, side, side))
-    console.print(_decisions(space, f"{name}: what can be decided, at {side}x{side} pixels"))
+    console.print(_decisions(space, plan, f"{name}: what can be decided, at {side}x{side} pixels"))
     _print_fixed(console, plan.fixed)
     ends = space.encode([space.smallest, space.largest])
     costs = ElasticCosts(spec.build(classes), plan, space).costs(ends)
@@ -67,13 +68,16 @@ def show_network(name: str, image_size: int | None, classes: int) -> None:
         console.print(f"attributes that follow: {some}", soft_wrap=True)
 
 
-def _decisions(space: ElasticSpace, title: str) -> Table:
+def _decisions(space: ElasticSpace, plan: Plan, title: str) -> Table:
+    wide = {group.name: group.channels // group.units for group in plan.groups}
     table = Table(title=title, title_justify="left")
     for heading in ("part", "what", "choices", "there with"):
         table.add_column(heading, no_wrap=heading == "part")
     for part in space.parts:
         block = "" if part.block is None else f"block {part.block[1] + 1} of {part.block[0]}"
-        table.add_row(part.name, _KINDS[part.field], " ".join(map(str, part.values)), block)
+        several = wide.get(part.name, 1) if part.field == "width" else 1
+        what = f"units of {several} channels" if several > 1 else _KINDS[part.field]
+        table.add_row(part.name, what, " ".join(map(str, part.values)), block)
     return table
 
 
