@@ -94,8 +94,12 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
             bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
             compute.announce()
             pipeline.follow_plan(bench)
-            if name in ("train", "extract") and not bench.experiment.search.uses_supernet:
+            search = bench.experiment.search
+            if name in ("train", "extract") and not search.uses_supernet:
                 compute.once(lambda: print(f"{name}: nothing to do, the networks are trained from random weights"))
+                return
+            if name == "train" and not search.trains_supernet:
+                compute.once(lambda: print(f"{name}: nothing to do, subnets are compared before any training"))
                 return
             if name == "train":
                 feasibility = pipeline.check(bench)

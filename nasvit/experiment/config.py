@@ -126,7 +126,9 @@ class SearchConfig:
         evaluate: evaluation of a candidate: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
             random weights by its recipe, without any supernet; ``prior``, not at all: what the prior expects to be best
-            is chosen, and trained from random weights by the recipe of ``finetune``.
+            is chosen, and trained from random weights by the recipe of ``finetune``; ``features``, for a network with
+            weights, before any training: how well a subnet's features agree with the network's. No supernet is
+            trained then, and what is found is fine-tuned from those weights.
         prior: what is expected of architectures before any is evaluated: ``auto``, the measurements on other data sets
             that are shipped with the space, if there are any; ``none``; or a file that ``experiments.priors`` wrote.
         evaluations: candidates evaluated, over all budgets.
@@ -156,7 +158,7 @@ class SearchConfig:
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
-    evaluate: Literal["inherited", "finetune", "scratch", "prior"] = "inherited"
+    evaluate: Literal["inherited", "finetune", "scratch", "prior", "features"] = "inherited"
     prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5
@@ -175,8 +177,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.recipes is not None and self.evaluate == "inherited":
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
-        if self.recipes is not None and self.evaluate == "prior":
-            raise FieldError(["evaluate"], "a prior says nothing of recipes; legal here: finetune, scratch")
+        if self.recipes is not None and self.evaluate in ("prior", "features"):
+            raise FieldError(["evaluate"], f"{self.evaluate} says nothing of recipes; legal here: finetune, scratch")
         if self.evaluate == "prior" and self.prior == "none":
             raise FieldError(["prior"], "is none, but evaluate is prior; leave it out, or evaluate otherwise")
         if self.architecture is not None and self.recipes is None:
@@ -195,8 +197,18 @@ class SearchConfig:
 
     @property
     def uses_supernet(self) -> bool:
-        """Whether candidates take weights from a supernet, so that one must be trained."""
+        """Whether what is found takes its weights from a supernet."""
         return self.evaluate not in ("scratch", "prior")
+
+    @property
+    def trains_supernet(self) -> bool:
+        """Whether that supernet is trained."""
+        return self.uses_supernet and self.evaluate != "features"
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether candidates are evaluated one by one, as the trials of a study."""
+        return self.evaluate not in ("prior", "features")
 
 
 @dataclass(frozen=True)
@@ -273,6 +285,7 @@ class Experiment(YamlFile):
 
     def __post_init__(self) -> None:
         self._check_origin()
+        self._check_features()
         self._check_weights()
         if self.hours is None:
             return
@@ -296,7 +309,15 @@ class Experiment(YamlFile):
             if getattr(self.search, name) is not None:
                 raise FieldError(["search", name], f"{why}; leave it out with a network")
         if self.search.evaluate == "prior":
-            raise FieldError(["search", "evaluate"], "nothing was measured of this network; legal: inherited, finetune")
+            legal = "legal: inherited, finetune, scratch, features"
+            raise FieldError(["search", "evaluate"], f"nothing was measured of this network; {legal}")
+
+    def _check_features(self) -> None:
+        """Refuse features where there are none yet: of a search space, or of random weights."""
+        if self.search.evaluate == "features" and (self.network is None or self.weights is None):
+            missing = "network" if self.network is None else "weights"
+            problem = f"features are those of a network with weights; give {missing} too"
+            raise FieldError(["search", "evaluate"], problem)
 
     def _check_weights(self) -> None:
         """Refuse weights where no supernet is trained, and recipes of loaded weights where none are loaded."""

@@ -141,7 +141,7 @@ class Workbench:
     def trained_for(self) -> tuple[Budget, ...]:
         """The budgets that bound the supernet, of this run or of the one that began its training; none: no bounds."""
         experiment = self.experiment
-        if not experiment.search.uses_supernet:
+        if not experiment.search.trains_supernet:
             return ()
         if self._record is not None:
             self._require_bounds(self._record)

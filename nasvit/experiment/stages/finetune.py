@@ -20,7 +20,7 @@ from nasvit.export.saved import Described, is_saved, load_saved
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate
 
-_TRAINED_BY_SEARCH = {"inherited": None, "finetune": "finetuned", "scratch": "scratch", "prior": None}
+_TRAINED_BY_SEARCH = {"finetune": "finetuned", "scratch": "scratch"}
 
 
 def finetune(bench: Workbench) -> None:
@@ -102,7 +102,7 @@ def _finalist(bench: Workbench, job: Job) -> Path | None:
     The search trains without the held-out images that it chooses by, so that it has none that was trained on all.
     """
     folder = finalist_folder(bench, Candidate(job.subject.architecture, job.training.recipe))
-    if job.images != "train" or job.how != _TRAINED_BY_SEARCH[bench.experiment.search.evaluate]:
+    if job.images != "train" or job.how != _TRAINED_BY_SEARCH.get(bench.experiment.search.evaluate):
         return None
     return folder if is_saved(folder) else None
 

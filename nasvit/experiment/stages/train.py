@@ -59,11 +59,16 @@ def is_trained(bench: Workbench) -> bool:
 
 
 def load_supernet(bench: Workbench) -> SharedNetwork:
-    """Load the supernet that :func:`train` finished, onto the device.
+    """Load the supernet that :func:`train` finished, onto the device; where none is trained, what it starts from.
 
     Raises:
         FileNotFoundError: if there is none yet.
     """
+    if not bench.experiment.search.trains_supernet:
+        start = start_supernet(bench)
+        _tell(bench, start)
+        start.supernet.requires_grad_(False)
+        return bench.compute.place(start.supernet)
     path = bench.folder / SUPERNET
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
