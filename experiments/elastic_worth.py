@@ -3,13 +3,13 @@
     python -m experiments.photo_sets ../shared/data/caltech101_144px runs/photos
     python -m experiments.elastic_worth WEIGHTS.pth --minutes 5 --seeds 0 1 --shares 0.5 0.25
 
-Caltech-101 with at most 30 training images a class, 96 pixels; EfficientNet-Lite0 with ImageNet weights. Every way has the
-same processor time, on one thread, its search or pruning included, and trains by the same recipe:
+Caltech-101 with at most 30 training images a class, 96 pixels; EfficientNet-Lite0 with ImageNet weights. Every way has
+the same processor time, on one thread, its search or pruning included, and trains by the same recipe:
 
-``features``: the network is made elastic, and the subnet whose features agree best with the network's, of those that an
-evolution looks at, is trained. ``supernet``: half of the time trains a supernet within the budget. ``uniform``: every
-width by the same share, the most important channels kept. ``torch_pruning``: the library's group magnitude pruning, if it
-is installed. ``random``: the uniform subnet from random weights.
+``features``: the network is made elastic, and the subnet whose features agree best with the network's, of those that
+an evolution looks at, is trained. ``uniform``: every width by the same share, the most important channels kept.
+``torch_pruning``: the library's group magnitude pruning, if it is installed. ``random``: the uniform subnet from random
+weights.
 
 A row is added to the JSON file after every network; killed and called again, it goes on.
 """
@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -37,17 +38,17 @@ from nasvit.data.config import DataConfig
 from nasvit.elasticize import Elastic, ElasticModel
 from nasvit.elasticize.choices import space_of
 from nasvit.elasticize.costs import ElasticCosts
-from nasvit.elasticize.features import feature_agreement
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
 from nasvit.experiment.pace import seconds_per_epoch
 from nasvit.experiment.plan import with_epochs
+from nasvit.experiment.stages.features import BATCHES, IMAGES
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import StartingWeights, Training
 from nasvit.records import read_json, versions, write_json
+from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
-from nasvit.search.genetic import evolve
 from nasvit.specs import TimmSpec, elastic_plan
 from predictors.limits import Budget
 
@@ -59,7 +60,7 @@ BASE = TimmSpec("efficientnet_lite0")
 FINE = tuple(number / 16 for number in range(2, 17))  # shares that a uniform width is chosen from
 MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
 PRETRAINED = 1e-3  # learning rate from pretrained weights
-LOOKED_AT = 72  # subnets whose features are compared
+LOOKED_AT = 72
 """Subnets whose features are compared with the network's."""
 
 
@@ -84,7 +85,7 @@ class Asked:
     json: Path = Path("experiments/results/elastic_worth.json")
 
 
-class Start_:
+class Beginning:
     """One pretrained network with a new classifier, and everything that ways need of it."""
 
     def __init__(self, weights: Path, seed: int) -> None:
@@ -120,26 +121,14 @@ class Start_:
         """Return the subnet within a share of the multiply-adds whose features agree best with the network's."""
         model, costs = self.elastic(Elastic())
         candidates = Candidates(model.space, lambda codes: dict(costs.costs(codes)))
-        limit = share * self.macs
-        constraint = candidates.constraint(Budget(f"{0.9 * limit:.0f}<=macs<={limit:.0f}").limits)
-        batches = [self.images.training(RECIPE).batch(0, number).images for number in range(2)]
-        score = feature_agreement(model, batches)
-        rng = np.random.default_rng(self.seed)
-        found = evolve(
-            constraint,
-            constraint.sample(LOOKED_AT // 3, rng),
-            lambda codes: np.array([score(each) for each in model.space.decode(codes)]),
-            rng,
-            population=8,
-            children=8,
-            generations=LOOKED_AT // 12,
-            patience=LOOKED_AT,
-        )
-        return model.extract(model.space.decode(found[:1])[0])
+        limits = Budget(f"macs<={share * self.macs:.0f}").limits
+        images = list(self.images.calibration(BATCHES, IMAGES))
+        best, _ = best_by_features(model, candidates, limits, images, LOOKED_AT, np.random.default_rng(self.seed))
+        return model.train().extract(best)
 
     def torch_pruning(self, share: float) -> nn.Module:
         """Return what Torch-Pruning leaves of the network within a share of the multiply-adds."""
-        import torch_pruning
+        import torch_pruning  # type: ignore[import-not-found]  # for this comparison only
 
         def pruned(ratio: float) -> nn.Module:
             network, image = copy.deepcopy(self.network).eval(), torch.zeros(1, 3, SIDE, SIDE)
@@ -159,7 +148,7 @@ class Start_:
 
 def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
     """Make a smaller network in one way, train it for what is left of the time, and return what it reaches."""
-    start = Start_(asked.weights, seed)
+    start = Beginning(asked.weights, seed)
     began = time.process_time()
     made: dict[str, Callable[[float], nn.Module]] = {
         "features": start.features,
@@ -172,27 +161,23 @@ def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
         for module in network.modules():
             if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]
     seconds = 60 * asked.minutes - (time.process_time() - began)
     about = {"seconds_before": round(60 * asked.minutes - seconds, 1)}
     return about | trained(network, start, seconds, FROM_SCRATCH if way == "random" else PRETRAINED)
 
 
-def trained(network: nn.Module, start: Start_, seconds: float, rate: float) -> dict[str, Any]:
+def trained(network: nn.Module, start: Beginning, seconds: float, rate: float) -> dict[str, Any]:
     """Train a network for so many processor seconds, and return what it reaches on the test images."""
     recipe = replace(RECIPE, learning_rate=rate, batch_size=32)
     images, cost = start.images, count(network, 3, SIDE, SIDE)
 
     def fitting(epochs: int) -> Fitting:
-        training = Training(with_epochs(recipe, epochs))
+        training = Training(recipe=with_epochs(recipe, epochs))
         return Fitting(Start(BASE, copy.deepcopy(network)), training, images, seed=start.seed, name="training")
 
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as folder:
-        pace = seconds_per_epoch(
-            fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, time.process_time
-        )
+        pace = seconds_per_epoch(fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, time.process_time)
         epochs = max(1, int(seconds / pace))
         whole, began = fitting(epochs), time.process_time()
         result = whole.deployed(whole.trainer(Path(folder) / "whole", every=0).run())
