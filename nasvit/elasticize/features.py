@@ -17,7 +17,6 @@ from search_spaces.elastic import ElasticArchitecture
 _RETURNED = "returned by the network"  # the reason why the channels of a classifier stay
 
 
-@torch.no_grad()
 def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Callable[[ElasticArchitecture], float]:
     """Return what scores subnets by how similar the features of images are to those in the whole network.
 
@@ -37,13 +36,16 @@ def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Calla
         Architecture -> agreement, 0 to 1.
     """
     path = _classifier(elastic.plan)
-    whole = elastic.at(elastic.space.largest).eval()
-    wanted = _centered_gram(torch.cat([_features(whole, path, images) for images in batches]))
 
     @torch.no_grad()
-    def score(architecture: ElasticArchitecture) -> float:
+    def likeness(architecture: ElasticArchitecture) -> Tensor:
         subnet = calibrate(elastic.at(architecture), batches)
-        found = _centered_gram(torch.cat([_features(subnet, path, images) for images in batches]))
+        return _centered_gram(torch.cat([_features(subnet, path, images) for images in batches]))
+
+    wanted = likeness(elastic.space.largest)
+
+    def score(architecture: ElasticArchitecture) -> float:
+        found = likeness(architecture)
         similar = (found * wanted).sum() / (found.norm() * wanted.norm()).clamp_min(1e-30)
         return float(torch.nan_to_num(similar))
 

@@ -20,7 +20,8 @@ BATCHES, IMAGES = 2, 32
 def choose_by_features(bench: Workbench) -> list[Choice]:
     """Choose for every budget the subnet whose features agree best with those of the whole network.
 
-    ``search.evaluations`` subnets are looked at over all budgets; see :func:`nasvit.search.by_features.best_by_features`.
+    ``search.evaluations`` subnets are looked at over all budgets, see
+    :func:`nasvit.search.by_features.best_by_features`.
 
     Raises:
         ValueError: if nothing meets a budget.

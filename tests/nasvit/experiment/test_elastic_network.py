@@ -103,9 +103,26 @@ def test_a_supernet_starts_from_weights_sorted_by_importance_that_compute_the_sa
     torch.testing.assert_close(importance(trained).sort(descending=True).values, importance(model.network))
 
 
+def test_without_any_training_what_keeps_the_most_features_is_chosen_and_fine_tuned(tmp_path: Path) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    evaluate = "  images: 100\n  evaluate: features"
+    bench = bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", images=evaluate)
+    with without_programs():
+        rows = run(bench)
+    choices = json.loads((tmp_path / "out" / "search" / "choices.json").read_text())
+    assert [each["evidence"]["looked_at"] for each in choices] == [7, 7]
+    assert all(0 < each["evidence"]["agreement"] < 1 for each in choices)
+    assert all(row["scores"]["finetuned"] > 0 for row in rows)
+    assert not (tmp_path / "out" / "supernet.pt").exists()
+    assert json.dumps(
+        run(bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", images=evaluate))
+    ) == json.dumps(rows)
+
+
 @pytest.mark.parametrize(
     ("replaced", "said"),
     [
+        ({"images": "  evaluate: features"}, "features are those of a network with weights; give weights too"),
         ({"space": NETWORK + "\nspace: micro8"}, "network: is made elastic, and there is a space too"),
         ({"space": "elastic: {depth: false}"}, "the key 'space' is missing"),
         ({"space": "space: micro8\nelastic: {depth: false}"}, "elastic: says what is decided in a network"),
