@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from nasvit.elasticize.following import Step, name_of, tensors_in
 from nasvit.elasticize.sizes import Kept, Sizes
 
+
 @dataclass(frozen=True)
 class Difference:
     """Where a smaller network first does something else than was foreseen.
@@ -30,19 +31,33 @@ class Difference:
     problem: str
 
 
-class _Recorder(TorchFunctionMode):
-    """Notes names and shapes of what the code of a network calls."""
+class _Differs(Exception):
+    """Stops a network where it does something else than was foreseen."""
 
-    def __init__(self) -> None:
+
+class _Comparison(TorchFunctionMode):
+    """Compares names and shapes of what the code of a network calls with what was foreseen, and stops at a difference."""
+
+    def __init__(self, expected: Sequence[tuple[str, tuple[tuple[int, ...], ...]]]) -> None:
         super().__init__()
-        self.ran: list[tuple[str, tuple[tuple[int, ...], ...]]] = []
+        self.expected, self.position = expected, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        tensors = tensors_in(result)
-        if tensors:
-            self.ran.append((name_of(func), tuple(tuple(tensor.shape) for tensor in tensors)))
+        shapes = tuple(tuple(tensor.shape) for tensor in tensors_in(result))
+        if not shapes:
+            return result
+        if self.position == len(self.expected):
+            raise _Differs("it goes on")
+        name, foreseen = self.expected[self.position]
+        if (name, foreseen) != (name_of(func), shapes):
+            raise _Differs(f"{name_of(func)} gives {_text(shapes)}, not {_text(foreseen)}")
+        self.position += 1
         return result
+
+
+def _text(shapes: Sequence[Sequence[int]]) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def first_difference(
@@ -57,22 +72,19 @@ def first_difference(
         sizes: sizes of the labels.
         kept: units of every group in the smaller network, shape (groups,).
     """
-    recorder, problem = _Recorder(), ""
-    with torch.no_grad(), slow_attention(), recorder:
+    expected = [(step.name, tuple(map(partial(sizes.shape, kept=kept), step.shapes, step.axes))) for step in steps]
+    comparison, problem = _Comparison(expected), ""
+    with torch.no_grad(), slow_attention(), comparison:
         try:
             network(image)
+        except _Differs as difference:
+            problem = str(difference)
         except Exception as error:  # whatever the code of the network raises
             problem = f"{type(error).__name__}: {error}".split("\n")[0]
-    for position, step in enumerate(steps):
-        if position >= len(recorder.ran):
-            return Difference(position, step, problem or "nothing")
-        name, shapes = recorder.ran[position]
-        expected = tuple(map(partial(sizes.shape, kept=kept), step.shapes, step.axes))
-        if name != step.name or shapes != expected:
-            return Difference(position, step, f"{name} gives {shapes}, not {expected}")
-    if len(recorder.ran) > len(steps) or problem:
-        return Difference(len(steps), steps[-1], problem or "it goes on")
-    return None
+    position = comparison.position
+    if position == len(steps) and not problem:
+        return None
+    return Difference(position, steps[min(position, len(steps) - 1)], problem or "nothing")
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from itertools import chain, combinations, islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Size, Sizes
 
 _TOGETHER = 3  # attributes that are tried together at most
+_TRIALS = 40  # trials for one module at most
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ class Search:
         self.sizes, self.groups = sizes, groups
         self.attributes: list[Attribute] = []
         self.problems: dict[int, str] = {}
+        self.together: dict[int, set[int]] = {}  # group with a problem -> the groups of the module that has it
         self._remembered: dict[str, list[tuple[tuple[str, int | None], ...]]] = {}
+        self._failed: set[tuple[str, str, tuple[tuple[str, int | None], ...]]] = set()
 
     def run(self, kept: Kept) -> None:
         """Find what is needed for a subnet; afterwards it runs as foreseen, with ``problems`` at full size.
@@ -108,6 +111,7 @@ class Search:
             for group in blamed:
                 where = difference.step.path[-1] or "the network itself"
                 self.problems[group] = f"the code of {where} does not follow it: {difference.problem}"
+                self.together[group] = self._groups_of(self._inside(difference.step.path[-1]))
             difference = self._difference(self._without_problems(kept), self.attributes)
 
     def _without_problems(self, kept: Kept) -> Kept:
@@ -124,17 +128,29 @@ class Search:
         self, difference: Difference, kept: Kept
     ) -> tuple[list[Attribute], Difference | None] | None:
         """Return the attributes with those that let the network get further, and where it differs next."""
-        for path in reversed(difference.step.path):
+        for path in self._near(difference.step):
             candidates = self._candidates(path, kept)
             kind = type(self.network.get_submodule(path)).__name__
             for chosen in self._trials(kind, candidates):
+                kinds = tuple(each.kind for each in chosen)
+                if (kind, difference.step.name, kinds) in self._failed:  # in another module of this class
+                    continue
                 attributes = [*self.attributes, *chosen]
                 after = self._difference(kept, attributes)
                 if after is None or after.position > difference.position:
-                    kinds = tuple(each.kind for each in chosen)
                     self._remembered.setdefault(kind, []).insert(0, kinds)
                     return self._in_all_alike(kind, kinds, attributes, kept, after)
+                self._failed.add((kind, difference.step.name, kinds))
         return None
+
+    def _near(self, step: Step) -> Iterator[str]:
+        """Yield the modules whose attributes a step may have read: the one that ran, its parts, and those around it."""
+        innermost = step.path[-1]
+        yield innermost
+        for name, _ in self.network.get_submodule(innermost).named_modules():
+            if name:
+                yield f"{innermost}.{name}" if innermost else name
+        yield from reversed(step.path[:-1])
 
     def _in_all_alike(
         self,
@@ -167,7 +183,8 @@ class Search:
                 yield tuple(each[0] for each in options)
         count = min(_TOGETHER, len(candidates))
         trials = chain.from_iterable(combinations(candidates, number) for number in range(1, count + 1))
-        yield from (trial for trial in trials if len({each.kind for each in trial}) == len(trial))
+        sensible = (trial for trial in trials if len({each.kind for each in trial}) == len(trial))
+        yield from islice(sensible, _TRIALS)
 
     def _candidates(self, path: str, kept: Kept) -> list[Attribute]:
         """Return the attributes of a module that equal a size of groups that are smaller now."""
@@ -181,12 +198,14 @@ class Search:
         ]
 
     def _sizes_in(self, path: str, kept: Kept) -> dict[int, list[Size]]:
-        """Return value in the whole network -> the sizes that have it, of the tensors made in a module."""
+        """Return value in the whole network -> the sizes that have it, of the tensors made in a module.
+
+        For a module that does not run itself, such as one that holds a table, they are those of its parent.
+        """
         found: dict[Size, None] = {}
-        for step in self.steps:
-            if path in step.path:
-                for axes in step.axes:
-                    found |= dict.fromkeys(self.sizes.of(labels) for labels in axes.values())
+        for step in self._inside(path) or self._inside(path.rpartition(".")[0]):
+            for axes in step.axes:
+                found |= dict.fromkeys(self.sizes.of(labels) for labels in axes.values())
         whole = np.array([group.units for group in self.groups])
         shrinking = [size for size in found if int(size.at(kept)) < int(size.at(whole))]
         units = [Size(0, ((group, 1),)) for group in dict.fromkeys(g for size in shrinking for g, _ in size.times)]
@@ -199,12 +218,15 @@ class Search:
         """Return the groups that are smaller now and have to do with an operation, or else with its module."""
         smaller = set(np.flatnonzero(kept < whole).tolist())
         near = self.steps[max(difference.position - 3, 0) : difference.position + 1]
-        inside = ([each for each in self.steps if path in each.path] for path in reversed(difference.step.path))
+        inside = (self._inside(path) for path in reversed(difference.step.path))
         for steps in ([difference.step], near, *inside):
             groups = self._groups_of(steps) & smaller
             if groups:
                 return sorted(groups)
         return sorted(smaller)
+
+    def _inside(self, path: str) -> list[Step]:
+        return [each for each in self.steps if path in each.path]
 
     def _groups_of(self, steps: Iterable[Step]) -> set[int]:
         labels = [each for step in steps for axes in step.axes for each in axes.values()]

@@ -20,7 +20,7 @@ from nasvit.costs.counting import BYTES
 from nasvit.elasticize.coupling import follow
 from nasvit.elasticize.following import Axes, Followed, Product
 from nasvit.elasticize.groups import Group
-from nasvit.elasticize.plan import Plan, on_meta
+from nasvit.elasticize.plan import Plan, number_type, on_meta
 from nasvit.elasticize.runs import Run, runs_of
 from nasvit.elasticize.sizes import Kept, Size, Sizes
 from predictors.cost import METRICS
@@ -140,8 +140,8 @@ class _Program:
 
     @classmethod
     def of(cls, bare: nn.Module, plan: Plan, channels: int, side: int) -> _Program:
-        image = torch.empty(1, channels, side, side, device="meta")
-        found = follow(bare, image, dict(plan.choices))
+        image = torch.empty(1, channels, side, side, device="meta", dtype=number_type(bare))
+        found = follow(bare, image, dict(plan.choices), plan.ties)
         builder = _Builder(bare, plan, found)
         return cls(
             tuple(builder.products()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
@@ -12,7 +14,13 @@ from nasvit.elasticize.rules import rule_of
 from nasvit.elasticize.shell import shell_of
 
 
-def follow(network: nn.Module, image: Tensor, choices: dict[str, int] | None = None) -> Followed:
+Tie = tuple[tuple[str, int], tuple[str, int]]
+"""Two axes of tensors of equal length, by names of the tensors and numbers of the axes."""
+
+
+def follow(
+    network: nn.Module, image: Tensor, choices: dict[str, int] | None = None, ties: Iterable[Tie] = ()
+) -> Followed:
     """Run a network and return how its channels hang together.
 
     Where a reshaping divides channels into parts, such as heads and the channels of one, the parts that could be the
@@ -21,15 +29,16 @@ def follow(network: nn.Module, image: Tensor, choices: dict[str, int] | None = N
     Args:
         network: the network, in evaluation mode, on the device of the image.
         image: what it gets; the meta device is best.
-        choices: place of a reshaping -> number of the part that is the unit; what was tried is added.
+        choices: place where channels are divided in one of several ways -> number of the way; what was tried is added.
+        ties: axes that are tied besides those that operations tie, as the code expects them to be of one size.
     """
     choices = {} if choices is None else choices
     while True:
-        found = _follow_once(network, image, choices)
+        found = _follow_once(network, image, choices, ties)
         stuck = [
             (place, split.options)
             for place, split in found.splits.items()
-            if choices.get(place, 0) < split.options and found.store.is_frozen(split.labels_of_unit).all()
+            if choices.get(place, 0) < split.options and found.store.is_frozen(split.labels).all()
         ]
         if not stuck:
             return found
@@ -37,10 +46,12 @@ def follow(network: nn.Module, image: Tensor, choices: dict[str, int] | None = N
             choices[place] = choices.get(place, 0) + 1
 
 
-def _follow_once(network: nn.Module, image: Tensor, choices: dict[str, int]) -> Followed:
+def _follow_once(network: nn.Module, image: Tensor, choices: dict[str, int], ties: Iterable[Tie]) -> Followed:
     network = shell_of(network, lambda name, tensor, module: tensor, {})  # nothing that it keeps is left in it
     follower = Follower(network, rule_of, choices)
     with slow_attention(), follower.watching(network, image) as found:
         result = network(image)
         follower.finish(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
+    for (first, axis), (second, other) in ties:
+        found.store.tie(found.tensors[first][axis], found.tensors[second][other])
     return found

@@ -114,22 +114,24 @@ class Step:
 
 @dataclass(frozen=True)
 class Split:
-    """A reshaping that divides an axis of channels, such as one into heads and the channels of a head.
+    """A place where channels are divided, such as into heads and the channels of a head, in one of several ways.
 
     Args:
-        labels: those of the channels, one axis for each part that varies.
-        options: how many parts could be the unit.
-        labels_of_unit: those of the part that is.
+        options: how many ways there are.
+        labels: what is free in the way that was chosen.
+        path: path of the module that was running.
+        into_heads: whether the free part is the last but one, as heads are before the channels of one.
     """
 
-    labels: Labels
     options: int
-    labels_of_unit: Labels
+    labels: Labels
+    path: str = ""
+    into_heads: bool = False
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a module with one tensor in and a tensor of the same shape out.
+    """A call of a module whose first input is a tensor and whose output is one of the same shape.
 
     Args:
         path: path of the module.
@@ -137,7 +139,7 @@ class Call:
         last: one more than the number of its last.
         taken: labels and shape of what went in.
         given: labels and shape of what came out.
-        is_sum: whether it adds to what went in.
+        is_sum: whether something inside is added to what went in.
         memories: numbers of the memories that they lie in.
     """
 
@@ -160,7 +162,7 @@ class Followed:
         steps: what its code called, in order.
         tensors: name of a parameter or buffer -> its labels; those that were not used are missing.
         producers: labels of channels that weights bring into the world.
-        splits: place of a reshaping that divides channels -> what it divides.
+        splits: place where channels are divided -> in which way.
         calls: the calls that give what they take, of the same shape.
         freed: number of a memory -> how many operations there had been when it was freed.
     """
@@ -173,6 +175,20 @@ class Followed:
     splits: dict[str, Split] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     freed: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass
+class _Entered:
+    """A module that runs: where it began, what is known of what came in, that one's shape and the number of its memory.
+
+    ``is_added_to``: whether something was added to what came in.
+    """
+
+    first: int
+    taken: Trail | None
+    shape: tuple[int, ...]
+    memory: int
+    is_added_to: bool = False
 
 
 Rule = Callable[["Follower", "Dispatched"], list[Axes]]
@@ -206,7 +222,7 @@ class Follower(TorchDispatchMode):
     Args:
         network: the network, where it will run.
         rules: what each operation does with labels.
-        choices: place of a reshaping that divides channels -> which of the parts that could be the unit is it.
+        choices: place where channels are divided in one of several ways -> the number of the way; 0 is the first.
     """
 
     def __init__(self, network: nn.Module, rules: Callable[[Any], Rule], choices: Mapping[str, int]) -> None:
@@ -228,6 +244,8 @@ class Follower(TorchDispatchMode):
         results = tensors_in(result)
         dispatched = Dispatched(func._overloadpacket.__name__, args, kwargs or {}, results)
         sums = self._sums(dispatched)
+        if dispatched.name in ("add", "add_"):
+            self._note_sum(sums)
         self.macs: Product | None = None
         axes = self.rules(func)(self, dispatched)
         made = [self._note(tensor, each, sums) for tensor, each in zip(results, axes, strict=True)]
@@ -255,9 +273,15 @@ class Follower(TorchDispatchMode):
         return self._names.get(id(tensor), "")
 
     def place(self, kind: str) -> str:
-        """Return a name for the place in the code that runs, equal in all modules of one class."""
+        """Return a name for the place in the code that runs; it is the same in the next run."""
         self._places[-1][kind] += 1
-        return f"{kind} {self._places[-1][kind]} of {self.classes[-1]}"
+        return f"{kind} {self._places[-1][kind]} of {self.path[-1] or 'the network itself'}"
+
+    @property
+    def came_in(self) -> Axes:
+        """Labels of what came into the module that runs."""
+        trail = self._entered[-1].taken
+        return {} if trail is None else trail.axes
 
     def freeze(self, axes: Axes, reason: str) -> None:
         """Freeze all labels of a tensor, or one of its axes."""
@@ -267,13 +291,12 @@ class Follower(TorchDispatchMode):
     @contextmanager
     def watching(self, network: nn.Module, image: Tensor) -> Iterator[Followed]:
         """Follow what the network does with an image inside this context."""
-        self.classes: list[str] = []
         hooks = []
         for module in network.modules():
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
         self._memory(image)  # the first one, which is not made by any operation
-        self._entered: list[tuple[int, Trail | None, tuple[int, ...], int]] = []
+        self._entered: list[_Entered] = []
         try:
             with torch.no_grad(), self, _Steps(self):
                 yield self.found
@@ -291,27 +314,29 @@ class Follower(TorchDispatchMode):
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         self.path.append(self._paths[module])
-        self.classes.append(type(module).__name__)
         self._places.append(Counter())
-        tensor = given[0] if len(given) == 1 and isinstance(given[0], Tensor) else None
+        tensor = given[0] if given and isinstance(given[0], Tensor) else None
         trail = None if tensor is None else self.trail(tensor)
         shape = () if tensor is None else tuple(tensor.shape)
         memory = -1 if tensor is None else self._memory(tensor)[0]
-        self._entered.append((len(self.found.operations), trail, shape, memory))
+        self._entered.append(_Entered(len(self.found.operations), trail, shape, memory))
 
     def _leave(self, module: nn.Module, given: Any, result: Any) -> None:
-        first, taken, shape, memory = self._entered.pop()
-        path = self.path.pop()
-        self.classes.pop()
+        entered = self._entered.pop()
+        taken, path = entered.taken, self.path.pop()
         self._places.pop()
-        if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != shape:
+        if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != entered.shape:
             return
-        trail = self.trail(result)
-        last = len(self.found.operations)
-        memories = (memory, self._memory(result)[0])
+        last, given_back = len(self.found.operations), self.axes(result)
+        memories = (entered.memory, self._memory(result)[0])
         self.found.calls.append(
-            Call(path, first, last, taken.axes, trail.axes, taken.number in trail.sums, memories)
+            Call(path, entered.first, last, taken.axes, given_back, entered.is_added_to, memories)
         )
+
+    def _note_sum(self, sums: frozenset[int]) -> None:
+        for entered in self._entered:
+            if entered.taken is not None and entered.taken.number in sums:
+                entered.is_added_to = True
 
     def _mark(self, tensor: Tensor, axes: Axes, sums: frozenset[int] = frozenset()) -> Trail:
         self._made += 1
@@ -372,7 +397,8 @@ def tensors_in(result: Any) -> list[Tensor]:
 
 
 _PASSING = frozenset(
-    "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll".split()
+    "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll "
+    "cat slice split split_with_sizes".split()
 )
 """Operations that keep a residual path: additions, what changes no number that comes out of them, and what moves it."""
 

@@ -74,6 +74,20 @@ def groups_of(found: Followed) -> tuple[list[Group], list[Fixed]]:
     return _named_apart(groups), fixed
 
 
+def heads_of(groups: Sequence[Group], found: Followed) -> list[Group]:
+    """Return the groups whose units are heads: what modules with products of tensors divide their channels into."""
+    attention = {path for each in found.operations if each.name in _PRODUCTS for path in each.path[-2:]}
+    into_heads = [each.labels for each in found.splits.values() if each.into_heads and each.path in attention]
+    roots = {root for labels in into_heads for root in found.store.roots(labels).tolist()}
+    return [group for group in groups if roots.intersection(group.roots.tolist())]
+
+
+_PRODUCTS = frozenset(
+    "bmm baddbmm _scaled_dot_product_flash_attention _scaled_dot_product_efficient_attention "
+    "_scaled_dot_product_flash_attention_for_cpu _scaled_dot_product_cudnn_attention".split()
+)
+
+
 def _places(found: Followed) -> dict[int, dict[Place, list[int]]]:
     """Return for every root where its labels are stored: name and axis -> positions."""
     places: dict[int, dict[Place, list[int]]] = {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 
 from nasvit.elasticize.agreement import Difference, first_difference
 from nasvit.elasticize.attributes import Attribute, Search
-from nasvit.elasticize.coupling import follow
+from nasvit.elasticize.coupling import Tie, follow
 from nasvit.elasticize.following import Followed, Step
-from nasvit.elasticize.groups import Fixed, Group, groups_of
+from nasvit.elasticize.groups import Fixed, Group, Place, groups_of
 from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Sizes, Uneven
+
+T = TypeVar("T")
 
 _ROUNDS = 20  # a reshaping has few parts that could be the unit
 _CHECKS = 3  # random subnets that are tried
@@ -34,7 +37,8 @@ class Plan:
         kernels: path of a convolution -> side of its kernel, which can be cropped.
         fixed: what has to stay, and why.
         found: how the channels hang together.
-        choices: place of a reshaping that divides channels -> which of the parts is the unit.
+        choices: place where channels are divided in one of several ways -> number of the way.
+        ties: axes that the code expects to be of one size, although no operation ties them.
     """
 
     groups: tuple[Group, ...]
@@ -44,6 +48,7 @@ class Plan:
     fixed: tuple[Fixed, ...]
     found: Followed
     choices: Mapping[str, int]
+    ties: tuple[Tie, ...] = ()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Plan:
         return self  # nothing in it ever changes
@@ -79,14 +84,20 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     Raises:
         ValueError: if the network cannot be run on the meta device with such an image.
     """
-    bare, images = on_meta(network), torch.empty(2, *image.shape[-3:], device="meta")
+    bare = on_meta(network)
+    images = torch.empty(2, *image.shape[-3:], device="meta", dtype=number_type(network))
     choices: dict[str, int] = {}
+    ties: list[Tie] = []
     for _ in range(_ROUNDS):
-        found = _followed(bare, images, choices)
+        found = _followed(bare, images, choices, ties)
         groups, fixed = _even_groups(found)
         search = Search(bare, images, found.steps, Sizes(found.store, groups), groups)
         for kept in _trials(groups):
             search.run(kept)
+        more = _more_ties(search, ties)
+        if more:
+            ties += more
+            continue
         again = _next_choices(found, [groups[number] for number in search.problems], choices)
         if again is None:
             break
@@ -94,15 +105,21 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     free = [number for number in range(len(groups)) if number not in search.problems]
     fixed += [Fixed(groups[number].name, groups[number].units, why) for number, why in search.problems.items()]
     trial = _Trial(bare, images, found, search)
-    runs = tuple(run for run in runs_of(bare, found) if trial.runs_without(run) is None)
-    kernels = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
-    kernels = {path: side for path, side in kernels.items() if trial.crops(path) is None}
-    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices)
+    runs = tuple(_working(runs_of(bare, found), trial.runs_without))
+    sides = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
+    kernels = {path: sides[path] for path in _working([*sides], trial.crops)}
+    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices, ties=tuple(ties))
 
 
-def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int]) -> Followed:
+def number_type(network: nn.Module) -> torch.dtype:
+    """Return the type of the numbers that a network computes with."""
+    tensors = (*network.parameters(), *network.buffers())
+    return next((each.dtype for each in tensors if each.is_floating_point()), torch.float32)
+
+
+def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int], ties: Sequence[Tie]) -> Followed:
     try:
-        return follow(bare, images, choices)
+        return follow(bare, images, choices, ties)
     except Exception as error:
         size = "x".join(map(str, images.shape[1:]))
         raise ValueError(
@@ -142,15 +159,42 @@ def _trials(groups: Sequence[Group]) -> list[Kept]:
     return [-(-units // 2), np.ones_like(units), *(rng.integers(1, units + 1) for _ in range(_CHECKS))]
 
 
+def _more_ties(search: Search, ties: Sequence[Tie]) -> list[Tie]:
+    """Return pairs of equally many channels that one module's code does not follow, perhaps as it takes them for one."""
+    more: list[Tie] = []
+    for number in search.problems:
+        near = [each for each in search.problems if each in search.together[number] and each != number]
+        for other in near:
+            first, second = (_whole_axis(search.groups[each]) for each in sorted((number, other)))
+            if first and second and first[1] == second[1] and (first[0], second[0]) not in (*ties, *more):
+                more.append((first[0], second[0]))
+    return more
+
+
+def _whole_axis(group: Group) -> tuple[Place, int] | None:
+    """Return an axis of a tensor that holds nothing but a group, and its length; None: there is none."""
+    for place, positions in group.places.items():
+        if positions.max() == positions.size - 1:
+            return place, positions.size
+    return None
+
+
 def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, int]) -> dict[str, int] | None:
     """Return other units for reshapings of channels that the code does not follow; None: there are none left."""
     roots = np.concatenate([np.empty(0, np.int64), *(group.roots for group in failed)])
     again = dict(choices)
     for place, split in found.splits.items():
-        touched = np.isin(found.store.roots(split.labels_of_unit), roots).any()
+        touched = np.isin(found.store.roots(split.labels), roots).any()
         if touched and choices.get(place, 0) + 1 < split.options:
             again[place] = choices.get(place, 0) + 1
     return None if again == choices else again
+
+
+def _working(parts: Sequence[T], trial: Callable[[Sequence[T]], Difference | None]) -> Sequence[T]:
+    """Return the parts without which the network runs: all at once, or else those that it can do without alone."""
+    if not parts or trial(parts) is None:
+        return parts
+    return [part for part in parts if trial([part]) is None]
 
 
 class _Trial:
@@ -160,26 +204,25 @@ class _Trial:
         self.bare, self.images, self.found, self.search = bare, images, found, search
         self.whole = np.array([group.units for group in search.groups], dtype=np.int64)
 
-    def runs_without(self, run: Run) -> Difference | None:
-        """Return what goes wrong without the removable blocks of a run; None: nothing."""
-        left_out = run.blocks[run.fewest :]
+    def runs_without(self, runs: Sequence[Run]) -> Difference | None:
+        """Return what goes wrong without the removable blocks of some runs; None: nothing."""
+        left_out = [path for run in runs for path in run.blocks[run.fewest :]]
         steps = [step for step in self.found.steps if not any(path in left_out for path in step.path)]
         network = shell_of(self.bare, lambda name, tensor, module: tensor, {}, left_out)
         return self._difference(network, steps)
 
-    def crops(self, path: str) -> Difference | None:
-        """Return what goes wrong with a smaller kernel; None: nothing."""
-        module = self.bare.get_submodule(path)
-        assert isinstance(module, nn.Conv2d)
-        side = module.kernel_size[0] - 2
+    def crops(self, paths: Sequence[str]) -> Difference | None:
+        """Return what goes wrong with smaller kernels of some convolutions; None: nothing."""
+        weights = {f"{path}.weight" for path in paths}
 
         def smaller(name: str, tensor: Tensor, holder: nn.Module) -> Tensor:
-            if name != f"{path}.weight":
+            if name not in weights:
                 return tensor
             return nn.Parameter(tensor[..., 1:-1, 1:-1].clone(), requires_grad=False)
 
-        network = shell_of(self.bare, smaller, {path: cropped(module, side)})
-        return self._difference(network, self.found.steps)
+        modules = {path: cast(nn.Conv2d, self.bare.get_submodule(path)) for path in paths}
+        values = {path: cropped(module, module.kernel_size[0] - 2) for path, module in modules.items()}
+        return self._difference(shell_of(self.bare, smaller, values), self.found.steps)
 
     def _difference(self, network: nn.Module, steps: Sequence[Step]) -> Difference | None:
         return first_difference(network, self.images, steps, self.search.sizes, self.whole)

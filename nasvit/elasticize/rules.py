@@ -7,7 +7,7 @@ operation without a rule freezes all that goes in, and the reason names it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,18 +81,29 @@ def join(follower: Follower, labels: Sequence[Labels | None], name: str) -> Labe
 
 
 @rule("clone", "alias", "detach", "_to_copy", "contiguous", "lift_fresh", "cumsum", "native_dropout")
+@rule("zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like")
 @rule("_softmax", "_safe_softmax", "_log_softmax")
 def same(follower: Follower, done: Dispatched) -> list[Axes]:
     """Keep the labels: the result has the shape of the first argument."""
     return [follower.axes(done.args[0])] * len(done.results)
 
 
-@rule("empty", "zeros", "ones", "full", "arange", "scalar_tensor", "rand", "randn", "eye", "linspace", "new_empty")
-@rule("new_zeros", "new_ones", "new_full", "zeros_like", "ones_like", "empty_like", "full_like")
-@rule("_local_scalar_dense", "empty_strided", "new_empty_strided", "sym_size", "prim_layout")
+@rule("arange", "scalar_tensor", "eye", "linspace", "_local_scalar_dense", "sym_size", "prim_layout")
 def of_fixed_size(follower: Follower, done: Dispatched) -> list[Axes]:
     """Return no labels."""
     return [{} for _ in done.results]
+
+
+@rule("empty", "zeros", "ones", "full", "rand", "randn", "new_empty", "new_zeros", "new_ones", "new_full")
+@rule("empty_strided", "new_empty_strided")
+def of_any_size(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Return new labels: code makes such tensors of the sizes of others, to which they are tied where they meet."""
+    return [any_size(follower, each, range(each.ndim)) for each in done.results]
+
+
+def any_size(follower: Follower, tensor: Tensor, axes: Iterable[int]) -> Axes:
+    """Return new labels for some axes of a tensor."""
+    return {axis: follower.store.fresh(tensor.shape[axis]) for axis in axes if tensor.shape[axis] > 1}
 
 
 @rule("roll", "flip")
@@ -138,9 +149,12 @@ def permutation(follower: Follower, done: Dispatched) -> list[Axes]:
 
 @rule("expand", "broadcast_to")
 def expansion(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Keep labels; new axes and widened ones have none."""
-    added = done.results[0].ndim - done.args[0].ndim
-    return [{axis + added: labels for axis, labels in follower.axes(done.args[0]).items()}]
+    """Keep labels; new axes and widened ones are as large as what they meet."""
+    tensor, result = done.args[0], done.results[0]
+    added = result.ndim - tensor.ndim
+    widened = [axis for axis in range(result.ndim) if axis < added or tensor.shape[axis - added] < result.shape[axis]]
+    kept = {axis + added: labels for axis, labels in follower.axes(tensor).items()}
+    return [any_size(follower, result, widened) | kept]
 
 
 @rule("repeat")
@@ -191,16 +205,20 @@ def _blocks(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int]
 
 
 def _merged(follower: Follower, sizes: Sequence[int], labels: Sequence[Labels | None]) -> Labels | None:
-    """Return the labels of some axes as one axis; where several have labels, those of all but the longest freeze."""
+    """Return the labels of some axes as one axis; where several have labels, those of all but one freeze."""
     known = [position for position, each in enumerate(labels) if each is not None]
     if not known:
         return None
-    kept = max(known, key=lambda position: sizes[position])
+    free = known[0]
+    if len(known) > 1:
+        place = follower.place(f"merging {' x '.join(map(str, sizes))}")
+        free = known[min(follower.choices.get(place, 0), len(known) - 1)]
+        follower.found.splits[place] = Split(len(known), labels[free])  # type: ignore[arg-type]
     for position in known:
-        if position != kept:
+        if position != free:
             follower.freeze({0: labels[position]}, "merged by a reshaping with other channels")  # type: ignore[dict-item]
-    shape = [size if position == kept else 1 for position, size in enumerate(sizes)]
-    whole: Labels = np.broadcast_to(labels[kept].reshape(shape), sizes).reshape(-1)  # type: ignore[union-attr]
+    shape = [size if position == free else 1 for position, size in enumerate(sizes)]
+    whole: Labels = np.broadcast_to(labels[free].reshape(shape), sizes).reshape(-1)  # type: ignore[union-attr]
     return whole
 
 
@@ -214,11 +232,32 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     if len(varying) == 1:
         return varying[0], _along(labels, varying[0])
     place = follower.place(f"reshaping into {' x '.join('1' if axis not in varying else 'n' for axis in range(labels.ndim))}")
-    unit = varying[min(follower.choices.get(place, 0), len(varying) - 1)]
+    channels = math.prod(labels.shape[axis] for axis in varying)
+    options: list[tuple[int, list[Labels]]] = []
+    for axis in [*varying[-2:], *varying[:-2]]:  # most often, the last two are heads and the channels of one
+        came_in = _what_came_in(follower, channels, labels.shape[axis], is_inner=axis == varying[-1])
+        options += [(axis, []), (axis, came_in)] if came_in else [(axis, [])]
+    unit, came_in = options[min(follower.choices.get(place, 0), len(options) - 1)]
     together = np.moveaxis(labels, unit, 0).reshape(labels.shape[unit], -1)
     follower.store.tie(together, together[:, :1])
-    follower.found.splits[place] = Split(labels, len(varying), _along(labels, unit))
-    return unit, _along(labels, unit)
+    along = _along(labels, unit)
+    for each in came_in:
+        follower.store.tie(each, along[:, None])
+    follower.found.splits[place] = Split(len(options), along, follower.path[-1], unit == varying[-2])
+    return unit, along
+
+
+def _what_came_in(follower: Follower, channels: int, units: int, *, is_inner: bool) -> list[Labels]:
+    """Return the labels of what came into the module that runs, if its code may divide their number by that of units.
+
+    They have the shape (units, channels of one); the channels of one lie side by side, unless units are the inner part.
+
+    Attention often divides the channels that come in by the number of heads to find how many one head has, so the two
+    have to be kept in proportion. What is divided into heads holds queries, keys and values of as many channels each.
+    """
+    sizes = {channels // parts for parts in (1, 2, 3) if channels % parts == 0}
+    fitting = [each for each in follower.came_in.values() if len(each) in sizes and len(each) % units == 0]
+    return [each.reshape(-1, units).T if is_inner else each.reshape(units, -1) for each in fitting]
 
 
 def _along(labels: Labels, axis: int) -> Labels:
@@ -266,9 +305,9 @@ def stacking(follower: Follower, done: Dispatched) -> list[Axes]:
     return [{axis + (axis >= dim): labels for axis, labels in axes.items()}]
 
 
-@rule("split", "split_with_sizes", "chunk")
+@rule("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes")
 def splitting(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Divide channels into pieces whose sizes keep their proportion."""
+    """Divide channels into pieces: equal ones shrink together, others on their own if the code follows that."""
     tensor = done.args[0]
     dim = (done.args[2] if len(done.args) > 2 else done.kwargs.get("dim", 0)) % tensor.ndim
     axes = follower.axes(tensor)
@@ -276,12 +315,24 @@ def splitting(follower: Follower, done: Dispatched) -> list[Axes]:
     if dim not in axes or len(sizes) == 1:
         return [axes] * len(sizes)
     pieces = np.split(axes[dim], np.cumsum(sizes)[:-1])
-    _keep_proportions(follower, pieces)
+    alone = len({*sizes}) > 1 and done.name.endswith("sizes")
+    place = follower.place(f"splitting into {', '.join(map(str, sizes))}")
+    options = 3 if alone else 2
+    choice = min(follower.choices.get(place, 0), options - 1) + (not alone)
+    if choice:
+        _keep_proportions(follower, pieces, side_by_side=choice == 1)
+    follower.found.splits[place] = Split(options, axes[dim])
     return [{**axes, dim: piece} for piece in pieces]
 
 
-def _keep_proportions(follower: Follower, pieces: list[Labels]) -> None:
-    """Let pieces shrink in proportion, one unit of each together; single channels among them stay."""
+def _keep_proportions(follower: Follower, pieces: list[Labels], *, side_by_side: bool) -> None:
+    """Let pieces shrink in proportion, one unit of each together; single channels among them stay.
+
+    Args:
+        follower: it.
+        pieces: labels of the pieces.
+        side_by_side: whether the channels of one unit lie side by side; otherwise, one of each unit follow one another.
+    """
     for piece in pieces:
         if len(piece) == 1:
             follower.freeze({0: piece}, "a single channel that is split off")
@@ -291,7 +342,7 @@ def _keep_proportions(follower: Follower, pieces: list[Labels]) -> None:
         for piece in several:
             follower.freeze({0: piece}, f"split into {', '.join(str(len(each)) for each in pieces)} channels")
         return
-    grids = [piece.reshape(units, -1) for piece in several]
+    grids = [piece.reshape(units, -1) if side_by_side else piece.reshape(-1, units).T for piece in several]
     for grid in grids:
         follower.store.tie(grid, grids[0][:, :1])
 
@@ -309,12 +360,54 @@ def picking(follower: Follower, done: Dispatched) -> list[Axes]:
 
 @rule("slice", "narrow")
 def slicing(follower: Follower, done: Dispatched) -> list[Axes]:
-    """Keep labels; those along a slice that leaves some out freeze."""
+    """Keep the labels of what is left; the trial of smaller networks tells whether the code follows them."""
     tensor, result = done.args[0], done.results[0]
-    dim = (done.args[1] if len(done.args) > 1 else 0) % tensor.ndim
+    dim, start, _, step = [*done.args[1:5], *_SLICE[len(done.args) - 1 :]]
     axes = dict(follower.axes(tensor))
-    if dim in axes and result.shape[dim] < tensor.shape[dim]:
-        follower.freeze({0: axes.pop(dim)}, "a slice of some channels")
+    labels = axes.get(dim % tensor.ndim)
+    if labels is not None and result.shape[dim] < tensor.shape[dim]:
+        if step != 1:
+            follower.freeze({0: axes.pop(dim % tensor.ndim)}, "every second channel or so")
+        else:
+            start = (start or 0) % tensor.shape[dim]
+            axes[dim % tensor.ndim] = labels[start : start + result.shape[dim]]
+    return [axes]
+
+
+_SLICE: tuple[Any, ...] = (0, None, None, 1)  # what a slice has if nothing is said: axis, start, end and step
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Let the channels that become the places around one place be one unit."""
+    axes = dict(follower.axes(done.args[0]))
+    if 1 in axes and done.args[0].ndim == 4:
+        grid = axes[1].reshape(done.results[0].shape[1], -1)
+        follower.store.tie(grid, grid[:, :1])
+        axes[1] = grid[:, 0]
+        return [axes]
+    return unknown(follower, done)
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Repeat the label of a channel for every place that becomes one."""
+    axes = dict(follower.axes(done.args[0]))
+    if 1 in axes and done.args[0].ndim == 4:
+        axes[1] = np.repeat(axes[1], done.args[1] ** 2)
+    return [axes]
+
+
+@rule("glu")
+def gating(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Tie the two halves of the channels."""
+    tensor = done.args[0]
+    dim = (done.args[1] if len(done.args) > 1 else -1) % tensor.ndim
+    axes = dict(follower.axes(tensor))
+    if dim in axes:
+        values, gates = np.split(axes[dim], 2)
+        follower.store.tie(values, gates)
+        axes[dim] = values
     return [axes]
 
 

@@ -16,8 +16,8 @@ class Run:
     """Blocks one after the other, of which the last ones can be left out.
 
     Args:
-        name: path of the module that holds them.
-        blocks: paths of all of its children that run, in order.
+        name: path of the module that holds them; from its second run on with a number.
+        blocks: paths of its children that run, in order, up to the last one that can be left out.
         removable: how many of the last can be left out.
         calls: the calls of those, in order.
     """
@@ -36,21 +36,40 @@ class Run:
 def runs_of(network: nn.Module, found: Followed) -> list[Run]:
     """Return the runs of blocks that add to what they get, by the modules that hold them.
 
-    A block has weights, gives a map of the same channels as it takes, and adds to it, so that without it the network
-    runs on. A run ends with the last child of its parent that runs; blocks inside blocks of a run are none.
+    A block has weights, gives a map of the same channels as it takes, and adds something to that inside, so that
+    without it the network runs on. Blocks inside blocks of a run are none.
     """
     calls = {call.path: call for call in found.calls}
     times = _times_run(found)
     runs: list[Run] = []
     for path, module in network.named_modules():
-        if any(path.startswith(f"{block}.") for run in runs for block in run.blocks[-run.removable :]):
+        if any(f"{path}.".startswith(f"{block}.") for run in runs for block in run.blocks[-run.removable :]):
             continue
         children = [f"{path}.{name}" if path else name for name in module._modules]
         blocks = [child for child in children if times.get(child)]
-        removable = _last(network, found, calls, [child for child in blocks if times[child] == 1])
-        if len(blocks) > 1 and removable and blocks[-len(removable) :] == removable:
-            runs.append(Run(path, tuple(blocks), len(removable), tuple(calls[child] for child in removable)))
-    return runs
+        own = [run for run in _runs_among(network, found, calls, times, blocks) if run[0]]
+        for number, (count, until) in enumerate(own, 1):
+            start = own[number - 2][1] if number > 1 else 0
+            name = path if number == 1 else f"{path}[{number}]"
+            removed = blocks[until - count : until]
+            runs.append(Run(name, tuple(blocks[start:until]), count, tuple(calls[child] for child in removed)))
+    return [run for run in runs if len(run.blocks) > 1]
+
+
+def _runs_among(
+    network: nn.Module, found: Followed, calls: dict[str, Call], times: dict[str, int], blocks: Sequence[str]
+) -> list[tuple[int, int]]:
+    """Return for every row of blocks that can be left out how many there are, and where it ends."""
+    rows: list[tuple[int, int]] = []
+    count = 0
+    for position, path in enumerate(blocks):
+        call = calls.get(path)
+        if call is not None and times[path] == 1 and _is_residual(network.get_submodule(path), found, call):
+            count += 1
+        elif count:
+            rows.append((count, position))
+            count = 0
+    return [*rows, (count, len(blocks))] if count else rows
 
 
 def _times_run(found: Followed) -> dict[str, int]:
@@ -63,17 +82,6 @@ def _times_run(found: Followed) -> dict[str, int]:
                 times[path] = times.get(path, 0) + 1
         before = step.path
     return times
-
-
-def _last(network: nn.Module, found: Followed, calls: dict[str, Call], blocks: Sequence[str]) -> list[str]:
-    """Return the last blocks that can be left out."""
-    removable: list[str] = []
-    for path in reversed(blocks):
-        call = calls.get(path)
-        if call is None or not _is_residual(network.get_submodule(path), found, call):
-            break
-        removable.insert(0, path)
-    return removable
 
 
 def _is_residual(module: nn.Module, found: Followed, call: Call) -> bool:

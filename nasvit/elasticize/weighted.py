@@ -158,7 +158,8 @@ def group_norm(follower: Follower, done: Dispatched) -> list[Axes]:
 def attention(follower: Follower, done: Dispatched) -> list[Axes]:
     """Tie the heads of queries, keys and values, and the channels of the first two."""
     query, key, value = (follower.axes(each) for each in done.args[:3])
-    heads = join(follower, [each.get(1) for each in (query, key, value)], "attention")
+    several = [axes.get(1) for axes, each in zip((query, key, value), done.args[:3]) if each.shape[1] > 1]
+    heads = join(follower, several, "attention")
     join(follower, [query.get(3), key.get(3)], "attention")
     axes = {1: heads, 3: value.get(3)}
     result = {axis: labels for axis, labels in axes.items() if labels is not None}
