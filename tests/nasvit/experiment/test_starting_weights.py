@@ -217,6 +217,12 @@ def test_a_network_of_several_widths_is_no_start_and_says_so(tmp_path: Path) -> 
         fitting(asked(tmp_path, weights=StartingWeights(str(tmp_path / "widths"))))
 
 
+def test_a_whole_experiment_is_no_start_of_one_network_and_its_networks_are(tmp_path: Path) -> None:
+    trained_supernet(tmp_path)
+    with pytest.raises(ValueError, match="is the folder of an experiment; a network starts from one of its networks"):
+        fitting(asked(tmp_path, weights=StartingWeights(str(tmp_path))))
+
+
 def test_a_network_whose_branches_were_fused_is_a_start_on_other_classes(tmp_path: Path) -> None:
     fit(asked(tmp_path, branches=Branches(2)), tmp_path / "first")
     folder = tmp_path / "first" / "deployed"
