@@ -11,6 +11,7 @@ from torch import nn
 from nasvit.branches import fuse
 from nasvit.experiment.fitting import Start
 from nasvit.experiment.training import StartingWeights
+from nasvit.experiment.workbench import SUPERNET
 from nasvit.export.card import CARD
 from nasvit.export.saved import WEIGHTS, Described, load_saved, with_fused_structure
 from nasvit.export.switchable import SwitchableModel
@@ -94,6 +95,11 @@ def find_weights(name: str, network: nn.Module, spec: Spec | None = None) -> Fou
     path, imported = Path(name), imported_path(name)
     if (path / CARD).exists():
         return _of_network(name, load_saved(path), path / WEIGHTS, network)
+    if (path / SUPERNET).exists():
+        raise ValueError(
+            f"{name} is the folder of an experiment; a network starts from one of its networks, such as "
+            f"{name}/subnets/NAME/finetuned"
+        )
     if imported is not None and imported.is_file() and is_imported(imported):
         return _of_network(name, _imported(name, imported, spec), imported, network)
     if path.is_file():

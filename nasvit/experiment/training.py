@@ -26,7 +26,7 @@ class StartingWeights(Saved):
     """Weights that a training starts from; their source alone is enough.
 
     Args:
-        source: a folder that nasvit saved, or the folder of an experiment with its supernet; a file that ``nasvit
+        source: a folder that nasvit saved, for a supernet that of an experiment that trained one; a file that ``nasvit
             import`` wrote (``FILE.safetensors:WHICH`` for one of its subnets); a state dict (``.pt``, ``.pth``,
             ``.safetensors``); ``timm:MODEL``, timm's own from its hub; ``pretrained``, timm's own of this network.
         partial: let what does not fit start from random weights, instead of refusing it.

@@ -35,7 +35,7 @@ from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet
 from search_spaces.recipe import Recipe
 from search_spaces.recipe_space import RecipeSpace
-from tests.nasvit.experiment.test_fit import TINY, config, fitting
+from tests.nasvit.experiment.test_fit import TINY, WAYS, config, fitting
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
 from tests.nasvit.filled import filled
 from tests.nasvit.supernets.tiny import FAMILY
@@ -217,6 +217,12 @@ def test_a_network_of_several_widths_is_no_start_and_says_so(tmp_path: Path) -> 
         fitting(asked(tmp_path, weights=StartingWeights(str(tmp_path / "widths"))))
 
 
+def test_a_whole_experiment_is_no_start_of_one_network_and_its_networks_are(tmp_path: Path) -> None:
+    trained_supernet(tmp_path)
+    with pytest.raises(ValueError, match="is the folder of an experiment; a network starts from one of its networks"):
+        fitting(asked(tmp_path, weights=StartingWeights(str(tmp_path))))
+
+
 def test_a_network_whose_branches_were_fused_is_a_start_on_other_classes(tmp_path: Path) -> None:
     fit(asked(tmp_path, branches=Branches(2)), tmp_path / "first")
     folder = tmp_path / "first" / "deployed"
@@ -260,6 +266,19 @@ def test_frozen_epochs_leave_what_was_loaded_as_it_is(tmp_path: Path, way: str) 
     trainer.run(until=trainer.steps_per_epoch)
     moved = {n for n, each in trainer.learner.model.named_parameters() if not torch.equal(each, before[n])}
     assert moved == {"head.classifier.weight", "head.classifier.bias"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_classifier_alone_has_the_whole_learning_rate_in_every_way_of_training(tmp_path: Path, way: str) -> None:
+    folder, _ = saved(tmp_path / "first", name=str(tiny_file(tmp_path)))
+    wanted = replace(config(tmp_path, WAYS[way]), weights=StartingWeights(folder), images=128)
+    wanted = replace(wanted, recipe=replace(wanted.recipe, loaded_rate=0.5))
+    trainer = fitting(wanted).trainer(tmp_path / "training")
+    factor = {
+        id(each): group.get("factor", 1.0) for group in trainer.optimizer.param_groups for each in group["params"]
+    }
+    found = {name: factor[id(each)] for name, each in trainer.learner.model.named_parameters()}
+    assert found == {name: 1.0 if "classifier" in name else 0.5 for name in found} and len(set(found.values())) == 2
 
 
 def tiny_file(folder: Path) -> Path:
