@@ -123,7 +123,7 @@ def prior_choices(setting: Setting) -> list[Architecture]:
     prior = find_prior(setting.space, candidates.proxies, without=(setting.measured,))
     if prior is None:
         raise ValueError(f"space {setting.space} has no prior")
-    rng, within = np.random.default_rng(0), prior.within(candidates.space)
+    rng, within = np.random.default_rng(0), prior.within(prior.space)
     found = [
         imagine(within, candidates.constraint(Budget(text).limits), candidates.genome.sample(0, rng), 1, rng)
         for text in setting.budgets
@@ -183,7 +183,8 @@ def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     bench = Workbench(_experiment(setting, folder, seed), folder)
     kept = folder.with_suffix(".json")
     if not kept.exists():
-        paces = Timing(bench, 60 * asked.minutes, time.process_time).paces()
+        timing = Timing(bench, 60 * asked.minutes, time.process_time)
+        paces = replace(timing.paces(), supernet=timing.supernet())  # which is not timed where there is a prior
         shutil.rmtree(folder / TIMING)
         write_json(kept, to_json(supernet_plan(60 * asked.minutes, 0, paces)))
     plan = from_json(read_json(kept))

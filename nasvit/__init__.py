@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nasvit.costs.tables import cost_table
     from nasvit.experiment.config import Experiment
     from nasvit.experiment.pipeline import open_workbench, run
+    from nasvit.experiment.starting import load_weights
     from nasvit.experiment.workbench import Workbench
     from nasvit.export.card import Card
     from nasvit.export.program import export_program
@@ -45,6 +46,7 @@ _PLACES = {
     "export_program": "export.program",
     "load_network": "export.saved",
     "load_saved": "export.saved",
+    "load_weights": "experiment.starting",
     "open_workbench": "experiment.pipeline",
     "run": "experiment.pipeline",
     "save_network": "export.saved",
@@ -67,6 +69,7 @@ __all__ = [
     "export_program",
     "load_network",
     "load_saved",
+    "load_weights",
     "open_workbench",
     "run",
     "save_network",

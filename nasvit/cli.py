@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import multiprocessing
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 from tyro.conf import Positional
@@ -93,8 +94,12 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
             bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
             compute.announce()
             pipeline.follow_plan(bench)
-            if name in ("train", "extract") and not bench.experiment.search.uses_supernet:
+            search = bench.experiment.search
+            if name in ("train", "extract") and not search.uses_supernet:
                 compute.once(lambda: print(f"{name}: nothing to do, the networks are trained from random weights"))
+                return
+            if name == "train" and not search.trains_supernet:
+                compute.once(lambda: print(f"{name}: nothing to do, subnets are compared before any training"))
                 return
             if name == "train":
                 feasibility = pipeline.check(bench)
@@ -177,11 +182,25 @@ def suggest(
     show_suggestions(budget, space, classes, out)
 
 
-def spaces() -> None:
-    """List the search spaces: number of subnets, and the costs of the smallest and the largest."""
-    from nasvit.report.spaces import show_spaces
+def spaces(
+    network: Annotated[Positional[str | None], tyro.conf.arg(metavar="[NETWORK]")] = None,
+    image_size: int | None = None,
+    classes: int = 1000,
+) -> None:
+    """List the search spaces with their costs; or show what can be decided in any network, layer by layer.
 
-    show_spaces()
+    Args:
+        network: timm:MODEL, torchvision:MODEL, package.module:function, or another name of a network; the search
+            spaces are listed if left out.
+        image_size: side of the network's images in pixels; the one that it was designed for if left out.
+        classes: number of classes.
+    """
+    from nasvit.report.spaces import show_network, show_spaces
+
+    if network is None:
+        show_spaces()
+    else:
+        show_network(network, image_size, classes)
 
 
 def profile(
@@ -275,15 +294,15 @@ def main() -> None:
         )
     except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
         _say(f"nasvit: {error}")
-        raise SystemExit(2) from error
+        _leave(2)
     except RuntimeError as error:
         if type(error).__name__ != "StoppedElsewhere":  # its class is not imported before it is needed
             raise
         _say(f"nasvit: another process failed: {error}")
-        raise SystemExit(2) from error
+        _leave(2)
     except KeyboardInterrupt:
         _say("\nnasvit: stopped; run the same command again to go on")
-        raise SystemExit(130) from None
+        _leave(130)
 
 
 def _in_words(
@@ -303,6 +322,21 @@ def _say(text: str) -> None:
     if os.environ.get("LOCAL_RANK", "0") != "0":
         time.sleep(_FIRST_GOES_FIRST)
     print(text, file=sys.stderr, flush=True)
+
+
+def _leave(status: int) -> NoReturn:
+    """End this process, what it has to say being said.
+
+    One of several ends at once: the threads through which PyTorch's processes talk abort the whole program where
+    another process leaves while this one is still taking itself apart, and its exit status would be theirs.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        raise SystemExit(status)
+    for worker in multiprocessing.active_children():  # which an ordinary end would stop
+        worker.terminate()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., None]]]:

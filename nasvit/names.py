@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from nasvit.models import Family, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
-from nasvit.specs import FBNetV3Spec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
+from nasvit.specs import (
+    CodeSpec,
+    FBNetV3Spec,
+    GhostNetSpec,
+    PlannedSpec,
+    Spec,
+    SubnetSpec,
+    TimmSpec,
+    TorchvisionSpec,
+)
 from search_spaces import Architecture, Space, load, published
 from search_spaces import names as space_names
 
@@ -26,7 +37,8 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 }
 """Families of any width, by name."""
 
-TIMM = "timm:"
+TIMM, TORCHVISION = "timm:", "torchvision:"
+_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
 
 
@@ -42,6 +54,10 @@ def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
     """
     if name.startswith(TIMM):
         return timm_spec(name.removeprefix(TIMM).partition(":")[0], image_channels)
+    if name.startswith(TORCHVISION):
+        return torchvision_spec(name.removeprefix(TORCHVISION))
+    if _FUNCTION.fullmatch(name) and not name.startswith(tuple(f"{space}:" for space in space_names())):
+        return code_spec(name, image_channels)
     parsed = _NAME.fullmatch(name)
     if parsed is not None:
         if parsed["kind"] == GHOST:
@@ -91,8 +107,8 @@ def _subnet(name: str) -> SubnetSpec:
         legal = f"{', '.join((*TARGETS, *FAMILIES, GHOST))} (with -WIDTH and {SMALL_IMAGES})"
         raise ValueError(
             f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
-            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, the folder of "
-            "a saved network, a file that nasvit import wrote"
+            f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, "
+            "torchvision:MODEL, package.module:function, the folder of a saved network, a file that nasvit import wrote"
         ) from error
     if not which and space.size > 1:
         raise ValueError(
@@ -123,3 +139,36 @@ def timm_spec(model: str, image_channels: int) -> TimmSpec:
         hint = f"it has {near}" if near else "timm.list_models() lists them all"
         raise ValueError(f"timm has no model {model!r}; {hint}")
     return TimmSpec(model, image_channels)
+
+
+def torchvision_spec(model: str) -> TorchvisionSpec:
+    """Return the spec of a classifier of torchvision.
+
+    Raises:
+        ValueError: if torchvision has no such model.
+    """
+    from torchvision import models
+
+    if model not in models.list_models(module=models):
+        near = ", ".join(models.list_models(module=models, include=f"*{model.partition('_')[0]}*")[:5])
+        hint = f"it has {near}" if near else "torchvision.models.list_models() lists them all"
+        raise ValueError(f"torchvision has no classifier {model!r}; {hint}")
+    return TorchvisionSpec(model)
+
+
+def code_spec(name: str, image_channels: int) -> CodeSpec:
+    """Return the spec of a network that a function of the user's own code returns.
+
+    Raises:
+        ValueError: if there is no such module or function.
+    """
+    module, _, function = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: modules of the folder that one works in count
+    try:
+        found = getattr(importlib.import_module(module), function, None)
+    except ImportError as error:
+        raise ValueError(f"network {name!r}: the module {module} cannot be imported ({error})") from error
+    if not callable(found):
+        raise ValueError(f"network {name!r}: the module {module} has no function {function}")
+    return CodeSpec(name, image_channels)

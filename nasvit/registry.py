@@ -8,6 +8,8 @@
 ``TINY[-WIDTH][@32]``                     ``mcunet``, ``mbv2-0.35``: the networks that NetAug was published with
 ``PUBLISHED``                             ``alphanet_a0``, ``fbnetv3_a``: a published network
 ``timm:MODEL[:CHECKPOINT]``               a network of timm, with weights of its own from a file
+``torchvision:MODEL``                     a classifier of torchvision
+``package.module:function``               what a function of your own returns, called with ``num_classes``
 ``FOLDER``                                a network that nasvit saved, with its weights
 ``FILE.safetensors[:WHICH]``              what ``nasvit import`` wrote, with its weights; where they are shared WHICH
                                           subnet: ``smallest``, ``largest``, FILE.json, PUBLISHED, or a width
@@ -54,7 +56,7 @@ def create(
         if pretrained:
             raise ValueError(
                 f"{name!r} names a network without weights; legal here: a folder that nasvit saved, a file that nasvit "
-                "import wrote, timm:MODEL[:CHECKPOINT]"
+                "import wrote, timm:MODEL[:CHECKPOINT]; to start a training from, also the file of a state dict"
             )
         spec = spec_of(name, image_channels=image_channels)
         count = CLASSES if classes is None else classes
@@ -79,14 +81,14 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     """
     if (Path(name) / CARD).exists():
         return Card.read(Path(name)).spec
-    if _imported_path(name) is not None:
+    if imported_path(name) is not None:
         return _imported(name).card.spec
     return spec_of_name(name, image_channels=image_channels)
 
 
 def has_weights(name: str) -> bool:
     """Return whether a network of that name brings weights of its own, those that timm would fetch left aside."""
-    saved_or_imported = (Path(name) / CARD).exists() or _imported_path(name) is not None
+    saved_or_imported = (Path(name) / CARD).exists() or imported_path(name) is not None
     return saved_or_imported or (name.startswith(TIMM) and name.count(":") > 1)
 
 
@@ -131,7 +133,7 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
         return load_saved(Path(name))
     if Path(name).is_dir() and not _is_known(name):
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
-    if _imported_path(name) is not None:
+    if imported_path(name) is not None:
         return _imported(name)
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
@@ -187,7 +189,8 @@ def _timm_of_checkpoint(spec: TimmSpec, checkpoint: Path) -> nn.Module:
     return network
 
 
-def _imported_path(name: str) -> Path | None:
+def imported_path(name: str) -> Path | None:
+    """Return the file of a name of the kind ``FILE.safetensors[:WHICH]``; None for other names."""
     path = Path(name.partition(f"{_IMPORTED}:")[0] + (_IMPORTED if f"{_IMPORTED}:" in name else ""))
     return path if path.suffix == _IMPORTED else None
 
@@ -195,7 +198,7 @@ def _imported_path(name: str) -> Path | None:
 def _imported(name: str) -> Described:
     from nasvit.importing import describe_imported
 
-    path = _imported_path(name)
+    path = imported_path(name)
     assert path is not None
     if not path.is_file():
         raise ValueError(f"network {name!r}: there is no file {path}")

@@ -6,11 +6,13 @@ made from. A new kind of network is one class here and its entry in :data:`KINDS
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
@@ -21,8 +23,11 @@ from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
 from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.supernets.supernet import build_subnet
-from search_spaces import Architecture, Space
+from search_spaces import Architecture, ElasticArchitecture, Space
 from search_spaces.reading import from_node, read_text
+
+if TYPE_CHECKING:
+    from nasvit.elasticize.plan import Plan
 
 
 class Spec(ABC):
@@ -271,19 +276,24 @@ class TimmSpec(Spec):
         model: name in timm.
         image_channels: channels of the images.
         image_side: side of the images that timm trained it with, in pixels.
+        built_for: side of the images that it is built for, where its tables of positions depend on it; None: timm's.
     """
 
     kind = "timm"
     model: str
     image_channels: int = 3
     image_side: int = 224
+    built_for: int | None = None
 
     def build(self, classes: int, *, seed: int = 0) -> nn.Module:
         import timm
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network: nn.Module = timm.create_model(self.model, num_classes=classes, in_chans=self.image_channels)
+            sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
+            network: nn.Module = timm.create_model(
+                self.model, num_classes=classes, in_chans=self.image_channels, **sized
+            )
         return network
 
     @property
@@ -295,8 +305,149 @@ class TimmSpec(Spec):
         return self.image_side
 
 
+@dataclass(frozen=True)
+class TorchvisionSpec(Spec):
+    """A classifier of torchvision.
+
+    Args:
+        model: name in torchvision.
+    """
+
+    kind = "torchvision"
+    model: str
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        from torchvision import models
+
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network: nn.Module = models.get_model(self.model, weights=None, num_classes=classes)
+        return network
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    @property
+    def side(self) -> int:
+        return 299 if self.model == "inception_v3" else 224
+
+
+@dataclass(frozen=True)
+class CodeSpec(Spec):
+    """A network that a function of the user's own code returns.
+
+    Args:
+        function: ``package.module:function``; it is called with ``num_classes``.
+        image_channels: channels of the images.
+        image_side: side of the images that it is for, in pixels.
+    """
+
+    kind = "code"
+    function: str
+    image_channels: int = 3
+    image_side: int = 224
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        module, _, name = self.function.partition(":")
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            network = getattr(importlib.import_module(module), name)(num_classes=classes)
+        if not isinstance(network, nn.Module):
+            raise ValueError(f"{self.function} returns a {type(network).__name__}, and a torch.nn.Module is needed")
+        return network
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.image_side
+
+
+@dataclass(frozen=True)
+class ElasticSpec(Spec):
+    """A subnet of a network that was made elastic, as a network of its own.
+
+    Args:
+        base: the network.
+        architecture: sizes of the subnet.
+        image_side: side of the images that the network was made elastic with, in pixels.
+        resize: whether the subnet resizes images to its resolution.
+    """
+
+    kind = "elastic"
+    base: Spec
+    architecture: ElasticArchitecture
+    image_side: int
+    resize: bool = True
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        from nasvit.elasticize import cut_out
+
+        network = self.base.build(classes, seed=seed)
+        return cut_out(network, self.plan(classes), self.architecture, resize=self.resizes_to is not None)
+
+    def plan(self, classes: int) -> Plan:
+        """Return what can be decided in the network; found once in a process."""
+        return elastic_plan(self.base, classes, self.image_side)
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def side(self) -> int:
+        return self.architecture.resolution
+
+    @property
+    def resizes_to(self) -> int | None:
+        return self.architecture.resolution if self.resize else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return base and architecture as plain JSON values."""
+        return {
+            "base": {"kind": self.base.kind, "spec": self.base.to_json()},
+            "architecture": json.loads(self.architecture.to_json()),
+            "image_side": self.image_side,
+            "resize": self.resize,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> ElasticSpec:
+        base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
+        architecture = ElasticArchitecture.from_fields(content["architecture"])
+        return cls(base, architecture, int(content["image_side"]), bool(content["resize"]))
+
+
+@functools.lru_cache(maxsize=8)
+def elastic_plan(base: Spec, classes: int, side: int) -> Plan:
+    """Return what can be decided in a network; found once in a process.
+
+    Args:
+        base: the network.
+        classes: number of classes.
+        side: side of its images in pixels.
+    """
+    from nasvit.elasticize.plan import plan_of
+
+    return plan_of(base.build(classes), torch.empty(base.channels, side, side, device="meta"))
+
+
 KINDS: dict[str, type[Spec]] = {
-    each.kind: each for each in (SubnetSpec, PlannedSpec, SwitchableSpec, GhostNetSpec, FBNetV3Spec, TimmSpec)
+    each.kind: each
+    for each in (
+        SubnetSpec,
+        PlannedSpec,
+        SwitchableSpec,
+        GhostNetSpec,
+        FBNetV3Spec,
+        TimmSpec,
+        TorchvisionSpec,
+        CodeSpec,
+        ElasticSpec,
+    )
 }
 """All kinds of specs by their name in cards."""
 

@@ -19,7 +19,9 @@ UNITS = {"macs": "", "params": "", "memory": " bytes", "latency": " ms"}
 
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ms": 1.0, "us": 1e-3, "s": 1e3}
 SUFFIXES |= {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "b": 1.0}
-_NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)"
+SUFFIXES |= {"%": 0.01}
+_SHARE = "%"
+_NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*|%)"
 _UPPER = re.compile(rf"\s*([a-z_]+)\s*(<=|>=|==)\s*{_NUMBER}\s*$")
 _RANGE = re.compile(rf"\s*{_NUMBER}\s*<=\s*([a-z_]+)\s*<=\s*{_NUMBER}\s*$")
 
@@ -32,6 +34,7 @@ class Limit:
         metric: "macs", "params", "memory" (bytes) or "latency" (milliseconds).
         low: smallest value allowed; ``-inf`` if there is none.
         high: largest value allowed; ``inf`` if there is none.
+        share: whether both are shares of the cost of the largest network there is; see :meth:`of`.
 
     Raises:
         ValueError: for an unknown metric or an empty range.
@@ -40,6 +43,7 @@ class Limit:
     metric: str
     low: float = -np.inf
     high: float = np.inf
+    share: bool = False
 
     def __post_init__(self) -> None:
         if self.metric not in UNITS:
@@ -49,9 +53,10 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str) -> Limit:
-        """Read ``"macs<=300M"``, ``"latency>=5ms"``, ``"params==4M"`` or ``"200M<=macs<=300M"``.
+        """Read ``"macs<=300M"``, ``"latency>=5ms"``, ``"params==4M"``, ``"200M<=macs<=300M"`` or ``"macs<=50%"``.
 
-        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency).
+        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency), % (of the cost of the
+        largest network).
 
         Raises:
             ValueError: if the text is none of these.
@@ -59,7 +64,12 @@ class Limit:
         ranged = _RANGE.match(text)
         if ranged:
             low, low_unit, metric, high, high_unit = ranged.groups()
-            return cls(metric, _number(low, low_unit, metric, text), _number(high, high_unit, metric, text))
+            if (low_unit == _SHARE) != (high_unit == _SHARE):
+                raise ValueError(
+                    f"the limit {text!r} has a share at one end only; give both ends as shares, or neither"
+                )
+            ends = (_number(low, low_unit, metric, text), _number(high, high_unit, metric, text))
+            return cls(metric, *ends, share=high_unit == _SHARE)
         single = _UPPER.match(text)
         if single is None:
             raise ValueError(
@@ -68,15 +78,31 @@ class Limit:
             )
         metric, relation, digits, unit = single.groups()
         value = _number(digits, unit, metric, text)
-        return cls(metric, value if relation != "<=" else -np.inf, value if relation != ">=" else np.inf)
+        low, high = value if relation != "<=" else -np.inf, value if relation != ">=" else np.inf
+        return cls(metric, low, high, share=unit == _SHARE)
+
+    def of(self, whole: Mapping[str, float]) -> Limit:
+        """Return the limit with shares of the largest network's costs as costs.
+
+        Raises:
+            ValueError: if it is a share of a cost that is not known.
+        """
+        if not self.share:
+            return self
+        if self.metric not in whole:
+            raise ValueError(f"the limit {self} needs {self.metric}, but only {', '.join(whole)} is known")
+        return Limit(self.metric, self.low * whole[self.metric], self.high * whole[self.metric])
 
     def __str__(self) -> str:
-        low = f"{_pretty(self.low, self.metric)}<=" if np.isfinite(self.low) else ""
-        high = f"<={_pretty(self.high, self.metric)}" if np.isfinite(self.high) else ""
+        ends = [f"{100 * end:.6g}%" if self.share else _pretty(end, self.metric) for end in (self.low, self.high)]
+        low = f"{ends[0]}<=" if np.isfinite(self.low) else ""
+        high = f"<={ends[1]}" if np.isfinite(self.high) else ""
         return f"{low}{self.metric}{high}"
 
     def violation(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return how far outside the range each value is, relative to the end it breaks; 0 inside."""
+        if self.share:
+            raise ValueError(f"the limit {self} is a share, and it is not known of what; see Limit.of")
         costs = np.asarray(values, dtype=np.float64)
         above = np.maximum(costs - self.high, 0.0) / max(abs(self.high), 1e-12)
         below = np.maximum(self.low - costs, 0.0) / max(abs(self.low), 1e-12)
@@ -105,6 +131,21 @@ class Budget(Saved):
     def parse(cls, text: str) -> Budget:
         """Read a budget; raises as the constructor does."""
         return cls(text)
+
+    def of(self, whole: Mapping[str, float]) -> Budget:
+        """Return the budget, of the same text, with shares of the largest network's costs as costs.
+
+        Raises:
+            ValueError: if a limit is a share of a cost that is not known.
+        """
+        budget = Budget(self.text)
+        object.__setattr__(budget, "limits", tuple(limit.of(whole) for limit in self.limits))
+        return budget
+
+    @property
+    def is_share(self) -> bool:
+        """Whether a limit is a share of the largest network's cost."""
+        return any(limit.share for limit in self.limits)
 
     @property
     def name(self) -> str:
@@ -184,7 +225,9 @@ def _ends(values: Floats, metric: str) -> str:
 
 def _number(digits: str, unit: str, metric: str, text: str) -> float:
     if unit.lower() not in SUFFIXES:
-        raise ValueError(f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s")
+        raise ValueError(
+            f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s, %"
+        )
     family = "latency" if unit.lower() in ("us", "ms", "s") else "memory" if unit.lower().endswith("b") else metric
     if family != metric:
         raise ValueError(f"the suffix {unit!r} belongs to {family}, not to {metric!r}, in the limit {text!r}")

@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from search_spaces.architecture import Architecture
+from search_spaces.elastic import ElasticArchitecture, ElasticSpace
 from search_spaces.genome import Gene, Genome, Population
 from search_spaces.options import Activation, MBConvOptions, TransformerOptions
+from search_spaces.protocol import SearchSpace, Subnet
 from search_spaces.reading import legal_names, load_yaml
 from search_spaces.recipe import Recipe
 from search_spaces.recipe_space import RecipeSpace, load_recipes, recipe_names
@@ -20,6 +22,8 @@ from search_spaces.values import FieldError, make_divisible
 __all__ = [
     "Activation",
     "Architecture",
+    "ElasticArchitecture",
+    "ElasticSpace",
     "FieldError",
     "Gene",
     "Genome",
@@ -28,9 +32,11 @@ __all__ = [
     "Population",
     "Recipe",
     "RecipeSpace",
+    "SearchSpace",
     "Space",
     "Stage",
     "Stem",
+    "Subnet",
     "TransformerOptions",
     "load",
     "load_recipes",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from search_spaces.decisions import Decision
 from search_spaces.genome import Gene, Genome, Population
 from search_spaces.saved import Saved
 from search_spaces.values import FieldError, check_choices
@@ -176,6 +177,12 @@ class ElasticSpace:
     def _by_gene(self) -> dict[str, Part]:
         return {part.gene: part for part in self.parts}
 
+    @cached_property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Everything that is decided, with its legal values."""
+        parts = (Decision(part.field, None, part.name, part.values) for part in self.parts)
+        return (Decision("resolution", None, "", self.resolution), *parts)
+
     @property
     def size(self) -> int:
         """Number of different architectures."""
@@ -190,6 +197,19 @@ class ElasticSpace:
     def largest(self) -> ElasticArchitecture:
         """The network itself."""
         return self.decode((self.genome.cards - 1).astype(np.uint8)[None])[0]
+
+    def scaled(self, share: float) -> ElasticArchitecture:
+        """Return the subnet with every width as near as can be to a share of the network's, and all else as it is.
+
+        Args:
+            share: from 0 to 1.
+        """
+        widths = {
+            part.name: min(part.values, key=lambda value: abs(value - share * part.values[-1]))
+            for part in self.parts
+            if part.field == "width"
+        }
+        return self.architecture(width=widths)
 
     def sample(self, rng: np.random.Generator) -> ElasticArchitecture:
         """Return one architecture with every decision drawn uniformly; ``genome.sample`` draws many at once."""
@@ -340,7 +360,9 @@ class ElasticSpace:
             if name not in known:
                 raise ValueError(f"{name!r} is no decision of space {self.name!r}; {self._names()}")
             if not left or not {*left} <= {*known[name]}:
-                raise ValueError(f"the choices {_list(left)} of {name!r} are illegal; legal: some of {_list(known[name])}")
+                raise ValueError(
+                    f"the choices {_list(left)} of {name!r} are illegal; legal: some of {_list(known[name])}"
+                )
         fewer = {name: tuple(v for v in choices if v in values.get(name, choices)) for name, choices in known.items()}
         parts = tuple(replace(part, values=fewer[part.gene]) for part in self.parts)
         return replace(self, resolution=fewer["resolution"], parts=parts)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces.genome import Population
-from search_spaces.space import Space
+from search_spaces.protocol import SearchSpace
 
 
 class Inclusion:
@@ -17,7 +17,7 @@ class Inclusion:
         outer: the space that it was cut from.
     """
 
-    def __init__(self, inner: Space, outer: Space) -> None:
+    def __init__(self, inner: SearchSpace, outer: SearchSpace) -> None:
         self.inner, self.outer, self._same = inner, outer, inner == outer
         self._columns = [self._column(gene.name, gene.values) for gene in outer.genome.genes]
 

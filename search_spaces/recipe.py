@@ -39,6 +39,9 @@ class Recipe(Saved):
         ema_decay: decay of the moving average of the weights; 0 = off.
         schedule: how the learning rate moves: "cosine", "linear", "step" or "constant", or one with its details, such
             as ``{kind: step, milestones: [0.5, 0.75], factor: 0.1}``; see :mod:`search_spaces.schedule`.
+        loaded_rate: factor on the learning rate of what was loaded (``weights``); what was made anew has the whole one.
+        frozen_epochs: first epochs in which what was loaded stays as it is, and only what was made anew trains. The
+            statistics of batch norms follow the new images all the same.
 
     Raises:
         ValueError: naming the field, the value and the legal ones.
@@ -61,12 +64,16 @@ class Recipe(Saved):
     drop_path_rate: float = 0.0
     ema_decay: float = 0.0
     schedule: Schedule = Cosine()
+    loaded_rate: float = 1.0
+    frozen_epochs: int = 0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             object.__setattr__(self, field.name, checked_entry(field.name, getattr(self, field.name)))
         if self.warmup_epochs > self.epochs:
             raise FieldError(["warmup_epochs"], f"{self.warmup_epochs} is more than epochs {self.epochs}")
+        if self.frozen_epochs > self.epochs:
+            raise FieldError(["frozen_epochs"], f"{self.frozen_epochs} is more than epochs {self.epochs}")
         lowest = getattr(self.schedule, "minimum", 0.0)
         if lowest > self.learning_rate:
             raise FieldError(["schedule", "minimum"], f"{lowest} is more than learning_rate {self.learning_rate}")
@@ -131,11 +138,13 @@ _LEGAL = {
     "dropout": _PROBABILITY,
     "drop_path_rate": _PROBABILITY,
     "ema_decay": _PROBABILITY,
+    "loaded_rate": _Range(0, 1, low_excluded=True),
+    "frozen_epochs": _Range(0, whole=True),
 }
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
 
-LATER = ("clip_value", "schedule")
+LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs")
 """The fields that came later: texts and keys of recipes without them stay what they were before there were such."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))

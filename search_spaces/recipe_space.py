@@ -16,6 +16,7 @@ from search_spaces.recipe import DEFAULTS, FIELDS, Recipe, check_names, checked_
 from search_spaces.recipe_choice import Case, RecipeChoice, Scalar
 from search_spaces.values import MOST_VALUES, FieldError
 
+_OF_LOADED = ("loaded_rate", "frozen_epochs")
 _CATALOG = Path(__file__).parent / "recipes"
 
 Setting = Scalar | tuple[Scalar, ...] | RecipeChoice
@@ -44,6 +45,10 @@ class RecipeSpace:
             check_names(self.fields)
         except FieldError as error:
             raise error.under("fields") from None
+        for field in _OF_LOADED:
+            if field in self.fields:
+                problem = "says how loaded weights train; candidates of a search start from a supernet, or at random"
+                raise FieldError(["fields", field], problem)
         for field in self.fields:
             self._check_condition(field)
         self._check_warmup()

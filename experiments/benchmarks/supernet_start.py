@@ -28,9 +28,9 @@ from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench
 from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 from predictors.limits import Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 _PILOT = 3  # epochs of the training that is timed first
@@ -78,7 +78,7 @@ def lasting(experiment: Experiment, epochs: int) -> Experiment:
     return replace(experiment, train=replace(experiment.train, recipe=shorter, project_from=first))
 
 
-def timed(experiment: Experiment, folder: Path) -> tuple[Workbench, Supernet, float]:
+def timed(experiment: Experiment, folder: Path) -> tuple[Workbench, SharedNetwork, float]:
     """Train a supernet, and return it with the processor seconds that it took, images and costs left aside."""
     bench = Workbench(experiment, folder)
     bench.images.open()
@@ -88,7 +88,7 @@ def timed(experiment: Experiment, folder: Path) -> tuple[Workbench, Supernet, fl
     return bench, supernet, time.process_time() - started
 
 
-def judges(bench: Workbench, budget: Budget, count: int) -> list[Architecture]:
+def judges(bench: Workbench, budget: Budget, count: int) -> list[Subnet]:
     """Return subnets within a budget, spread evenly over the quarter of most multiply-adds; the same in every way."""
     candidates = bench.whole_candidates
     pool = candidates.constraint(budget.limits).sample(_DRAWN, np.random.default_rng(0))
@@ -97,7 +97,7 @@ def judges(bench: Workbench, budget: Budget, count: int) -> list[Architecture]:
     return [candidate.architecture for candidate in candidates.decode(chosen)]
 
 
-def judge(bench: Workbench, supernet: Supernet, subnets: list[Architecture]) -> dict[str, float]:
+def judge(bench: Workbench, supernet: SharedNetwork, subnets: list[Subnet]) -> dict[str, float]:
     """Return the mean score of subnets on the test images, and that of the one that is best on the held-out ones."""
     calibration = bench.calibration()
     networks = [calibrate(supernet.at(each), calibration) for each in subnets]

@@ -1,16 +1,18 @@
 """Any network made elastic: what can be decided in it is found, and it becomes a supernet like every other.
 
-    elastic = nasvit.elasticize(model, torch.zeros(1, 3, 224, 224))
-    small = elastic.extract(elastic.space.sample(rng))      # a network of the model's own classes
+elastic = nasvit.elasticize(model, torch.zeros(1, 3, 224, 224))
+small = elastic.extract(elastic.space.sample(rng))      # a network of the model's own classes
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nasvit.elasticize.choices import Elastic, space_of
+from nasvit.elasticize.choices import Elastic, space_around, space_of
 from nasvit.elasticize.model import ElasticModel
-from nasvit.elasticize.plan import plan_of
+from nasvit.elasticize.plan import Plan, plan_of
+from nasvit.layers.network import Resize, Resized
+from search_spaces.elastic import ElasticArchitecture
 
 
 def elasticize(network: nn.Module, image: Tensor, elastic: Elastic | None = None, *, name: str = "") -> ElasticModel:
@@ -34,4 +36,21 @@ def elasticize(network: nn.Module, image: Tensor, elastic: Elastic | None = None
     return ElasticModel(network, plan, space, shape)
 
 
-__all__ = ["Elastic", "ElasticModel", "elasticize"]
+def cut_out(network: nn.Module, plan: Plan, architecture: ElasticArchitecture, *, resize: bool = False) -> nn.Module:
+    """Return a subnet of a network as an independent network, whatever space it is from.
+
+    Args:
+        network: the network.
+        plan: what can be decided in it.
+        architecture: sizes of the subnet.
+        resize: bring images to its resolution first.
+
+    Raises:
+        ValueError: if the network cannot have these sizes.
+    """
+    space = space_around(plan, architecture)
+    subnet = ElasticModel(network, plan, space, ()).extract(architecture)
+    return Resized(Resize(architecture.resolution), subnet) if resize else subnet
+
+
+__all__ = ["Elastic", "ElasticModel", "cut_out", "elasticize"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nasvit.elasticize.groups import Group
 from nasvit.elasticize.plan import Plan
 from nasvit.elasticize.runs import Run
-from search_spaces.elastic import ElasticSpace, Part
+from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
 from search_spaces.values import FieldError, check_choices
 
 WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
@@ -19,7 +19,7 @@ class Elastic:
     """What is decided in a network that is made elastic, and in which steps.
 
     Args:
-        width: shares of the channels, or heads, that each group of them may keep; empty: widths stay.
+        width: shares of the channels, or heads, that each group of them may keep, as well as all; ``[1.0]``: widths stay.
         divisor: channels are kept in multiples of it, where a group has at least four times as many.
         depth: whether the last residual blocks of every run may be left out.
         fewest_blocks: blocks of a run that stay at least.
@@ -40,10 +40,9 @@ class Elastic:
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.width:
-            check_choices("width", self.width, least=1e-6)
-            if max(self.width) > 1:
-                raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
+        check_choices("width", self.width, least=1e-6)
+        if max(self.width) > 1:
+            raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
         if self.resolution:
             check_choices("resolution", self.resolution, least=1)
         for name in ("divisor", "fewest_blocks"):
@@ -88,7 +87,7 @@ def _kernels(side: int, elastic: Elastic) -> tuple[int, ...]:
 def _widths(group: Group, elastic: Elastic) -> tuple[int, ...]:
     divisor = elastic.divisor if group.units >= 4 * elastic.divisor else 1
     shares = (share * group.units / divisor for share in (*elastic.width, 1.0))
-    chosen = {max(1, round(share)) * divisor for share in shares if share}
+    chosen = {max(1, round(share)) * divisor for share in shares}
     return tuple(sorted({min(each, group.units) for each in chosen} | {group.units}))
 
 
@@ -115,3 +114,23 @@ class _Blocks:
         return None
 
 
+def space_around(plan: Plan, architecture: ElasticArchitecture) -> ElasticSpace:
+    """Return a space that holds an architecture and nothing else.
+
+    Args:
+        plan: what can be decided in the network.
+        architecture: sizes of a subnet.
+
+    Raises:
+        ValueError: if the network has no such part, or is not that large.
+    """
+    known = {"width": {group.name: group.units for group in plan.groups}, "kernel_size": dict(plan.kernels)}
+    known["depth"] = {run.name: len(run.blocks) for run in plan.runs}
+    parts = []
+    for field in FIELDS:
+        for name, value in getattr(architecture, field):
+            if value > known[field].get(name, 0):
+                legal = f"up to {known[field][name]}" if name in known[field] else "no such part"
+                raise ValueError(f"{field}.{name} is {value}; the network has {legal}")
+            parts.append(Part(field, name, (value,)))
+    return ElasticSpace("subnet", (architecture.resolution,), tuple(parts))

@@ -13,6 +13,7 @@ from nasvit.elastic.live import Live, live_class
 from nasvit.elastic.shared_parameter import SharedParameter
 from nasvit.elasticize.attributes import values_of
 from nasvit.elasticize.gathered import GatheredParameter, Refreshing, gather
+from nasvit.elasticize.importance import Importance, sort_units
 from nasvit.elasticize.kept import Chosen, Positions, chosen_of
 from nasvit.elasticize.plan import Plan
 from nasvit.elasticize.runs import cropped
@@ -105,6 +106,14 @@ class ElasticModel(SharedNetwork):
                 object.__setattr__(module, "__class__", live_class(type(module)))  # type: ignore[arg-type]
         return network if self.training else network.eval()
 
+    def sort(self, importance: Importance = "magnitude") -> None:
+        """Sort the units of every group by importance, in place, so that subnets keep the best; see :func:`sort_units`.
+
+        The largest subnet computes the same as before, within rounding. Do it before anything is trained: optimizers
+        and averages do not follow.
+        """
+        sort_units(self.network, self.plan, importance)
+
     def check_views(self) -> None:
         """Raise if a view or its gradient was replaced; forget all if a parameter was."""
         if any(view.is_stale() for view in self._views.values()):
@@ -146,4 +155,3 @@ class ElasticModel(SharedNetwork):
 
     def extra_repr(self) -> str:
         return f"space={self.space.name}, subnets={self.space.size:,}"
-

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.data.config import DataConfig
-from nasvit.experiment.training import TeacherConfig, Training
+from nasvit.elasticize.choices import Elastic
+from nasvit.experiment.training import StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
 from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
 from nasvit.training.start import Savings
 from predictors.limits import Budget
-from search_spaces.recipe import Recipe
+from search_spaces.recipe import DEFAULTS, Recipe
 from search_spaces.values import FieldError
 
 SUPERNET_RECIPE = Recipe(
@@ -45,7 +46,8 @@ class TrainConfig(Running):
             has are left out of the supernet, and largest, smallest and random subnets are such that meet at least one
             budget. False trains the whole space. A budget beyond them needs another folder then.
         random_subnets: subnets drawn a step besides the largest and the smallest.
-        members: ``all`` of these take part in every step, or besides the largest only ``one``, in turn.
+        members: ``all`` of these take part in every step, or besides the largest only ``one``, in turn; ``auto``: one
+            where ``hours`` are planned, because many cheap steps taught more than few whole ones there, else all.
         largest_first: share of the steps, the first ones, in which only the largest trains, by the targets.
         resolution_first: share of the steps, the first ones, in which all images are as small as the smallest
             resolution, or, where the space has more than two, grow from it to the last but one.
@@ -62,7 +64,7 @@ class TrainConfig(Running):
     recipe: Recipe = SUPERNET_RECIPE
     within_budgets: bool = True
     random_subnets: int = 2
-    members: Literal["all", "one"] = "all"
+    members: Literal["auto", "all", "one"] = "auto"
     largest_first: float = 0.0
     resolution_first: float = 0.0
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
@@ -124,7 +126,9 @@ class SearchConfig:
         evaluate: evaluation of a candidate: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
             random weights by its recipe, without any supernet; ``prior``, not at all: what the prior expects to be best
-            is chosen, and trained from random weights by the recipe of ``finetune``.
+            is chosen, and trained from random weights by the recipe of ``finetune``; ``features``, for a network with
+            weights, before any training: how well a subnet's features agree with the network's. No supernet is
+            trained then, and what is found is fine-tuned from those weights.
         prior: what is expected of architectures before any is evaluated: ``auto``, the measurements on other data sets
             that are shipped with the space, if there are any; ``none``; or a file that ``experiments.priors`` wrote.
         evaluations: candidates evaluated, over all budgets.
@@ -154,7 +158,7 @@ class SearchConfig:
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
-    evaluate: Literal["inherited", "finetune", "scratch", "prior"] = "inherited"
+    evaluate: Literal["inherited", "finetune", "scratch", "prior", "features"] = "inherited"
     prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5
@@ -173,8 +177,8 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if self.recipes is not None and self.evaluate == "inherited":
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
-        if self.recipes is not None and self.evaluate == "prior":
-            raise FieldError(["evaluate"], "a prior says nothing of recipes; legal here: finetune, scratch")
+        if self.recipes is not None and self.evaluate in ("prior", "features"):
+            raise FieldError(["evaluate"], f"{self.evaluate} says nothing of recipes; legal here: finetune, scratch")
         if self.evaluate == "prior" and self.prior == "none":
             raise FieldError(["prior"], "is none, but evaluate is prior; leave it out, or evaluate otherwise")
         if self.architecture is not None and self.recipes is None:
@@ -193,8 +197,18 @@ class SearchConfig:
 
     @property
     def uses_supernet(self) -> bool:
-        """Whether candidates take weights from a supernet, so that one must be trained."""
+        """Whether what is found takes its weights from a supernet."""
         return self.evaluate not in ("scratch", "prior")
+
+    @property
+    def trains_supernet(self) -> bool:
+        """Whether that supernet is trained."""
+        return self.uses_supernet and self.evaluate != "features"
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether candidates are evaluated one by one, as the trials of a study."""
+        return self.evaluate not in ("prior", "features")
 
 
 @dataclass(frozen=True)
@@ -218,12 +232,23 @@ class CompareConfig:
     learning_rate: float | None = None
 
 
-@dataclass(frozen=True)
+_NOT_LOADED: dict[tuple[str, ...], str] = {
+    ("train", "recipe"): "says how loaded weights train, and the supernet starts from random ones; give weights too",
+    (
+        "finetune",
+    ): "says how loaded weights train beside others, and a subnet's all come from the supernet; leave it out",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment(YamlFile):
     """Everything that determines the results of an experiment.
 
     Args:
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
+        network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
+            your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.
+        elastic: what is decided in the network; everything that can be if left out.
         data: images.
         search: limits and effort.
         finetune: training of a chosen subnet from the supernet's weights: recipe, teacher, branches, NetAug.
@@ -231,6 +256,8 @@ class Experiment(YamlFile):
             nothing is decided by them any more (the networks that the search trained itself to choose among them are
             then trained again); ``train``, without them.
         train: training of the supernet.
+        weights: weights that the supernet starts from: a released one that ``nasvit import`` wrote, the folder of an
+            earlier experiment, or the file of a supernet, whatever classes it was trained on; its space holds this one.
         seed: seed of splits, weights, batches, subnets and search.
         output: folder of the results; ``runs/`` and the name of the file if left out.
         threads: processor threads; 0: as PyTorch decides.
@@ -240,12 +267,15 @@ class Experiment(YamlFile):
         note: remark that belongs beside the results, for example about the data.
     """
 
-    space: str
+    space: str | None = None
+    network: str | None = None
+    elastic: Elastic | None = None
     data: DataConfig
     search: SearchConfig
     finetune: Training
     finetune_on: Literal["all", "train"] = "all"
     train: TrainConfig = field(default_factory=TrainConfig)
+    weights: StartingWeights | None = None
     seed: int = 0
     output: Path | None = None
     threads: int = 0
@@ -254,6 +284,9 @@ class Experiment(YamlFile):
     note: str = ""
 
     def __post_init__(self) -> None:
+        self._check_origin()
+        self._check_features()
+        self._check_weights()
         if self.hours is None:
             return
         if not self.hours > 0:
@@ -261,6 +294,48 @@ class Experiment(YamlFile):
         if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
             problem = "are divided only where search.evaluate is inherited or prior, and no recipes are searched"
             raise FieldError(["hours"], problem)
+
+    def _check_origin(self) -> None:
+        """Refuse anything but one space or one network."""
+        if self.space is None and self.network is None:
+            raise FieldError([], "the key 'space' is missing; it holds the name of a search space (or give a network)")
+        if self.network is None:
+            if self.elastic is not None:
+                raise FieldError(["elastic"], "says what is decided in a network, and there is none; leave it out")
+            return
+        if self.space is not None:
+            raise FieldError(["network"], "is made elastic, and there is a space too; give one of them")
+        for name, why in (("latency", "is a table of a search space"), ("architecture", "is one of a search space")):
+            if getattr(self.search, name) is not None:
+                raise FieldError(["search", name], f"{why}; leave it out with a network")
+        if self.search.evaluate == "prior":
+            legal = "legal: inherited, finetune, scratch, features"
+            raise FieldError(["search", "evaluate"], f"nothing was measured of this network; {legal}")
+
+    def _check_features(self) -> None:
+        """Refuse features where there are none yet: of a search space, or of random weights."""
+        if self.search.evaluate == "features" and (self.network is None or self.weights is None):
+            missing = "network" if self.network is None else "weights"
+            problem = f"features are those of a network with weights; give {missing} too"
+            raise FieldError(["search", "evaluate"], problem)
+
+    def _check_weights(self) -> None:
+        """Refuse weights where no supernet is trained, and recipes of loaded weights where none are loaded."""
+        if isinstance(self.weights, str):
+            object.__setattr__(self, "weights", StartingWeights(self.weights))
+        if self.weights is not None and not self.search.uses_supernet:
+            problem = f"start a supernet, and search.evaluate: {self.search.evaluate} trains none; leave them out"
+            raise FieldError(["weights"], problem)
+        if self.weights is not None and self.weights.partial:
+            problem = "a supernet starts from one that holds all of its subnets; leave it out"
+            raise FieldError(["weights", "partial"], problem)
+        recipes: dict[tuple[str, ...], Recipe] = {("finetune",): self.finetune.recipe}
+        if self.weights is None:
+            recipes["train", "recipe"] = self.train.recipe
+        for place, recipe in recipes.items():
+            for name in ("loaded_rate", "frozen_epochs"):
+                if getattr(recipe, name) != DEFAULTS[name]:
+                    raise FieldError([*place, name], _NOT_LOADED[place])
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

@@ -9,14 +9,14 @@ from nasvit.search.ends import largest_within, smallest_within
 from nasvit.training.sampling import Family
 from predictors.arrays import Codes
 from predictors.limits import Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 
 _DRAWN = 4096  # subnets in the pool of a budget
 _POOLS = 11  # second part of a random key: which subnets
 
 
 def make_family(
-    candidates: Candidates, budgets: tuple[Budget, ...], seed: int, largest: Architecture | None = None
+    candidates: Candidates, budgets: tuple[Budget, ...], seed: int, largest: Subnet | None = None
 ) -> Family:
     """Return the subnets that meet at least one budget, a pool of random ones for each.
 

@@ -14,20 +14,21 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
-from nasvit.experiment.image_size import size_remarks
+from nasvit.experiment.image_size import size_remarks, spec_for_images
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
-from nasvit.experiment.training import FitConfig
+from nasvit.experiment.starting import start_from
+from nasvit.experiment.training import FitConfig, StartingWeights
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
-from nasvit.specs import PlannedSpec, Spec, SwitchableSpec, TimmSpec
+from nasvit.specs import PlannedSpec, Spec, SwitchableSpec
 from nasvit.tasks.task import Score
 from search_spaces.values import FieldError
 
-RESULTS = "results.json"
+CONFIG, RESULTS = "config.json", "results.json"
 DEPLOYED = "deployed"
 
 
@@ -87,7 +88,7 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         ValueError: if the folder holds the training of another configuration.
     """
-    record = folder / "config.json"
+    record = folder / CONFIG
     if record.exists() and decisive(read_json(record)) != decisive(asked):
         raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
@@ -102,23 +103,22 @@ def fitting_of(config: FitConfig, images: Images) -> Fitting:
     """Return the training of a configuration, with the starting weights that it names.
 
     Raises:
-        ValueError: if a name is wrong, or weights belong to another network.
+        ValueError: if a name is wrong, or weights do not fit.
     """
     start = _start(config, images)
     if isinstance(start.spec, SwitchableSpec):
         raise FieldError(
             ["network"], f"{config.network} runs at several widths and only evaluates; train a family with widths anew"
         )
-    if config.weights is not None:
-        start = _with_weights(config, start.spec, images)
     return Fitting(start, config.training, images, seed=config.seed, name=config.network)
 
 
 def _start(config: FitConfig, images: Images) -> Start:
-    """Return the network of a configuration's name, with the weights that the name brings."""
-    channels = images.shape[0]
+    """Return the network of a configuration's name, with the weights that the configuration or the name brings."""
+    channels, brings = images.shape[0], has_weights(config.network)
+    classes = None if brings else len(images.classes)
     try:
-        named = create(config.network, len(images.classes), seed=config.seed, image_channels=channels)
+        named = create(config.network, classes, seed=config.seed, image_channels=channels)
     except (ValueError, FileNotFoundError) as error:
         raise FieldError(["network"], str(error)) from error
     spec = named.card.spec
@@ -126,46 +126,29 @@ def _start(config: FitConfig, images: Images) -> Start:
         raise FieldError(
             ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
         )
-    if not isinstance(spec, SwitchableSpec):
-        _check_size(config, named.network, images)
-    return Start(spec, named.network if has_weights(config.network) else None, named.card.fused)
-
-
-def _check_size(config: FitConfig, network: nn.Module, images: Images) -> None:
-    """Refuse a network that images of this size do not go through, such as a transformer of fixed patches."""
+    if isinstance(spec, SwitchableSpec):
+        return Start(spec, named.network if brings else None, named.card.fused)
     try:
-        count(network, *images.shape)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        side = "x".join(map(str, images.shape[1:]))
-        raise FieldError(["network"], f"{config.network} does not take images of {side} pixels: {error}") from error
-
-
-def _with_weights(config: FitConfig, spec: Spec, images: Images) -> Start:
-    assert config.weights is not None
-    name = config.network if config.weights == "pretrained" else config.weights
-    try:
-        source = create(name, len(images.classes), pretrained=True, image_channels=images.shape[0])
-    except (ValueError, FileNotFoundError) as error:
-        raise FieldError(["weights"], str(error)) from error
-    same = (
-        isinstance(spec, TimmSpec) and isinstance(source.card.spec, TimmSpec) and spec.model == source.card.spec.model
-    )
-    if not same and source.card.spec.to_json() != spec.to_json():
-        raise FieldError(
-            ["weights"], f"{name} is another network than {config.network}; legal are the weights of an equal one"
-        )
-    return Start(spec, source.network, source.card.fused)
+        sized = spec_for_images(spec, named.network, images.shape, len(images.classes))
+    except ValueError as error:
+        raise FieldError(["network"], f"{config.network} {error}") from error
+    weights = config.weights
+    if weights is None and brings and (len(named.card.classes) != len(images.classes) or sized != spec):
+        weights = StartingWeights(config.network)
+    if weights is not None:
+        return start_from(weights, sized, images.classes, seed=config.seed, name=config.network)
+    return Start(sized, named.network if brings else None, named.card.fused)
 
 
 def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
-    images.compute.once(lambda: write_json(folder / "config.json", config.to_json()))
+    images.compute.once(lambda: _claim(folder, config, fitting.start))
     images.compute.once(lambda: _remark_on_size(config, fitting.start.spec, images))
     trained = trainer.run()
     deployed = fitting.deployed(trained)
-    card = fitting.card(trained, _origin(config))
+    card = fitting.card(trained, _origin(config) | _started_from(fitting.start))
     _save(deployed, folder, card, config, images)
     cost = count(deployed, *images.shape_for(card.spec))
     results: dict[str, Any] = {
@@ -178,9 +161,17 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
         "training_images": len(images.train),
         "test_images": len(images.test),
     }
+    results |= _started_from(fitting.start)
     if config.branches is not None:
         results["before_fusing"] = _numbers(fitting.test(trained))
     return results
+
+
+def _claim(folder: Path, config: FitConfig, start: Start) -> None:
+    """Let the folder belong to a configuration, and say once what its training starts from."""
+    if start.report is not None and not (folder / CONFIG).exists():
+        print(start.report, flush=True)
+    write_json(folder / CONFIG, config.to_json())
 
 
 def _remark_on_size(config: FitConfig, spec: Spec, images: Images) -> None:
@@ -198,7 +189,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     """Train all widths into ``folder``, save them as one object there, and return the results of each."""
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
-    images.compute.once(lambda: write_json(folder / "config.json", config.to_json()))
+    images.compute.once(lambda: write_json(folder / CONFIG, config.to_json()))
     trainer.run()
     seconds = trainer.seconds
     if config.slimmable.autoslim:
@@ -251,6 +242,11 @@ def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
 
 def _origin(config: FitConfig) -> dict[str, Any]:
     return {"weights": "trained", "network": config.network, "config": config.to_json(), "note": config.note}
+
+
+def _started_from(start: Start) -> dict[str, Any]:
+    """Return what a training started from, for its results and its card; nothing if it was random weights."""
+    return {} if start.report is None else {"started_from": start.report.to_json()}
 
 
 def _numbers(score: Score) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from nasvit.data import ImageSet, Loader
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
+from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
@@ -41,11 +43,24 @@ class Start:
         spec: spec of the network.
         network: the network with trained weights, which is trained in place; None: one with random weights.
         fused: whether that network's branches were fused.
+        report: what was loaded into the network; None: all that it has, if there is one.
     """
 
     spec: Spec
     network: nn.Module | None = None
     fused: bool = False
+    report: Report | None = None
+
+    @property
+    def is_loaded(self) -> Callable[[str], bool] | None:
+        """Tells of a parameter's name whether it was loaded; None: nothing was."""
+        if self.network is None:
+            return None
+        return _everything if self.report is None else self.report.is_loaded
+
+
+def _everything(name: str) -> bool:
+    return True
 
 
 class Fitting:
@@ -104,7 +119,13 @@ class Fitting:
         recipe = self.training.recipe
         held_out = self.images.validation if validation is None else validation
         model = self.compute.place(self.way.model)
-        learner = Learner(model, recipe, objective(self.training, self.images), sampling=self.way.sampling)
+        learner = Learner(
+            model,
+            recipe,
+            objective(self.training, self.images),
+            sampling=self.way.sampling,
+            is_loaded=self.start.is_loaded,
+        )
         return Trainer(
             learner,
             self.images.training(recipe, images, self.compute),

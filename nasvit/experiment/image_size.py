@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from torch import nn
+
+from nasvit.costs.counting import count
 from nasvit.experiment.images import Images
+from nasvit.specs import Spec, TimmSpec
 
 
 def size_remarks(images: Images, resolutions: Sequence[int], whose: str) -> list[str]:
@@ -37,3 +42,38 @@ def size_remarks(images: Images, resolutions: Sequence[int], whose: str) -> list
             "saves time"
         ]
     return []
+
+
+def spec_for_images(spec: Spec, network: nn.Module, shape: tuple[int, int, int], classes: int) -> Spec:
+    """Return the spec of a network that images of a size go through: its own, or timm's one built for the size.
+
+    Args:
+        spec: spec of the network.
+        network: the network.
+        shape: of one image.
+        classes: number of classes.
+
+    Raises:
+        ValueError: if there is none, as for a transformer of fixed patches; what it says follows the network's name.
+    """
+    try:
+        count(network, *shape)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        built = _built_for(spec, shape, classes)
+        if built is not None:
+            return built
+        raise ValueError(f"does not take images of {'x'.join(map(str, shape[1:]))} pixels: {error}") from error
+    return spec
+
+
+def _built_for(spec: Spec, shape: tuple[int, int, int], classes: int) -> TimmSpec | None:
+    """Return the spec of a network of timm whose tables of positions are as large as images need; None if none can."""
+    height, width = shape[1:]
+    if not isinstance(spec, TimmSpec) or height != width:
+        return None
+    built = replace(spec, built_for=height)
+    try:
+        count(built.build(classes), *shape)
+    except Exception:  # timm's networks take other words for it, or fail in any way at sizes that are not for them
+        return None
+    return built

@@ -69,7 +69,7 @@ def check(bench: Workbench) -> list[str]:
     feasibility = check_budgets(bench)
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
-    remarks = size_remarks(bench.images, bench.space.resolution, f"space {bench.space.name}")
+    remarks = size_remarks(bench.images, bench.space.resolution, bench.origin.about)
     if not bench.compute.from_first(lambda: is_searched(bench)):
         check_trainings(bench)
         objective(bench.experiment.finetune, bench.images)
@@ -91,7 +91,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     feasibility = check(bench)
     bench.compute.once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.search.uses_supernet
-    if inherits and not is_trained(bench):
+    if bench.experiment.search.trains_supernet and not is_trained(bench):
         _begin(bench, "train")
         _timed(bench, "train", train)
     if not bench.compute.from_first(lambda: is_searched(bench)):
@@ -122,7 +122,9 @@ def _check_times(bench: Workbench) -> None:
 
 def _begin(bench: Workbench, stage: str) -> None:
     """Say which stage of how many begins."""
-    stages = [*STAGES] if bench.experiment.search.uses_supernet else ["search", "finetune", "evaluate"]
+    search = bench.experiment.search
+    skipped = {"train": not search.trains_supernet, "extract": not search.uses_supernet}
+    stages = [name for name in STAGES if not skipped.get(name)]
     if bench.compute.is_first:
         print(f"stage {stages.index(stage) + 1} of {len(stages)}: {LABELS[stage]}", flush=True)
 
@@ -137,7 +139,7 @@ def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:
 
 def _is_finished(bench: Workbench) -> bool:
     path = bench.folder / RESULTS
-    return path.exists() and bool(read_json(path)["config"] == bench.experiment.to_json())
+    return path.exists() and bool({"weights": None} | read_json(path)["config"] == bench.experiment.to_json())
 
 
 def _evaluate(bench: Workbench) -> list[dict[str, Any]]:

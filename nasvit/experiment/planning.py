@@ -13,7 +13,17 @@ import numpy as np
 from nasvit.experiment.clock import spent, timed, total
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.pace import Clock, seconds_of, seconds_per_epoch
-from nasvit.experiment.plan import Paces, Plan, choose, final_epochs, from_json, from_scratch, planned, to_json
+from nasvit.experiment.plan import (
+    Paces,
+    Plan,
+    cheap_steps,
+    choose,
+    final_epochs,
+    from_json,
+    from_scratch,
+    planned,
+    to_json,
+)
 from nasvit.experiment.stages.prior import expected_row
 from nasvit.experiment.stages.search import check_budgets
 from nasvit.experiment.stages.train import supernet_trainer
@@ -22,10 +32,8 @@ from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, write_json
 from nasvit.search.evaluate import InheritedWeights
-from nasvit.specs import SubnetSpec
-from nasvit.supernets.supernet import Supernet, build_subnet
 from predictors.limits import Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 _MEASURED_SHARE, _LEAST, _MOST = 0.005, 2.0, 60.0
@@ -139,7 +147,9 @@ def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     paces = Timing(bench, seconds, clock).paces()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
-    return choose(seconds, used, measured, has_prior=bench.prior is not None)
+    return choose(
+        seconds, used, measured, has_prior=bench.prior is not None, has_weights=bench.experiment.weights is not None
+    )
 
 
 class Timing:
@@ -165,13 +175,13 @@ class Timing:
         testing = image * len(self.bench.images.test)
         return Paces(
             tuple(plain[each] for each in networks),
-            self._supernet() if self.bench.prior is None else 0.0,
+            self.supernet() if self.bench.prior is None or self.bench.experiment.weights is not None else 0.0,
             evaluation + ASKING,
             final=saving + testing,
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
 
-    def _typical(self, budget: Budget) -> Architecture:
+    def _typical(self, budget: Budget) -> Subnet:
         """Return the subnet that the prior expects to be best under a budget; without one, the costliest of some."""
         bench = self.bench
         if bench.prior is not None:
@@ -179,26 +189,27 @@ class Timing:
         rows = bench.candidates.constraint(budget.limits).sample(256, np.random.default_rng(0))
         return bench.space.decode(rows[[int(bench.candidates.costs(rows)["macs"].argmax())]])[0]
 
-    def _plain(self, architecture: Architecture) -> float:
+    def _plain(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / architecture.key
         training = bench.experiment.finetune.by(_endless(from_scratch(bench.experiment)))
-        start = Start(SubnetSpec(bench.space, architecture))
+        start = Start(bench.origin.spec(bench.space, architecture))
         compute = self.quiet if bench.compute.can_share(training.recipe.batch_size) else self.quiet.alone()
         fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=compute)
         return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
 
-    def _supernet(self) -> float:
+    def supernet(self) -> float:
+        """Return the seconds of an epoch of the supernet."""
         bench, folder = self.bench, self.bench.folder / TIMING / "supernet"
         train = bench.experiment.train
         # The first steps of a training may be cheaper ones; all are planned as if they were the others.
-        usual = replace(train, recipe=_endless(train.recipe), evaluate_every=0, project_from=0)
+        usual = replace(cheap_steps(train), recipe=_endless(train.recipe), evaluate_every=0, project_from=0)
         config = replace(usual, largest_first=0.0, resolution_first=0.0)
         return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
 
-    def _evaluation(self, architecture: Architecture) -> tuple[float, float]:
+    def _evaluation(self, architecture: Subnet) -> tuple[float, float]:
         """Return the seconds of one candidate of the search, and of testing one image."""
         bench = self.bench
-        supernet = bench.compute.place(Supernet(bench.space, len(bench.classes)))
+        supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         supernet.requires_grad_(False)
         held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
         measure = InheritedWeights(supernet, bench.task, bench.calibration(), held_out.evaluation_batches)
@@ -207,12 +218,13 @@ class Timing:
         calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)
         return whole, max(whole - calibrating, 0.0) / len(bench.images.validation)
 
-    def _saving(self, architecture: Architecture) -> float:
+    def _saving(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / "saved"
-        network = build_subnet(bench.space, architecture, len(bench.classes)).eval()
-        card = bench.images.card(SubnetSpec(bench.space, architecture), {})
+        spec = bench.origin.spec(bench.space, architecture)
+        network = spec.build(len(bench.classes)).eval()
+        card = bench.images.card(spec, {})
         return seconds_of(lambda: save_network(network, folder, card, program=True), self.clock)
 
 
 def _endless(recipe: Recipe) -> Recipe:
-    return replace(recipe, epochs=_MANY, warmup_epochs=0)
+    return replace(recipe, epochs=_MANY, warmup_epochs=0, loaded_rate=1.0, frozen_epochs=0)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from nasvit.records import read_json, write_json
-from predictors.bounds import Kept, Parts, admitted_by_any
+from predictors.bounds import Kept
 from predictors.limits import Budget
-from search_spaces import Architecture, Space
+from search_spaces import Architecture, ElasticArchitecture, Genome, Subnet
 
 RECORD = "trained_for.json"
 
@@ -33,7 +33,7 @@ class TrainedFor:
 
     budgets: tuple[Budget, ...]
     values: Mapping[str, Sequence[Any]]
-    largest: Architecture
+    largest: Subnet
 
     def write(self, folder: Path) -> None:
         """Write the record into the folder of the results."""
@@ -48,19 +48,21 @@ class TrainedFor:
             return None
         content = read_json(folder / RECORD)
         budgets = tuple(map(Budget, content["budgets"]))
-        return cls(budgets, content["values"], Architecture.from_fields(content["largest"]))
+        fields = content["largest"]
+        kind = ElasticArchitecture if isinstance(fields.get("width", {}), dict) else Architecture
+        return cls(budgets, content["values"], kind.from_fields(fields))
 
 
-def admitted_values(space: Space, costs: Mapping[str, Parts], budgets: Sequence[Budget]) -> dict[str, list[Any]]:
+def admitted_values(genome: Genome, kept: Kept | None) -> dict[str, list[Any]]:
     """Return the choices that subnets within at least one budget can have, by decision; all if there is no such subnet.
 
     A search needs something to decide: where one subnet alone is left, one decision keeps a second choice.
 
-    Raises:
-        ValueError: if a budget limits a cost that is not known.
+    Args:
+        genome: the decisions.
+        kept: the indices of those choices, for every gene.
     """
-    genes = space.genome.genes
-    kept = admitted_by_any(space.genome, costs, [budget.limits for budget in budgets])
+    genes = genome.genes
     if kept is None:
         return {gene.name: list(gene.values) for gene in genes}
     if all(len(values) == 1 for values in kept):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,41 @@ from nasvit.training.sampling import Phases
 from predictors.limits import Budget
 from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
-from search_spaces.saved import to_json_value
+from search_spaces.saved import Saved, to_json_value
 from search_spaces.values import FieldError
+
+
+@dataclass(frozen=True)
+class StartingWeights(Saved):
+    """Weights that a training starts from; their source alone is enough.
+
+    Args:
+        source: a folder that nasvit saved, for a supernet that of an experiment that trained one; a file that ``nasvit
+            import`` wrote (``FILE.safetensors:WHICH`` for one of its subnets); a state dict (``.pt``, ``.pth``,
+            ``.safetensors``); ``timm:MODEL``, timm's own from its hub; ``pretrained``, timm's own of this network.
+        partial: let what does not fit start from random weights, instead of refusing it.
+    """
+
+    source: str
+    partial: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.source:
+            raise FieldError(["source"], "names nothing; legal: a folder, a file, timm:MODEL or pretrained")
+
+    @classmethod
+    def parse(cls, text: str) -> StartingWeights:
+        """Read the source."""
+        return cls(text)
+
+    def to_json(self) -> str:
+        """Return the source alone where nothing else is asked for, as it stands in a file."""
+        return json.dumps(asdict(self) if self.partial else self.source)
+
+    @classmethod
+    def from_json(cls, text: str) -> StartingWeights:
+        content = json.loads(text)
+        return cls(content) if isinstance(content, str) else cls(**content)
 
 
 @dataclass(frozen=True)
@@ -171,7 +205,7 @@ class FitConfig(TrainingHelp, YamlFile):
         network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
-        weights: the name of an equal network whose weights training starts from; ``pretrained`` are timm's own.
+        weights: weights that training starts from, whatever classes they were trained on.
         widths: train one network that runs at all these widths (a family at width 1, such as ``mobilenet_v2``).
         slimmable: options of the training of widths.
         images: train on so many images, classes in proportion and the same for every seed; 0: all.
@@ -188,7 +222,7 @@ class FitConfig(TrainingHelp, YamlFile):
     network: str
     data: DataConfig
     recipe: Recipe
-    weights: str | None = None
+    weights: StartingWeights | None = None
     widths: tuple[float, ...] = ()
     slimmable: SlimmableConfig = field(default_factory=SlimmableConfig)
     images: int = 0
@@ -208,8 +242,17 @@ class FitConfig(TrainingHelp, YamlFile):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
         if self.widths and self.weights is not None:
             raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
+        self._check_loaded()
         if self.slimmable != SlimmableConfig() and not self.widths:
             raise FieldError(["slimmable"], "says how widths are trained; give widths too, such as [0.25, 0.5, 1.0]")
+
+    def _check_loaded(self) -> None:
+        """Take the name of weights for the weights, and refuse to freeze what wider networks change."""
+        if isinstance(self.weights, str):
+            object.__setattr__(self, "weights", StartingWeights(self.weights))
+        if self.recipe.frozen_epochs and self.netaug is not None:
+            problem = "wider networks (netaug) share their first channels with what would be frozen; leave one out"
+            raise FieldError(["recipe", "frozen_epochs"], problem)
 
     @property
     def training(self) -> Training:

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 
 from nasvit.compute import ALONE, Compute
-from nasvit.costs.tables import cost_table
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.family import make_family, spared
 from nasvit.experiment.images import BAD_IMAGES, Images
+from nasvit.experiment.origin import Origin, origin_of
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
@@ -27,16 +27,19 @@ from nasvit.search.candidates import Candidate, Candidates, Costs
 from nasvit.tasks.task import Task
 from nasvit.training.sampling import Family
 from predictors.arrays import Codes
-from predictors.bounds import Parts, parts_of, span
-from predictors.cost import CostTable
-from predictors.latency import LatencyTable, load_table
 from predictors.limits import Budget, Limit, feasible
 from predictors.prior import Prior, PriorWithin, find_prior, read_measurements
-from search_spaces import Architecture, Space, load
+from search_spaces import SearchSpace, Space, Subnet, load
 from search_spaces.inclusion import Inclusion
 from search_spaces.recipe_space import load_recipes
 
 RECORD, SPLIT, SUPERNET, PLAN = "experiment.json", "split.json", "supernet.pt", "plan.json"
+
+CLASSES = "classes.json"
+"""File with the names of the classes that the supernet scores."""
+
+STARTED_FROM = "started_from.json"
+"""File that says which weights the supernet started from, if not random ones."""
 
 TIMING = "timing"
 """Folder of trainings that are only timed."""
@@ -80,7 +83,7 @@ class Workbench:
         self.folder, self.compute = folder, compute
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
-        self.largest: Architecture | None = None
+        self.largest: Subnet | None = None
         require_shared(folder, compute)
         self._hold_out_as_before()
         compute.once(self._check_owner)
@@ -124,19 +127,25 @@ class Workbench:
         return TrainedFor.read(self.folder), began or (self.folder / SUPERNET).exists()
 
     @cached_property
-    def whole_space(self) -> Space:
-        """The search space as its file describes it."""
-        return load(self.experiment.space)
+    def origin(self) -> Origin:
+        """What the supernet is made of: a search space, or a network."""
+        asked = self.experiment
+        return origin_of(asked.network, asked.space, asked.elastic, self.images, asked.search.latency)
+
+    @property
+    def whole_space(self) -> SearchSpace:
+        """All subnets that there are, whatever the budgets."""
+        return self.origin.space
 
     @cached_property
     def trained_for(self) -> tuple[Budget, ...]:
         """The budgets that bound the supernet, of this run or of the one that began its training; none: no bounds."""
         experiment = self.experiment
-        if not experiment.search.uses_supernet:
+        if not experiment.search.trains_supernet:
             return ()
         if self._record is not None:
             self._require_bounds(self._record)
-            return self._record.budgets
+            return self._resolved(self._record.budgets)
         bounded = experiment.train.within_budgets and not self._has_supernet and all(self.budgets)
         return self.budgets if bounded else ()
 
@@ -148,7 +157,7 @@ class Workbench:
             )
 
     @cached_property
-    def space(self) -> Space:
+    def space(self) -> SearchSpace:
         """The search space: the choices that subnets within the budgets can have, where budgets bound the supernet.
 
         Raises:
@@ -157,17 +166,15 @@ class Workbench:
         if not self.trained_for:
             return self.whole_space
         if self._record is None:
-            return self.whole_space.cut(admitted_values(self.whole_space, self._parts, self.trained_for))
-        unknown = [limit for budget in self.trained_for for limit in budget.limits if limit.metric not in self._parts]
+            return self.whole_space.cut(
+                admitted_values(self.whole_space.genome, self.origin.admitted(self.trained_for))
+            )
+        known = self.origin.whole
+        unknown = [limit for budget in self.trained_for for limit in budget.limits if limit.metric not in known]
         if unknown:
             raise ValueError(f"the supernet is trained for {unknown[0]}, which takes a table; give search.latency")
         if self.experiment.search.architecture is None:
-            require_within(
-                self.budgets,
-                self.trained_for,
-                lambda metric: span(self._parts[metric], self.whole_space.genome),
-                self.folder,
-            )
+            require_within(self.budgets, self.trained_for, self.origin.span, self.folder)
         return self.whole_space.cut(self._record.values)
 
     @cached_property
@@ -182,7 +189,7 @@ class Workbench:
         largest = self.largest if self._record is None else self._record.largest
         return make_family(self._architectures, self.trained_for, self.experiment.seed, largest)
 
-    def draw(self, count: int, rng: np.random.Generator) -> list[Architecture]:
+    def draw(self, count: int, rng: np.random.Generator) -> list[Any]:
         """Draw random subnets, such as a supernet within budgets is trained with, or any of the space."""
         if self.family is not None:
             return self.family.sample(count, rng)
@@ -201,8 +208,14 @@ class Workbench:
         """Return a line that says what budgets spare the training of the supernet; none without bounds, or after it."""
         if (self.folder / SUPERNET).exists() or self.family is None:
             return []
-        whole = Candidates(self.whole_space, self._whole_costs)
+        whole = Candidates(self.whole_space, self.origin.costs)
         return [spared(whole, self._architectures, self.family, self.experiment.train.random_subnets)]
+
+    @property
+    def started_from(self) -> dict[str, Any]:
+        """What the supernet started from, for results and cards; nothing if it was random weights."""
+        path = self.folder / STARTED_FROM
+        return {"started_from": read_json(path)} if path.exists() else {}
 
     @cached_property
     def images(self) -> Images:
@@ -215,7 +228,8 @@ class Workbench:
             ValueError: if there are no such images, or the split differs from the recorded one.
         """
         experiment = self.experiment
-        seed, channels = experiment.seed, self.whole_space.image_channels
+        seed = experiment.seed
+        channels = None if experiment.space is None else load(experiment.space).image_channels
         images = Images(
             experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute, folder=self.folder
         )
@@ -266,9 +280,9 @@ class Workbench:
             self._require_trained(found.architecture)
         return found
 
-    def _require_trained(self, architecture: Architecture) -> None:
+    def _require_trained(self, architecture: Subnet) -> None:
         """Refuse an architecture that was in no step of a supernet within budgets."""
-        costs = self._whole_costs(self.whole_space.encode([architecture]))
+        costs = self.origin.costs(self.whole_space.encode([architecture]))
         if not any(feasible(costs, budget.limits)[0] for budget in self.trained_for):
             trained = " or ".join(map(str, self.trained_for))
             raise ValueError(
@@ -280,9 +294,9 @@ class Workbench:
     @cached_property
     def whole_candidates(self) -> Candidates:
         """The candidates that there would be if no budget bounded the supernet."""
-        return self._candidates(self.whole_space, self._whole_costs)
+        return self._candidates(self.whole_space, self.origin.costs)
 
-    def _candidates(self, space: Space, costs: Callable[[Codes], Costs]) -> Candidates:
+    def _candidates(self, space: SearchSpace, costs: Callable[[Codes], Costs]) -> Candidates:
         config = self.experiment.search
         recipes = None if config.recipes is None else load_recipes(config.recipes)
         return Candidates(space, costs, recipes, self._fixed_architecture(space))
@@ -301,61 +315,43 @@ class Workbench:
             ValueError: if it holds no measurements of this space.
         """
         asked, space = self.experiment.search.prior, self.whole_space
-        if asked == "none":
+        if asked == "none" or not isinstance(space, Space):
             return None
-        proxies = Candidates(space, self._whole_costs).proxies
+        proxies = Candidates(space, self.origin.costs).proxies
         if asked == "auto":
+            assert self.experiment.space is not None
             found = find_prior(self.experiment.space, proxies)
         else:
             found = Prior(space, read_measurements(space, asked), proxies)
-        return None if found is None else found.within(self.space)
+        return None if found is None else found.within(self.space)  # type: ignore[arg-type]  # cut from the other
 
     @cached_property
     def budgets(self) -> tuple[Budget, ...]:
         """The budgets to search under, with those along the front; one empty budget if there is no limit."""
-        return (*self.experiment.search.budgets, *self._front()) or (Budget(),)
+        return (*self._resolved(self.experiment.search.budgets), *self._front()) or (Budget(),)
+
+    def _resolved(self, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        """Return budgets with shares of the largest subnet's costs as costs."""
+        return tuple(budget.of(self.origin.whole) if budget.is_share else budget for budget in budgets)
 
     def costs(self, candidate: Candidate) -> dict[str, Any]:
         """Return the costs of one candidate by metric."""
         found = self._architecture_costs(self.space.encode([candidate.architecture]))
         return {metric: values[0].item() for metric, values in found.items()}
 
-    @cached_property
-    def _cost_table(self) -> CostTable:
-        return cost_table(self.whole_space, len(self.classes))
-
-    @cached_property
-    def _latency_table(self) -> LatencyTable | None:
-        name = self.experiment.search.latency
-        if name is None:
-            return None
-        if not Path(name).is_file():
-            raise ValueError(f"search.latency: there is no file {name}; nasvit latency build writes one")
-        return load_table(Path(name), self.whole_space)
-
-    @cached_property
-    def _parts(self) -> dict[str, Parts]:
-        """The costs of the whole space as parts of a network."""
-        table, parts = self._latency_table, parts_of(self._cost_table)
-        return parts if table is None else parts | {"latency": table.parts}
-
-    def _whole_costs(self, codes: Codes) -> Costs:
-        """Return what rows of the whole space cost."""
-        table, costs = self._latency_table, dict(self._cost_table.costs(codes))
-        return costs if table is None else costs | {"latency": table.latency(codes)}
-
     def _architecture_costs(self, codes: Codes) -> Costs:
-        return self._whole_costs(self._inclusion(codes))
+        return self.origin.costs(self._inclusion(codes))
 
     @cached_property
     def _inclusion(self) -> Inclusion:
         return Inclusion(self.space, self.whole_space)
 
-    def _fixed_architecture(self, space: Space) -> Architecture | None:
+    def _fixed_architecture(self, space: SearchSpace) -> Any:
         name = self.experiment.search.architecture
         if name is None:
             return None
         try:
+            assert isinstance(space, Space)  # a network is refused when the file is read
             return find_architecture(space, name)
         except ValueError as error:
             raise ValueError(f"search.architecture: {error}") from error

@@ -35,7 +35,7 @@ class YamlFile:
         return content
 
 
-_NEW_IN_TRAIN = {"members": "all", "largest_first": 0.0, "resolution_first": 0.0}
+_NEW_IN_TRAIN = {"members": "auto", "largest_first": 0.0, "resolution_first": 0.0}
 """Fields that records of earlier versions lack, with the value that these stand for."""
 
 

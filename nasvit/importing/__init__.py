@@ -34,6 +34,7 @@ __all__ = [
     "describe_imported",
     "import_checkpoint",
     "import_tensors",
+    "is_imported",
     "load_imported",
     "released_layout",
 ]
@@ -182,13 +183,26 @@ def _width_of(path: Path, shared: SlimmableNetwork, which: str) -> Width:
     return width
 
 
-def _about(path: Path) -> dict[str, Any]:
-    """Return the metadata of an imported file: source and number of classes."""
+def is_imported(path: Path) -> bool:
+    """Return whether :func:`import_checkpoint` wrote a safetensors file.
+
+    Raises:
+        ValueError: if it is no whole safetensors file.
+    """
+    return _metadata(path) is not None
+
+
+def _metadata(path: Path) -> str | None:
     try:
         with safe_open(path, "pt") as file:
-            metadata = (file.metadata() or {}).get(_METADATA)
+            return (file.metadata() or {}).get(_METADATA)
     except SafetensorError as error:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from error
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """Return the metadata of an imported file: source and number of classes."""
+    metadata = _metadata(path)
     if metadata is None:
         raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
     about: dict[str, Any] = json.loads(metadata)

@@ -17,7 +17,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.report.console import open_console, short
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 HOW = {"supernet": "in supernet", "extracted": "extracted", **KINDS}
@@ -65,7 +65,7 @@ def _help(training: Training) -> str:
     return "".join(f"; {each}" for each in named if each)
 
 
-def describe(value: Architecture | Recipe) -> str:
+def describe(value: Subnet | Recipe) -> str:
     """Return an architecture or a recipe in one line; parts of a recipe that are off are left out."""
     fields = [(name, setting) for name, setting in json.loads(value.to_json()).items() if setting or name == "depth"]
     return ", ".join(f"{name} {_plain(setting)}" for name, setting in fields)

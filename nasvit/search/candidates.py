@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from predictors.arrays import Codes, Floats
 from predictors.limits import Limit, violation
 from predictors.pool import Constraint
-from search_spaces import Architecture, Space
+from search_spaces import SearchSpace, Subnet
 from search_spaces.genome import Genome
 from search_spaces.recipe import Recipe
 from search_spaces.recipe_space import RecipeSpace
@@ -32,7 +32,7 @@ class Candidate:
         recipe: how it is trained; None where the search decides no recipe.
     """
 
-    architecture: Architecture
+    architecture: Subnet
     recipe: Recipe | None = None
 
     @property
@@ -63,10 +63,10 @@ class Candidates:
 
     def __init__(
         self,
-        space: Space,
+        space: SearchSpace,
         costs: Callable[[Codes], Costs],
         recipes: RecipeSpace | None = None,
-        architecture: Architecture | None = None,
+        architecture: Subnet | None = None,
     ) -> None:
         self.space, self.recipes, self.architecture = space, recipes, architecture
         self._costs = costs

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nasvit.search.candidates import Candidates
 from predictors.arrays import Codes, Mask
 from predictors.limits import Limit
-from search_spaces import Architecture, Genome
+from search_spaces import Genome, Subnet
 
 _GOLDEN = (5**0.5 - 1) / 2  # multiples of it, without the whole part, lie as evenly as possible however many there are
 _SCALES = 201
@@ -18,7 +18,7 @@ _SCALES = 201
 Row = NDArray[np.uint8]
 
 
-def largest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], pools: Sequence[Codes]) -> Architecture:
+def largest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], pools: Sequence[Codes]) -> Subnet:
     """Return a subnet that holds as much as the limits allow, with every decision about equally far up its choices.
 
     All decisions rise together until a limit is met; where a decision has few choices, so that all would rise at once,
@@ -37,7 +37,7 @@ def largest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], p
     return _end(candidates, np.stack(found), np.argmax)
 
 
-def smallest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], pools: Sequence[Codes]) -> Architecture:
+def smallest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], pools: Sequence[Codes]) -> Subnet:
     """Return the smallest subnet of the space, or, where no limit allows it, one of which no decision can be smaller.
 
     Of several budgets' smallest subnets it is the one of fewest multiply-adds. Arguments as in :func:`largest_within`.
@@ -52,7 +52,7 @@ def smallest_within(candidates: Candidates, budgets: Sequence[Sequence[Limit]], 
     return _end(candidates, np.stack(found), np.argmin)
 
 
-def _end(candidates: Candidates, rows: Codes, choose: Callable[..., np.intp]) -> Architecture:
+def _end(candidates: Candidates, rows: Codes, choose: Callable[..., np.intp]) -> Subnet:
     rows = candidates.genome.canonical(rows)
     (found,) = candidates.decode(rows[[choose(candidates.costs(rows)["macs"])]])
     return found.architecture

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from nasvit.data.loader import Batch
 from nasvit.layers.calibration import calibrate
 from nasvit.search.candidates import Candidate
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.task import Score, Task
-from search_spaces import Architecture
+from search_spaces import Subnet
 
 
 class InheritedWeights:
@@ -29,18 +29,18 @@ class InheritedWeights:
 
     def __init__(
         self,
-        supernet: Supernet,
+        supernet: SharedNetwork,
         task: Task,
         calibration: Sequence[Tensor],
         validation: Callable[[], Iterable[Batch]],
     ) -> None:
         self.supernet, self.task, self.calibration, self.validation = supernet, task, calibration, validation
 
-    def __call__(self, architecture: Architecture) -> Score:
+    def __call__(self, architecture: Subnet) -> Score:
         """Return the score of one subnet."""
         return self.task.evaluate(self.calibrated(architecture), self.validation())
 
-    def calibrated(self, architecture: Architecture) -> nn.Module:
+    def calibrated(self, architecture: Subnet) -> nn.Module:
         """Return one subnet with batch-norm statistics of its own."""
         return calibrate(self.supernet.at(architecture), self.calibration)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +25,9 @@ class SharedNetwork(Elastic):
     A subclass defines ``at(...)``, which returns a subnet as a plain network of views, and calls :meth:`bind` there.
     This base keeps all gradients in one buffer, of which the gradients of those views are slices.
     """
+
+    at: Callable[..., Any]
+    extract: Callable[..., Any]
 
     def __init__(self) -> None:
         super().__init__()

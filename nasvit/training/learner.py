@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +15,7 @@ from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.objective import Objective
 from nasvit.training.conflict import ConflictPolicy, Sum
 from nasvit.training.execution import Execution
+from nasvit.training.loaded import Freezing, IsLoaded, loaded_parameters
 from nasvit.training.regularization import regularize
 from nasvit.training.sampling import Alone, Member, Moment, Sampling
 from nasvit.training.step import shared_step
@@ -35,6 +36,10 @@ class Trainable(Protocol):
     @property
     def gradients(self) -> FlatGradients:
         """The gradients of all weights."""
+
+    @property
+    def loaded(self) -> Sequence[nn.Parameter]:
+        """The parameters that were loaded, where the recipe treats them differently."""
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
@@ -60,6 +65,10 @@ class Learner:
         distill: loss of all but the first subnet, from their logits and the first one's; None: all learn from the
             objective.
         conflict: policy for gradients that disagree; None: they are added, and clipped by the recipe.
+        is_loaded: tells of a parameter's name whether it was loaded; None: nothing was.
+
+    Raises:
+        ValueError: if the recipe says how loaded parameters train, and nothing was loaded.
     """
 
     def __init__(
@@ -71,12 +80,16 @@ class Learner:
         sampling: Sampling | None = None,
         distill: Callable[[Tensor, Tensor], Tensor] | None = None,
         conflict: ConflictPolicy | None = None,
+        is_loaded: IsLoaded | None = None,
     ) -> None:
         self.model, self.recipe, self.distill = model, recipe, distill
         self.objective = Objective(recipe.label_smoothing) if objective is None else objective
         self.sampling = Alone() if sampling is None else sampling
         clipped = Sum(recipe.clip_norm or None, recipe.clip_value or None)
         self.conflict = clipped if conflict is None else conflict
+        self.loaded = loaded_parameters(model, recipe, is_loaded)
+        if recipe.frozen_epochs:
+            self.conflict = Freezing(self.conflict, self.loaded, recipe.frozen_epochs)
         self.shared: SharedNetwork | _Single = model if isinstance(model, SharedNetwork) else _Single(model)
 
     @property
@@ -96,6 +109,9 @@ class Learner:
         """Let the sampling rule prepare itself, such as by sorting channels, and the conflict policy."""
         self.sampling.before_step(moment)
         self.conflict.before_step(moment)
+        if isinstance(self.conflict, Freezing) and isinstance(self.shared, _Single):
+            for parameter in self.loaded:  # backward passes end where nothing trains; views of a supernet would be lost
+                parameter.requires_grad_(not self.conflict.active)
 
     def add_gradients(self, images: Tensor, targets: Tensor, rng: np.random.Generator, execution: Execution) -> Losses:
         """Add the gradients of one step.

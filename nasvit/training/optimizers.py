@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from timm.optim.rmsprop_tf import RMSpropTF
 from torch import Tensor, nn
 
 from nasvit.supernets.gradients import FlatGradients
+from nasvit.training.loaded import FACTOR, LOADED
 
 NO_DECAY_WORDS = ("bias", "norm", "scale", "relative_position")
 """A parameter whose last two name parts contain one of these words is not decayed, whatever its shape."""
@@ -56,7 +57,12 @@ def is_decayed_unless_depthwise(name: str, parameter: nn.Parameter) -> bool:
 
 
 def build_optimizer(
-    named_parameters: Iterable[tuple[str, nn.Parameter]], recipe: OptimizerRecipe, decays: DecayRule = is_decayed
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    recipe: OptimizerRecipe,
+    decays: DecayRule = is_decayed,
+    *,
+    loaded: Iterable[nn.Parameter] = (),
+    loaded_rate: float = 1.0,
 ) -> torch.optim.Optimizer:
     """Build the optimizer of a recipe.
 
@@ -66,11 +72,14 @@ def build_optimizer(
         named_parameters: as from ``module.named_parameters()``.
         recipe: names the optimizer: SGD with Nesterov momentum, RMSprop as in TensorFlow, AdamW or LAMB.
         decays: which parameters weight decay acts on.
+        loaded: parameters that are in groups of their own, so that they can be frozen.
+        loaded_rate: factor on their learning rate.
 
     Raises:
         ValueError: if the recipe names an unknown optimizer, or there are no parameters.
     """
     groups = parameter_groups(named_parameters, recipe.weight_decay, decays)
+    groups = [each for group in groups for each in _divided(group, {id(each) for each in loaded}, loaded_rate)]
     rate = recipe.learning_rate
     # torch's fused updates: measured two to four times as fast as its loops over tensors, on a CPU too.
     fused = groups[0]["params"][0].device.type in _FUSED
@@ -106,6 +115,15 @@ def parameter_groups(
     others = [parameter for name, parameter in trained if not decays(name, parameter)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
+
+
+def _divided(group: dict[str, Any], loaded: Container[int], loaded_rate: float) -> list[dict[str, Any]]:
+    """Return the group of its loaded parameters and that of the others; the group itself if nothing is loaded."""
+    parts = [[each for each in group["params"] if (id(each) in loaded) is part] for part in (True, False)]
+    if not parts[0]:
+        return [group]
+    told: tuple[dict[str, Any], ...] = ({LOADED: True, FACTOR: loaded_rate}, {})
+    return [group | {"params": part} | more for part, more in zip(parts, told, strict=True) if part]
 
 
 def _with_momentum(optimizer: torch.optim.SGD) -> torch.optim.SGD:
@@ -159,6 +177,6 @@ class GuardedStep:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Set the learning rate of every parameter group."""
+    """Set the learning rate of every parameter group, of loaded parameters times their factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group.get(FACTOR, 1.0)

@@ -12,7 +12,7 @@ import torch
 from nasvit.supernets.augment import Augmented
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.sorting import sort_channels
-from search_spaces import Architecture, Space
+from search_spaces import SearchSpace, Subnet
 from search_spaces.genome import Population
 
 
@@ -90,12 +90,12 @@ class Family:
         pools: populations to draw from, each as often as every other one: those within one budget, for example.
     """
 
-    largest: Architecture
-    smallest: Architecture
-    space: Space
+    largest: Subnet
+    smallest: Subnet
+    space: SearchSpace
     pools: tuple[Population, ...]
 
-    def sample(self, count: int, rng: np.random.Generator) -> list[Architecture]:
+    def sample(self, count: int, rng: np.random.Generator) -> list[Subnet]:
         """Draw subnets, uniformly from a pool that is drawn first."""
         pools = [self.pools[number] for number in rng.integers(len(self.pools), size=count)]
         rows = [pool[rng.integers(len(pool))] for pool in pools]
@@ -115,7 +115,7 @@ class Sandwich(Sampling):
         family: the subnets that take part instead of those of the space.
     """
 
-    space: Space
+    space: SearchSpace
     random: int = 2
     smallest: bool = True
     family: Family | None = None
@@ -126,7 +126,7 @@ class Sandwich(Sampling):
         least = [Member(ends.smallest, name="smallest", fixed=True)] if self.smallest else []
         return [Member(ends.largest, regularized=True, fixed=True), *least, *map(Member, self._drawn(rng))]
 
-    def _drawn(self, rng: np.random.Generator) -> Sequence[Architecture]:
+    def _drawn(self, rng: np.random.Generator) -> Sequence[Subnet]:
         if not self.random:
             return ()
         if self.family is not None:

@@ -22,6 +22,7 @@ from nasvit.training.collapse import Collapse, CollapseDetector, TrainingCollaps
 from nasvit.training.ema import MovingAverage
 from nasvit.training.execution import PLAIN, Execution, Running
 from nasvit.training.learner import Losses, Trainable, Values
+from nasvit.training.loaded import is_frozen, without_loaded
 from nasvit.training.metrics import Metrics
 from nasvit.training.optimizers import DecayRule, GuardedStep, build_optimizer, is_decayed, set_learning_rate
 from nasvit.training.progress import Progress
@@ -86,7 +87,9 @@ class Trainer:
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
         self.learning_rate = learning_rate(recipe, len(loader))
-        self.optimizer = build_optimizer(learner.model.named_parameters(), recipe, decays)
+        self.optimizer = build_optimizer(
+            learner.model.named_parameters(), recipe, decays, loaded=learner.loaded, loaded_rate=recipe.loaded_rate
+        )
         learner.guard(self.optimizer)
         self.take_step = GuardedStep(self.optimizer, lambda: learner.gradients, waits=not compute.late_steps)
         self.average = MovingAverage(learner.model, recipe.ema_decay) if recipe.ema_decay else None
@@ -186,7 +189,9 @@ class Trainer:
         several = self.compute.count > 1
         joined = self.compute.mean_(loss.detach().clone()) if several else loss
         sound = torch.isfinite(joined) & torch.isfinite(self.learner.gradients.norm())
-        self.take_step(sound)
+        frozen = is_frozen(self.step, self.steps_per_epoch, self.recipe.frozen_epochs)
+        with without_loaded(self.optimizer, frozen):
+            self.take_step(sound)
         if self.execution.scale is not None:
             self.execution.scale.update(sound)
         if self.average is not None:

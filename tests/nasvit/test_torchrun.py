@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from statistics import mean
@@ -17,6 +20,7 @@ import torch
 from nasvit.training.metrics import read_metrics
 from tests.nasvit.experiment.tiny import write_experiment
 from tests.nasvit.started import begin, ended, killed, run
+from tests.packages import ROOT
 
 CHANGES = {
     "recipe": "  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64, clip_norm: 1.0}",
@@ -191,3 +195,19 @@ def test_a_batch_that_the_processes_cannot_share_is_refused_in_words(tmp_path: P
     assert done.returncode != 0
     assert done.stderr.count("nasvit: ") == 1
     assert "batch_size 62: mixing images or 2 processes need a multiple of 4" in done.stderr
+
+
+def test_one_of_several_processes_ends_with_its_own_status_whatever_would_abort_its_end() -> None:
+    program = (
+        "import atexit, os, sys\n"
+        "from nasvit import cli\n"
+        "atexit.register(os.abort)  # as PyTorch's threads do where another process leaves first\n"
+        "sys.argv = ['nasvit', 'profile', 'nowhere']\n"
+        "cli.main()\n"
+    )
+    environment = {**os.environ, "WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("nasvit: network 'nowhere' is unknown")

@@ -104,3 +104,23 @@ def test_a_limit_on_a_cost_nobody_knows_is_refused() -> None:
 
 def test_a_cost_that_could_not_be_measured_is_not_feasible() -> None:
     assert not feasible({"latency": np.array([np.nan])}, parse_limits(["latency<=5ms"]))[0]
+
+
+def test_a_share_is_one_of_the_largest_networks_cost() -> None:
+    budget = Budget("macs<=50% and latency<=8ms")
+    assert budget.is_share
+    resolved = budget.of({"macs": 1000.0, "latency": 20.0})
+    assert resolved.limits == (Limit("macs", high=500.0), Limit("latency", high=8.0))
+    assert (resolved, resolved.name) == (budget, "macs-50%_latency-8ms")
+    assert str(budget.limits[0]) == "macs<=50%"
+    assert Limit.parse("25%<=params<=50 %").of({"params": 8}) == Limit("params", 2.0, 4.0)
+    assert not resolved.is_share
+
+
+def test_a_share_of_nothing_known_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match="needs latency, but only macs is known"):
+        Budget("latency<=50%").of({"macs": 1.0})
+    with pytest.raises(ValueError, match="is a share, and it is not known of what"):
+        Limit.parse("macs<=50%").violation(np.array([1.0]))
+    with pytest.raises(ValueError, match="has a share at one end only"):
+        Limit.parse("25%<=macs<=50M")

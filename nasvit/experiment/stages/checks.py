@@ -15,7 +15,7 @@ def check_trainings(bench: Workbench) -> None:
     """
     experiment, images = bench.experiment, bench.images
     asked = [("finetune", experiment.finetune.recipe, bench.compute.alone())]  # processes train one network each
-    if experiment.search.uses_supernet:
+    if experiment.search.trains_supernet:
         asked.append(("train", experiment.train.recipe, bench.compute))
     for section, recipe, compute in asked:
         loader = images.training(recipe, compute=compute)

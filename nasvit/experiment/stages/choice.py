@@ -16,7 +16,7 @@ from nasvit.search.finalists import Finalist, best_under, cost_names, equals_of,
 from nasvit.search.judge import Judge
 from nasvit.search.pareto import write_front
 from predictors.limits import UNITS, Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
 CHOICES = "choices.json"
@@ -43,7 +43,7 @@ class Choice:
     """
 
     budget: Budget
-    architecture: Architecture
+    architecture: Subnet
     recipe: Recipe | None
     score: float | None
     costs: dict[str, float]

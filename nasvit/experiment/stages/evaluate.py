@@ -51,7 +51,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
         rows.append(_row(bench, subject, found, epochs))
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
-    results |= bench.experiment.provenance() | {"device": str(compute)}
+    results |= bench.experiment.provenance() | bench.started_from | {"device": str(compute)}
     compute.once(lambda: write_json(bench.folder / RESULTS, results))
     return rows
 

@@ -16,7 +16,7 @@ from nasvit.export.card import CARD
 from nasvit.export.saved import is_saved, save_network
 from nasvit.layers.calibration import calibrate
 from nasvit.records import made_for, write_json
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 
 
 def extract(bench: Workbench) -> None:
@@ -64,7 +64,7 @@ def _claim(subject: Subject, asked: dict[str, Any]) -> None:
     write_json(_record(subject), asked)
 
 
-def _extract(bench: Workbench, supernet: Supernet, subject: Subject) -> None:
+def _extract(bench: Workbench, supernet: SharedNetwork, subject: Subject) -> None:
     calibration = bench.calibration()
     subnet = calibrate(supernet.at(subject.architecture), calibration)
     network = supernet.extract(subject.architecture, calibration).eval()
@@ -100,6 +100,7 @@ def save(
         "note": experiment.note,
         "seed": experiment.seed,
         "config": experiment.to_json(),
+        **bench.started_from,
     }
     spec = subject.spec(bench)
     card = images.card(spec, told, fused=fused)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nasvit.compute import Compute
 from nasvit.experiment.clock import timed
@@ -20,7 +22,7 @@ from nasvit.export.saved import Described, is_saved, load_saved
 from nasvit.records import made_for, write_json
 from nasvit.search.candidates import Candidate
 
-_TRAINED_BY_SEARCH = {"inherited": None, "finetune": "finetuned", "scratch": "scratch", "prior": None}
+_TRAINED_BY_SEARCH = {"finetune": "finetuned", "scratch": "scratch"}
 
 
 def finetune(bench: Workbench) -> None:
@@ -74,18 +76,36 @@ def _train_all(bench: Workbench, stage: str, jobs: Sequence[Job]) -> None:
     if not left:
         return
     can_join = bench.compute.can_share
+    own = [job for job in left if _first_alike(job, jobs) is job]
     with timed(bench.folder, stage, bench.compute):
-        for job, compute in bench.compute.share_out(left, lambda job: can_join(job.training.recipe.batch_size)):
-            _train_to(bench, job, compute, f" ({left.index(job) + 1} of {len(left)})")
+        for job, compute in bench.compute.share_out(own, lambda job: can_join(job.training.recipe.batch_size)):
+            _train_to(bench, job, compute, f" ({own.index(job) + 1} of {len(own)})")
         bench.compute.wait()
+        for job in left:
+            if job not in own:
+                bench.compute.once(partial(_take_over, bench, job, _first_alike(job, jobs)))
+
+
+def _first_alike(job: Job, jobs: Sequence[Job]) -> Job:
+    """Return the first training that is the same one: where budgets have one subnet, it is trained once."""
+    return next(each for each in jobs if (each.how, each.asked) == (job.how, job.asked))
+
+
+def _take_over(bench: Workbench, job: Job, other: Job) -> None:
+    """Save for one budget the network that was trained for another."""
+    trained = load_saved(other.folder)
+    save(bench, job.subject, trained.network, job.folder, _origin(job), trained.card.fused)
 
 
 def _train_to(bench: Workbench, job: Job, compute: Compute, note: str) -> None:
-    training = job.training
     finalist = compute.from_first(lambda: _finalist(bench, job))
     trained = _train(bench, job, compute, note) if finalist is None else load_saved(finalist)
-    origin = {"weights": job.how, "recipe": training.recipe.to_json(), "training": training.to_json()}
-    compute.once(lambda: save(bench, job.subject, trained.network, job.folder, origin, trained.card.fused))
+    compute.once(lambda: save(bench, job.subject, trained.network, job.folder, _origin(job), trained.card.fused))
+
+
+def _origin(job: Job) -> dict[str, Any]:
+    training = job.training
+    return {"weights": job.how, "recipe": training.recipe.to_json(), "training": training.to_json()}
 
 
 def _train(bench: Workbench, job: Job, compute: Compute, note: str) -> Described:
@@ -102,7 +122,7 @@ def _finalist(bench: Workbench, job: Job) -> Path | None:
     The search trains without the held-out images that it chooses by, so that it has none that was trained on all.
     """
     folder = finalist_folder(bench, Candidate(job.subject.architecture, job.training.recipe))
-    if job.images != "train" or job.how != _TRAINED_BY_SEARCH[bench.experiment.search.evaluate]:
+    if job.images != "train" or job.how != _TRAINED_BY_SEARCH.get(bench.experiment.search.evaluate):
         return None
     return folder if is_saved(folder) else None
 

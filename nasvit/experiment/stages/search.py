@@ -21,6 +21,7 @@ from nasvit.experiment.stages.choice import (
     judge_of_finalists,
     write_choices,
 )
+from nasvit.experiment.stages.features import choose_by_features, describe_agreements
 from nasvit.experiment.stages.finalists import find_finalists, measure
 from nasvit.experiment.stages.prior import choose_expected, describe_expected, require_prior
 from nasvit.experiment.stages.splits import splits_of
@@ -101,7 +102,7 @@ def search(bench: Workbench) -> list[Choice]:
         FileNotFoundError: if a supernet is needed and none was trained yet.
     """
     check_budgets(bench)
-    if bench.experiment.search.evaluate == "prior":
+    if not bench.experiment.search.evaluates:
         return bench.compute.from_first(lambda: _without_evaluations(bench))
     trials, compute = make_trials(bench), bench.compute
     study = _join_study(bench, trials.quick)
@@ -144,9 +145,14 @@ def _finish(bench: Workbench, study: Study, measured: Records) -> list[Choice]:
 
 
 def _without_evaluations(bench: Workbench) -> list[Choice]:
-    """Choose what the prior expects to be best."""
-    choices = choose_expected(bench)
-    print("\n".join(describe_expected(choices)))
+    """Choose what the prior expects to be best, or what keeps the most of a network's features."""
+    if bench.experiment.search.evaluate == "features":
+        choices = choose_by_features(bench)
+        lines = describe_agreements(choices)
+    else:
+        choices = choose_expected(bench)
+        lines = describe_expected(choices)
+    print("\n".join(lines))
     write_json(bench.folder / "search" / "asked.json", _asked(bench))
     return choices
 
@@ -159,9 +165,10 @@ def work(bench: Workbench) -> None:
         FileNotFoundError: if a supernet is needed and the folder of the results has none.
     """
     check_budgets(bench)
-    if bench.experiment.search.evaluate == "prior":
+    if not bench.experiment.search.evaluates:
         raise ValueError(
-            "search.evaluate: the prior chooses without evaluations, so that there is nothing to help with"
+            f"search.evaluate: {bench.experiment.search.evaluate} chooses without evaluations that workers could "
+            "share, so that there is nothing to help with"
         )
     _join_study(bench, make_trials(bench).quick).run(visible=bench.compute.shows)
 

@@ -10,9 +10,9 @@ import numpy as np
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
-from nasvit.specs import SubnetSpec
+from nasvit.specs import Spec
 from predictors.limits import Budget
-from search_spaces import Architecture
+from search_spaces import Subnet
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ class Subject:
 
     name: str
     budget: Budget
-    architecture: Architecture
+    architecture: Subnet
     training: Training
     folder: Path
     chosen: bool
 
-    def spec(self, bench: Workbench) -> SubnetSpec:
+    def spec(self, bench: Workbench) -> Spec:
         """Return the spec of the subnet."""
-        return SubnetSpec(bench.space, self.architecture)
+        return bench.origin.spec(bench.space, self.architecture)
 
 
 def subjects(bench: Workbench) -> list[Subject]:

@@ -13,9 +13,11 @@ from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
-from nasvit.experiment.workbench import SUPERNET, Workbench
+from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
+from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
 from nasvit.layers.calibration import calibrate
-from nasvit.supernets.supernet import Supernet
+from nasvit.records import write_json
+from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
 from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
@@ -28,7 +30,7 @@ from nasvit.training.trainer import Trainer
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
 
-def train(bench: Workbench, *, until: int | None = None) -> Supernet:
+def train(bench: Workbench, *, until: int | None = None) -> SharedNetwork:
     """Train the supernet of an experiment, or go on where an earlier call was stopped.
 
     Args:
@@ -38,13 +40,15 @@ def train(bench: Workbench, *, until: int | None = None) -> Supernet:
     Returns:
         The supernet to search in (its moving average if the recipe has one).
     """
-    config = bench.experiment.train
-    trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute)
+    config, start = bench.experiment.train, start_supernet(bench)
+    trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute, start)
     bench.record_family()
+    _tell(bench, start)
     trainer.run(until=until)
     supernet = trainer.trained
-    assert isinstance(supernet, Supernet)
+    assert isinstance(supernet, SharedNetwork)
     if trainer.step == trainer.steps:
+        bench.compute.once(lambda: write_json(bench.folder / CLASSES, list(bench.classes)))
         bench.compute.once(lambda: write_whole(bench.folder / SUPERNET, supernet.state_dict()))
     return supernet
 
@@ -54,22 +58,37 @@ def is_trained(bench: Workbench) -> bool:
     return bench.compute.from_first((bench.folder / SUPERNET).exists)
 
 
-def load_supernet(bench: Workbench) -> Supernet:
-    """Load the supernet that :func:`train` finished, onto the device.
+def load_supernet(bench: Workbench) -> SharedNetwork:
+    """Load the supernet that :func:`train` finished, onto the device; where none is trained, what it starts from.
 
     Raises:
         FileNotFoundError: if there is none yet.
     """
+    if not bench.experiment.search.trains_supernet:
+        start = start_supernet(bench)
+        _tell(bench, start)
+        start.supernet.requires_grad_(False)
+        return bench.compute.place(start.supernet)
     path = bench.folder / SUPERNET
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
-    supernet = Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed)
+    supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
     supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
 
 
-def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, compute: Compute) -> Trainer:
+def _tell(bench: Workbench, start: SupernetStart) -> None:
+    """Say once what the training starts from, and record it."""
+    report, record = start.report, bench.folder / STARTED_FROM
+    if report is not None and not bench.compute.from_first(record.exists):
+        bench.compute.once(lambda: print(report, flush=True))
+        bench.compute.once(lambda: write_json(record, report.to_json()))
+
+
+def supernet_trainer(
+    bench: Workbench, config: TrainConfig, folder: Path, compute: Compute, start: SupernetStart | None = None
+) -> Trainer:
     """Return the trainer of the supernet.
 
     Args:
@@ -77,8 +96,10 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         config: its training.
         folder: folder of checkpoints and metrics.
         compute: the device, and the processes that train together.
+        start: the supernet, with what was loaded; None: one with random weights.
     """
-    supernet = bench.compute.place(Supernet(bench.space, len(bench.classes), seed=bench.experiment.seed))
+    start = start or random_supernet(bench)
+    supernet = bench.compute.place(start.supernet)
     learner = Learner(
         supernet,
         config.recipe,
@@ -86,6 +107,7 @@ def supernet_trainer(bench: Workbench, config: TrainConfig, folder: Path, comput
         sampling=_sampling(bench, config),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
+        is_loaded=None if start.report is None else start.report.is_loaded,
     )
     return Trainer(
         learner,
@@ -133,7 +155,7 @@ def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:
 
 def _evaluate_some(bench: Workbench, model: nn.Module) -> Values:
     """Return validation scores of the smallest, the largest and a few random subnets, each calibrated."""
-    assert isinstance(model, Supernet)
+    assert isinstance(model, SharedNetwork)
     rng = np.random.default_rng(bench.experiment.seed)
     ends = bench.family or bench.space
     subnets = {"smallest": ends.smallest, "largest": ends.largest}

@@ -23,8 +23,7 @@ from nasvit.search.early_stop import epochs_of
 from nasvit.search.evaluate import InheritedWeights
 from nasvit.search.sight import in_groups
 from nasvit.search.study import Record
-from nasvit.specs import SubnetSpec
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.task import Metric, Score, Task
 from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.metrics import read_metrics
@@ -98,7 +97,7 @@ class TrainedTrials:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self._supernet: Supernet | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
+        self._supernet: SharedNetwork | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
         self._calibration = bench.calibration()
         self._images, self._held_out = _some(bench), looked_at(bench)
         self._splits = splits(bench)
@@ -145,7 +144,7 @@ class TrainedTrials:
         if self._supernet is not None:
             extracted = self._supernet.extract(candidate.architecture, self._calibration)
         return Fitting(
-            Start(SubnetSpec(bench.space, candidate.architecture), extracted),
+            Start(bench.origin.spec(bench.space, candidate.architecture), extracted),
             _training(bench, candidate),
             bench.images,
             seed=bench.experiment.seed,

@@ -20,15 +20,18 @@ from nasvit.experiment.clock import spent
 from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages import finetune as finetune_stage
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.finetune import finetune
+from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.stages.search import search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
+from nasvit.export.card import Card
 from nasvit.export.program import export_program
-from nasvit.export.saved import load_network
+from nasvit.export.saved import Described, load_network
 from nasvit.layers.ghost import GhostBlock
 from nasvit.report import results
 from nasvit.search.candidates import Candidate
@@ -322,6 +325,27 @@ def test_another_budget_is_searched_for_and_its_networks_are_trained_anew(
     assert json.loads(new["origin"]["recipe"])["learning_rate"] == 2e-3
     assert json.loads(json.loads(old)["origin"]["recipe"])["learning_rate"] == 1e-3
     assert new["spec"]["architecture"] == rows[0]["architecture"]
+
+
+def test_a_subnet_that_two_budgets_have_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[str] = []
+
+    def training(bench: Workbench, job: Job, *rest: Any) -> Described:
+        trained.append(job.how)
+        return train_one(bench, job, *rest)
+
+    train_one = finetune_stage._train
+    monkeypatch.setattr(finetune_stage, "_train", training)
+    budgets = ["macs<=300K", "macs<=300K and params<=10M"]
+    path = write_experiment(tmp_path, budgets=f"  budgets: {json.dumps(budgets)}", compare="compare: {scratch: false}")
+    rows = run(open_workbench(path, tmp_path / "out"))
+    assert trained == ["finetuned"]
+    folders = [tmp_path / "out" / "subnets" / row["name"] / "finetuned" for row in rows]
+    states = [load_network(folder).state_dict() for folder in folders]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert [Card.read(folder).origin["budget"] for folder in folders] == budgets
+    assert rows[0]["scores"] == rows[1]["scores"]
 
 
 def test_fine_tuning_starts_from_the_supernets_weights_and_training_from_scratch_does_not(copied: Path) -> None:

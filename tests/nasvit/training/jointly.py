@@ -32,6 +32,7 @@ from tests.nasvit.training.short import BARE, CHANCE, SPACE, digits, learner_of,
 DROPPED = replace(BARE, dropout=0.2, drop_path_rate=0.2)
 MIXED = replace(BARE, mixup=0.4, cutmix=1.0, random_erasing=0.25, label_smoothing=0.1, ema_decay=0.5)
 HALVES = replace(PLAIN, accumulate=2)
+FROZEN = replace(BARE, epochs=2, frozen_epochs=1, loaded_rate=0.5)
 STEPS = 4
 
 
@@ -77,6 +78,17 @@ def netaug(recipe: Recipe) -> Learner:
     return Learner(augmented, recipe, sampling=NetAug(augmented))
 
 
+def loaded(kind: str) -> Callable[[Recipe], Learner]:
+    """A learner all of whose weights but the classifier's count as loaded."""
+
+    def make(recipe: Recipe) -> Learner:
+        made = plain(BARE) if kind == "network" else learner_of(kind, BARE, torch.float64)
+        given: dict[str, Any] = {"sampling": made.sampling, "distill": made.distill, "conflict": made.conflict}
+        return Learner(made.model, recipe, is_loaded=lambda name: "classifier" not in name, **given)
+
+    return make
+
+
 @dataclass(frozen=True)
 class Kind:
     """One training.
@@ -112,6 +124,8 @@ KINDS = {
     "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
     "timm": Kind(lambda recipe: Learner(TimmSpec("mobilenetv3_small_050", 1).build(10).double(), recipe), BARE),
     "timm_resnet": Kind(lambda recipe: Learner(TimmSpec("resnet10t", 1).build(10).double(), recipe), BARE),
+    "frozen_network": Kind(loaded("network"), FROZEN),
+    "frozen_subnets": Kind(loaded("project"), FROZEN),
     "long": Kind(plain, replace(DROPPED, epochs=8)),
     "collapsing": Kind(lambda recipe: plain(recipe, NotANumberOnce)),
 }

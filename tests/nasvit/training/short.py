@@ -107,6 +107,10 @@ class KilledAt:
     def gradients(self) -> FlatGradients:
         return self.learner.gradients
 
+    @property
+    def loaded(self) -> list[nn.Parameter]:
+        return self.learner.loaded
+
     def zero_grad(self) -> None:
         self.learner.zero_grad()
 

@@ -1,0 +1,213 @@
+"""What a smaller network for a share of the multiply-adds is worth, got in several ways from one pretrained network.
+
+    python -m experiments.photo_sets ../shared/data/caltech101_144px runs/photos
+    python -m experiments.elastic_worth WEIGHTS.pth --minutes 5 --seeds 0 1 --shares 0.5 0.25
+
+Caltech-101 with at most 30 training images a class, 96 pixels; EfficientNet-Lite0 with ImageNet weights. Every way has
+the same processor time, on one thread, its search or pruning included, and trains by the same recipe:
+
+``features``: the network is made elastic, and the subnet whose features agree best with the network's, of those that
+an evolution looks at, is trained. ``uniform``: every width by the same share, the most important channels kept.
+``torch_pruning``: the library's group magnitude pruning, if it is installed. ``random``: the uniform subnet from random
+weights.
+
+A row is added to the JSON file after every network; killed and called again, it goes on.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import tyro
+from torch import nn
+from tyro.conf import Positional
+
+from nasvit.costs.counting import count
+from nasvit.data.config import DataConfig
+from nasvit.elasticize import Elastic, ElasticModel
+from nasvit.elasticize.choices import space_of
+from nasvit.elasticize.costs import ElasticCosts
+from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
+from nasvit.experiment.fitting import Fitting, Start
+from nasvit.experiment.images import Images
+from nasvit.experiment.pace import seconds_per_epoch
+from nasvit.experiment.plan import with_epochs
+from nasvit.experiment.stages.features import BATCHES, IMAGES
+from nasvit.experiment.starting import start_from
+from nasvit.experiment.training import StartingWeights, Training
+from nasvit.records import read_json, versions, write_json
+from nasvit.search.by_features import best_by_features
+from nasvit.search.candidates import Candidates
+from nasvit.specs import TimmSpec, elastic_plan
+from predictors.limits import Budget
+
+Way = Literal["features", "uniform", "torch_pruning", "random"]
+
+SIDE = 96
+DATA = DataConfig("runs/photos/caltech30", image_size=SIDE, crop="resized", validation=0.04)
+BASE = TimmSpec("efficientnet_lite0")
+FINE = tuple(number / 16 for number in range(2, 17))  # shares that a uniform width is chosen from
+MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
+PRETRAINED = 1e-3  # learning rate from pretrained weights
+LOOKED_AT = 72
+"""Subnets whose features are compared with the network's."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared.
+
+    Args:
+        weights: checkpoint with ImageNet weights of EfficientNet-Lite0.
+        minutes: processor minutes of each way.
+        seeds: seeds of batches, of the new classifier and of what is searched.
+        shares: of the network's multiply-adds.
+        ways: what is compared.
+        json: file of the results.
+    """
+
+    weights: Annotated[Positional[Path], tyro.conf.arg(metavar="WEIGHTS.pth")]
+    minutes: float = 5
+    seeds: tuple[int, ...] = (0, 1)
+    shares: tuple[float, ...] = (0.5, 0.25)
+    ways: tuple[Way, ...] = ("features", "uniform", "torch_pruning", "random")
+    json: Path = Path("experiments/results/elastic_worth.json")
+
+
+class Beginning:
+    """One pretrained network with a new classifier, and everything that ways need of it."""
+
+    def __init__(self, weights: Path, seed: int) -> None:
+        self.seed = seed
+        self.images = Images(DATA, seed=seed)
+        self.images.open()
+        loaded = start_from(StartingWeights(str(weights)), BASE, self.images.classes, seed=seed).network
+        assert loaded is not None
+        self.network = loaded.train()
+        self.plan = elastic_plan(BASE, len(self.images.classes), SIDE)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of the network."""
+        return count(self.network, 3, SIDE, SIDE).macs
+
+    def elastic(self, elastic: Elastic) -> tuple[ElasticModel, ElasticCosts]:
+        """Return the network made elastic, its channels sorted, and its costs."""
+        shape = (3, SIDE, SIDE)
+        space = space_of(self.plan, elastic, "lite0", shape)
+        model = ElasticModel(copy.deepcopy(self.network), self.plan, space, shape)
+        model.sort()
+        return model, ElasticCosts(self.network, self.plan, space)
+
+    def uniform(self, share: float) -> nn.Module:
+        """Return the widest uniform subnet within a share of the multiply-adds."""
+        model, costs = self.elastic(Elastic(FINE, depth=False, kernel_size=False))
+        subnets = [model.space.scaled(width) for width in np.linspace(0.1, 1, 181)]
+        within = costs.costs(model.space.encode(subnets))["macs"] <= share * self.macs
+        return model.extract(subnets[int(np.flatnonzero(within)[-1])])
+
+    def features(self, share: float) -> nn.Module:
+        """Return the subnet within a share of the multiply-adds whose features agree best with the network's."""
+        model, costs = self.elastic(Elastic())
+        candidates = Candidates(model.space, lambda codes: dict(costs.costs(codes)))
+        limits = Budget(f"macs<={share * self.macs:.0f}").limits
+        images = list(self.images.calibration(BATCHES, IMAGES))
+        best, _ = best_by_features(model, candidates, limits, images, LOOKED_AT, np.random.default_rng(self.seed))
+        return model.train().extract(best)
+
+    def torch_pruning(self, share: float) -> nn.Module:
+        """Return what Torch-Pruning leaves of the network within a share of the multiply-adds."""
+        import torch_pruning  # type: ignore[import-not-found]  # for this comparison only
+
+        def pruned(ratio: float) -> nn.Module:
+            network, image = copy.deepcopy(self.network).eval(), torch.zeros(1, 3, SIDE, SIDE)
+            importance = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+            torch_pruning.pruner.MetaPruner(
+                network, image, importance, pruning_ratio=ratio, ignored_layers=[network.classifier]
+            ).step()
+            return network.train()
+
+        low, high = 0.0, 0.9
+        for _ in range(8):
+            middle = (low + high) / 2
+            fits = count(pruned(middle), 3, SIDE, SIDE).macs <= share * self.macs
+            low, high = (low, middle) if fits else (middle, high)
+        return pruned(high)
+
+
+def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
+    """Make a smaller network in one way, train it for what is left of the time, and return what it reaches."""
+    start = Beginning(asked.weights, seed)
+    began = time.process_time()
+    made: dict[str, Callable[[float], nn.Module]] = {
+        "features": start.features,
+        "uniform": start.uniform,
+        "torch_pruning": start.torch_pruning,
+        "random": start.uniform,
+    }
+    network = made[way](share)
+    if way == "random":
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()  # type: ignore[operator]
+    seconds = 60 * asked.minutes - (time.process_time() - began)
+    about = {"seconds_before": round(60 * asked.minutes - seconds, 1)}
+    return about | trained(network, start, seconds, FROM_SCRATCH if way == "random" else PRETRAINED)
+
+
+def trained(network: nn.Module, start: Beginning, seconds: float, rate: float) -> dict[str, Any]:
+    """Train a network for so many processor seconds, and return what it reaches on the test images."""
+    recipe = replace(RECIPE, learning_rate=rate, batch_size=32)
+    images, cost = start.images, count(network, 3, SIDE, SIDE)
+
+    def fitting(epochs: int) -> Fitting:
+        training = Training(recipe=with_epochs(recipe, epochs))
+        return Fitting(Start(BASE, copy.deepcopy(network)), training, images, seed=start.seed, name="training")
+
+    with TemporaryDirectory() as folder:
+        pace = seconds_per_epoch(fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, time.process_time)
+        epochs = max(1, int(seconds / pace))
+        whole, began = fitting(epochs), time.process_time()
+        result = whole.deployed(whole.trainer(Path(folder) / "whole", every=0).run())
+        took = time.process_time() - began
+    score = whole.test(result)
+    return {
+        "epochs": epochs,
+        "seconds": round(took, 1),
+        "accuracy": score.value,
+        **{name: round(value, 4) for name, value in score.numbers().items()},
+        "macs": cost.macs,
+        "params": cost.params,
+    }
+
+
+def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
+    """Compare ways to a smaller network at equal processor time."""
+    torch.set_num_threads(1)
+    rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
+    for seed in asked.seeds:
+        for share in asked.shares:
+            for way in asked.ways:
+                about = {"way": way, "share": share, "seed": seed, "minutes": asked.minutes}
+                if any(about.items() <= row.items() for row in rows):
+                    continue
+                rows.append(about | row_of(asked, way, share, seed))
+                print(json.dumps(rows[-1]), flush=True)
+                command = ["python -m experiments.elastic_worth " + " ".join(sys.argv[1:])]
+                write_json(asked.json, {"command": command, "versions": versions(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Asked))

@@ -1,0 +1,277 @@
+"""What the supernet of an experiment is made of: a search space, or a network that is made elastic."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nasvit.costs.tables import cost_table
+from nasvit.elasticize import Elastic, ElasticModel
+from nasvit.elasticize.choices import space_of
+from nasvit.elasticize.costs import ElasticCosts
+from nasvit.experiment.image_size import spec_for_images
+from nasvit.experiment.images import Images
+from nasvit.names import spec_of_name
+from nasvit.search.candidates import Costs
+from nasvit.specs import ElasticSpec, Spec, SubnetSpec, elastic_plan
+from nasvit.supernets.shared_network import SharedNetwork
+from nasvit.supernets.supernet import Supernet
+from predictors.arrays import Codes
+from predictors.bounds import Kept, admitted_by_any, parts_of, span
+from predictors.latency import LatencyTable, load_table
+from predictors.limits import Budget, Limit
+from search_spaces import ElasticSpace, SearchSpace, Space, load
+from search_spaces.values import FieldError
+
+
+class Origin(ABC):
+    """What a supernet is made of, and what its subnets cost.
+
+    Attributes:
+        is_network: whether it is a network, of which the supernet takes the weights.
+    """
+
+    is_network = False
+
+    @property
+    @abstractmethod
+    def space(self) -> SearchSpace:
+        """All subnets."""
+
+    @property
+    @abstractmethod
+    def about(self) -> str:
+        """What to call it in messages."""
+
+    @abstractmethod
+    def costs(self, codes: Codes) -> Costs:
+        """Return what rows of the space cost, by metric."""
+
+    @abstractmethod
+    def span(self, metric: str) -> tuple[float, float]:
+        """Return the smallest and the largest cost of all subnets."""
+
+    @abstractmethod
+    def admitted(self, budgets: Sequence[Budget]) -> Kept | None:
+        """Return the choices of every gene that subnets within a budget can have; None: there is no such subnet."""
+
+    @abstractmethod
+    def supernet(self, space: SearchSpace, classes: int, seed: int) -> SharedNetwork:
+        """Return the supernet of a space that was cut from this one's, with random weights."""
+
+    @abstractmethod
+    def spec(self, space: SearchSpace, architecture: Any) -> Spec:
+        """Return the spec of a subnet of a space that was cut from this one's."""
+
+    @property
+    def whole(self) -> Mapping[str, float]:
+        """What the largest subnet costs, which shares in budgets are shares of."""
+        row = self.space.encode([self.space.largest])
+        return {metric: float(values[0]) for metric, values in self.costs(row).items()}
+
+
+class OfSpace(Origin):
+    """A search space of the catalog or of a file.
+
+    Args:
+        name: name of the space, or its file.
+        images: the images, of which the classes count.
+        latency: a file that ``nasvit latency build`` wrote; None: latency is not known.
+    """
+
+    def __init__(self, name: str, images: Images, latency: str | None) -> None:
+        self._name, self._images, self._latency = name, images, latency
+
+    @cached_property
+    def space(self) -> Space:
+        """The search space as its file describes it."""
+        return load(self._name)
+
+    @property
+    def about(self) -> str:
+        """What to call it in messages."""
+        return f"space {self.space.name}"
+
+    @cached_property
+    def _table(self) -> Any:
+        return cost_table(self.space, len(self._images.classes))
+
+    @cached_property
+    def _latency_table(self) -> LatencyTable | None:
+        if self._latency is None:
+            return None
+        if not Path(self._latency).is_file():
+            raise ValueError(f"search.latency: there is no file {self._latency}; nasvit latency build writes one")
+        return load_table(Path(self._latency), self.space)
+
+    @cached_property
+    def _parts(self) -> dict[str, Any]:
+        """The costs of the whole space as parts of a network."""
+        table, parts = self._latency_table, parts_of(self._table)
+        return parts if table is None else parts | {"latency": table.parts}
+
+    def costs(self, codes: Codes) -> Costs:
+        """Return what rows of the space cost, by metric."""
+        table, costs = self._latency_table, dict(self._table.costs(codes))
+        return costs if table is None else costs | {"latency": table.latency(codes)}
+
+    def span(self, metric: str) -> tuple[float, float]:
+        """Return the smallest and the largest cost of all subnets."""
+        return span(self._parts[metric], self.space.genome)
+
+    def admitted(self, budgets: Sequence[Budget]) -> Kept | None:
+        """Return the choices of every gene that subnets within a budget can have; None: there is no such subnet."""
+        return admitted_by_any(self.space.genome, self._parts, [budget.limits for budget in budgets])
+
+    def supernet(self, space: SearchSpace, classes: int, seed: int) -> Supernet:
+        """Return the supernet of a space that was cut from this one, with random weights."""
+        assert isinstance(space, Space)
+        return Supernet(space, classes, seed=seed)
+
+    def spec(self, space: SearchSpace, architecture: Any) -> SubnetSpec:
+        """Return the spec of a subnet."""
+        assert isinstance(space, Space)
+        return SubnetSpec(space, architecture)
+
+
+class OfNetwork(Origin):
+    """A network that is made elastic.
+
+    Args:
+        name: name of the network; see :mod:`nasvit.registry`.
+        images: the images, of which size, channels and classes count.
+        elastic: what is decided.
+    """
+
+    is_network = True
+
+    def __init__(self, name: str, images: Images, elastic: Elastic) -> None:
+        self._name, self._images, self._elastic = name, images, elastic
+
+    @property
+    def about(self) -> str:
+        """What to call it in messages."""
+        return f"network {self._name}"
+
+    @cached_property
+    def base(self) -> Spec:
+        """The spec of the network.
+
+        Raises:
+            ValueError: if there is no such network, or it takes other images.
+        """
+        channels = self._images.shape[0]
+        try:
+            spec = spec_of_name(self._name, image_channels=channels)
+        except ValueError as error:
+            raise FieldError(["network"], str(error)) from error
+        if spec.channels != channels:
+            problem = f"{self._name} takes images of {spec.channels} channels, these have {channels}"
+            raise FieldError(["network"], problem)
+        classes, shape = len(self._images.classes), (channels, self.side, self.side)
+        try:
+            return spec_for_images(spec, spec.build(classes), shape, classes)
+        except ValueError as error:
+            raise FieldError(["network"], f"{self._name} {error}") from error
+
+    @cached_property
+    def side(self) -> int:
+        """Side of the images that the network is made elastic with, in pixels: the largest resolution there is."""
+        _, height, width = self._images.shape
+        if height != width or not height:
+            raise FieldError(["data", "image_size"], "is missing; the images are no squares of one size")
+        return max((height, *self._elastic.resolution))
+
+    @cached_property
+    def space(self) -> ElasticSpace:
+        """Everything that is decided in the network."""
+        name = self._name.rpartition(":")[2]
+        space = space_of(self._plan, self._elastic, name, (self.base.channels, self.side, self.side))
+        if not len(space.genome):
+            raise FieldError(["elastic"], f"leaves nothing to decide in {self._name}; allow width, depth or more")
+        return space
+
+    @property
+    def _plan(self) -> Any:
+        try:
+            return elastic_plan(self.base, len(self._images.classes), self.side)
+        except ValueError as error:
+            raise FieldError(["network"], str(error)) from error
+
+    @cached_property
+    def _table(self) -> ElasticCosts:
+        return ElasticCosts(self.base.build(len(self._images.classes)), self._plan, self.space)
+
+    def costs(self, codes: Codes) -> Costs:
+        """Return what rows of the space cost, by metric."""
+        return dict(self._table.costs(codes))
+
+    def span(self, metric: str) -> tuple[float, float]:
+        """Return the smallest and the largest cost of all subnets; no cost falls where anything grows."""
+        ends = self.costs(self.space.encode([self.space.smallest, self.space.largest]))
+        return float(ends[metric][0]), float(ends[metric][1])
+
+    def admitted(self, budgets: Sequence[Budget]) -> Kept | None:
+        """Return the choices of every gene that subnets within a budget can have; None: there is no such subnet.
+
+        No cost falls where anything grows, so that with one choice the cheapest subnet is the one that has the smallest
+        of everything else, and the costliest the one that has the largest.
+        """
+        kept = [self._within(budget.limits) for budget in budgets]
+        feasible = [each for each in kept if all(len(values) for values in each)]
+        if not feasible:
+            return None
+        return [np.unique(np.concatenate(columns)) for columns in zip(*feasible, strict=True)]
+
+    def _within(self, limits: Sequence[Limit]) -> Kept:
+        genome = self.space.genome
+        ends = self.space.encode([self.space.smallest, self.space.largest])
+        kept = []
+        for column, gene in enumerate(genome.genes):
+            least, most = (np.repeat(end[None], len(gene.values), axis=0) for end in ends)
+            least[:, column] = most[:, column] = np.arange(len(gene.values))
+            if gene.when is not None:
+                least[:, genome.column(gene.when[0])] = gene.when[1][0]
+            cheap, dear = self.costs(least), self.costs(most)
+            fits = np.ones(len(gene.values), dtype=bool)
+            for limit in limits:
+                fits &= (cheap[limit.metric] <= limit.high) & (dear[limit.metric] >= limit.low)
+            (indices,) = np.nonzero(fits)
+            kept.append(indices if gene.when is None or len(indices) else np.array([0]))
+        return kept
+
+    def supernet(self, space: SearchSpace, classes: int, seed: int) -> ElasticModel:
+        """Return the network with random weights, made elastic."""
+        assert isinstance(space, ElasticSpace)
+        return self.elastic_model(space, self.base.build(classes, seed=seed))
+
+    def elastic_model(self, space: ElasticSpace, network: Any) -> ElasticModel:
+        """Return a network of this one's structure, made elastic."""
+        return ElasticModel(network, self._plan, space, (self.base.channels, self.side, self.side))
+
+    def spec(self, space: SearchSpace, architecture: Any) -> ElasticSpec:
+        """Return the spec of a subnet."""
+        return ElasticSpec(self.base, architecture, self.side, resize=len(space.resolution) > 1)
+
+
+def origin_of(
+    network: str | None, space: str | None, elastic: Elastic | None, images: Images, latency: str | None
+) -> Origin:
+    """Return what an experiment makes its supernet of.
+
+    Args:
+        network: name of a network; None: it is a search space.
+        space: name of the search space.
+        elastic: what is decided in the network; None: everything that can be.
+        images: the images.
+        latency: a latency table of the search space.
+    """
+    if network is not None:
+        return OfNetwork(network, images, elastic or Elastic())
+    assert space is not None
+    return OfSpace(space, images, latency)

@@ -1,0 +1,129 @@
+"""The supernet before its training: with random weights, or with those of another supernet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from nasvit.experiment.origin import OfNetwork
+from nasvit.experiment.starting import start_from
+from nasvit.experiment.trained_for import TrainedFor
+from nasvit.experiment.training import StartingWeights
+from nasvit.experiment.workbench import CLASSES, RECORD, SUPERNET, Workbench
+from nasvit.export.card import CARD
+from nasvit.importing import is_imported, load_imported
+from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
+from nasvit.records import read_json, sha256_of
+from nasvit.supernets.shared_network import SharedNetwork
+from nasvit.supernets.supernet import Supernet
+from search_spaces import ElasticSpace, Space, load
+from search_spaces.values import FieldError
+
+_CLASSIFIER = "head.classifier.weight"
+
+
+class SupernetStart(NamedTuple):
+    """A supernet before its training, and the report of what was loaded; None: nothing was."""
+
+    supernet: SharedNetwork
+    report: Report | None = None
+
+
+def random_supernet(bench: Workbench) -> SupernetStart:
+    """Return the supernet of an experiment with random weights."""
+    return SupernetStart(bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed))
+
+
+def start_supernet(bench: Workbench) -> SupernetStart:
+    """Return the supernet of an experiment as its training starts: with the weights that the experiment names, if any.
+
+    Raises:
+        ValueError: if there are no such weights, or they do not fit.
+    """
+    weights = bench.experiment.weights
+    if isinstance(bench.origin, OfNetwork):
+        return _elastic(bench, bench.origin, weights)
+    start = random_supernet(bench)
+    if weights is None:
+        return start
+    assert isinstance(start.supernet, Supernet)
+    assert isinstance(bench.whole_space, Space)
+    try:
+        other, source = _find(weights.source, bench.whole_space)
+        title = f"the supernet of {bench.space.name}"
+        return SupernetStart(start.supernet, load_supernet(start.supernet, other, source, bench.classes, title=title))
+    except (ValueError, FileNotFoundError) as error:
+        raise FieldError(["weights"], str(error)) from error
+
+
+def _elastic(bench: Workbench, origin: OfNetwork, weights: StartingWeights | None) -> SupernetStart:
+    """Return a network made elastic, its channels sorted by importance if it has weights worth sorting by."""
+    space, seed, report = bench.space, bench.experiment.seed, None
+    assert isinstance(space, ElasticSpace)
+    if weights is None:
+        network = origin.base.build(len(bench.classes), seed=seed)
+    else:
+        name = bench.experiment.network or ""
+        started = start_from(weights, origin.base, bench.classes, seed=seed, name=name)
+        assert started.network is not None
+        network, report = started.network, started.report
+    model = origin.elastic_model(space, network.train())
+    if weights is not None:
+        model.sort()
+    return SupernetStart(model, report)
+
+
+def _find(name: str, space: Space) -> tuple[Supernet, Source]:
+    """Return the supernet of a name, and where it is from.
+
+    Args:
+        name: the folder of an experiment, a file that ``nasvit import`` wrote, or one of a supernet's state dict.
+        space: the space of the latter, which such a file does not say.
+    """
+    path = Path(name)
+    if (path / SUPERNET).exists():
+        return _of_experiment(path)
+    if path.is_file() and path.suffix == ".safetensors" and is_imported(path):
+        shared = load_imported(path)
+        if isinstance(shared, Supernet):
+            return shared, Source(name, {}, sha256=sha256_of(path))
+    elif path.is_file():
+        return _of_file(path, space)
+    what = "one network alone" if (path / CARD).exists() or path.is_file() else "no supernet"
+    raise ValueError(
+        f"{name} holds {what}; a supernet starts from the folder of an experiment that trained one, from a file that "
+        f"nasvit import wrote of a released one, or from a file such as {SUPERNET}"
+    )
+
+
+def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
+    """Return the supernet that an experiment trained."""
+    space, record = load(read_json(folder / RECORD)["space"]), TrainedFor.read(folder)
+    state = torch.load(folder / SUPERNET, map_location="cpu", weights_only=True)
+    supernet = Supernet(space if record is None else space.cut(record.values), len(state[_CLASSIFIER]))
+    supernet.load_state_dict(state)
+    return supernet, Source(str(folder), {}, _classes_of(folder), sha256_of(folder / SUPERNET))
+
+
+def _classes_of(folder: Path) -> tuple[str, ...]:
+    """Return the names of an experiment's classes, in old folders as the card of a network says; empty: unknown."""
+    if (folder / CLASSES).exists():
+        return tuple(read_json(folder / CLASSES))
+    card = next(iter(sorted(folder.glob(f"subnets/*/*/{CARD}"))), None)
+    return () if card is None else tuple(read_json(card)["classes"])
+
+
+def _of_file(path: Path, space: Space) -> tuple[Supernet, Source]:
+    """Return the supernet whose state dict a file holds."""
+    source = read_source(path, [_CLASSIFIER])
+    if _CLASSIFIER not in source.tensors:
+        raise ValueError(
+            f"{path} holds no supernet of nasvit: {_CLASSIFIER} is missing; a released checkpoint is converted first, "
+            "by nasvit import"
+        )
+    classes = tuple(map(str, range(len(source.tensors[_CLASSIFIER]))))
+    supernet = Supernet(space, len(classes))
+    load_weights(supernet, source, classes, title=f"the supernet of {space.name}")
+    return supernet, Source(source.title, {}, sha256=source.sha256)

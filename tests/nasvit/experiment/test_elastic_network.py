@@ -1,0 +1,142 @@
+"""An experiment with any network: made elastic, trained from its weights, searched under shares of its cost."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nasvit.costs.counting import count
+from nasvit.experiment.pipeline import open_workbench, run
+from nasvit.experiment.stages.start import start_supernet
+from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import load_saved
+from nasvit.specs import ElasticSpec
+from search_spaces import ElasticSpace
+from tests.nasvit.experiment.small_network import Residual
+from tests.nasvit.experiment.tiny import without_programs, write_experiment
+
+NETWORK = "network: tests.nasvit.experiment.small_network:residual"
+BUDGETS = "  budgets: [macs<=60%, macs<=25% and params<=50%]"
+NO_COMPARISON = "compare: {scratch: false}"
+
+
+def bench_of(folder: Path, **replaced: str) -> Workbench:
+    given = {"space": NETWORK, "budgets": BUDGETS, "compare": NO_COMPARISON} | replaced
+    return open_workbench(write_experiment(folder, **given), folder / "out")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    folder = tmp_path_factory.mktemp("finished")
+    with without_programs():
+        return folder, run(bench_of(folder))
+
+
+def test_every_budget_gets_a_network_of_the_users_own_class_within_its_share(
+    finished: tuple[Path, list[dict[str, Any]]],
+) -> None:
+    folder, rows = finished
+    whole = count(Residual(10), 1, 8, 8)
+    assert len(rows) == 2
+    for row, share in zip(rows, (0.6, 0.25), strict=True):
+        network, card = load_saved(folder / "out" / "subnets" / row["name"] / "finetuned")
+        assert type(network) is Residual
+        assert isinstance(card.spec, ElasticSpec)
+        cost = count(network, 1, 8, 8)
+        assert cost.macs == row["macs"] <= share * whole.macs
+        assert cost.params == row["params"]
+    assert rows[1]["params"] <= 0.5 * whole.params
+
+
+def test_what_was_saved_computes_what_the_supernet_computes(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, rows = finished
+    bench = bench_of(folder)
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    subnet = load_supernet(bench).extract(bench.space.architecture(rows[0]["architecture"]), bench.calibration())
+    saved, _ = load_saved(folder / "out" / "subnets" / rows[0]["name"] / "extracted")
+    assert torch.equal(saved(images), subnet.eval()(images))
+
+
+def test_run_again_it_only_reads(finished: tuple[Path, list[dict[str, Any]]]) -> None:
+    folder, rows = finished
+    again = run(bench_of(folder))
+    assert json.dumps(again) == json.dumps(rows)
+
+
+def test_budgets_bound_what_is_trained(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, budgets="  budgets: [macs<=5%]")
+    assert isinstance(bench.space, ElasticSpace)
+    assert bench.space.size < bench.whole_space.size
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        bench.whole_space.check(bench.space.sample(rng))
+    kept = {part.gene: part.values for part in bench.space.parts}
+    rows = bench.whole_candidates.constraint(bench.budgets[0].limits).sample(500, rng)
+    for architecture in bench.whole_space.decode(rows):
+        assert all(value in kept[f"width.{name}"] for name, value in architecture.width if f"width.{name}" in kept)
+
+
+def importance(network: nn.Module) -> torch.Tensor:
+    """The importance of the hidden channels of the first block, of the two weights that they belong to."""
+    block = network.blocks[0]  # type: ignore[index]
+    squares = [block.first.weight.square().sum((1, 2, 3)), block.second.weight.square().sum((0, 2, 3))]
+    return torch.stack([each / each.mean() for each in squares]).mean(0).detach()
+
+
+def test_a_supernet_starts_from_weights_sorted_by_importance_that_compute_the_same(tmp_path: Path) -> None:
+    trained = Residual(10)
+    torch.save(trained.state_dict(), tmp_path / "weights.pth")
+    bench = bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", budgets="  budgets: [macs<=100%]")
+    model, report = start_supernet(bench)
+    assert report is not None
+    images = torch.rand(4, 1, 8, 8)
+    torch.testing.assert_close(model.eval().at(bench.space.largest)(images), trained.eval()(images))
+    assert not torch.allclose(importance(trained), importance(model.network))
+    torch.testing.assert_close(importance(trained).sort(descending=True).values, importance(model.network))
+
+
+def test_without_any_training_what_keeps_the_most_features_is_chosen_and_fine_tuned(tmp_path: Path) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    evaluate = "  images: 100\n  evaluate: features"
+    bench = bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", images=evaluate)
+    with without_programs():
+        rows = run(bench)
+    choices = json.loads((tmp_path / "out" / "search" / "choices.json").read_text())
+    assert [each["evidence"]["looked_at"] for each in choices] == [7, 7]
+    assert all(0 < each["evidence"]["agreement"] < 1 for each in choices)
+    assert all(row["scores"]["finetuned"] > 0 for row in rows)
+    assert not (tmp_path / "out" / "supernet.pt").exists()
+    assert json.dumps(
+        run(bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", images=evaluate))
+    ) == json.dumps(rows)
+
+
+@pytest.mark.parametrize(
+    ("replaced", "said"),
+    [
+        ({"images": "  evaluate: features"}, "features are those of a network with weights; give weights too"),
+        ({"space": NETWORK + "\nspace: micro8"}, "network: is made elastic, and there is a space too"),
+        ({"space": "elastic: {depth: false}"}, "the key 'space' is missing"),
+        ({"space": "space: micro8\nelastic: {depth: false}"}, "elastic: says what is decided in a network"),
+        ({"space": "network: no.such.module:residual"}, "the module no.such.module cannot be imported"),
+        ({"space": NETWORK + "x"}, "has no function residualx"),
+        ({"space": NETWORK + "\nelastic: {width: [1.5]}"}, "1.5 is more than the network has"),
+        ({"space": NETWORK + "\nelastic: {width: [1.0], depth: false}"}, "leaves nothing to decide"),
+        ({"space": NETWORK, "budgets": "  budgets: [macs<=1%]"}, "no candidate meets"),
+        ({"space": NETWORK, "budgets": "  budgets: [latency<=50%]"}, "needs latency, but only macs, params, memory"),
+    ],
+)
+def test_mistakes_are_said_in_words_before_anything_is_trained(
+    tmp_path: Path, replaced: dict[str, str], said: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        run(bench_of(tmp_path, **replaced))
+    assert not (tmp_path / "out" / "train").exists()
