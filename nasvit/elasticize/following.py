@@ -141,7 +141,8 @@ class Call:
         last: one more than the number of its last.
         taken: labels and shape of what went in.
         given: labels and shape of what came out.
-        is_sum: whether something inside is added to what went in.
+        is_sum: whether what came out is a sum with what went in.
+        adds: whether something inside is added to what went in.
         memories: numbers of the memories that they lie in.
     """
 
@@ -151,6 +152,7 @@ class Call:
     taken: Axes
     given: Axes
     is_sum: bool
+    adds: bool
     memories: tuple[int, int]
 
 
@@ -339,11 +341,10 @@ class Follower(TorchDispatchMode):
         self._places.pop()
         if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != entered.shape:
             return
-        last, given_back = len(self.found.operations), self.axes(result)
+        last, trail = len(self.found.operations), self.trail(result)
         memories = (entered.memory, self._memory(result)[0])
-        self.found.calls.append(
-            Call(path, entered.first, last, taken.axes, given_back, entered.is_added_to, memories)
-        )
+        is_sum, adds = taken.number in trail.sums, entered.is_added_to
+        self.found.calls.append(Call(path, entered.first, last, taken.axes, trail.axes, is_sum, adds, memories))
 
     def _note_sum(self, sums: frozenset[int]) -> None:
         for entered in self._entered:

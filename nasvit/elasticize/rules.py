@@ -242,7 +242,7 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     follower.store.tie(together, together[:, :1])
     along = _along(labels, unit)
     for each in came_in:
-        follower.store.tie(each, along[:, None])
+        follower.store.tie(each, along[: len(each), None])
     follower.found.splits[place] = Split(len(options), along, follower.path[-1], unit == varying[-2])
     return unit, along
 
@@ -254,10 +254,18 @@ def _what_came_in(follower: Follower, labels: Labels, channels: int, axis: int, 
     Attention often divides the channels that come in by the number of heads to find how many one head has, so the two
     have to be kept in proportion. What is divided into heads holds queries, keys and values of as many channels each.
     """
-    units = labels.shape[axis]
+    units = _period(follower, _along(labels, axis))
+    channels //= labels.shape[axis] // units
     sizes = {channels // parts for parts in (1, 2, 3) if channels % parts == 0}
     fitting = [each for each in follower.came_in(labels) if len(each) in sizes and len(each) % units == 0]
     return [each.reshape(-1, units).T if is_inner else each.reshape(units, -1) for each in fitting]
+
+
+def _period(follower: Follower, labels: Labels) -> int:
+    """Return after how many positions labels repeat, as heads do where they are merged with the examples of a batch."""
+    roots = follower.store.roots(labels)
+    ends = (size for size in range(1, len(roots)) if len(roots) % size == 0)
+    return next((size for size in ends if (roots.reshape(-1, size) == roots[:size]).all()), len(roots))
 
 
 def _along(labels: Labels, axis: int) -> Labels:
