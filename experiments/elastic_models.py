@@ -47,16 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="names of timm's networks; the fifty of the table if left out")
     parser.add_argument("--subnets", type=int, default=20, help="random subnets of each that are run and counted")
-    parser.add_argument("--json", type=Path, help="file that the results are written to, network by network")
+    parser.add_argument("--json", type=Path, help="file that the results are written to; networks that it holds are not examined again")
     options = parser.parse_args(arguments)
-    results: dict[str, Any] = {}
-    for name in options.names or NAMES:
+    done = options.json is not None and options.json.exists()
+    results: dict[str, Any] = json.loads(options.json.read_text())["networks"] if done else {}
+    for name in [name for name in options.names or NAMES if name not in results]:
         results[name] = examined(name, options.subnets)
         print(name, json.dumps(results[name] | {"fixed": len(results[name]["fixed"])}), flush=True)
         if options.json:
+            results = {each: results[each] for each in sorted(results, key=_order)}
             options.json.write_text(json.dumps({"summary": summary(results), "networks": results}, indent=1) + "\n")
     Console(width=160).print(table(results))
     print(json.dumps(summary(results), indent=1))
+
+
+def _order(name: str) -> int:
+    return NAMES.index(name) if name in NAMES else len(NAMES)
 
 
 def examined(name: str, subnets: int) -> dict[str, Any]:
