@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="names of timm's networks; the fifty of the table if left out")
     parser.add_argument("--subnets", type=int, default=20, help="random subnets of each that are run and counted")
-    parser.add_argument("--json", type=Path, help="file that the results are written to; networks that it holds are not examined again")
+    parser.add_argument("--json", type=Path, help="file of results; networks that it holds are not examined again")
     options = parser.parse_args(arguments)
     done = options.json is not None and options.json.exists()
     results: dict[str, Any] = json.loads(options.json.read_text())["networks"] if done else {}

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nasvit.elasticize.following import Step, name_of, tensors_in
+from nasvit.elasticize.followed import Step
+from nasvit.elasticize.following import name_of, tensors_in
 from nasvit.elasticize.sizes import Kept, Sizes
 
 
@@ -36,7 +37,7 @@ class _Differs(Exception):
 
 
 class _Comparison(TorchFunctionMode):
-    """Compares names and shapes of what the code of a network calls with what was foreseen, and stops at a difference."""
+    """Compares names and shapes of what a network's code calls with what was foreseen, and stops at a difference."""
 
     def __init__(self, expected: Sequence[tuple[str, tuple[tuple[int, ...], ...]]]) -> None:
         super().__init__()

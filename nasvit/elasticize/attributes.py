@@ -2,7 +2,10 @@
 
 They are found by value: where a smaller network does something else than was foreseen, the attributes of the module
 that did it are looked through for numbers that equal a size of the channels in question, and those that let it go on
-as foreseen are kept. What a class needs is remembered, and listed by :func:`nasvit.elasticize` models in their report.
+as foreseen are kept. What a class needs is remembered. What they do not find can be declared:
+
+    declare(MyAttention, "_heads")         # private ones are not looked at by themselves
+    declare(MyTable, ("shape", 2))         # the third number of a tuple or list
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from nasvit.elasticize.agreement import Difference, first_difference
-from nasvit.elasticize.following import Step
+from nasvit.elasticize.followed import Step
 from nasvit.elasticize.groups import Group
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Size, Sizes
@@ -42,7 +45,7 @@ class Attribute:
     size: Size
 
     @property
-    def kind(self) -> tuple[str, int | None]:
+    def kind(self) -> Kind:
         """Name and position, which are the same in all modules of a class."""
         return self.name, self.entry
 
@@ -68,6 +71,24 @@ def values_of(network: nn.Module, attributes: Iterable[Attribute], kept: Kept) -
     return values
 
 
+Kind = tuple[str, "int | None"]
+"""Name of an attribute, and position in it if it is a tuple or list."""
+
+_DECLARED: dict[str, tuple[Kind, ...]] = {}
+
+
+def declare(module: type[nn.Module], *attributes: str | tuple[str, int]) -> None:
+    """Say that attributes of a class follow its channels, so that they are tried before others, and all together.
+
+    Args:
+        module: the class.
+        attributes: names, or names and positions in tuples and lists. A value that equals no size of the module's
+            tensors is left alone.
+    """
+    kinds = tuple((each, None) if isinstance(each, str) else each for each in attributes)
+    _DECLARED[module.__name__] = (*_DECLARED.get(module.__name__, ()), *kinds)
+
+
 class Search:
     """Finds which attributes follow which groups, and which groups the code cannot do with fewer units of.
 
@@ -87,8 +108,10 @@ class Search:
         self.attributes: list[Attribute] = []
         self.problems: dict[int, str] = {}
         self.together: dict[int, set[int]] = {}  # group with a problem -> the groups of the module that has it
-        self._remembered: dict[str, list[tuple[tuple[str, int | None], ...]]] = {}
-        self._failed: set[tuple[str, str, tuple[tuple[str, int | None], ...]]] = set()
+        self._remembered: dict[str, list[tuple[Kind, ...]]] = {}
+        for kind, declared in _DECLARED.items():
+            self._remembered[kind] = [declared, *((each,) for each in declared if len(declared) > 1)]
+        self._failed: set[tuple[str, str, tuple[Kind, ...]]] = set()
 
     def run(self, kept: Kept) -> None:
         """Find what is needed for a subnet; afterwards it runs as foreseen, with ``problems`` at full size.
@@ -124,9 +147,7 @@ class Search:
         small = small_network(self.network, self.groups, attributes, kept)
         return first_difference(small, self.image, self.steps, self.sizes, kept)
 
-    def _attributes_for(
-        self, difference: Difference, kept: Kept
-    ) -> tuple[list[Attribute], Difference | None] | None:
+    def _attributes_for(self, difference: Difference, kept: Kept) -> tuple[list[Attribute], Difference | None] | None:
         """Return the attributes with those that let the network get further, and where it differs next."""
         for path in self._near(difference.step):
             candidates = self._candidates(path, kept)
@@ -155,7 +176,7 @@ class Search:
     def _in_all_alike(
         self,
         kind: str,
-        kinds: tuple[tuple[str, int | None], ...],
+        kinds: tuple[Kind, ...],
         attributes: list[Attribute],
         kept: Kept,
         after: Difference | None,
@@ -235,8 +256,9 @@ class Search:
 
 def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
     """Yield the whole numbers among a module's attributes: name, position in a list, value."""
+    declared = {name for name, _ in _DECLARED.get(type(module).__name__, ())}
     for name, value in vars(module).items():
-        if name.startswith("_"):
+        if name.startswith("_") and name not in declared:
             continue
         if type(value) is int:
             yield name, None, value

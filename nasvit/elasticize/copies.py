@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nasvit.elasticize.agreement import slow_attention
-from nasvit.elasticize.following import Operation
+from nasvit.elasticize.followed import Operation
 
 
 class _Names(TorchDispatchMode):

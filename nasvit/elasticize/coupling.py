@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-import nasvit.elasticize.weighted  # noqa: F401  # its rules register themselves
+from nasvit.elasticize import pieces, shapes, weighted  # noqa: F401  # their rules register themselves
 from nasvit.elasticize.agreement import slow_attention
-from nasvit.elasticize.following import Followed, Follower
+from nasvit.elasticize.followed import Followed
+from nasvit.elasticize.following import Follower
 from nasvit.elasticize.rules import rule_of
 from nasvit.elasticize.shell import shell_of
-
 
 Spots = tuple[str, int, tuple[int, ...]]
 """Positions along one axis of a tensor: its name, the axis, and the positions."""

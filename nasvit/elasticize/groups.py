@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nasvit.elasticize.following import Followed
+from nasvit.elasticize.followed import Followed
 from nasvit.elasticize.labels import Labels
 
 Place = tuple[str, int]

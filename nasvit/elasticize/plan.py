@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.elasticize.agreement import Difference, first_difference
 from nasvit.elasticize.attributes import Attribute, Search
-from nasvit.elasticize.coupling import Spots, Tie, follow
-from nasvit.elasticize.following import Followed, Step
+from nasvit.elasticize.coupling import Tie, follow
+from nasvit.elasticize.followed import Followed
 from nasvit.elasticize.groups import Fixed, Group, groups_of
 from nasvit.elasticize.refusals import refuse_computed_weights
-from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
+from nasvit.elasticize.runs import Run, croppable_kernels, runs_of
 from nasvit.elasticize.shell import shell_of
 from nasvit.elasticize.sizes import Kept, Sizes, Uneven
-
-T = TypeVar("T")
+from nasvit.elasticize.ties import more_ties
+from nasvit.elasticize.trials import Trial, working
 
 _ROUNDS = 20  # a reshaping has few parts that could be the unit
 _CHECKS = 3  # random subnets that are tried
@@ -96,7 +94,7 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
         search = Search(bare, images, found.steps, Sizes(found.store, groups), groups)
         for kept in _trials(groups):
             search.run(kept)
-        more = _more_ties(search, ties)
+        more = more_ties(search, ties)
         if more:
             ties += more
             continue
@@ -106,11 +104,12 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
         choices = again
     free = [number for number in range(len(groups)) if number not in search.problems]
     fixed += [Fixed(groups[number].name, groups[number].units, why) for number, why in search.problems.items()]
-    trial = _Trial(bare, images, found, search)
-    runs = tuple(_working(runs_of(bare, found), trial.runs_without))
+    trial = Trial(bare, images, found, search)
+    runs = tuple(working(runs_of(bare, found), trial.runs_without))
     sides = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
-    kernels = {path: sides[path] for path in _working([*sides], trial.crops)}
-    return replace(_without(found, groups, free, search.attributes, runs, kernels, fixed), choices=choices, ties=tuple(ties))
+    kernels = {path: sides[path] for path in working([*sides], trial.crops)}
+    plan = _without(found, groups, free, search.attributes, runs, kernels, fixed)
+    return replace(plan, choices=choices, ties=tuple(ties))
 
 
 def number_type(network: nn.Module) -> torch.dtype:
@@ -161,41 +160,6 @@ def _trials(groups: Sequence[Group]) -> list[Kept]:
     return [-(-units // 2), np.ones_like(units), *(rng.integers(1, units + 1) for _ in range(_CHECKS))]
 
 
-def _more_ties(search: Search, ties: Sequence[Tie]) -> list[Tie]:
-    """Return ties of groups that one module's code does not follow, perhaps as it takes their numbers for one."""
-    more: list[Tie] = []
-    for number in search.problems:
-        for other in sorted(search.together[number].intersection(search.problems)):
-            tie = None if other <= number else _tie(search.groups[number], search.groups[other])
-            if tie is not None and tie not in (*ties, *more):
-                more.append(tie)
-    return more
-
-
-def _tie(first: Group, second: Group) -> Tie | None:
-    """Return a tie of groups with equally many units, or of axes with equally many channels; None: there is none."""
-    if first.units == second.units:
-        return _spots_of_units(first), _spots_of_units(second)
-    axes = _whole_axis(first), _whole_axis(second)
-    if axes[0] is None or axes[1] is None or len(axes[0][2]) != len(axes[1][2]):
-        return None
-    return axes[0], axes[1]
-
-
-def _spots_of_units(group: Group) -> Spots:
-    """Return one position of every unit."""
-    (name, axis), positions = next(iter(group.places.items()))
-    return name, axis, tuple(positions[:, 0].tolist())
-
-
-def _whole_axis(group: Group) -> Spots | None:
-    """Return all positions of an axis that holds nothing but a group; None: there is none."""
-    for (name, axis), positions in group.places.items():
-        if positions.max() == positions.size - 1:
-            return name, axis, tuple(range(positions.size))
-    return None
-
-
 def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, int]) -> dict[str, int] | None:
     """Return other units for reshapings of channels that the code does not follow; None: there are none left."""
     roots = np.concatenate([np.empty(0, np.int64), *(group.roots for group in failed)])
@@ -205,44 +169,6 @@ def _next_choices(found: Followed, failed: Sequence[Group], choices: dict[str, i
         if touched and choices.get(place, 0) + 1 < split.options:
             again[place] = choices.get(place, 0) + 1
     return None if again == choices else again
-
-
-def _working(parts: Sequence[T], trial: Callable[[Sequence[T]], Difference | None]) -> Sequence[T]:
-    """Return the parts without which the network runs: all at once, or else those that it can do without alone."""
-    if not parts or trial(parts) is None:
-        return parts
-    return [part for part in parts if trial([part]) is None]
-
-
-class _Trial:
-    """Tries what else can be decided."""
-
-    def __init__(self, bare: nn.Module, images: Tensor, found: Followed, search: Search) -> None:
-        self.bare, self.images, self.found, self.search = bare, images, found, search
-        self.whole = np.array([group.units for group in search.groups], dtype=np.int64)
-
-    def runs_without(self, runs: Sequence[Run]) -> Difference | None:
-        """Return what goes wrong without the removable blocks of some runs; None: nothing."""
-        left_out = [path for run in runs for path in run.blocks[run.fewest :]]
-        steps = [step for step in self.found.steps if not any(path in left_out for path in step.path)]
-        network = shell_of(self.bare, lambda name, tensor, module: tensor, {}, left_out)
-        return self._difference(network, steps)
-
-    def crops(self, paths: Sequence[str]) -> Difference | None:
-        """Return what goes wrong with smaller kernels of some convolutions; None: nothing."""
-        weights = {f"{path}.weight" for path in paths}
-
-        def smaller(name: str, tensor: Tensor, holder: nn.Module) -> Tensor:
-            if name not in weights:
-                return tensor
-            return nn.Parameter(tensor[..., 1:-1, 1:-1].clone(), requires_grad=False)
-
-        modules = {path: cast(nn.Conv2d, self.bare.get_submodule(path)) for path in paths}
-        values = {path: cropped(module, module.kernel_size[0] - 2) for path, module in modules.items()}
-        return self._difference(shell_of(self.bare, smaller, values), self.found.steps)
-
-    def _difference(self, network: nn.Module, steps: Sequence[Step]) -> Difference | None:
-        return first_difference(network, self.images, steps, self.search.sizes, self.whole)
 
 
 def _without(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from nasvit.elasticize.following import Call, Followed
+from nasvit.elasticize.followed import Call, Followed
 
 
 @dataclass(frozen=True)

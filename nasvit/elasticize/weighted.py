@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nasvit.elasticize.following import Axes, Dispatched, Follower, Product
+from nasvit.elasticize.followed import Axes, Product
+from nasvit.elasticize.following import Dispatched, Follower
 from nasvit.elasticize.labels import Labels
 from nasvit.elasticize.rules import join, met, rule, unknown
 
@@ -43,8 +44,9 @@ def _in_groups(
     if inner is not None:
         follower.freeze({1: inner}, "channels inside the groups of a convolution")
     if given is None or written is None:
-        known = {0: each for each in (given, written) if each is not None}
-        follower.freeze(known, "a grouped convolution with something of fixed size")
+        for each in (given, written):
+            if each is not None:
+                follower.freeze({0: each}, "a grouped convolution with something of fixed size")
         return
     reads, writes = given.reshape(groups, -1), written.reshape(groups, -1)
     follower.store.tie(reads, reads[:, :1])
@@ -140,7 +142,7 @@ def layer_norm(follower: Follower, done: Dispatched) -> list[Axes]:
 @rule("native_group_norm")
 def group_norm(follower: Follower, done: Dispatched) -> list[Axes]:
     """Tie channels to gains and biases; all groups shrink alike."""
-    image, axes = done.args[0], follower.axes(done.args[0])
+    axes = follower.axes(done.args[0])
     own = [each for each in done.args[1:3] if isinstance(each, Tensor)]
     labels = join(follower, [axes.get(1), *(follower.axes(each).get(0) for each in own)], "group norm")
     groups = done.args[6]
@@ -161,4 +163,3 @@ def attention(follower: Follower, done: Dispatched) -> list[Axes]:
     axes = {1: heads, 3: value.get(3)}
     result = {axis: labels for axis, labels in axes.items() if labels is not None}
     return [result, *({} for _ in done.results[1:])]
-
