@@ -69,6 +69,7 @@ class Positions:
     def __init__(self, network: nn.Module, groups: Sequence[Group]) -> None:
         self._axes: dict[str, dict[int, _Axis]] = {}
         self._groups: dict[str, tuple[int, ...]] = {}
+        self._known: dict[object, Index | None] = {}
         shapes = {name: tensor.shape for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
         for number, group in enumerate(groups):
             for (name, axis), positions in group.places.items():
@@ -81,7 +82,7 @@ class Positions:
                     self._groups[name] = (*self._groups.get(name, ()), number)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Positions:
-        return self  # nothing in it ever changes
+        return self  # nothing that counts in it ever changes
 
     def key(self, name: str, chosen: Chosen) -> tuple[int, ...]:
         """Return numbers that are equal exactly for subnets that keep the same of a tensor."""
@@ -91,6 +92,12 @@ class Positions:
 
     def index(self, name: str, tensor: Tensor, chosen: Chosen) -> Index | None:
         """Return what a subnet keeps along every axis of a tensor; None: all of it."""
+        key = (name, tensor.device, *self.key(name, chosen))
+        if key not in self._known:
+            self._known[key] = self._index(name, tensor, chosen)
+        return self._known[key]
+
+    def _index(self, name: str, tensor: Tensor, chosen: Chosen) -> Index | None:
         module, _, own = name.rpartition(".")
         side = chosen.kernels.get(module) if own == "weight" else None
         axes = self._axes.get(name, {})

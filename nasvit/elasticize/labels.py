@@ -46,7 +46,7 @@ class LabelStore:
     def tie_all(self, labels: Labels) -> None:
         """Let all labels be kept or left out together."""
         if labels.size:
-            self.tie(labels, labels.flat[0])
+            self.tie(labels, labels.reshape(-1)[:1])
 
     def freeze(self, labels: Labels, reason: str) -> None:
         """Keep the channels of these labels in every subnet; the first reason counts."""

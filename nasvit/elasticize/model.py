@@ -42,6 +42,7 @@ class ElasticModel(SharedNetwork):
         self.network, self.plan, self.space, self.image = network, plan, space, image
         self._positions = Positions(network, plan.groups)
         self._views: dict[Any, SharedParameter] = {}
+        self._watched: dict[str, SharedParameter] = {}  # the first view of every parameter
 
     def at(self, architecture: ElasticArchitecture) -> nn.Module:
         """Return a subnet: a network of the same classes that shares this one's weights.
@@ -55,7 +56,8 @@ class ElasticModel(SharedNetwork):
         """
         self.space.check(architecture)
         self.bind()
-        self.check_views()
+        if any(view.is_stale() for view in self._watched.values()):
+            self.forget()
         subnet = self._shell(chosen_of(self.plan, architecture))
         if len(self.space.resolution) > 1:
             subnet = Resized(Resize(architecture.resolution), subnet).train(self.training)
@@ -86,7 +88,9 @@ class ElasticModel(SharedNetwork):
     def _view(self, name: str, tensor: nn.Parameter, module: nn.Module, chosen: Chosen) -> SharedParameter:
         key = (name, *self._positions.key(name, chosen))
         view = self._views.get(key)
-        if view is None:
+        if view is not None:
+            view.check()
+        else:
             own = name.rpartition(".")[2]
             index = self._positions.index(name, tensor, chosen)
             if index is None or not any(isinstance(kept, Tensor) for kept in index):
@@ -95,6 +99,7 @@ class ElasticModel(SharedNetwork):
             else:
                 view = GatheredParameter.gathered(module._parameters, own, index)
             self._views[key] = view
+            self._watched.setdefault(name, view)
         if isinstance(view, GatheredParameter):
             view.refresh()
         return view
@@ -127,6 +132,7 @@ class ElasticModel(SharedNetwork):
         for view in views.values():
             view.watch()
         views.clear()
+        self.__dict__.get("_watched", {}).clear()
         super().forget()
 
     def extract(
@@ -151,7 +157,7 @@ class ElasticModel(SharedNetwork):
         return network.network if isinstance(network, Resized) and not resize else network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_views": {}}
+        return {**super().__getstate__(), "_views": {}, "_watched": {}}
 
     def extra_repr(self) -> str:
         return f"space={self.space.name}, subnets={self.space.size:,}"

@@ -18,7 +18,7 @@ Tensors = Callable[[str, Tensor, nn.Module], Tensor]
 Values = Mapping[str, Mapping[str, Any]]
 """Path of a module -> attribute -> its value."""
 
-_HOOKS = tuple(name for name, value in vars(nn.Module()).items() if isinstance(value, OrderedDict))
+_REGISTRIES = frozenset(("_parameters", "_buffers", "_modules"))
 
 
 def shell_of(network: M, tensors: Tensors, values: Values, left_out: Iterable[str] = ()) -> M:
@@ -50,9 +50,12 @@ class _Builder:
         shell: M = object.__new__(type(module))
         self.modules[id(module)] = shell
         prefix = f"{path}." if path else ""
-        state = {name: _own(value) for name, value in module.__dict__.items()}
-        for name in _HOOKS:
-            state[name] = module.__dict__[name].copy()
+        state = dict(module.__dict__)
+        for name, value in module.__dict__.items():
+            if type(value) is OrderedDict:  # hooks
+                state[name] = value.copy() if value else OrderedDict()
+            elif type(value) is dict and name not in _REGISTRIES:
+                state[name] = _own(value)
         for kind in ("_parameters", "_buffers"):
             state[kind] = {
                 name: None if tensor is None else self._tensor(prefix + name, tensor, module)
@@ -79,11 +82,9 @@ class _Builder:
         return self.made[id(tensor)]
 
 
-def _own(value: Any) -> Any:
-    """Return what a copy of a module gets of an attribute; a cache of tensors starts empty."""
-    if type(value) is dict:
-        return {} if any(isinstance(each, Tensor) for each in value.values()) else value.copy()
-    return value
+def _own(value: dict[Any, Any]) -> dict[Any, Any]:
+    """Return what a copy of a module gets of a dictionary; a cache of tensors starts empty."""
+    return {} if any(isinstance(each, Tensor) for each in value.values()) else value.copy()
 
 
 def fit_sizes(shell: nn.Module, module: nn.Module) -> None:
