@@ -74,7 +74,8 @@ def examined(name: str, subnets: int) -> dict[str, Any]:
     """
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=CLASSES).eval()
-    shape: tuple[int, ...] = network.default_cfg["input_size"]
+    config: Any = network.default_cfg
+    shape: tuple[int, ...] = config["input_size"]
     original = copy.deepcopy(network)
     image = torch.randn(1, *shape)
     begin = time.perf_counter()

@@ -20,7 +20,7 @@ class GatheredParameter(SharedParameter):
     Copying it (``copy.deepcopy``) gives an ordinary ``nn.Parameter``.
     """
 
-    index: Index
+    index: Index  # type: ignore[assignment]  # tensors have an unrelated attribute of this name in their stubs
     version: int
 
     @classmethod
@@ -110,7 +110,7 @@ def scatter_add(whole: Tensor, index: Index, part: Tensor) -> None:
     if len(axes) == 1:
         view.index_add_(axes[0], index[axes[0]], part)  # type: ignore[arg-type]
         return
-    grid = torch.meshgrid(*(index[axis] for axis in axes), indexing="ij")  # type: ignore[misc]
+    grid = torch.meshgrid(*(index[axis] for axis in axes), indexing="ij")  # type: ignore[misc,arg-type]
     moved = view.movedim(axes, [*range(len(axes))])
     moved.index_put_(grid, part.movedim(axes, [*range(len(axes))]), accumulate=True)
 

@@ -61,7 +61,7 @@ def expansion(follower: Follower, done: Dispatched) -> list[Axes]:
     added = result.ndim - tensor.ndim
     widened = [axis for axis in range(result.ndim) if axis < added or tensor.shape[axis - added] < result.shape[axis]]
     kept = {axis + added: labels for axis, labels in follower.axes(tensor).items()}
-    return [any_size(follower, result, widened) | kept]
+    return [{**any_size(follower, result, widened), **kept}]
 
 
 @rule("repeat")

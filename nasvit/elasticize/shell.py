@@ -87,7 +87,7 @@ def _own(value: dict[Any, Any]) -> dict[Any, Any]:
     return {} if any(isinstance(each, Tensor) for each in value.values()) else value.copy()
 
 
-def fit_sizes(shell: nn.Module, module: nn.Module) -> None:
+def fit_sizes(shell: Any, module: nn.Module) -> None:
     """Set what PyTorch's own modules say of their sizes by the sizes of their tensors.
 
     Args:
@@ -103,7 +103,7 @@ def fit_sizes(shell: nn.Module, module: nn.Module) -> None:
     if weight is None or before is None or weight.shape == before.shape:
         return
     if isinstance(module, _ConvNd):
-        _fit_convolution(shell, module, weight, before)  # type: ignore[arg-type]
+        _fit_convolution(shell, module, weight, before)
     elif isinstance(module, nn.Linear):
         shell.out_features, shell.in_features = weight.shape
     elif isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
