@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.nasvit.elasticize.networks import Classifying, Grouped, Residual, UNet
-from tests.nasvit.elasticize.oracle import made_elastic
+from tests.nasvit.elasticize.networks import Attending, Classifying, Grouped, Residual, UNet
+from tests.nasvit.elasticize.oracle import made_elastic, zeroed
 
 X = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -49,7 +49,20 @@ def test_a_subnet_taken_before_a_step_sees_the_weights_after_it(elastic):
     with torch.no_grad():
         for parameter in elastic.network.parameters():
             parameter.mul_(0.5)
-        assert torch.equal(subnet(X), elastic.extract(small)(X))
+        torch.testing.assert_close(subnet(X), zeroed(elastic, small)(X))
+
+
+def test_a_subnet_gets_the_gradients_of_the_network_without_the_other_channels(elastic):
+    small = half(elastic)
+    whole = zeroed(elastic, small)
+    elastic.zero_grad()
+    elastic.at(small)(X).square().sum().backward()
+    whole(X).square().sum().backward()
+    expected = dict(whole.named_parameters())
+    for name, parameter in elastic.network.named_parameters():
+        kept = parameter.grad != 0
+        torch.testing.assert_close(parameter.grad[kept], expected[name].grad[kept], rtol=1e-3, atol=1e-4)
+    assert elastic.network.middle.join[0].weight.grad.any()
 
 
 def test_gradients_of_two_subnets_add_up(elastic):
@@ -123,6 +136,15 @@ def test_a_cropped_kernel_is_the_middle_of_the_whole():
     extracted = elastic.extract(small)
     assert torch.equal(extracted.middle.weight, elastic.network.middle.weight[..., 1:-1, 1:-1])
     assert (extracted.middle.kernel_size, extracted.middle.padding) == ((3, 3), (1, 1))
+
+
+def test_a_copy_that_a_single_head_does_not_need_is_known():
+    from nasvit.elasticize.plan import on_meta
+    from nasvit.elasticize.programs import Program
+
+    elastic = made_elastic(Classifying(Attending()), 3, 8, 8)
+    program = Program.of(on_meta(elastic.network), elastic.plan, 3, 8)
+    assert any(interval.unless for interval in program.intervals)
 
 
 def test_costs_of_a_population_are_those_of_its_members():

@@ -38,7 +38,7 @@ class Around(nn.Module):
         super().__init__()
         self.position = nn.Parameter(torch.zeros(1, 8, 1, 1))
         self.blocks = nn.Sequential(Residual(8, 6), Residual(8, 6))
-        self.last = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1, groups=8)
 
     def forward(self, x):
         return self.last(self.blocks(x + self.position))
@@ -53,8 +53,7 @@ class Afterwards(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.inner, self.last = Residual(8, 6).project, nn.Conv2d(8, 8, 3, padding=1, groups=8)
-        self.inner = nn.Conv2d(8, 8, 1)
+        self.inner, self.last = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, padding=1, groups=8)
 
     def forward(self, x):
         return self.last(x + self.inner(x))
