@@ -52,8 +52,9 @@ def runs_of(network: nn.Module, found: Followed) -> list[Run]:
             start = own[number - 2][1] if number > 1 else 0
             name = (path or "network") + (f"[{number}]" if number > 1 else "")
             removed = blocks[until - count : until]
-            runs.append(Run(name, tuple(blocks[start:until]), count, tuple(calls[child] for child in removed)))
-    return [run for run in runs if len(run.blocks) > 1]
+            if until - start > 1:  # at least one block stays
+                runs.append(Run(name, tuple(blocks[start:until]), count, tuple(calls[child] for child in removed)))
+    return runs
 
 
 def _runs_among(
