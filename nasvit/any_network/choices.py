@@ -1,0 +1,136 @@
+"""The sizes that are chosen from, made of what can be decided in a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nasvit.any_network.groups import Group
+from nasvit.any_network.plan import Plan
+from nasvit.any_network.runs import Run
+from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
+from search_spaces.values import FieldError, check_choices
+
+WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Elastic:
+    """What is decided in a network that is made elastic, and in which steps.
+
+    Args:
+        width: shares of the channels, or heads, that each group may keep, as well as all; ``[1.0]``: widths stay.
+        divisor: channels are kept in multiples of it, where a group has at least four times as many.
+        depth: whether the last residual blocks of every run may be left out.
+        fewest_blocks: blocks of a run that stay at least.
+        kernel_size: whether the kernels of depthwise convolutions may be cropped, to at least 3.
+        resolution: sides of the images; empty: only that of the example.
+        fixed: names of parts, or beginnings of names, that stay as they are.
+
+    Raises:
+        ValueError: naming the field, the value and what is legal.
+    """
+
+    width: tuple[float, ...] = WIDTHS
+    divisor: int = 8
+    depth: bool = True
+    fewest_blocks: int = 1
+    kernel_size: bool = True
+    resolution: tuple[int, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_choices("width", self.width, least=1e-6)
+        if max(self.width) > 1:
+            raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
+        if self.resolution:
+            check_choices("resolution", self.resolution, least=1)
+        for name in ("divisor", "fewest_blocks"):
+            if getattr(self, name) < 1:
+                raise FieldError([name], f"{getattr(self, name)} is too few; legal: at least 1")
+
+
+def space_of(plan: Plan, elastic: Elastic, name: str, image: tuple[int, ...]) -> ElasticSpace:
+    """Return the space of a network.
+
+    Args:
+        plan: what can be decided in it.
+        elastic: what is.
+        name: name of the space.
+        image: shape of the images that the network is for.
+    """
+    blocks = _Blocks(plan)
+    parts = [_run(run, elastic) for run in plan.runs]
+    parts += [
+        Part("width", group.name, _widths(group, elastic), blocks.of([name for name, _ in group.places]))
+        for group in plan.groups
+    ]
+    parts += [
+        Part("kernel_size", path, _kernels(side, elastic), blocks.of([path])) for path, side in plan.kernels.items()
+    ]
+    resolution = elastic.resolution or (image[-1],)
+    free = [part for part in parts if not part.name.startswith(elastic.fixed or ("\0",))]
+    runs = {part.block[0] for part in free if part.block}
+    kept = [part for part in free if len(part.values) > 1 or (part.field == "depth" and part.name in runs)]
+    return ElasticSpace(name, resolution, tuple(kept), image_channels=image[0])
+
+
+def _run(run: Run, elastic: Elastic) -> Part:
+    fewest = max(run.fewest, min(elastic.fewest_blocks, len(run.blocks))) if elastic.depth else len(run.blocks)
+    return Part("depth", run.name, tuple(range(fewest, len(run.blocks) + 1)))
+
+
+def _kernels(side: int, elastic: Elastic) -> tuple[int, ...]:
+    return tuple(range(3, side + 1, 2)) if elastic.kernel_size else (side,)
+
+
+def _widths(group: Group, elastic: Elastic) -> tuple[int, ...]:
+    divisor = elastic.divisor if group.units >= 4 * elastic.divisor else 1
+    shares = (share * group.units / divisor for share in (*elastic.width, 1.0))
+    chosen = {max(1, round(share)) * divisor for share in shares}
+    return tuple(sorted({min(each, group.units) for each in chosen} | {group.units}))
+
+
+class _Blocks:
+    """Tells in which block of which run a part lies."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._block_of = [
+            (path, run.name, number)
+            for run in plan.runs
+            for number, path in enumerate(run.blocks)
+            if number >= run.fewest
+        ]
+
+    def of(self, names: Sequence[str]) -> tuple[str, int] | None:
+        """Return the block that holds all of some modules or tensors; None: there is none."""
+        found = {self._of(name) for name in names}
+        return found.pop() if len(found) == 1 else None
+
+    def _of(self, name: str) -> tuple[str, int] | None:
+        for path, run, number in self._block_of:
+            if name.startswith(f"{path}.") or name == path:
+                return run, number
+        return None
+
+
+def space_around(plan: Plan, architecture: ElasticArchitecture) -> ElasticSpace:
+    """Return a space that holds an architecture and nothing else.
+
+    Args:
+        plan: what can be decided in the network.
+        architecture: sizes of a subnet.
+
+    Raises:
+        ValueError: if the network has no such part, or is not that large.
+    """
+    known = {"width": {group.name: group.units for group in plan.groups}, "kernel_size": dict(plan.kernels)}
+    known["depth"] = {run.name: len(run.blocks) for run in plan.runs}
+    parts = []
+    for field in FIELDS:
+        for name, value in getattr(architecture, field):
+            if value > known[field].get(name, 0):
+                legal = f"up to {known[field][name]}" if name in known[field] else "no such part"
+                raise ValueError(f"{field}.{name} is {value}; the network has {legal}")
+            parts.append(Part(field, name, (value,)))
+    return ElasticSpace("subnet", (architecture.resolution,), tuple(parts))

@@ -1,0 +1,84 @@
+"""How well a subnet keeps what a network knows: the agreement of their features, without any training or labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.any_network.model import ElasticModel
+from nasvit.any_network.plan import Plan
+from nasvit.layers.calibration import calibrate
+from nasvit.layers.network import Resized
+from search_spaces.elastic import ElasticArchitecture
+
+_RETURNED = "returned by the network"  # the reason why the channels of a classifier stay
+
+
+def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Callable[[ElasticArchitecture], float]:
+    """Return what scores subnets by how similar the features of images are to those in the whole network.
+
+    Features are what the classifier gets; where no classifier is found, what the network returns. Their similarity is
+    the linear centered kernel alignment: 1 where images lie to each other as they do in the network, up to a rotation
+    and a scale, 0 where nothing is left of it. So it tells how much a subnet keeps of pretrained weights, before any
+    training and before the new classifier means anything.
+
+    Source: Kornblith et al., Similarity of Neural Network Representations Revisited (2019), section 3,
+    https://arxiv.org/abs/1905.00414
+
+    Args:
+        elastic: the network, with the weights that it starts from, its channels sorted.
+        batches: images, which batch-norm statistics of subnets are taken from too; a few dozen together are enough.
+
+    Returns:
+        Architecture -> agreement, 0 to 1.
+    """
+    path = _classifier(elastic.plan)
+
+    @torch.no_grad()
+    def likeness(architecture: ElasticArchitecture) -> Tensor:
+        subnet = calibrate(elastic.at(architecture), batches)
+        return _centered_gram(torch.cat([_features(subnet, path, images) for images in batches]))
+
+    wanted = likeness(elastic.space.largest)
+
+    def score(architecture: ElasticArchitecture) -> float:
+        found = likeness(architecture)
+        similar = (found * wanted).sum() / (found.norm() * wanted.norm()).clamp_min(1e-30)
+        return float(torch.nan_to_num(similar))
+
+    return score
+
+
+def _classifier(plan: Plan) -> str:
+    """Return the path of the layer whose output the network returns; empty: there is none, or several."""
+    found = [fixed.name for fixed in plan.fixed if fixed.reason == _RETURNED]
+    return found[0] if len(found) == 1 else ""
+
+
+def _features(network: nn.Module, path: str, images: Tensor) -> Tensor:
+    """Return what the classifier of a network gets, shape (images, features)."""
+    if not path:
+        return network(images).flatten(1).double()
+    inner = network.network if isinstance(network, Resized) else network
+    with _taking(inner.get_submodule(path)) as taken:
+        network(images)
+    return taken[0].flatten(1).double()
+
+
+@contextmanager
+def _taking(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Note what a module gets."""
+    taken: list[Tensor] = []
+    hook = module.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+    try:
+        yield taken
+    finally:
+        hook.remove()
+
+
+def _centered_gram(features: Tensor) -> Tensor:
+    centered = features - features.mean(0)
+    return centered @ centered.T
