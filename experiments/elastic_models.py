@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from nasvit.any_network import ElasticModel, elasticize
+from nasvit.any_network.groups import heads_of
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
-from nasvit.elasticize import ElasticModel, elasticize
-from nasvit.elasticize.costs import ElasticCosts
-from nasvit.elasticize.groups import heads_of
 
 NAMES = """
 resnet18 resnet50 resnext50_32x4d regnety_008 mobilenetv2_100 mobilenetv3_small_100 mobilenetv3_large_100

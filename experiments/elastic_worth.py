@@ -33,11 +33,11 @@ import tyro
 from torch import nn
 from tyro.conf import Positional
 
+from nasvit.any_network import Elastic, ElasticModel
+from nasvit.any_network.choices import space_of
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
 from nasvit.data.config import DataConfig
-from nasvit.elasticize import Elastic, ElasticModel
-from nasvit.elasticize.choices import space_of
-from nasvit.elasticize.costs import ElasticCosts
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images

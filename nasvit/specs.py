@@ -27,7 +27,7 @@ from search_spaces import Architecture, ElasticArchitecture, Space
 from search_spaces.reading import from_node, read_text
 
 if TYPE_CHECKING:
-    from nasvit.elasticize.plan import Plan
+    from nasvit.any_network.plan import Plan
 
 
 class Spec(ABC):
@@ -384,7 +384,7 @@ class ElasticSpec(Spec):
     resize: bool = True
 
     def build(self, classes: int, *, seed: int = 0) -> nn.Module:
-        from nasvit.elasticize import cut_out
+        from nasvit.any_network import cut_out
 
         network = self.base.build(classes, seed=seed)
         return cut_out(network, self.plan(classes), self.architecture, resize=self.resizes_to is not None)
@@ -430,7 +430,7 @@ def elastic_plan(base: Spec, classes: int, side: int) -> Plan:
         classes: number of classes.
         side: side of its images in pixels.
     """
-    from nasvit.elasticize.plan import plan_of
+    from nasvit.any_network.plan import plan_of
 
     return plan_of(base.build(classes), torch.empty(base.channels, side, side, device="meta"))
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from nasvit.any_network import Elastic, ElasticModel
+from nasvit.any_network.choices import space_of
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.tables import cost_table
-from nasvit.elasticize import Elastic, ElasticModel
-from nasvit.elasticize.choices import space_of
-from nasvit.elasticize.costs import ElasticCosts
 from nasvit.experiment.image_size import spec_for_images
 from nasvit.experiment.images import Images
 from nasvit.names import spec_of_name

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 import search_spaces
+from nasvit.any_network.choices import Elastic, space_of
+from nasvit.any_network.groups import Fixed
+from nasvit.any_network.plan import Plan
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.ends import costs_of_ends, usual_classes
-from nasvit.elasticize.choices import Elastic, space_of
-from nasvit.elasticize.costs import ElasticCosts
-from nasvit.elasticize.groups import Fixed
-from nasvit.elasticize.plan import Plan
 from nasvit.names import spec_of_name
 from nasvit.report.console import open_console, short
 from nasvit.specs import elastic_plan

@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from torch import Tensor
 
-from nasvit.elasticize.features import feature_agreement
-from nasvit.elasticize.model import ElasticModel
+from nasvit.any_network.features import feature_agreement
+from nasvit.any_network.model import ElasticModel
 from nasvit.search.candidates import Candidates
 from nasvit.search.genetic import evolve
 from predictors.arrays import Codes, Floats

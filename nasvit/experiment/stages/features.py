@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nasvit.elasticize.model import ElasticModel
+from nasvit.any_network.model import ElasticModel
 from nasvit.experiment.stages.choice import Choice, write_expected
 from nasvit.experiment.stages.train import load_supernet
 from nasvit.experiment.workbench import Workbench

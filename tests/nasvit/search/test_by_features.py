@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from nasvit.elasticize import ElasticModel, elasticize
-from nasvit.elasticize.costs import ElasticCosts
-from nasvit.elasticize.features import feature_agreement
+from nasvit.any_network import ElasticModel, elasticize
+from nasvit.any_network.features import feature_agreement
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
 from predictors.limits import Budget

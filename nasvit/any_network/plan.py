@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.elasticize.agreement import Difference, first_difference
-from nasvit.elasticize.attributes import Attribute, Search
-from nasvit.elasticize.coupling import Tie, follow
-from nasvit.elasticize.following import Followed, Step
-from nasvit.elasticize.groups import Fixed, Group, Place, groups_of
-from nasvit.elasticize.runs import Run, cropped, croppable_kernels, runs_of
-from nasvit.elasticize.shell import shell_of
-from nasvit.elasticize.sizes import Kept, Sizes, Uneven
+from nasvit.any_network.agreement import Difference, first_difference
+from nasvit.any_network.attributes import Attribute, Search
+from nasvit.any_network.coupling import Tie, follow
+from nasvit.any_network.following import Followed, Step
+from nasvit.any_network.groups import Fixed, Group, Place, groups_of
+from nasvit.any_network.runs import Run, croppable_kernels, cropped, runs_of
+from nasvit.any_network.shell import shell_of
+from nasvit.any_network.sizes import Kept, Sizes, Uneven
 
 T = TypeVar("T")
 

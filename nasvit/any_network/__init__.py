@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nasvit.elasticize.choices import Elastic, space_around, space_of
-from nasvit.elasticize.model import ElasticModel
-from nasvit.elasticize.plan import Plan, plan_of
+from nasvit.any_network.choices import Elastic, space_around, space_of
+from nasvit.any_network.model import ElasticModel
+from nasvit.any_network.plan import Plan, plan_of
 from nasvit.layers.network import Resize, Resized
 from search_spaces.elastic import ElasticArchitecture
 

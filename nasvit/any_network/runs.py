@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from nasvit.elasticize.following import Call, Followed
+from nasvit.any_network.following import Call, Followed
 
 
 @dataclass(frozen=True)

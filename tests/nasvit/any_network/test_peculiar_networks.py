@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from torch import nn
 
-from tests.nasvit.elasticize import networks
-from tests.nasvit.elasticize.oracle import check, made_elastic, widths
+from tests.nasvit.any_network import networks
+from tests.nasvit.any_network.oracle import check, made_elastic, widths
 
 MIDDLES = {
     "residual": nn.Sequential(*(networks.Residual(8, 6) for _ in range(3))),

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from nasvit.elasticize.model import ElasticModel
-from nasvit.elasticize.plan import Plan
+from nasvit.any_network.model import ElasticModel
+from nasvit.any_network.plan import Plan
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Resized
 from search_spaces.elastic import ElasticArchitecture

@@ -7,12 +7,11 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-import nasvit.elasticize.weighted  # noqa: F401  # its rules register themselves
-from nasvit.elasticize.agreement import slow_attention
-from nasvit.elasticize.following import Followed, Follower
-from nasvit.elasticize.rules import rule_of
-from nasvit.elasticize.shell import shell_of
-
+import nasvit.any_network.weighted  # noqa: F401  # its rules register themselves
+from nasvit.any_network.agreement import slow_attention
+from nasvit.any_network.following import Followed, Follower
+from nasvit.any_network.rules import rule_of
+from nasvit.any_network.shell import shell_of
 
 Tie = tuple[tuple[str, int], tuple[str, int]]
 """Two axes of tensors of equal length, by names of the tensors and numbers of the axes."""

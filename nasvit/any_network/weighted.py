@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from nasvit.elasticize.following import Axes, Dispatched, Follower, Product
-from nasvit.elasticize.labels import Labels
-from nasvit.elasticize.rules import join, met, rule, unknown
+from nasvit.any_network.following import Axes, Dispatched, Follower, Product
+from nasvit.any_network.labels import Labels
+from nasvit.any_network.rules import join, met, rule, unknown
 
 
 @rule("convolution", "_convolution", "cudnn_convolution")

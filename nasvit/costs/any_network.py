@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from nasvit.any_network.coupling import follow
+from nasvit.any_network.following import Axes, Followed, Product
+from nasvit.any_network.groups import Group
+from nasvit.any_network.plan import Plan, number_type, on_meta
+from nasvit.any_network.runs import Run, runs_of
+from nasvit.any_network.sizes import Kept, Size, Sizes
 from nasvit.costs.counting import BYTES
-from nasvit.elasticize.coupling import follow
-from nasvit.elasticize.following import Axes, Followed, Product
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.plan import Plan, number_type, on_meta
-from nasvit.elasticize.runs import Run, runs_of
-from nasvit.elasticize.sizes import Kept, Size, Sizes
 from predictors.cost import METRICS
 from search_spaces.elastic import ElasticSpace
 from search_spaces.genome import Population

@@ -16,14 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nasvit.elasticize.labels import Labels, LabelStore
+from nasvit.any_network.labels import Labels, LabelStore
 
 Axes = Mapping[int, Labels]
 """Axis of a tensor -> labels of its positions; an axis that is not here has the same size in every subnet."""

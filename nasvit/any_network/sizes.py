@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.labels import Labels, LabelStore
+from nasvit.any_network.groups import Group
+from nasvit.any_network.labels import Labels, LabelStore
 
 Kept = NDArray[np.int64]
 """How many units of every group are kept, shape (groups,) or (subnets, groups)."""

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nasvit.elasticize.following import Axes, Dispatched, Follower, Rule, Split
-from nasvit.elasticize.labels import Labels
+from nasvit.any_network.following import Axes, Dispatched, Follower, Rule, Split
+from nasvit.any_network.labels import Labels
 
 _RULES: dict[str, Rule] = {}
 

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nasvit.any_network.attributes import values_of
+from nasvit.any_network.gathered import GatheredParameter, Refreshing, gather
+from nasvit.any_network.importance import Importance, sort_units
+from nasvit.any_network.kept import Chosen, Positions, chosen_of
+from nasvit.any_network.plan import Plan
+from nasvit.any_network.runs import cropped
+from nasvit.any_network.shell import shell_of
 from nasvit.elastic.live import Live, live_class
 from nasvit.elastic.shared_parameter import SharedParameter
-from nasvit.elasticize.attributes import values_of
-from nasvit.elasticize.gathered import GatheredParameter, Refreshing, gather
-from nasvit.elasticize.importance import Importance, sort_units
-from nasvit.elasticize.kept import Chosen, Positions, chosen_of
-from nasvit.elasticize.plan import Plan
-from nasvit.elasticize.runs import cropped
-from nasvit.elasticize.shell import shell_of
 from nasvit.layers.network import Resize, Resized
 from nasvit.supernets.shared_network import SharedNetwork, independent
 from search_spaces.elastic import ElasticArchitecture, ElasticSpace

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nasvit.elasticize.following import Step, name_of, tensors_in
-from nasvit.elasticize.sizes import Kept, Sizes
+from nasvit.any_network.following import Step, name_of, tensors_in
+from nasvit.any_network.sizes import Kept, Sizes
 
 
 @dataclass(frozen=True)

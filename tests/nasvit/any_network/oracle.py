@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nasvit.any_network import Elastic, ElasticModel, elasticize
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
-from nasvit.elasticize import Elastic, ElasticModel, elasticize
-from nasvit.elasticize.costs import ElasticCosts
 
 
 def made_elastic(network: nn.Module, *shape: int, **options: Any) -> ElasticModel:

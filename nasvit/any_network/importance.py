@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.plan import Plan
+from nasvit.any_network.groups import Group
+from nasvit.any_network.plan import Plan
 
 Importance = Literal["magnitude", "taylor"]
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from nasvit.elasticize.agreement import Difference, first_difference
-from nasvit.elasticize.following import Step
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.shell import shell_of
-from nasvit.elasticize.sizes import Kept, Size, Sizes
+from nasvit.any_network.agreement import Difference, first_difference
+from nasvit.any_network.following import Step
+from nasvit.any_network.groups import Group
+from nasvit.any_network.shell import shell_of
+from nasvit.any_network.sizes import Kept, Size, Sizes
 
 _TOGETHER = 3  # attributes that are tried together at most
 _TRIALS = 40  # trials for one module at most

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.plan import Plan
-from nasvit.elasticize.runs import Run
+from nasvit.any_network.groups import Group
+from nasvit.any_network.plan import Plan
+from nasvit.any_network.runs import Run
 from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
 from search_spaces.values import FieldError, check_choices
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nasvit.elasticize.gathered import Index
-from nasvit.elasticize.groups import Group
-from nasvit.elasticize.plan import Plan
-from nasvit.elasticize.sizes import Kept
+from nasvit.any_network.gathered import Index
+from nasvit.any_network.groups import Group
+from nasvit.any_network.plan import Plan
+from nasvit.any_network.sizes import Kept
 from search_spaces.elastic import ElasticArchitecture
 
 

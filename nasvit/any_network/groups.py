@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nasvit.elasticize.following import Followed
-from nasvit.elasticize.labels import Labels
+from nasvit.any_network.following import Followed
+from nasvit.any_network.labels import Labels
 
 Place = tuple[str, int]
 """A parameter or buffer by its name, and one of its axes."""
