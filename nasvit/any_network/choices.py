@@ -19,7 +19,8 @@ class Elastic:
     """What is decided in a network that is made elastic, and in which steps.
 
     Args:
-        width: shares of the channels, or heads, that each group of them may keep, as well as all; ``[1.0]``: widths stay.
+        width: shares of the channels, or heads, that each group of them may keep, as well as all; ``[1.0]``: widths
+            stay.
         divisor: channels are kept in multiples of it, where a group has at least four times as many.
         depth: whether the last residual blocks of every run may be left out.
         fewest_blocks: blocks of a run that stay at least.
