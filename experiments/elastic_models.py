@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from nasvit.any_network import ElasticModel, elasticize
 from nasvit.any_network.groups import heads_of
+from nasvit.any_network.plan import on_meta
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
 
@@ -46,16 +47,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="names of timm's networks; the fifty of the table if left out")
     parser.add_argument("--subnets", type=int, default=20, help="random subnets of each that are run and counted")
-    parser.add_argument("--json", type=Path, help="file that the results are written to, network by network")
+    parser.add_argument("--json", type=Path, help="file that the results are written to; networks that it holds are not examined again")
     options = parser.parse_args(arguments)
-    results: dict[str, Any] = {}
-    for name in options.names or NAMES:
+    done = options.json is not None and options.json.exists()
+    results: dict[str, Any] = json.loads(options.json.read_text())["networks"] if done else {}
+    for name in [name for name in options.names or NAMES if name not in results]:
         results[name] = examined(name, options.subnets)
         print(name, json.dumps(results[name] | {"fixed": len(results[name]["fixed"])}), flush=True)
         if options.json:
+            results = {each: results[each] for each in sorted(results, key=_order)}
             options.json.write_text(json.dumps({"summary": summary(results), "networks": results}, indent=1) + "\n")
     Console(width=160).print(table(results))
     print(json.dumps(summary(results), indent=1))
+
+
+def _order(name: str) -> int:
+    return NAMES.index(name) if name in NAMES else len(NAMES)
 
 
 def examined(name: str, subnets: int) -> dict[str, Any]:
@@ -133,6 +140,7 @@ def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, An
     population = elastic.space.genome.sample(subnets - 1, np.random.default_rng(0))
     population = np.concatenate([elastic.space.encode([elastic.space.smallest]), population])
     costs = ElasticCosts(elastic.network, elastic.plan, elastic.space).costs(population)
+    bare = ElasticModel(on_meta(elastic.network), elastic.plan, elastic.space, elastic.image)  # copied in no time
     equal, ran, extracted, at = dict.fromkeys(costs, 0), 0, 0, []
     for number, architecture in enumerate(elastic.space.decode(population)):
         begin = time.perf_counter()
@@ -141,7 +149,7 @@ def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, An
         with torch.no_grad():
             output = subnet(image)
         ran += int(output.isfinite().all())
-        counted = count(subnet, *image.shape[1:])
+        counted = count(bare.at(architecture), *image.shape[1:])
         for metric in costs:
             equal[metric] += int(getattr(counted, metric) == costs[metric][number])
         if number < EXTRACTED:
@@ -150,7 +158,7 @@ def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, An
         "subnets_run": ran,
         "subnets_extracted_bit_equal": extracted,
         "costs_equal": equal,
-        "smallest_share_of_macs": round(int(costs["macs"][0]) / count(elastic.network, *image.shape[1:]).macs, 4),
+        "smallest_share_of_macs": round(int(costs["macs"][0]) / count(bare.network, *image.shape[1:]).macs, 4),
         "milliseconds_of_at": round(1000 * float(np.median(at)), 1),
     }
 

@@ -13,8 +13,11 @@ from nasvit.any_network.following import Followed, Follower
 from nasvit.any_network.rules import rule_of
 from nasvit.any_network.shell import shell_of
 
-Tie = tuple[tuple[str, int], tuple[str, int]]
-"""Two axes of tensors of equal length, by names of the tensors and numbers of the axes."""
+Spots = tuple[str, int, tuple[int, ...]]
+"""Positions along one axis of a tensor: its name, the axis, and the positions."""
+
+Tie = tuple[Spots, Spots]
+"""Positions that are kept or left out together, one with one."""
 
 
 def follow(
@@ -29,7 +32,7 @@ def follow(
         network: the network, in evaluation mode, on the device of the image.
         image: what it gets; the meta device is best.
         choices: place where channels are divided in one of several ways -> number of the way; what was tried is added.
-        ties: axes that are tied besides those that operations tie, as the code expects them to be of one size.
+        ties: channels that are tied besides those that operations tie, as the code expects equally many of them.
     """
     choices = {} if choices is None else choices
     while True:
@@ -51,6 +54,7 @@ def _follow_once(network: nn.Module, image: Tensor, choices: dict[str, int], tie
     with slow_attention(), follower.watching(network, image) as found:
         result = network(image)
         follower.finish(leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor))
-    for (first, axis), (second, other) in ties:
-        found.store.tie(found.tensors[first][axis], found.tensors[second][other])
+    for tie in ties:
+        first, second = (found.tensors[name][axis][list(positions)] for name, axis, positions in tie)
+        found.store.tie(first, second)
     return found

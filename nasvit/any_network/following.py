@@ -86,12 +86,14 @@ class Operation:
         path: paths of the modules that were running, from the outermost.
         made: the tensors that came out.
         macs: its multiply-adds; None: none.
+        source: number of the memory that its first argument lies in; only for copies.
     """
 
     name: str
     path: tuple[str, ...]
     made: tuple[Made, ...]
     macs: Product | None = None
+    source: int = -1
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Call:
         last: one more than the number of its last.
         taken: labels and shape of what went in.
         given: labels and shape of what came out.
-        is_sum: whether something inside is added to what went in.
+        is_sum: whether what came out is a sum with what went in.
+        adds: whether something inside is added to what went in.
         memories: numbers of the memories that they lie in.
     """
 
@@ -148,6 +151,7 @@ class Call:
     taken: Axes
     given: Axes
     is_sum: bool
+    adds: bool
     memories: tuple[int, int]
 
 
@@ -228,6 +232,7 @@ class Follower(TorchDispatchMode):
         super().__init__()
         self.rules, self.choices, self.found = rules, choices, Followed()
         self.store = self.found.store
+        self.made_from: dict[int, Labels] = {}
         self.path: list[str] = []
         self._names = {id(tensor): name for name, tensor in _tensors(network)}
         self._kept = [tensor for _, tensor in _tensors(network)]  # no other tensor can take over their ids
@@ -248,7 +253,9 @@ class Follower(TorchDispatchMode):
         self.macs: Product | None = None
         axes = self.rules(func)(self, dispatched)
         made = [self._note(tensor, each, sums) for tensor, each in zip(results, axes, strict=True)]
-        self.found.operations.append(Operation(dispatched.name, tuple(self.path), tuple(made), self.macs))
+        source = self._memory(args[0])[0] if dispatched.name == "clone" else -1
+        operation = Operation(dispatched.name, tuple(self.path), tuple(made), self.macs, source)
+        self.found.operations.append(operation)
         return result
 
     def trail(self, tensor: Tensor) -> Trail:
@@ -276,11 +283,18 @@ class Follower(TorchDispatchMode):
         self._places[-1][kind] += 1
         return f"{kind} {self._places[-1][kind]} of {self.path[-1] or 'the network itself'}"
 
-    @property
-    def came_in(self) -> Axes:
-        """Labels of what came into the module that runs."""
-        trail = self._entered[-1].taken
-        return {} if trail is None else trail.axes
+    def came_in(self, labels: Labels) -> list[Labels]:
+        """Return labels of what came into the module that runs, and of what the layer that made these channels read."""
+        taken = self._entered[-1].taken
+        read = self.made_from.get(int(labels.flat[0]))
+        return [*(() if taken is None else taken.axes.values()), *(() if read is None else (read,))]
+
+    def note_made(self, written: Labels | None, read: Labels | None) -> None:
+        """Note the labels of channels that a layer writes, and of those that it reads."""
+        if written is not None:
+            self.found.producers.append(written)
+            if read is not None:
+                self.made_from[int(written[0])] = read
 
     def freeze(self, axes: Axes, reason: str) -> None:
         """Freeze all labels of a tensor, or one of its axes."""
@@ -326,11 +340,10 @@ class Follower(TorchDispatchMode):
         self._places.pop()
         if taken is None or not isinstance(result, Tensor) or tuple(result.shape) != entered.shape:
             return
-        last, given_back = len(self.found.operations), self.axes(result)
+        last, trail = len(self.found.operations), self.trail(result)
         memories = (entered.memory, self._memory(result)[0])
-        self.found.calls.append(
-            Call(path, entered.first, last, taken.axes, given_back, entered.is_added_to, memories)
-        )
+        is_sum, adds = taken.number in trail.sums, entered.is_added_to
+        self.found.calls.append(Call(path, entered.first, last, taken.axes, trail.axes, is_sum, adds, memories))
 
     def _note_sum(self, sums: frozenset[int]) -> None:
         for entered in self._entered:
@@ -397,9 +410,10 @@ def tensors_in(result: Any) -> list[Tensor]:
 
 _PASSING = frozenset(
     "add add_ relu relu_ hardtanh hardtanh_ view _unsafe_view permute transpose clone alias detach _to_copy roll "
-    "cat slice split split_with_sizes".split()
+    "cat slice split split_with_sizes native_batch_norm".split()
 )
-"""Operations that keep a residual path: additions, what changes no number that comes out of them, and what moves it."""
+"""Operations that keep a residual path: additions, what changes no number that comes out of them, what moves it, and
+batch norm, as re-parameterizable blocks have one on their shortcut."""
 
 
 def _tensors(network: nn.Module) -> list[tuple[str, Tensor]]:

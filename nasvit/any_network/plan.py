@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from nasvit.any_network.agreement import Difference, first_difference
 from nasvit.any_network.attributes import Attribute, Search
-from nasvit.any_network.coupling import Tie, follow
+from nasvit.any_network.coupling import Spots, Tie, follow
 from nasvit.any_network.following import Followed, Step
-from nasvit.any_network.groups import Fixed, Group, Place, groups_of
+from nasvit.any_network.groups import Fixed, Group, groups_of
+from nasvit.any_network.refusals import refuse_computed_weights
 from nasvit.any_network.runs import Run, croppable_kernels, cropped, runs_of
 from nasvit.any_network.shell import shell_of
 from nasvit.any_network.sizes import Kept, Sizes, Uneven
@@ -38,7 +39,7 @@ class Plan:
         fixed: what has to stay, and why.
         found: how the channels hang together.
         choices: place where channels are divided in one of several ways -> number of the way.
-        ties: axes that the code expects to be of one size, although no operation ties them.
+        ties: channels of which the code expects equally many, although no operation ties them.
     """
 
     groups: tuple[Group, ...]
@@ -82,8 +83,9 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
         image: an image of the size it is for, or a batch; only its shape counts.
 
     Raises:
-        ValueError: if the network cannot be run on the meta device with such an image.
+        ValueError: if the network cannot be run on the meta device with such an image, or computes its weights.
     """
+    refuse_computed_weights(network)
     bare = on_meta(network)
     images = torch.empty(2, *image.shape[-3:], device="meta", dtype=number_type(network))
     choices: dict[str, int] = {}
@@ -160,22 +162,37 @@ def _trials(groups: Sequence[Group]) -> list[Kept]:
 
 
 def _more_ties(search: Search, ties: Sequence[Tie]) -> list[Tie]:
-    """Return pairs of equally many channels that one module's code does not follow, perhaps as it takes them for one."""
+    """Return ties of groups that one module's code does not follow, perhaps as it takes their numbers for one."""
     more: list[Tie] = []
     for number in search.problems:
-        near = [each for each in search.problems if each in search.together[number] and each != number]
-        for other in near:
-            first, second = (_whole_axis(search.groups[each]) for each in sorted((number, other)))
-            if first and second and first[1] == second[1] and (first[0], second[0]) not in (*ties, *more):
-                more.append((first[0], second[0]))
+        for other in sorted(search.together[number].intersection(search.problems)):
+            tie = None if other <= number else _tie(search.groups[number], search.groups[other])
+            if tie is not None and tie not in (*ties, *more):
+                more.append(tie)
     return more
 
 
-def _whole_axis(group: Group) -> tuple[Place, int] | None:
-    """Return an axis of a tensor that holds nothing but a group, and its length; None: there is none."""
-    for place, positions in group.places.items():
+def _tie(first: Group, second: Group) -> Tie | None:
+    """Return a tie of groups with equally many units, or of axes with equally many channels; None: there is none."""
+    if first.units == second.units:
+        return _spots_of_units(first), _spots_of_units(second)
+    axes = _whole_axis(first), _whole_axis(second)
+    if axes[0] is None or axes[1] is None or len(axes[0][2]) != len(axes[1][2]):
+        return None
+    return axes[0], axes[1]
+
+
+def _spots_of_units(group: Group) -> Spots:
+    """Return one position of every unit."""
+    (name, axis), positions = next(iter(group.places.items()))
+    return name, axis, tuple(positions[:, 0].tolist())
+
+
+def _whole_axis(group: Group) -> Spots | None:
+    """Return all positions of an axis that holds nothing but a group; None: there is none."""
+    for (name, axis), positions in group.places.items():
         if positions.max() == positions.size - 1:
-            return place, positions.size
+            return name, axis, tuple(range(positions.size))
     return None
 
 

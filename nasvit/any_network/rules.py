@@ -235,29 +235,37 @@ def divided(follower: Follower, labels: Labels) -> tuple[int, Labels | None]:
     channels = math.prod(labels.shape[axis] for axis in varying)
     options: list[tuple[int, list[Labels]]] = []
     for axis in [*varying[-2:], *varying[:-2]]:  # most often, the last two are heads and the channels of one
-        came_in = _what_came_in(follower, channels, labels.shape[axis], is_inner=axis == varying[-1])
+        came_in = _what_came_in(follower, labels, channels, axis, is_inner=axis == varying[-1])
         options += [(axis, []), (axis, came_in)] if came_in else [(axis, [])]
     unit, came_in = options[min(follower.choices.get(place, 0), len(options) - 1)]
     together = np.moveaxis(labels, unit, 0).reshape(labels.shape[unit], -1)
     follower.store.tie(together, together[:, :1])
     along = _along(labels, unit)
     for each in came_in:
-        follower.store.tie(each, along[:, None])
+        follower.store.tie(each, along[: len(each), None])
     follower.found.splits[place] = Split(len(options), along, follower.path[-1], unit == varying[-2])
     return unit, along
 
 
-def _what_came_in(follower: Follower, channels: int, units: int, *, is_inner: bool) -> list[Labels]:
-    """Return the labels of what came into the module that runs, if its code may divide their number by that of units.
+def _what_came_in(follower: Follower, labels: Labels, channels: int, axis: int, *, is_inner: bool) -> list[Labels]:
+    """Return the labels of what came in where the code may divide their number by that of the units along an axis.
 
     They have the shape (units, channels of one); the channels of one lie side by side, unless units are the inner part.
-
     Attention often divides the channels that come in by the number of heads to find how many one head has, so the two
     have to be kept in proportion. What is divided into heads holds queries, keys and values of as many channels each.
     """
+    units = _period(follower, _along(labels, axis))
+    channels //= labels.shape[axis] // units
     sizes = {channels // parts for parts in (1, 2, 3) if channels % parts == 0}
-    fitting = [each for each in follower.came_in.values() if len(each) in sizes and len(each) % units == 0]
+    fitting = [each for each in follower.came_in(labels) if len(each) in sizes and len(each) % units == 0]
     return [each.reshape(-1, units).T if is_inner else each.reshape(units, -1) for each in fitting]
+
+
+def _period(follower: Follower, labels: Labels) -> int:
+    """Return after how many positions labels repeat, as heads do where they are merged with the examples of a batch."""
+    roots = follower.store.roots(labels)
+    ends = (size for size in range(1, len(roots)) if len(roots) % size == 0)
+    return next((size for size in ends if (roots.reshape(-1, size) == roots[:size]).all()), len(roots))
 
 
 def _along(labels: Labels, axis: int) -> Labels:

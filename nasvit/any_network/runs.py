@@ -50,7 +50,7 @@ def runs_of(network: nn.Module, found: Followed) -> list[Run]:
         own = [run for run in _runs_among(network, found, calls, times, blocks) if run[0]]
         for number, (count, until) in enumerate(own, 1):
             start = own[number - 2][1] if number > 1 else 0
-            name = path if number == 1 else f"{path}[{number}]"
+            name = (path or "network") + (f"[{number}]" if number > 1 else "")
             removed = blocks[until - count : until]
             runs.append(Run(name, tuple(blocks[start:until]), count, tuple(calls[child] for child in removed)))
     return [run for run in runs if len(run.blocks) > 1]
@@ -62,9 +62,11 @@ def _runs_among(
     """Return for every row of blocks that can be left out how many there are, and where it ends."""
     rows: list[tuple[int, int]] = []
     count = 0
+    kinds = [type(network.get_submodule(path)) for path in blocks]
     for position, path in enumerate(blocks):
-        call = calls.get(path)
-        if call is not None and times[path] == 1 and _is_residual(network.get_submodule(path), found, call):
+        call, is_one_of_many = calls.get(path), kinds.count(kinds[position]) > 1
+        module = network.get_submodule(path)
+        if call is not None and times[path] == 1 and _is_residual(module, found, call, is_one_of_many):
             count += 1
         elif count:
             rows.append((count, position))
@@ -84,8 +86,9 @@ def _times_run(found: Followed) -> dict[str, int]:
     return times
 
 
-def _is_residual(module: nn.Module, found: Followed, call: Call) -> bool:
-    if isinstance(module, (nn.Sequential, nn.ModuleList)) or not call.is_sum:
+def _is_residual(module: nn.Module, found: Followed, call: Call, is_one_of_many: bool) -> bool:
+    """Return whether a module gives what it takes plus something; one of many may do something to that afterwards."""
+    if isinstance(module, (nn.Sequential, nn.ModuleList)) or not (call.is_sum or (call.adds and is_one_of_many)):
         return False
     if not any(parameter.ndim > 1 for parameter in module.parameters()):
         return False

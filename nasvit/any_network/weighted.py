@@ -31,8 +31,7 @@ def convolution(follower: Follower, done: Dispatched) -> list[Axes]:
     if bias is not None and written is not None:
         join(follower, [written, follower.axes(bias).get(0)], done.name)
     axes: Axes = {} if written is None else {1: written}
-    if written is not None:
-        follower.found.producers.append(written)
+    follower.note_made(written, factors[0] if factors else None)
     _count(follower, done.results[0], axes, weight.shape[1:], factors, follower.name(weight))
     return [axes]
 
@@ -62,8 +61,7 @@ def _transposed(follower: Follower, done: Dispatched) -> list[Axes]:
     written = held.get(1)
     if bias is not None and written is not None:
         join(follower, [written, follower.axes(bias).get(0)], done.name)
-    if written is not None:
-        follower.found.producers.append(written)
+    follower.note_made(written, read)
     axes: Axes = {} if written is None else {1: written}
     _count(follower, image, {1: read} if read is not None else {}, (weight.shape[1], *weight.shape[2:]), [written])
     return [axes]
@@ -99,8 +97,7 @@ def product(follower: Follower, done: Dispatched) -> list[Axes]:
     labels = [*result.values(), *([] if summed is None else [summed])]
     whole = done.results[0].numel() * left.shape[columns]
     follower.macs = Product(whole // math.prod(map(len, labels)), tuple(labels))
-    if columns in result:
-        follower.found.producers.append(result[columns])
+    follower.note_made(result.get(columns), summed)
     if bias and bias[0].ndim:
         _add_bias(follower, bias[0], result, done.results[0])
     return [result]

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
+from nasvit.any_network.attributes import small_network
+from nasvit.any_network.copies import needless_copies
 from nasvit.any_network.coupling import follow
 from nasvit.any_network.following import Axes, Followed, Product
 from nasvit.any_network.groups import Group
@@ -117,16 +119,33 @@ class _Term:
 
 @dataclass(frozen=True)
 class _Interval:
-    """Memory that is alive from one operation to before another; ``exactly``: at this depth of its run only."""
+    """Memory that is alive from one operation to before another.
+
+    Args:
+        term: how much.
+        first: number of the operation that makes it.
+        last: one more than the number of the last operation that it is alive at.
+        depth: run and the only depth of it at which it is; None: any.
+        unless: groups of which one unit alone means that it is not there.
+        only: groups of which one unit alone means that it is; empty: it always is.
+    """
 
     term: _Term
     first: int
     last: int
-    exactly: tuple[str, int] | None = None
+    depth: tuple[str, int] | None = None
+    unless: tuple[int, ...] = ()
+    only: tuple[int, ...] = ()
 
     def of(self, subnets: _Subnets) -> Integers:
         value = self.term.of(subnets)
-        return value if self.exactly is None else value * (subnets.depth[self.exactly[0]] == self.exactly[1])
+        if self.depth is not None:
+            value = value * (subnets.depth[self.depth[0]] == self.depth[1])
+        if self.unless:
+            value = value * (subnets.kept[:, self.unless] > 1).all(axis=1)
+        if self.only:
+            value = value * (subnets.kept[:, self.only] == 1).any(axis=1)
+        return value
 
 
 @dataclass(frozen=True)
@@ -142,11 +161,11 @@ class _Program:
     def of(cls, bare: nn.Module, plan: Plan, channels: int, side: int) -> _Program:
         image = torch.empty(1, channels, side, side, device="meta", dtype=number_type(bare))
         found = follow(bare, image, dict(plan.choices), plan.ties)
-        builder = _Builder(bare, plan, found)
+        builder = _Builder(bare, plan, found, image)
         return cls(
             tuple(builder.products()),
             tuple(builder.parameters()),
-            tuple(builder.intervals(image.numel())),
+            tuple(builder.intervals()),
             len(found.operations),
         )
 
@@ -169,8 +188,8 @@ class _Program:
 class _Builder:
     """Turns what was followed into terms."""
 
-    def __init__(self, bare: nn.Module, plan: Plan, found: Followed) -> None:
-        self.bare, self.plan, self.found = bare, plan, found
+    def __init__(self, bare: nn.Module, plan: Plan, found: Followed, image: Tensor) -> None:
+        self.bare, self.plan, self.found, self.image = bare, plan, found, image
         groups = [_found_again(group, found) for group in plan.groups]
         self.sizes = Sizes(found.store, groups)
         self._block_of = {
@@ -205,16 +224,16 @@ class _Builder:
             terms.append(_Term(fixed, sizes, kernel, self._block(_parents(path))))
         return terms
 
-    def intervals(self, image: int) -> list[_Interval]:
+    def intervals(self) -> list[_Interval]:
         """Return how long every memory is alive, the image's from the beginning to the end."""
         end = len(self.found.operations)
-        terms: dict[int, _Interval] = {0: _Interval(_Term(image, ()), 0, end)}
+        terms: dict[int, _Interval] = {0: _Interval(_Term(self.image.numel(), ()), 0, end)}
         for number, operation in enumerate(self.found.operations):
             for made in operation.made:
                 if made.is_new:
                     term = replace(self._numel(made.shape, made.axes), block=self._block(operation.path))
                     terms[made.memory] = _Interval(term, number, self.found.freed.get(made.memory, end))
-        intervals = [*terms.values()]
+        intervals = self._with_needless_copies(terms)
         for run in runs_of(self.bare, self.found):
             planned = next((each for each in self.plan.runs if each.name == run.name), None)
             if planned is not None:
@@ -231,6 +250,33 @@ class _Builder:
                 term, depth = terms[memory].term, len(run.blocks) - len(run.calls) + left
                 held.append(_Interval(replace(term, block=None), terms[memory].last, last, (run.name, depth)))
         return held
+
+    def _with_needless_copies(self, terms: dict[int, _Interval]) -> list[_Interval]:
+        """Return the intervals where what is copied lives on instead of a copy that is not made."""
+        copies = needless_copies(self.small(), self.image, self.found.operations)
+        sources: dict[int, int] = {}
+        longer = []
+        for number in copies:
+            operation = self.found.operations[number]
+            (made,) = operation.made
+            alone = tuple(group for labels in made.axes.values() for group in self._alone(self.sizes.of(labels)))
+            if not alone or not made.is_new:
+                continue
+            copy = terms[made.memory]
+            source = sources[made.memory] = sources.get(operation.source, operation.source)
+            terms[made.memory] = replace(copy, unless=alone)
+            if source in terms and terms[source].last < copy.last:
+                longer.append(replace(terms[source], first=terms[source].last, last=copy.last, only=alone))
+        return [*terms.values(), *longer]
+
+    def _alone(self, size: Size) -> list[int]:
+        """Return the group that an axis consists of, one position for each unit."""
+        return [group for group, times in size.times if times == 1 and not size.fixed and len(size.times) == 1]
+
+    def small(self) -> nn.Module:
+        """Return the network with one unit of every group."""
+        kept = np.ones(len(self.plan.groups), np.int64)
+        return small_network(self.bare, self.plan.groups, self.plan.attributes, kept)
 
     def _numel(self, shape: Sequence[int], axes: Axes) -> _Term:
         fixed = math.prod(size for axis, size in enumerate(shape) if axis not in axes)

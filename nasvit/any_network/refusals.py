@@ -1,0 +1,28 @@
+"""What cannot be made elastic, said before anything is tried."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.nn.utils import parametrize
+
+
+def refuse_computed_weights(network: nn.Module) -> None:
+    """Refuse a network with weights that are computed from other ones whenever it runs.
+
+    Raises:
+        ValueError: naming the module, what computes its weights, and how to make them plain.
+    """
+    for path, module in network.named_modules():
+        if parametrize.is_parametrized(module):
+            name, chain = next(iter(module.parametrizations.items()))  # type: ignore[operator,union-attr]
+            computes, way_out = type(chain[0]).__name__, "torch.nn.utils.parametrize.remove_parametrizations"
+            raise ValueError(_refusal(path, f"{name} by {computes}", f"{way_out}(module, {name!r})"))
+        for hook in module._forward_pre_hooks.values():
+            if type(hook).__module__.startswith("torch.nn.utils."):
+                library = type(hook).__module__
+                raise ValueError(_refusal(path, f"weights by {type(hook).__name__}", f"see {library}"))
+
+
+def _refusal(path: str, what: str, way_out: str) -> str:
+    where = path or "the network itself"
+    return f"{where} computes its {what}, so its weights cannot be shared; make them plain first: {way_out}"
