@@ -23,6 +23,10 @@ from nasvit.supernets.shared_network import SharedNetwork, independent
 from search_spaces.elastic import ElasticArchitecture, ElasticSpace
 
 
+PREFIX = "network."
+"""What the names of a network's tensors begin with in its elastic model."""
+
+
 class ElasticModel(SharedNetwork):
     """All subnets of a network, sharing its weights.
 
