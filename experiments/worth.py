@@ -4,7 +4,8 @@
     python -m experiments.worth animals --minutes 10 --seeds 0 1 --ways prior random timm pipeline searched
 
 ``prior``: the network that the space's prior expects to be best (what was measured on the same images is left out of
-the prior) is trained plainly from random weights. ``random``: likewise, a random subnet of nearly the budget. ``timm``:
+the prior) is trained plainly from random weights. ``largest``: likewise, the subnet that is as large as the budget
+allows, with every decision about equally far up. ``random``: likewise, a random subnet of nearly the budget. ``timm``:
 likewise, networks of timm of about the cost. ``pipeline``: a supernet is trained and searched, and what is found is
 trained on. ``searched``: the network that the pipeline found, trained plainly for the whole time. All trainings see all
 training images, by one recipe, on one thread; several budgets share the minutes. A row is added to the JSON file after
@@ -43,12 +44,13 @@ from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import TIMING, Workbench
 from nasvit.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
+from nasvit.search.ends import largest_within
 from nasvit.search.run import imagine
 from predictors.limits import Budget
 from predictors.prior import find_prior
 from search_spaces import Architecture
 
-Way = Literal["prior", "random", "timm", "pipeline", "searched"]
+Way = Literal["prior", "largest", "random", "timm", "pipeline", "searched"]
 
 MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
 NEARLY = 0.85  # random subnets cost at least so much of the budget
@@ -140,6 +142,16 @@ def random_choices(setting: Setting, seed: int) -> list[Architecture]:
         rows = candidates.constraint([replace(limit, low=NEARLY * limit.high)]).sample(64, rng)
         found.append(rows[rng.integers(len(rows))])
     return candidates.space.decode(np.stack(found))
+
+
+def largest_choices(setting: Setting) -> list[Architecture]:
+    """Return the subnet that is as large as each budget allows, with every decision about equally far up."""
+    candidates, found = _candidates(setting), []
+    for text in setting.budgets:
+        limits = Budget(text).limits
+        pool = candidates.constraint(limits).sample(4096, np.random.default_rng(0))
+        found.append(largest_within(candidates, [limits], [pool]))
+    return found  # type: ignore[return-value]  # of a space of ours
 
 
 def _candidates(setting: Setting) -> Candidates:
@@ -258,6 +270,7 @@ def _networks(asked: Asked, way: Way, seed: int, base: Path) -> list[tuple[str, 
         return [(f"timm:{name}", replace(setting.data, image_size=side)) for name, side in setting.timm]
     chosen = {
         "prior": lambda: prior_choices(setting),
+        "largest": lambda: largest_choices(setting),
         "random": lambda: random_choices(setting, seed),
         "searched": lambda: _found(setting, _folder(asked, "pipeline", seed)),
     }[way]()

@@ -16,6 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nasvit.any_network import Elastic, ElasticModel, elasticize
     from nasvit.costs.counting import Cost, count
     from nasvit.costs.tables import cost_table
     from nasvit.experiment.config import Experiment
@@ -34,6 +35,8 @@ _PLACES = {
     "Card": "export.card",
     "ClassificationScore": "tasks.classification",
     "Cost": "costs.counting",
+    "Elastic": "any_network",
+    "ElasticModel": "any_network",
     "Experiment": "experiment.config",
     "Supernet": "supernets.supernet",
     "Workbench": "experiment.workbench",
@@ -42,6 +45,7 @@ _PLACES = {
     "cost_table": "costs.tables",
     "count": "costs.counting",
     "create": "registry",
+    "elasticize": "any_network",
     "evaluate": "tasks.classification",
     "export_program": "export.program",
     "load_network": "export.saved",
@@ -57,6 +61,8 @@ __all__ = [
     "Card",
     "ClassificationScore",
     "Cost",
+    "Elastic",
+    "ElasticModel",
     "Experiment",
     "Supernet",
     "Workbench",
@@ -65,6 +71,7 @@ __all__ = [
     "cost_table",
     "count",
     "create",
+    "elasticize",
     "evaluate",
     "export_program",
     "load_network",

@@ -352,9 +352,15 @@ class CodeSpec(Spec):
         module, _, name = self.function.partition(":")
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            network = getattr(importlib.import_module(module), name)(num_classes=classes)
+            try:
+                network = getattr(importlib.import_module(module), name)(num_classes=classes)
+            except Exception as error:  # whatever the code of users raises
+                raise ValueError(
+                    f"{self.function}(num_classes={classes}) fails: {type(error).__name__}: {error}; it must return "
+                    "the network for so many classes"
+                ) from error
         if not isinstance(network, nn.Module):
-            raise ValueError(f"{self.function} returns a {type(network).__name__}, and a torch.nn.Module is needed")
+            raise ValueError(f"{self.function} returned {network!r}, and a torch.nn.Module is needed")
         return network
 
     @property

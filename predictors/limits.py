@@ -48,6 +48,8 @@ class Limit:
     def __post_init__(self) -> None:
         if self.metric not in UNITS:
             raise ValueError(f"unknown cost {self.metric!r} in a limit; legal: {', '.join(UNITS)}")
+        if self.share and 1 < self.high < np.inf:
+            raise ValueError(f"the limit {self} is more than the whole network; legal: shares up to 100%")
         if not self.low <= self.high:
             raise ValueError(f"the limit {self} holds for no value: its lower end is above its upper end")
 

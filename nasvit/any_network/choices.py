@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from nasvit.any_network.groups import Group
 from nasvit.any_network.plan import Plan
@@ -19,7 +20,8 @@ class Elastic:
     """What is decided in a network that is made elastic, and in which steps.
 
     Args:
-        width: shares of the channels, or heads, that each group may keep, as well as all; ``[1.0]``: widths stay.
+        width: shares of the channels, or heads, that each group of them may keep, as well as all; ``[1.0]``: widths
+            stay.
         divisor: channels are kept in multiples of it, where a group has at least four times as many.
         depth: whether the last residual blocks of every run may be left out.
         fewest_blocks: blocks of a run that stay at least.
@@ -69,6 +71,10 @@ def space_of(plan: Plan, elastic: Elastic, name: str, image: tuple[int, ...]) ->
         Part("kernel_size", path, _kernels(side, elastic), blocks.of([path])) for path, side in plan.kernels.items()
     ]
     resolution = elastic.resolution or (image[-1],)
+    for beginning in elastic.fixed:
+        if not any(part.name.startswith(beginning) for part in parts):
+            near = get_close_matches(beginning, [part.name for part in parts]) or [part.name for part in parts[:5]]
+            raise FieldError(["fixed"], f"no part's name begins with {beginning!r}; there are {', '.join(near)}, ...")
     free = [part for part in parts if not part.name.startswith(elastic.fixed or ("\0",))]
     runs = {part.block[0] for part in free if part.block}
     kept = [part for part in free if len(part.values) > 1 or (part.field == "depth" and part.name in runs)]

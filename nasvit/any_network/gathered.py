@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from nasvit.elastic.shared_parameter import Registry, SharedParameter, refuse
 
@@ -33,6 +36,8 @@ class GatheredParameter(SharedParameter):
         view.holder, view.name_there, view.trains = holder, name, source.requires_grad
         view.address, view.watched = source.data_ptr(), False
         view.source_gradient = view.gradient = None
+        _watch_optimizers()
+        _SOURCES[id(source)] = source
         if source.requires_grad:
             if source.grad is None:
                 source.grad = torch.zeros_like(source)
@@ -90,6 +95,22 @@ class GatheredParameter(SharedParameter):
             memo[id(self)] = nn.Parameter(self.detach().clone(), requires_grad=self.requires_grad)
         copied: nn.Parameter = memo[id(self)]
         return copied
+
+
+_SOURCES: WeakValueDictionary[int, nn.Parameter] = WeakValueDictionary()
+"""Parameters of which some positions were gathered, by their ids."""
+
+
+@functools.cache
+def _watch_optimizers() -> None:
+    """Let every step of any optimizer count as a change: PyTorch's fused ones change values without counting."""
+    register_optimizer_step_post_hook(_count_step)
+
+
+def _count_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    stepped = [each for group in optimizer.param_groups for each in group["params"] if _SOURCES.get(id(each)) is each]
+    if stepped:
+        torch.autograd.graph.increment_version(stepped)
 
 
 def gather(tensor: Tensor, index: Index) -> Tensor:

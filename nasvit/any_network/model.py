@@ -22,6 +22,9 @@ from nasvit.layers.network import Resize, Resized
 from nasvit.supernets.shared_network import SharedNetwork, independent
 from search_spaces.elastic import ElasticArchitecture, ElasticSpace
 
+PREFIX = "network."
+"""What the names of a network's tensors begin with in its elastic model."""
+
 
 class ElasticModel(SharedNetwork):
     """All subnets of a network, sharing its weights.
@@ -42,7 +45,7 @@ class ElasticModel(SharedNetwork):
         self.network, self.plan, self.space, self.image = network, plan, space, image
         self._positions = Positions(network, plan.groups)
         self._views: dict[Any, SharedParameter] = {}
-        self._watched: dict[str, SharedParameter] = {}  # the first view of every parameter
+        self._seen: list[tuple[int, int, bool]] = []
 
     def at(self, architecture: ElasticArchitecture) -> nn.Module:
         """Return a subnet: a network of the same classes that shares this one's weights.
@@ -56,8 +59,7 @@ class ElasticModel(SharedNetwork):
         """
         self.space.check(architecture)
         self.bind()
-        if any(view.is_stale() for view in self._watched.values()):
-            self.forget()
+        self._forget_if_replaced()
         subnet = self._shell(chosen_of(self.plan, architecture))
         if len(self.space.resolution) > 1:
             subnet = Resized(Resize(architecture.resolution), subnet).train(self.training)
@@ -99,7 +101,7 @@ class ElasticModel(SharedNetwork):
             else:
                 view = GatheredParameter.gathered(module._parameters, own, index)
             self._views[key] = view
-            self._watched.setdefault(name, view)
+        view.check()
         if isinstance(view, GatheredParameter):
             view.refresh()
         return view
@@ -119,10 +121,21 @@ class ElasticModel(SharedNetwork):
         """
         sort_units(self.network, self.plan, importance)
 
+    def _forget_if_replaced(self) -> None:
+        """Forget all views if a parameter was replaced, moved, frozen or unfrozen since they were made.
+
+        Looking at the parameters is enough, however many views of them there are.
+        """
+        now = [(id(each), each.data_ptr(), each.requires_grad) for each in self.network.parameters()]
+        if now != self._seen:
+            if self._views:
+                self.forget()
+                self.bind()
+            self._seen = now
+
     def check_views(self) -> None:
         """Raise if a view or its gradient was replaced; forget all if a parameter was."""
-        if any(view.is_stale() for view in self._views.values()):
-            self.forget()
+        self._forget_if_replaced()
         for view in self._views.values():
             view.check()
 
@@ -157,7 +170,7 @@ class ElasticModel(SharedNetwork):
         return network.network if isinstance(network, Resized) and not resize else network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_views": {}, "_watched": {}}
+        return {**super().__getstate__(), "_views": {}, "_seen": []}
 
     def extra_repr(self) -> str:
         return f"space={self.space.name}, subnets={self.space.size:,}"

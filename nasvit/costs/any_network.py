@@ -14,8 +14,8 @@ import numpy as np
 from torch import nn
 
 from nasvit.any_network.plan import Plan, on_meta
-from nasvit.any_network.programs import Program
 from nasvit.any_network.terms import Integers, Subnets
+from nasvit.costs.programs import Program
 from predictors.cost import METRICS
 from search_spaces.elastic import ElasticSpace
 from search_spaces.genome import Population

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nasvit.data.config import DataConfig
 from nasvit.any_network.choices import Elastic
+from nasvit.data.config import DataConfig
 from nasvit.experiment.training import StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions

@@ -131,7 +131,7 @@ def _start(config: FitConfig, images: Images) -> Start:
     try:
         sized = spec_for_images(spec, named.network, images.shape, len(images.classes))
     except ValueError as error:
-        raise FieldError(["network"], f"{config.network} {error}") from error
+        raise FieldError(["network"], f"{config.network}: {error}") from error
     weights = config.weights
     if weights is None and brings and (len(named.card.classes) != len(images.classes) or sized != spec):
         weights = StartingWeights(config.network)

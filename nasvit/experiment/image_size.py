@@ -54,7 +54,7 @@ def spec_for_images(spec: Spec, network: nn.Module, shape: tuple[int, int, int],
         classes: number of classes.
 
     Raises:
-        ValueError: if there is none, as for a transformer of fixed patches; what it says follows the network's name.
+        ValueError: if there is none, as for a transformer of fixed patches.
     """
     try:
         count(network, *shape)
@@ -62,7 +62,10 @@ def spec_for_images(spec: Spec, network: nn.Module, shape: tuple[int, int, int],
         built = _built_for(spec, shape, classes)
         if built is not None:
             return built
-        raise ValueError(f"does not take images of {'x'.join(map(str, shape[1:]))} pixels: {error}") from error
+        size = "x".join(map(str, shape[1:]))
+        if "meta" in str(error):
+            raise ValueError(f"its code needs numbers of tensors, not only their shapes: {error}") from error
+        raise ValueError(f"it does not take images of {size} pixels: {error}") from error
     return spec
 
 

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
-from nasvit.costs.tables import cost_table
 from nasvit.any_network import Elastic, ElasticModel
 from nasvit.any_network.choices import space_of
+from nasvit.any_network.plan import on_meta
 from nasvit.costs.any_network import ElasticCosts
+from nasvit.costs.tables import cost_table
 from nasvit.experiment.image_size import spec_for_images
 from nasvit.experiment.images import Images
-from nasvit.names import spec_of_name
+from nasvit.registry import spec_of
 from nasvit.search.candidates import Costs
 from nasvit.specs import ElasticSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets.shared_network import SharedNetwork
@@ -165,19 +168,29 @@ class OfNetwork(Origin):
         Raises:
             ValueError: if there is no such network, or it takes other images.
         """
-        channels = self._images.shape[0]
+        channels, classes = self._images.shape[0], len(self._images.classes)
         try:
-            spec = spec_of_name(self._name, image_channels=channels)
-        except ValueError as error:
+            spec = spec_of(self._name, image_channels=channels)
+            if spec.channels != channels:
+                raise ValueError(f"{self._name} takes images of {spec.channels} channels, these have {channels}")
+            network = spec.build(classes)
+            sized = spec_for_images(spec, network, (channels, self.side, self.side), classes)
+        except FieldError:
+            raise
+        except (ValueError, FileNotFoundError) as error:
             raise FieldError(["network"], str(error)) from error
-        if spec.channels != channels:
-            problem = f"{self._name} takes images of {spec.channels} channels, these have {channels}"
-            raise FieldError(["network"], problem)
-        classes, shape = len(self._images.classes), (channels, self.side, self.side)
-        try:
-            return spec_for_images(spec, spec.build(classes), shape, classes)
-        except ValueError as error:
-            raise FieldError(["network"], f"{self._name} {error}") from error
+        self._check_scores(sized.build(classes))
+        return sized
+
+    def _check_scores(self, network: nn.Module) -> None:
+        """Refuse a network that returns anything but one score for every class."""
+        classes = len(self._images.classes)
+        with torch.no_grad():
+            scores = on_meta(network)(torch.empty(2, self._images.shape[0], self.side, self.side, device="meta"))
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        if found != (2, classes):
+            needed = f"it must return scores of shape (2, {classes})"
+            raise FieldError(["network"], f"{self._name} returns {found} for 2 images of {classes} classes; {needed}")
 
     @cached_property
     def side(self) -> int:
@@ -190,8 +203,11 @@ class OfNetwork(Origin):
     @cached_property
     def space(self) -> ElasticSpace:
         """Everything that is decided in the network."""
-        name = self._name.rpartition(":")[2]
-        space = space_of(self._plan, self._elastic, name, (self.base.channels, self.side, self.side))
+        name, plan, shape = self._name.rpartition(":")[2], self._plan, (self.base.channels, self.side, self.side)
+        try:
+            space = space_of(plan, self._elastic, name, shape)
+        except FieldError as error:
+            raise error.under("elastic") from error
         if not len(space.genome):
             raise FieldError(["elastic"], f"leaves nothing to decide in {self._name}; allow width, depth or more")
         return space
@@ -200,6 +216,8 @@ class OfNetwork(Origin):
     def _plan(self) -> Any:
         try:
             return elastic_plan(self.base, len(self._images.classes), self.side)
+        except FieldError:
+            raise
         except ValueError as error:
             raise FieldError(["network"], str(error)) from error
 

@@ -68,18 +68,19 @@ def is_saved(folder: Path) -> bool:
     return (folder / CARD).exists()
 
 
-def load_network(folder: Path) -> nn.Module:
+def load_network(folder: Path | str) -> nn.Module:
     """Load a network that :func:`save_network` saved, in evaluation mode; see :func:`load_saved`."""
     return load_saved(folder).network
 
 
-def load_saved(folder: Path) -> Described:
+def load_saved(folder: Path | str) -> Described:
     """Load a network that :func:`save_network` saved, in evaluation mode, with its card.
 
     Raises:
         FileNotFoundError: if the folder holds no saved network.
         ValueError: if a later version of nasvit saved it, or the weights do not fit its card.
     """
+    folder = Path(folder)
     missing = [name for name in (WEIGHTS, CARD) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")

@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 import search_spaces
-from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.any_network.choices import Elastic, space_of
-from nasvit.costs.any_network import ElasticCosts
-from nasvit.any_network.groups import Fixed
+from nasvit.any_network.groups import Fixed, heads_of
 from nasvit.any_network.plan import Plan
+from nasvit.costs.any_network import ElasticCosts
+from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.names import spec_of_name
 from nasvit.report.console import open_console, short
 from nasvit.specs import elastic_plan
@@ -70,13 +70,15 @@ def show_network(name: str, image_size: int | None, classes: int) -> None:
 
 def _decisions(space: ElasticSpace, plan: Plan, title: str) -> Table:
     wide = {group.name: group.channels // group.units for group in plan.groups}
+    heads = {group.name for group in heads_of(plan.groups, plan.found)}
     table = Table(title=title, title_justify="left")
     for heading in ("part", "what", "choices", "there with"):
         table.add_column(heading, no_wrap=heading == "part")
     for part in space.parts:
         block = "" if part.block is None else f"block {part.block[1] + 1} of {part.block[0]}"
         several = wide.get(part.name, 1) if part.field == "width" else 1
-        what = f"units of {several} channels" if several > 1 else _KINDS[part.field]
+        unit = "heads" if part.name in heads else "units"
+        what = f"{unit} of {several} channels" if several > 1 else _KINDS[part.field]
         table.add_row(part.name, what, " ".join(map(str, part.values)), block)
     return table
 

@@ -242,6 +242,11 @@ def _study_name(bench: Workbench) -> str:
     asked = config["search"]
     decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
     decides |= {name: config[name] for name in ("space", "data", "seed")}
+    for name in ("network", "elastic", "weights"):
+        if config.get(name) is not None:
+            decides[name] = config[name]
+    if bench.started_from:
+        decides["started_from"] = bench.started_from["started_from"].get("sha256", "")
     decides["genes"] = [(gene.name, [str(value) for value in gene.values]) for gene in bench.candidates.genome.genes]
     if bench.experiment.search.uses_supernet:
         decides |= {"train": config["train"], **{name: asked[name] for name in _CALIBRATION}}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from nasvit.any_network.model import PREFIX, ElasticModel
 from nasvit.experiment.origin import OfNetwork
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.trained_for import TrainedFor
@@ -29,6 +30,11 @@ class SupernetStart(NamedTuple):
 
     supernet: SharedNetwork
     report: Report | None = None
+
+    def is_loaded(self, name: str) -> bool:
+        """Return whether a parameter of the supernet was loaded, by its name there."""
+        assert self.report is not None, "where nothing was loaded, nobody asks"
+        return self.report.is_loaded(name.removeprefix(PREFIX) if isinstance(self.supernet, ElasticModel) else name)
 
 
 def random_supernet(bench: Workbench) -> SupernetStart:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
 from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
+from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
 from nasvit.supernets.shared_network import SharedNetwork
@@ -26,6 +28,7 @@ from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
 from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
+from search_spaces.values import FieldError
 
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
@@ -81,9 +84,28 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
 def _tell(bench: Workbench, start: SupernetStart) -> None:
     """Say once what the training starts from, and record it."""
     report, record = start.report, bench.folder / STARTED_FROM
-    if report is not None and not bench.compute.from_first(record.exists):
+    if report is None:
+        return
+    before = bench.compute.from_first(lambda: bench.started_from)
+    if before:
+        _require_the_same(report, before["started_from"], bench.folder)
+    else:
         bench.compute.once(lambda: print(report, flush=True))
         bench.compute.once(lambda: write_json(record, report.to_json()))
+
+
+def _require_the_same(report: Report, before: dict[str, Any], folder: Path) -> None:
+    """Refuse weights that were replaced since this folder's results were made.
+
+    Raises:
+        ValueError: naming the source and the way out.
+    """
+    if report.to_json().get("sha256") != before.get("sha256"):
+        raise FieldError(
+            ["weights"],
+            f"{report.source} is not what the results in {folder} started from: its content changed since; give "
+            "another output folder, or the file of before",
+        )
 
 
 def supernet_trainer(
@@ -107,7 +129,7 @@ def supernet_trainer(
         sampling=_sampling(bench, config),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
-        is_loaded=None if start.report is None else start.report.is_loaded,
+        is_loaded=None if start.report is None else start.is_loaded,
     )
     return Trainer(
         learner,

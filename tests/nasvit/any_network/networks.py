@@ -249,7 +249,11 @@ class Attending(nn.Module):
         super().__init__()
         self.heads = heads
         self.before = nn.Conv2d(8, channels, 1)
-        self.qkv, self.proj, self.after = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels), conv(channels, 8)
+        self.qkv, self.proj, self.after = (
+            nn.Linear(channels, 3 * channels),
+            nn.Linear(channels, channels),
+            conv(channels, 8),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.before(x)

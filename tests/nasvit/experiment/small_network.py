@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -35,3 +36,34 @@ class Residual(nn.Module):
 def residual(num_classes: int) -> Residual:
     """Return the network."""
     return Residual(num_classes)
+
+
+class Joined(nn.Module):
+    """Two convolutions whose maps are joined, so that what reads both is no slice in a smaller network."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 16, 3, padding=1)
+        self.second = nn.Conv2d(1, 16, 1)
+        self.both = nn.Conv2d(32, 16, 1)
+        self.head = nn.Linear(16, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        joined = torch.cat([self.first(images), self.second(images)], 1).relu()
+        scores: Tensor = self.head(self.both(joined).relu().mean((2, 3)))
+        return scores
+
+
+def joined(num_classes: int) -> Joined:
+    """Return the network."""
+    return Joined(num_classes)
+
+
+def pairs(num_classes: int) -> nn.Module:
+    """Return a network that returns something else than scores."""
+
+    class Pairs(Residual):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images), images  # type: ignore[return-value]
+
+    return Pairs(num_classes)

@@ -12,15 +12,19 @@ import pytest
 import torch
 from torch import nn
 
+from nasvit.any_network import elasticize
+from nasvit.any_network.gathered import GatheredParameter
 from nasvit.costs.counting import count
 from nasvit.experiment.pipeline import open_workbench, run
+from nasvit.experiment.stages.search import _study_name, search
 from nasvit.experiment.stages.start import start_supernet
-from nasvit.experiment.stages.train import load_supernet
+from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
 from nasvit.specs import ElasticSpec
-from search_spaces import ElasticSpace
-from tests.nasvit.experiment.small_network import Residual
+from nasvit.training.optimizers import build_optimizer
+from search_spaces import ElasticSpace, Recipe
+from tests.nasvit.experiment.small_network import Joined, Residual
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 NETWORK = "network: tests.nasvit.experiment.small_network:residual"
@@ -119,9 +123,55 @@ def test_without_any_training_what_keeps_the_most_features_is_chosen_and_fine_tu
     ) == json.dumps(rows)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb", "rmsprop_tf"])
+def test_what_a_subnet_gathers_is_what_the_optimizer_left(optimizer: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    elastic = elasticize(Joined(10), torch.zeros(1, 8, 8))
+    steps = build_optimizer(elastic.named_parameters(), Recipe(optimizer, 0.01, 1, 8))
+    subnet = elastic.at(elastic.space.smallest)
+    images = torch.rand(4, 1, 8, 8)
+    assert any(isinstance(each, GatheredParameter) for each in subnet.parameters())
+    for _ in range(3):
+        elastic.zero_grad()
+        subnet(images).square().sum().backward()
+        steps.step()
+        assert torch.equal(subnet(images), elastic.extract(elastic.space.smallest)(images))
+        assert torch.equal(subnet(images), elastic.at(elastic.space.smallest)(images))
+
+
+def test_loaded_weights_are_frozen_and_the_new_classifier_learns(tmp_path: Path) -> None:
+    torch.save(Residual(7).state_dict(), tmp_path / "weights.pth")
+    recipe = "  recipe: {optimizer: adamw, learning_rate: 4e-3, epochs: 1, batch_size: 64, frozen_epochs: 1}"
+    bench = bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", recipe=recipe)
+    model, _ = start_supernet(bench)
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    moved = {name for name, tensor in train(bench).named_parameters() if not torch.equal(tensor.detach(), before[name])}
+    assert moved == {"network.head.weight", "network.head.bias"}
+
+
+def test_weights_that_were_replaced_are_noticed(tmp_path: Path) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    asked = {"note": f"weights: {tmp_path / 'weights.pth'}", "images": "  evaluate: features"}
+    search(bench_of(tmp_path, **asked))
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match="is not what the results in .* started from: its content changed since"):
+        search(bench_of(tmp_path, **asked, budgets="  budgets: [macs<=50%]"))
+
+
+def test_evaluations_of_one_network_are_none_of_another(tmp_path: Path) -> None:
+    names = set()
+    for number, weights in enumerate(["", "\nweights: one.pth", "\nweights: other.pth"]):
+        names.add(_study_name(bench_of(tmp_path / str(number), space=NETWORK + weights)))
+    names.add(_study_name(bench_of(tmp_path / "tied", space=NETWORK + "\nelastic: {divisor: 4}")))
+    assert len(names) == 4
+
+
 @pytest.mark.parametrize(
     ("replaced", "said"),
     [
+        ({"space": NETWORK.replace("residual", "pairs")}, "returns tuple for 2 images of 10 classes; it must return"),
+        ({"space": NETWORK + "\nelastic: {fixed: [stam]}"}, "elastic.fixed: no part's name begins with 'stam'"),
+        ({"space": NETWORK, "budgets": "  budgets: [macs<=150%]"}, "is more than the whole network"),
         ({"images": "  evaluate: features"}, "features are those of a network with weights; give weights too"),
         ({"space": NETWORK + "\nspace: micro8"}, "network: is made elastic, and there is a space too"),
         ({"space": "elastic: {depth: false}"}, "the key 'space' is missing"),

@@ -455,7 +455,10 @@ def test_a_teacher_of_the_same_images_sees_the_students_images_untouched() -> No
             "teacher: .*'nowhere' is unknown|teacher: 'nowhere' names a network without",
         ),
         ({"network": "nowhere"}, "network: network 'nowhere' is unknown"),
-        ({"network": "timm:test_vit"}, "network: timm:test_vit does not take images of [0-9]+x[0-9]+ pixels: Input"),
+        (
+            {"network": "timm:test_vit"},
+            "network: timm:test_vit: it does not take images of [0-9]+x[0-9]+ pixels: Input",
+        ),
         ({"network": "nowhere", "widths": (0.25, 0.5)}, "network: network 'nowhere' is unknown"),
         ({"network": "resnet18-0.5@32", "widths": (0.25, 0.5)}, "network: .* is a family at another width than 1"),
     ],

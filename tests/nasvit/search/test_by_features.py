@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from nasvit.any_network import ElasticModel, elasticize
-from nasvit.costs.any_network import ElasticCosts
 from nasvit.any_network.features import feature_agreement
+from nasvit.costs.any_network import ElasticCosts
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
 from predictors.limits import Budget
