@@ -108,7 +108,11 @@ def _watch_optimizers() -> None:
 
 
 def _count_step(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-    stepped = [each for group in optimizer.param_groups for each in group["params"] if _SOURCES.get(id(each)) is each]
+    every = (each for group in optimizer.param_groups for each in group["params"])
+    stepped: list[Tensor] = []
+    for parameter in every:
+        if id(parameter) in _SOURCES:
+            stepped.append(parameter)
     if stepped:
         torch.autograd.graph.increment_version(stepped)
 

@@ -145,7 +145,6 @@ class ElasticModel(SharedNetwork):
         for view in views.values():
             view.watch()
         views.clear()
-        self.__dict__.get("_watched", {}).clear()
         super().forget()
 
     def extract(

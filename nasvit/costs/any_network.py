@@ -3,7 +3,7 @@
 Every operation's multiply-adds are a product of sizes, and so is the memory of every tensor; sizes are sums over the
 units that are kept. So costs are arithmetic on what was followed once, and equal what is counted on extracted subnets.
 Memory depends on one thing more, whether tensors are copied: a copy that is not made where a group has one unit alone,
-such as a single head, is known (:mod:`nasvit.elasticize.copies`); that is all that was met in fifty networks.
+such as a single head, is known (:mod:`nasvit.any_network.copies`).
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Private(nn.Module):
 
 def test_a_private_attribute_follows_channels_if_declared(monkeypatch):
     assert "before" not in units(plan(Private()))
-    monkeypatch.setattr("nasvit.elasticize.attributes._DECLARED", {**_DECLARED})
+    monkeypatch.setattr("nasvit.any_network.attributes._DECLARED", {**_DECLARED})
     declare(Private, "_inner")
     found = plan(Private())
     assert units(found)["before"] == 6
