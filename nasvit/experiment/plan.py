@@ -216,8 +216,8 @@ def planned(experiment: Experiment, plan: Plan) -> Experiment:
 def cheap_steps(train: TrainConfig) -> TrainConfig:
     """Return a training of the supernet with one other subnet a step, unless it says how many take part.
 
-    Measured at equal processor time (``experiments/results/supernet_start.json``), trainings of a few minutes: three
-    times as many steps with two members taught every subnet more than steps with all.
+    Measured at equal processor time (``experiments/results/supernet_start.json``), trainings of three minutes: nearly
+    twice as many steps with two members each taught subnets more than steps with all.
     """
     return replace(train, members="one") if train.members == "auto" else train
 
