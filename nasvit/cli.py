@@ -195,12 +195,14 @@ def spaces(
         image_size: side of the network's images in pixels; the one that it was designed for if left out.
         classes: number of classes.
     """
-    from nasvit.report.spaces import show_network, show_spaces
-
     if network is None:
+        from nasvit.report.spaces import show_spaces
+
         show_spaces()
-    else:
-        show_network(network, image_size, classes)
+        return
+    from nasvit.report.network import show_network
+
+    show_network(network, image_size, classes)
 
 
 def profile(

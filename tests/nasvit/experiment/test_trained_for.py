@@ -19,7 +19,7 @@ from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.trained_for import RECORD, TrainedFor, admitted_values, require_within
 from nasvit.experiment.workbench import Workbench
 from nasvit.search.candidates import Candidate
-from predictors.bounds import parts_of, span
+from predictors.bounds import admitted_by_any, parts_of, span
 from predictors.limits import Budget, feasible
 from search_spaces import load
 from tests.nasvit.experiment.tiny import write_experiment
@@ -236,7 +236,8 @@ def test_a_budget_lies_within_another_one_if_its_limits_do(trained: list[str], a
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    values = admitted_values(SPACE, PARTS, [Budget("macs<=110K")])
+    kept = admitted_by_any(SPACE.genome, PARTS, [Budget("macs<=110K").limits])
+    values = admitted_values(SPACE.genome, kept)
     record = TrainedFor((Budget("macs<=110K"), Budget("params<=20K")), values, SPACE.smallest)
     record.write(tmp_path)
     assert TrainedFor.read(tmp_path) == record
