@@ -268,8 +268,32 @@ class FBNetV3Spec(Spec):
         return DESIGNS[self.design].resolution
 
 
+class _Foreign(Spec):
+    """What specs of networks share that are not made here: a seed for code that draws weights as it likes."""
+
+    image_channels: int
+    image_side: int
+
+    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return self._make(classes)
+
+    @abstractmethod
+    def _make(self, classes: int) -> nn.Module:
+        """Return the network, its weights drawn from PyTorch's generator."""
+
+    @property
+    def channels(self) -> int:
+        return self.image_channels
+
+    @property
+    def side(self) -> int:
+        return self.image_side
+
+
 @dataclass(frozen=True)
-class TimmSpec(Spec):
+class TimmSpec(_Foreign):
     """A network of timm.
 
     Args:
@@ -285,28 +309,16 @@ class TimmSpec(Spec):
     image_side: int = 224
     built_for: int | None = None
 
-    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+    def _make(self, classes: int) -> nn.Module:
         import timm
 
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
-            network: nn.Module = timm.create_model(
-                self.model, num_classes=classes, in_chans=self.image_channels, **sized
-            )
+        sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
+        network: nn.Module = timm.create_model(self.model, num_classes=classes, in_chans=self.image_channels, **sized)
         return network
-
-    @property
-    def channels(self) -> int:
-        return self.image_channels
-
-    @property
-    def side(self) -> int:
-        return self.image_side
 
 
 @dataclass(frozen=True)
-class TorchvisionSpec(Spec):
+class TorchvisionSpec(_Foreign):
     """A classifier of torchvision.
 
     Args:
@@ -316,12 +328,10 @@ class TorchvisionSpec(Spec):
     kind = "torchvision"
     model: str
 
-    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+    def _make(self, classes: int) -> nn.Module:
         from torchvision import models
 
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            network: nn.Module = models.get_model(self.model, weights=None, num_classes=classes)
+        network: nn.Module = models.get_model(self.model, weights=None, num_classes=classes)
         return network
 
     @property
@@ -334,7 +344,7 @@ class TorchvisionSpec(Spec):
 
 
 @dataclass(frozen=True)
-class CodeSpec(Spec):
+class CodeSpec(_Foreign):
     """A network that a function of the user's own code returns.
 
     Args:
@@ -348,28 +358,18 @@ class CodeSpec(Spec):
     image_channels: int = 3
     image_side: int = 224
 
-    def build(self, classes: int, *, seed: int = 0) -> nn.Module:
+    def _make(self, classes: int) -> nn.Module:
         module, _, name = self.function.partition(":")
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            try:
-                network = getattr(importlib.import_module(module), name)(num_classes=classes)
-            except Exception as error:  # whatever the code of users raises
-                raise ValueError(
-                    f"{self.function}(num_classes={classes}) fails: {type(error).__name__}: {error}; it must return "
-                    "the network for so many classes"
-                ) from error
+        try:
+            network = getattr(importlib.import_module(module), name)(num_classes=classes)
+        except Exception as error:  # whatever the code of users raises
+            raise ValueError(
+                f"{self.function}(num_classes={classes}) fails: {type(error).__name__}: {error}; it must return the "
+                "network for so many classes"
+            ) from error
         if not isinstance(network, nn.Module):
             raise ValueError(f"{self.function} returned {network!r}, and a torch.nn.Module is needed")
         return network
-
-    @property
-    def channels(self) -> int:
-        return self.image_channels
-
-    @property
-    def side(self) -> int:
-        return self.image_side
 
 
 @dataclass(frozen=True)

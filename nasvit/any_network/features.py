@@ -8,13 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from nasvit.any_network.followed import RETURNED
 from nasvit.any_network.model import ElasticModel
 from nasvit.any_network.plan import Plan
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Resized
 from search_spaces.elastic import ElasticArchitecture
-
-_RETURNED = "returned by the network"  # the reason why the channels of a classifier stay
 
 
 def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Callable[[ElasticArchitecture], float]:
@@ -54,7 +53,7 @@ def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Calla
 
 def _classifier(plan: Plan) -> str:
     """Return the path of the layer whose output the network returns; empty: there is none, or several."""
-    found = [fixed.name for fixed in plan.fixed if fixed.reason == _RETURNED]
+    found = [fixed.name for fixed in plan.fixed if fixed.reason == RETURNED]
     return found[0] if len(found) == 1 else ""
 
 

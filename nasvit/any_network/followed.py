@@ -10,6 +10,9 @@ from nasvit.any_network.labels import Labels, LabelStore
 Axes = Mapping[int, Labels]
 """Axis of a tensor -> labels of its positions; an axis that is not here has the same size in every subnet."""
 
+RETURNED = "returned by the network"
+"""The reason why the channels of a classifier stay."""
+
 
 @dataclass(frozen=True)
 class Trail:

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from nasvit.any_network.followed import Axes, Call, Followed, Made, Operation, Product, Step, Trail
+from nasvit.any_network.followed import RETURNED, Axes, Call, Followed, Made, Operation, Product, Step, Trail
 from nasvit.any_network.labels import Labels
 
 _TRAIL = "_nasvit_trail"
@@ -171,7 +171,7 @@ class Follower(TorchDispatchMode):
         """Freeze the channels of what the network returns."""
         for tensor in outputs:
             for labels in self.axes(tensor).values():
-                self.store.freeze(labels, "returned by the network")
+                self.store.freeze(labels, RETURNED)
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...]) -> None:
         self.path.append(self._paths[module])

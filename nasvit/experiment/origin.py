@@ -179,7 +179,7 @@ class OfNetwork(Origin):
             raise
         except (ValueError, FileNotFoundError) as error:
             raise FieldError(["network"], str(error)) from error
-        self._check_scores(sized.build(classes))
+        self._check_scores(network if sized == spec else sized.build(classes))
         return sized
 
     def _check_scores(self, network: nn.Module) -> None:
