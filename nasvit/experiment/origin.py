@@ -25,7 +25,8 @@ from nasvit.specs import ElasticSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes
-from predictors.bounds import Kept, admitted_by_any, parts_of, span
+from predictors.bounds import Kept, Parts, admitted_by_any, parts_of, span
+from predictors.cost import CostTable
 from predictors.latency import LatencyTable, load_table
 from predictors.limits import Budget, Limit
 from search_spaces import ElasticSpace, SearchSpace, Space, load
@@ -71,7 +72,7 @@ class Origin(ABC):
     def spec(self, space: SearchSpace, architecture: Any) -> Spec:
         """Return the spec of a subnet of a space that was cut from this one's."""
 
-    @property
+    @cached_property
     def whole(self) -> Mapping[str, float]:
         """What the largest subnet costs, which shares in budgets are shares of."""
         row = self.space.encode([self.space.largest])
@@ -101,7 +102,7 @@ class OfSpace(Origin):
         return f"space {self.space.name}"
 
     @cached_property
-    def _table(self) -> Any:
+    def _table(self) -> CostTable:
         return cost_table(self.space, len(self._images.classes))
 
     @cached_property
@@ -113,7 +114,7 @@ class OfSpace(Origin):
         return load_table(Path(self._latency), self.space)
 
     @cached_property
-    def _parts(self) -> dict[str, Any]:
+    def _parts(self) -> dict[str, Parts]:
         """The costs of the whole space as parts of a network."""
         table, parts = self._latency_table, parts_of(self._table)
         return parts if table is None else parts | {"latency": table.parts}

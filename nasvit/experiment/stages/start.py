@@ -49,11 +49,11 @@ def start_supernet(bench: Workbench) -> SupernetStart:
         ValueError: if there are no such weights, or they do not fit.
     """
     weights = bench.experiment.weights
+    if weights is None:
+        return random_supernet(bench)
     if isinstance(bench.origin, OfNetwork):
         return _elastic(bench, bench.origin, weights)
     start = random_supernet(bench)
-    if weights is None:
-        return start
     assert isinstance(start.supernet, Supernet)
     assert isinstance(bench.whole_space, Space)
     try:
@@ -64,21 +64,15 @@ def start_supernet(bench: Workbench) -> SupernetStart:
         raise FieldError(["weights"], str(error)) from error
 
 
-def _elastic(bench: Workbench, origin: OfNetwork, weights: StartingWeights | None) -> SupernetStart:
-    """Return a network made elastic, its channels sorted by importance if it has weights worth sorting by."""
-    space, seed, report = bench.space, bench.experiment.seed, None
+def _elastic(bench: Workbench, origin: OfNetwork, weights: StartingWeights) -> SupernetStart:
+    """Return a network with weights, made elastic, its channels sorted by importance."""
+    space, name = bench.space, bench.experiment.network or ""
     assert isinstance(space, ElasticSpace)
-    if weights is None:
-        network = origin.base.build(len(bench.classes), seed=seed)
-    else:
-        name = bench.experiment.network or ""
-        started = start_from(weights, origin.base, bench.classes, seed=seed, name=name)
-        assert started.network is not None
-        network, report = started.network, started.report
-    model = origin.elastic_model(space, network.train())
-    if weights is not None:
-        model.sort()
-    return SupernetStart(model, report)
+    started = start_from(weights, origin.base, bench.classes, seed=bench.experiment.seed, name=name)
+    assert started.network is not None
+    model = origin.elastic_model(space, started.network.train())
+    model.sort()
+    return SupernetStart(model, started.report)
 
 
 def _find(name: str, space: Space) -> tuple[Supernet, Source]:
