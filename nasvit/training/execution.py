@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -47,12 +48,15 @@ class Running:
             images of one part.
         batch_norm: ``joined``: batch norms see the joined batch of all processes, which so compute what one does;
             ``own``: each process normalizes by its own part, which saves communication.
+        deterministic: the same numbers every time on an NVIDIA GPU too, at some cost in speed: where PyTorch has a
+            slower operation whose sums have an order it is taken, and where it has none PyTorch warns.
     """
 
     precision: Precision = "auto"
     compile: bool = False
     accumulate: int = 1
     batch_norm: Literal["joined", "own"] = "joined"
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:
@@ -173,17 +177,38 @@ class Execution:
         return _graphs() - self._graphs_before
 
     @contextmanager
-    def matrix_products(self) -> Any:
-        """Let float32 matrix products and convolutions of NVIDIA GPUs be what the precision says, inside."""
-        exact = self.precision == "float32"
-        before = [getattr(backend, name) for backend, name, *_ in _TF32]
-        for backend, name, coarse, fine in _TF32:
-            setattr(backend, name, fine if exact else coarse)
-        try:
+    def numbers(self) -> Iterator[None]:
+        """Let NVIDIA GPUs compute float32 products as the precision says, and in one order if asked to, inside."""
+        with exact_products(self.precision == "float32"), in_order() if self.running.deterministic else nullcontext():
             yield
-        finally:
-            for (backend, name, *_), value in zip(_TF32, before, strict=True):
-                setattr(backend, name, value)
+
+
+@contextmanager
+def exact_products(exact: bool = True) -> Iterator[None]:
+    """Let float32 matrix products and convolutions of NVIDIA GPUs be exact, or use TF32, inside."""
+    before = [getattr(backend, name) for backend, name, *_ in _TF32]
+    for backend, name, coarse, fine in _TF32:
+        setattr(backend, name, fine if exact else coarse)
+    try:
+        yield
+    finally:
+        for (backend, name, *_), value in zip(_TF32, before, strict=True):
+            setattr(backend, name, value)
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Let PyTorch take operations that give the same numbers every time, inside; it warns where it has none."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads what was not written
+    try:
+        yield
+    finally:
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _graphs() -> int:

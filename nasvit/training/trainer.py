@@ -130,7 +130,7 @@ class Trainer:
             self._save()  # something to go back to from the first step on
         stop = self.steps if until is None else min(until, self.steps)
         progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
-        with self._metrics(last) as metrics, progress, self.execution.matrix_products():
+        with self._metrics(last) as metrics, progress, self.execution.numbers():
             self._loop(stop, metrics, progress)
             if self.execution.running.compile and self.execution.graphs:
                 metrics.append(self.step, {"event": "compiled", "graphs": self.execution.graphs})

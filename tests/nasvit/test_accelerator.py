@@ -16,7 +16,7 @@ from nasvit.data import Loader, Normalization
 from nasvit.experiment import pipeline
 from nasvit.experiment.stages.extract import _computes_the_same
 from nasvit.supernets.supernet import Supernet
-from nasvit.training.execution import PLAIN, Execution, Precision, Running, resolve
+from nasvit.training.execution import PLAIN, Execution, Precision, Running, exact_products, resolve
 from nasvit.training.metrics import read_metrics
 from nasvit.training.trainer import Trainer
 from tests.nasvit.experiment.tiny import write_experiment
@@ -67,8 +67,10 @@ def test_every_precision_learns(precision: Precision, compute: Compute, tmp_path
     assert len(losses) == 8 and losses[-1] < losses[0]
 
 
-def test_a_training_is_the_same_every_time(compute: Compute, tmp_path: Path) -> None:
-    first, second = (trained("project", compute, tmp_path / name) for name in "ab")
+@pytest.mark.parametrize("kind", ["project", "network"])
+def test_a_deterministic_training_is_the_same_every_time(kind: str, compute: Compute, tmp_path: Path) -> None:
+    running = Running(precision="bfloat16", deterministic=True)
+    first, second = (trained(kind, compute, tmp_path / name, running) for name in "ab")
     states = state_of(first.learner.model), state_of(second.learner.model)
     assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
 
@@ -90,8 +92,9 @@ def test_an_extracted_subnet_has_the_tensors_of_the_shared_one_and_scores_the_sa
     supernet = compute.place(filled(Supernet(SPACE, 10)))
     images = compute.put(torch.randn(64, 1, 8, 8))
     for architecture in (SPACE.smallest, SPACE.largest, SPACE.sample(np.random.default_rng(0))):
-        subnet = nasvit.calibrate(supernet.at(architecture), [images])
-        network = supernet.extract(architecture, [images]).eval()
+        with exact_products():
+            subnet = nasvit.calibrate(supernet.at(architecture), [images])
+            network = supernet.extract(architecture, [images]).eval()
         assert _computes_the_same(network, subnet, images)
         with torch.inference_mode():
             torch.testing.assert_close(subnet(images), network(images), rtol=1e-4, atol=1e-4)
