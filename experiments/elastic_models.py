@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from nasvit.any_network import ElasticModel, elasticize
 from nasvit.any_network.groups import heads_of
-from nasvit.any_network.plan import on_meta
+from nasvit.any_network.plan import bare_copy
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
 
@@ -141,7 +141,9 @@ def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, An
     population = elastic.space.genome.sample(subnets - 1, np.random.default_rng(0))
     population = np.concatenate([elastic.space.encode([elastic.space.smallest]), population])
     costs = ElasticCosts(elastic.network, elastic.plan, elastic.space).costs(population)
-    bare = ElasticModel(on_meta(elastic.network), elastic.plan, elastic.space, elastic.image)  # copied in no time
+    bare = ElasticModel(
+        bare_copy(elastic.network, elastic.plan.device), elastic.plan, elastic.space, elastic.image
+    )  # copied in no time
     equal, ran, extracted, at = dict.fromkeys(costs, 0), 0, 0, []
     for number, architecture in enumerate(elastic.space.decode(population)):
         begin = time.perf_counter()

@@ -28,7 +28,7 @@ def elasticize(network: nn.Module, image: Tensor, elastic: Elastic | None = None
         A supernet whose largest subnet is the network, bit for bit.
 
     Raises:
-        ValueError: if the network does not run on the meta device with such an image, or nothing in it can be decided.
+        ValueError: if the network does not run with such an image, or nothing in it can be decided.
     """
     plan = plan_of(network, image)
     shape = tuple(image.shape[-3:])

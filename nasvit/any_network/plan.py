@@ -1,4 +1,4 @@
-"""What can be decided in a network: found on the meta device, without its weights, and tried there."""
+"""What can be decided in a network: found without its weights, on the meta device if its code runs there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nasvit.any_network.attributes import Attribute, Search
 from nasvit.any_network.coupling import Tie, follow
 from nasvit.any_network.followed import Followed
 from nasvit.any_network.groups import Fixed, Group, groups_of
-from nasvit.any_network.refusals import refuse_computed_weights
+from nasvit.any_network.refusals import LooksAtNumbers, refuse_computed_weights
 from nasvit.any_network.runs import Run, croppable_kernels, runs_of
 from nasvit.any_network.shell import shell_of
 from nasvit.any_network.sizes import Kept, Sizes, Uneven
@@ -38,6 +38,7 @@ class Plan:
         found: how the channels hang together.
         choices: place where channels are divided in one of several ways -> number of the way.
         ties: channels of which the code expects equally many, although no operation ties them.
+        device: where the network's code was followed: the meta device, or the processor.
     """
 
     groups: tuple[Group, ...]
@@ -48,6 +49,7 @@ class Plan:
     found: Followed
     choices: Mapping[str, int]
     ties: tuple[Tie, ...] = ()
+    device: str = "meta"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Plan:
         return self  # nothing in it ever changes
@@ -63,11 +65,11 @@ class Plan:
         return np.array([group.units for group in self.groups], dtype=np.int64)
 
 
-def on_meta(network: nn.Module) -> nn.Module:
-    """Return a copy of a network without its numbers, in evaluation mode."""
+def bare_copy(network: nn.Module, device: str = "meta") -> nn.Module:
+    """Return a copy of a network without its numbers, in evaluation mode; they are zero where there are any."""
 
     def empty(name: str, tensor: Tensor, module: nn.Module) -> Tensor:
-        bare = torch.empty_like(tensor, device="meta")
+        bare = torch.zeros_like(tensor, device=device)
         return nn.Parameter(bare, requires_grad=False) if isinstance(tensor, nn.Parameter) else bare
 
     return shell_of(network, empty, {}).eval()
@@ -76,16 +78,51 @@ def on_meta(network: nn.Module) -> nn.Module:
 def plan_of(network: nn.Module, image: Tensor) -> Plan:
     """Find what can be decided in a network.
 
+    Its code runs on the meta device, which takes next to no time and memory; code that does not run there, because an
+    operation of it is not defined there for example, runs on the processor.
+
     Args:
         network: any network of one image tensor.
         image: an image of the size it is for, or a batch; only its shape counts.
 
     Raises:
-        ValueError: if the network cannot be run on the meta device with such an image, or computes its weights.
+        ValueError: if the network cannot be run with such an image, looks at the numbers of a tensor, or computes its
+            weights.
     """
     refuse_computed_weights(network)
-    bare = on_meta(network)
-    images = torch.empty(2, *image.shape[-3:], device="meta", dtype=number_type(network))
+    try:
+        return _plan_on("meta", network, image)
+    except _DoesNotRun as error:
+        first = error
+    try:
+        return _plan_on("cpu", network, image)
+    except _DoesNotRun as error:
+        same = str(error) == str(first) or isinstance(error.__cause__, LooksAtNumbers)
+        why = str(error) if same else f"{error} (on the meta device: {first})"
+        size = "x".join(map(str, image.shape[-3:]))
+        raise ValueError(f"{type(network).__name__} does not run on an image of shape {size}: {why}") from error
+
+
+def returned_by(network: nn.Module, shape: tuple[int, ...]) -> object:
+    """Return what a network returns for a batch of images of a shape, without its numbers."""
+
+    def run(device: str) -> object:
+        with torch.no_grad():
+            return bare_copy(network, device)(torch.zeros(shape, device=device))
+
+    try:
+        return run("meta")
+    except RuntimeError:  # such as an operation that is not defined there
+        return run("cpu")
+
+
+class _DoesNotRun(Exception):
+    """The code of a network does not run on a device."""
+
+
+def _plan_on(device: str, network: nn.Module, image: Tensor) -> Plan:
+    bare = bare_copy(network, device)
+    images = torch.zeros(2, *image.shape[-3:], device=device, dtype=number_type(network))
     choices: dict[str, int] = {}
     ties: list[Tie] = []
     for _ in range(_ROUNDS):
@@ -109,7 +146,7 @@ def plan_of(network: nn.Module, image: Tensor) -> Plan:
     sides = {path: module.kernel_size[0] for path, module in croppable_kernels(bare, found)}
     kernels = {path: sides[path] for path in working([*sides], trial.crops)}
     plan = _without(found, groups, free, search.attributes, runs, kernels, fixed)
-    return replace(plan, choices=choices, ties=tuple(ties))
+    return replace(plan, choices=choices, ties=tuple(ties), device=device)
 
 
 def number_type(network: nn.Module) -> torch.dtype:
@@ -121,12 +158,10 @@ def number_type(network: nn.Module) -> torch.dtype:
 def _followed(bare: nn.Module, images: Tensor, choices: dict[str, int], ties: Sequence[Tie]) -> Followed:
     try:
         return follow(bare, images, choices, ties)
-    except Exception as error:
-        size = "x".join(map(str, images.shape[1:]))
-        raise ValueError(
-            f"{type(bare).__name__} does not run on an image of shape {size} on the meta device: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    except LooksAtNumbers as error:
+        raise _DoesNotRun(str(error)) from error
+    except Exception as error:  # whatever the code of the network raises
+        raise _DoesNotRun(f"{type(error).__name__}: {error}") from error
 
 
 def _even_groups(found: Followed) -> tuple[list[Group], list[Fixed]]:

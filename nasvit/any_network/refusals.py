@@ -23,6 +23,10 @@ def refuse_computed_weights(network: nn.Module) -> None:
                 raise ValueError(_refusal(path, f"weights by {type(hook).__name__}", f"see {library}"))
 
 
+class LooksAtNumbers(ValueError):
+    """The code of a network looks at the numbers of a tensor, so what it does may depend on the image."""
+
+
 def _refusal(path: str, what: str, way_out: str) -> str:
     where = path or "the network itself"
     return f"{where} computes its {what}, so its weights cannot be shared; make them plain first: {way_out}"

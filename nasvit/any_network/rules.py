@@ -22,6 +22,7 @@ from torch import Tensor
 from nasvit.any_network.followed import Axes
 from nasvit.any_network.following import Dispatched, Follower, Rule
 from nasvit.any_network.labels import Labels
+from nasvit.any_network.refusals import LooksAtNumbers
 
 _RULES: dict[str, Rule] = {}
 
@@ -95,7 +96,20 @@ def same(follower: Follower, done: Dispatched) -> list[Axes]:
     return [follower.axes(done.args[0])] * len(done.results)
 
 
-@rule("arange", "scalar_tensor", "eye", "linspace", "_local_scalar_dense", "sym_size", "prim_layout")
+@rule("_local_scalar_dense", "nonzero", "masked_select", "equal")
+def looks_at_numbers(follower: Follower, done: Dispatched) -> list[Axes]:
+    """Refuse code whose doing, or the shapes of whose tensors, may depend on the image.
+
+    Raises:
+        LooksAtNumbers: always.
+    """
+    raise LooksAtNumbers(
+        f"{follower.path[-1] or 'the network itself'} looks at the numbers of a tensor ({done.name}), so that what it "
+        "does may depend on the image; let its code depend on shapes alone"
+    )
+
+
+@rule("arange", "scalar_tensor", "eye", "linspace", "sym_size", "prim_layout")
 def of_fixed_size(follower: Follower, done: Dispatched) -> list[Axes]:
     """Return no labels."""
     return [{} for _ in done.results]

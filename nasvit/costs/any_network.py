@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import nn
 
-from nasvit.any_network.plan import Plan, on_meta
+from nasvit.any_network.plan import Plan, bare_copy
 from nasvit.any_network.terms import Integers, Subnets
 from nasvit.costs.programs import Program
 from predictors.cost import METRICS
@@ -34,7 +34,7 @@ class ElasticCosts:
 
     def __init__(self, network: nn.Module, plan: Plan, space: ElasticSpace) -> None:
         self.plan, self.space, self.genes = plan, space, len(space.genome)
-        bare = on_meta(network)
+        bare = bare_copy(network, plan.device)
         self._at = {side: Program.of(bare, plan, space.image_channels, side) for side in space.resolution}
 
     def costs(self, population: Population, metrics: Sequence[str] = tuple(METRICS)) -> dict[str, Integers]:

@@ -33,7 +33,7 @@ class Program:
 
     @classmethod
     def of(cls, bare: nn.Module, plan: Plan, channels: int, side: int) -> Program:
-        image = torch.empty(1, channels, side, side, device="meta", dtype=number_type(bare))
+        image = torch.zeros(1, channels, side, side, device=plan.device, dtype=number_type(bare))
         found = follow(bare, image, dict(plan.choices), plan.ties)
         builder = _Builder(bare, plan, found, image)
         return cls(

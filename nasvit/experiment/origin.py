@@ -14,7 +14,7 @@ from torch import nn
 
 from nasvit.any_network import Elastic, ElasticModel
 from nasvit.any_network.choices import space_of
-from nasvit.any_network.plan import on_meta
+from nasvit.any_network.plan import returned_by
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.tables import cost_table
 from nasvit.experiment.image_size import spec_for_images
@@ -186,8 +186,7 @@ class OfNetwork(Origin):
     def _check_scores(self, network: nn.Module) -> None:
         """Refuse a network that returns anything but one score for every class."""
         classes = len(self._images.classes)
-        with torch.no_grad():
-            scores = on_meta(network)(torch.empty(2, self._images.shape[0], self.side, self.side, device="meta"))
+        scores = returned_by(network, (2, self._images.shape[0], self.side, self.side))
         found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
         if found != (2, classes):
             needed = f"it must return scores of shape (2, {classes})"

@@ -139,11 +139,11 @@ def test_a_cropped_kernel_is_the_middle_of_the_whole():
 
 
 def test_a_copy_that_a_single_head_does_not_need_is_known():
-    from nasvit.any_network.plan import on_meta
+    from nasvit.any_network.plan import bare_copy
     from nasvit.costs.programs import Program
 
     elastic = made_elastic(Classifying(Attending()), 3, 8, 8)
-    program = Program.of(on_meta(elastic.network), elastic.plan, 3, 8)
+    program = Program.of(bare_copy(elastic.network), elastic.plan, 3, 8)
     assert any(interval.unless for interval in program.intervals)
 
 

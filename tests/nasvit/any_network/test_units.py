@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +15,8 @@ from nasvit.any_network.attributes import _DECLARED, declare
 from nasvit.any_network.groups import heads_of
 from nasvit.any_network.plan import Plan, plan_of
 from nasvit.any_network.rules import _RULES, join, rule
+from nasvit.costs.any_network import ElasticCosts
+from nasvit.costs.counting import count
 from tests.nasvit.any_network import networks
 
 
@@ -140,8 +145,41 @@ class Looking(nn.Module):
 
 
 def test_a_network_that_looks_at_numbers_is_refused_in_words():
-    with pytest.raises(ValueError, match=r"Classifying does not run on an image of shape 3x8x8 on the meta device"):
+    with pytest.raises(
+        ValueError, match=r"shape 3x8x8: middle looks at the numbers of a tensor \(_local_scalar_dense\)"
+    ):
         elasticize(networks.Classifying(Looking()), torch.zeros(3, 8, 8))
+
+
+class OnProcessor(nn.Module):
+    """Runs where there are numbers alone, as code does with an operation that is not defined on the meta device."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.inside = inside
+
+    def forward(self, x):
+        if x.device.type == "meta":
+            raise NotImplementedError("no kernel on the meta device")
+        return self.inside(x)
+
+
+def test_a_network_that_does_not_run_on_meta_is_followed_on_the_processor():
+    network = networks.Classifying(networks.Residual(8, 6))
+    there, here = (elasticize(each, torch.zeros(3, 8, 8)) for each in (network, OnProcessor(network)))
+    assert (there.plan.device, here.plan.device) == ("meta", "cpu")
+    assert [group.units for group in here.plan.groups] == [group.units for group in there.plan.groups]
+    rng, costs = np.random.default_rng(0), ElasticCosts(here.network, here.plan, here.space)
+    subnets = [here.space.largest, here.space.smallest, *(here.space.sample(rng) for _ in range(8))]
+    found = costs.costs(here.space.encode(subnets))
+    for number, architecture in enumerate(subnets):
+        cost = count(here.extract(architecture), 3, 8, 8)
+        assert {name: int(values[number]) for name, values in found.items()} == asdict(cost)
+
+
+def test_a_network_that_runs_nowhere_is_refused_with_both_reasons():
+    with pytest.raises(ValueError, match=r"3x8x8: .*\(on the meta device: NotImplementedError: no kernel"):
+        elasticize(networks.Classifying(OnProcessor(nn.Linear(3, 5))), torch.zeros(3, 8, 8))
 
 
 def test_join_freezes_what_meets_something_of_fixed_size():
