@@ -43,7 +43,7 @@ from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
 from nasvit.experiment.pace import seconds_per_epoch
 from nasvit.experiment.plan import with_epochs
-from nasvit.experiment.stages.features import BATCHES, IMAGES
+from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import StartingWeights, Training
 from nasvit.records import read_json, versions, write_json

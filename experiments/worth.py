@@ -36,7 +36,7 @@ from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, 
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.pace import seconds_per_epoch
 from nasvit.experiment.pipeline import STAGES, run
-from nasvit.experiment.plan import final_epochs, from_json, planned, supernet_plan, to_json, with_epochs
+from nasvit.experiment.plan import final_epochs, from_json, make_plan, planned, to_json, with_epochs
 from nasvit.experiment.planning import Timing
 from nasvit.experiment.stages.search import is_searched
 from nasvit.experiment.stages.train import is_trained
@@ -195,10 +195,9 @@ def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     bench = Workbench(_experiment(setting, folder, seed), folder)
     kept = folder.with_suffix(".json")
     if not kept.exists():
-        timing = Timing(bench, 60 * asked.minutes, time.process_time)
-        paces = replace(timing.paces(), supernet=timing.supernet())  # which is not timed where there is a prior
+        paces = Timing(bench, 60 * asked.minutes, time.process_time).paces("supernet")
         shutil.rmtree(folder / TIMING)
-        write_json(kept, to_json(supernet_plan(60 * asked.minutes, 0, paces)))
+        write_json(kept, to_json(make_plan("supernet", 60 * asked.minutes, 0, paces)))
     plan = from_json(read_json(kept))
     bench.follow(planned(bench.asked, plan))
     if not is_trained(bench):

@@ -94,11 +94,11 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
             bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
             compute.announce()
             pipeline.follow_plan(bench)
-            search = bench.experiment.search
-            if name in ("train", "extract") and not search.uses_supernet:
+            experiment = bench.experiment
+            if name in ("train", "extract") and not experiment.uses_supernet:
                 compute.once(lambda: print(f"{name}: nothing to do, the networks are trained from random weights"))
                 return
-            if name == "train" and not search.trains_supernet:
+            if name == "train" and not experiment.search.trains_supernet:
                 compute.once(lambda: print(f"{name}: nothing to do, subnets are compared before any training"))
                 return
             if name == "train":

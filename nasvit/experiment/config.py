@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +111,10 @@ class FrontConfig:
             raise FieldError(["points"], f"{self.points} is illegal; legal: whole numbers from 1")
 
 
+UNMEASURED = ("prior", "largest", "features")
+"""Ways of ``search.evaluate`` that choose without evaluating candidates."""
+
+
 @dataclass(frozen=True)
 class SearchConfig:
     """Search of architectures, of recipes, or of both together.
@@ -126,9 +130,11 @@ class SearchConfig:
         evaluate: evaluation of a candidate: ``inherited``, the accuracy with the supernet's weights (says nothing
             of recipes); ``finetune``, after training on from these by its recipe; ``scratch``, after training from
             random weights by its recipe, without any supernet; ``prior``, not at all: what the prior expects to be best
-            is chosen, and trained from random weights by the recipe of ``finetune``; ``features``, for a network with
-            weights, before any training: how well a subnet's features agree with the network's. No supernet is
-            trained then, and what is found is fine-tuned from those weights.
+            is chosen, and trained from random weights by the recipe of ``finetune``; ``largest``, not at all: what is
+            as large as the budget allows is trained likewise, or, with ``weights``, fine-tuned from them;
+            ``features``, for a network with weights, before any training: how well a subnet's features agree with the
+            network's. No supernet is trained then, and what is found is fine-tuned from those weights. ``auto``:
+            ``inherited``, or, with ``hours``, what was best for its time where it was measured.
         prior: what is expected of architectures before any is evaluated: ``auto``, the measurements on other data sets
             that are shipped with the space, if there are any; ``none``; or a file that ``experiments.priors`` wrote.
         evaluations: candidates evaluated, over all budgets.
@@ -158,7 +164,7 @@ class SearchConfig:
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
-    evaluate: Literal["inherited", "finetune", "scratch", "prior", "features"] = "inherited"
+    evaluate: Literal["auto", "inherited", "finetune", "scratch", "prior", "largest", "features"] = "auto"
     prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5
@@ -175,9 +181,9 @@ class SearchConfig:
     calibration_batch_size: int = 256
 
     def __post_init__(self) -> None:
-        if self.recipes is not None and self.evaluate == "inherited":
+        if self.recipes is not None and self.evaluate in ("auto", "inherited"):
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
-        if self.recipes is not None and self.evaluate in ("prior", "features"):
+        if self.recipes is not None and self.evaluate in UNMEASURED:
             raise FieldError(["evaluate"], f"{self.evaluate} says nothing of recipes; legal here: finetune, scratch")
         if self.evaluate == "prior" and self.prior == "none":
             raise FieldError(["prior"], "is none, but evaluate is prior; leave it out, or evaluate otherwise")
@@ -196,19 +202,14 @@ class SearchConfig:
                 raise FieldError([name], f"{getattr(self, name)} is illegal; legal: whole numbers from 1")
 
     @property
-    def uses_supernet(self) -> bool:
-        """Whether what is found takes its weights from a supernet."""
-        return self.evaluate not in ("scratch", "prior")
-
-    @property
     def trains_supernet(self) -> bool:
-        """Whether that supernet is trained."""
-        return self.uses_supernet and self.evaluate != "features"
+        """Whether a supernet is trained, which what is found takes its weights from."""
+        return self.evaluate in ("auto", "inherited", "finetune")
 
     @property
     def evaluates(self) -> bool:
         """Whether candidates are evaluated one by one, as the trials of a study."""
-        return self.evaluate not in ("prior", "features")
+        return self.evaluate not in UNMEASURED
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,8 @@ class Experiment(YamlFile):
         threads: processor threads; 0: as PyTorch decides.
         compare: networks that are trained for comparison.
         hours: time there is, by the clock, but for comparisons: from measured seconds a step it is planned how many
-            epochs and evaluations there are; a supernet is trained only without a prior. None: as the other fields say.
+            epochs and evaluations there are, and which way is taken; see ``search.evaluate``. None: as the other fields
+            say.
         note: remark that belongs beside the results, for example about the data.
     """
 
@@ -284,6 +286,8 @@ class Experiment(YamlFile):
     note: str = ""
 
     def __post_init__(self) -> None:
+        if self.search.evaluate == "auto" and self.hours is None:
+            object.__setattr__(self, "search", replace(self.search, evaluate="inherited"))
         self._check_origin()
         self._check_features()
         self._check_weights()
@@ -291,8 +295,8 @@ class Experiment(YamlFile):
             return
         if not self.hours > 0:
             raise FieldError(["hours"], f"{self.hours} is illegal; legal: numbers above 0")
-        if self.search.recipes is not None or self.search.evaluate not in ("inherited", "prior"):
-            problem = "are divided only where search.evaluate is inherited or prior, and no recipes are searched"
+        if self.search.recipes is not None or self.search.evaluate in ("finetune", "scratch"):
+            problem = "are not divided where every candidate is trained; leave search.evaluate, or them, out"
             raise FieldError(["hours"], problem)
 
     def _check_origin(self) -> None:
@@ -309,7 +313,7 @@ class Experiment(YamlFile):
             if getattr(self.search, name) is not None:
                 raise FieldError(["search", name], f"{why}; leave it out with a network")
         if self.search.evaluate == "prior":
-            legal = "legal: inherited, finetune, scratch, features"
+            legal = "legal: inherited, finetune, scratch, largest, features"
             raise FieldError(["search", "evaluate"], f"nothing was measured of this network; {legal}")
 
     def _check_features(self) -> None:
@@ -323,7 +327,7 @@ class Experiment(YamlFile):
         """Refuse weights where no supernet is trained, and recipes of loaded weights where none are loaded."""
         if isinstance(self.weights, str):
             object.__setattr__(self, "weights", StartingWeights(self.weights))
-        if self.weights is not None and not self.search.uses_supernet:
+        if self.weights is not None and not self.uses_supernet:
             problem = f"start a supernet, and search.evaluate: {self.search.evaluate} trains none; leave them out"
             raise FieldError(["weights"], problem)
         if self.weights is not None and self.weights.partial:
@@ -336,6 +340,12 @@ class Experiment(YamlFile):
             for name in ("loaded_rate", "frozen_epochs"):
                 if getattr(recipe, name) != DEFAULTS[name]:
                     raise FieldError([*place, name], _NOT_LOADED[place])
+
+    @property
+    def uses_supernet(self) -> bool:
+        """Whether what is found takes its weights from a supernet, or from a network that was made elastic."""
+        keeps = self.search.evaluate == "features" or (self.search.evaluate == "largest" and self.weights is not None)
+        return self.search.trains_supernet or keeps
 
     def provenance(self) -> dict[str, Any]:
         """Return the configuration, seed and versions that the results depend on."""

@@ -90,7 +90,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     follow_plan(bench)
     feasibility = check(bench)
     bench.compute.once(lambda: print("\n".join(feasibility)))
-    inherits = bench.experiment.search.uses_supernet
+    inherits = bench.experiment.uses_supernet
     if bench.experiment.search.trains_supernet and not is_trained(bench):
         _begin(bench, "train")
         _timed(bench, "train", train)
@@ -115,15 +115,15 @@ def _finetune(bench: Workbench) -> None:
 def _check_times(bench: Workbench) -> None:
     """Refuse to compare at equal time if finished stages did not record theirs."""
     experiment = bench.experiment
-    if experiment.search.uses_supernet and experiment.compare.scratch and experiment.compare.equal != "epochs":
+    if experiment.uses_supernet and experiment.compare.scratch and experiment.compare.equal != "epochs":
         done = {"train": (bench.folder / SUPERNET).exists(), "search": is_searched(bench)}
         require_times(bench, [stage for stage, finished in done.items() if finished])
 
 
 def _begin(bench: Workbench, stage: str) -> None:
     """Say which stage of how many begins."""
-    search = bench.experiment.search
-    skipped = {"train": not search.trains_supernet, "extract": not search.uses_supernet}
+    experiment = bench.experiment
+    skipped = {"train": not experiment.search.trains_supernet, "extract": not experiment.uses_supernet}
     stages = [name for name in STAGES if not skipped.get(name)]
     if bench.compute.is_first:
         print(f"stage {stages.index(stage) + 1} of {len(stages)}: {LABELS[stage]}", flush=True)

@@ -9,7 +9,9 @@ from nasvit.experiment.clock import minutes
 from nasvit.experiment.config import Experiment, TrainConfig
 from search_spaces.recipe import Recipe
 
-Way = Literal["prior", "supernet"]
+Way = Literal["prior", "largest", "features", "supernet"]
+
+WAYS: tuple[Way, ...] = ("prior", "largest", "features", "supernet")
 
 SUPERNET_SHARE, SEARCH_SHARE = 0.5, 0.1
 """Shares of the time that the supernet and the search get; the final trainings get the rest."""
@@ -30,8 +32,8 @@ class Paces:
 
     Args:
         plain: one epoch of a network within each budget: the one that the prior chooses, or the costliest of some.
-        supernet: one epoch of the supernet; 0 where a prior makes it needless to know.
-        evaluation: one candidate of the search.
+        supernet: one epoch of the supernet; 0 where none is trained.
+        evaluation: one candidate of the search; 0 where none is evaluated.
         final: what each network costs besides its final training: saving, exporting, testing.
         found: what it costs besides if a supernet holds it: extracting, exporting, testing it twice.
     """
@@ -63,8 +65,10 @@ class Plan:
     """What is done in the time there is.
 
     Args:
-        way: ``prior``: the networks that the prior expects to be best are trained from random weights. ``supernet``: a
-            supernet is trained and searched, and what is found is trained on.
+        way: ``prior``: the networks that the prior expects to be best are trained from random weights. ``largest``:
+            those that are as large as the budgets allow. ``features``: those that keep the most of what a network with
+            weights knows are trained on. ``supernet``: a supernet is trained and searched, and what is found is trained
+            on.
         seconds: the time there is.
         paces: what was measured.
         train_epochs: epochs of the supernet; 0 without one.
@@ -88,32 +92,60 @@ class Plan:
         """Seconds that each stage is expected to take."""
         paces = self.paces
         final = self.final_epochs * paces.all_plain + paces.all_final
-        if self.way == "prior":
+        if not self.evaluations:
             return {"training": final}
+        searching = {"search": self.evaluations * paces.evaluation + paces.all_found, "fine-tuning": final}
+        if not self.train_epochs:
+            return searching
         training = self.train_epochs * paces.supernet + _LOOKS * _LOOKED_AT * paces.evaluation
-        searching = self.evaluations * paces.evaluation + paces.all_found
-        return {"supernet": training, "search": searching, "fine-tuning": final}
+        return {"supernet": training} | searching
 
     def lines(self) -> list[str]:
         """Return the plan in words."""
         count = len(self.paces.plain)
         networks = "the network" if count == 1 else f"each of {count} networks"
         stages = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.stages.items())
-        if self.way == "prior":
-            what = f"no supernet: {networks} that the prior expects to be best, trained for {self.final_epochs} epochs"
-        else:
-            what = (
-                f"a supernet of {self.train_epochs} epochs, {self.evaluations} candidates evaluated, {networks} "
-                f"trained on for {self.final_epochs} epochs"
-            )
+        what = _WORDS[self.way].format(networks=networks, **vars(self))
         lines = [f"plan for {minutes(self.seconds)}: {what}", f"    expected: {stages}"]
         return lines + [f"    {reason}" for reason in self.reasons]
 
 
-def prior_plan(seconds: float, used: float, paces: Paces) -> Plan:
-    """Return the plan without a supernet: all of the time for the final trainings, equal epochs for each.
+_WORDS: dict[Way, str] = {
+    "prior": "no supernet: {networks} that the prior expects to be best, trained for {final_epochs} epochs",
+    "largest": "no supernet: {networks} that is as large as its budget allows, trained for {final_epochs} epochs",
+    "features": (
+        "no supernet: of {evaluations} subnets {networks} whose features agree best with those of the whole network, "
+        "trained on for {final_epochs} epochs"
+    ),
+    "supernet": (
+        "a supernet of {train_epochs} epochs, {evaluations} candidates evaluated, {networks} trained on for "
+        "{final_epochs} epochs"
+    ),
+}
+
+
+def make_plan(way: Way, seconds: float, used: float, paces: Paces) -> Plan:
+    """Return the plan of a way.
 
     Args:
+        way: the way.
+        seconds: the time there is.
+        used: seconds that were used of it for measuring.
+        paces: what was measured.
+
+    Raises:
+        ValueError: if there is no time for one epoch of everything.
+    """
+    if way in ("prior", "largest"):
+        return _plain_plan(way, seconds, used, paces)
+    return _searched_plan(way, seconds, used, paces)
+
+
+def _plain_plan(way: Way, seconds: float, used: float, paces: Paces) -> Plan:
+    """Return a plan of final trainings alone, equal epochs for each.
+
+    Args:
+        way: how the networks are chosen.
         seconds: the time there is.
         used: seconds that were used of it for measuring.
         paces: what was measured.
@@ -124,25 +156,26 @@ def prior_plan(seconds: float, used: float, paces: Paces) -> Plan:
     epochs = int((seconds * _MARGIN - used - paces.all_final) / paces.all_plain)
     if epochs < 1:
         raise _too_short(seconds, used + paces.all_plain + paces.all_final)
-    return Plan("prior", seconds, paces, 0, 0, min(epochs, MOST_EPOCHS))
+    return Plan(way, seconds, paces, 0, 0, min(epochs, MOST_EPOCHS))
 
 
-def supernet_plan(seconds: float, used: float, paces: Paces) -> Plan:
-    """Return the plan with a supernet; arguments as in :func:`prior_plan`.
+def _searched_plan(way: Way, seconds: float, used: float, paces: Paces) -> Plan:
+    """Return a plan with a search, and perhaps a supernet before it; arguments as in :func:`_plain_plan`.
 
     Raises:
         ValueError: if there is no time for one epoch of everything.
     """
-    usable = seconds * _MARGIN - used
-    train_epochs = int(SUPERNET_SHARE * usable / paces.supernet)
+    usable, trains = seconds * _MARGIN - used, way == "supernet"
+    train_epochs = int(SUPERNET_SHARE * usable / paces.supernet) if trains else 0
     evaluations = min(max(int(SEARCH_SHARE * usable / paces.evaluation), FEWEST_EVALUATIONS), MOST_EVALUATIONS)
-    plan = Plan("supernet", seconds, paces, train_epochs, evaluations, 0)
+    plan = Plan(way, seconds, paces, train_epochs, evaluations, 0)
     begun = used + sum(plan.stages.values()) - paces.all_final
     plan = replace(plan, final_epochs=final_epochs(plan, begun))
-    if train_epochs < 1 or _left(plan, begun) < paces.all_plain:
-        measured = FEWEST_EVALUATIONS + _LOOKS * _LOOKED_AT
+    if (trains and train_epochs < 1) or _left(plan, begun) < paces.all_plain:
+        measured = FEWEST_EVALUATIONS + (_LOOKS * _LOOKED_AT if trains else 0)
         rest = measured * paces.evaluation + paces.all_found + paces.all_plain + paces.all_final
-        least = max(paces.supernet / SUPERNET_SHARE, rest / (1 - SUPERNET_SHARE)) / _MARGIN
+        share = SUPERNET_SHARE if trains else 0.0
+        least = max(paces.supernet / SUPERNET_SHARE, rest / (1 - share)) / _MARGIN
         raise _too_short(seconds, used + least)
     return plan
 
@@ -167,31 +200,42 @@ def _too_short(seconds: float, least: float) -> ValueError:
     )
 
 
-def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool, has_weights: bool = False) -> Plan:
-    """Return the better plan, with the reasons.
+def way_of(experiment: Experiment, *, has_prior: bool) -> tuple[Way, str]:
+    """Return the better way for an experiment with hours, or the one that it asks for, and the reason.
 
     Args:
-        seconds: the time there is.
-        used: seconds that were used of it for measuring.
-        paces: what was measured.
+        experiment: the experiment.
         has_prior: whether there is anything to choose networks by without a search.
-        has_weights: whether there are weights for a supernet to start from.
-
-    Raises:
-        ValueError: if the time is not enough.
     """
-    if has_weights:
-        reason = "there are weights for a supernet to start from, which trainings from random weights would waste"
-        return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
-    if not has_prior:
-        reason = "there is no prior, so that only a search can choose networks"
-        return replace(supernet_plan(seconds, used, paces), reasons=(reason,))
-    plan = prior_plan(seconds, used, paces)
-    spared = int(SUPERNET_SHARE * plan.final_epochs)
-    reason = (
-        f"a supernet would take {spared} of these epochs, and was behind wherever both were measured at equal time "
-        "(docs/time.md); search.prior: none trains one all the same"
-    )
+    asked = experiment.search.evaluate
+    if asked != "auto":
+        return _ASKED[asked], f"search.evaluate: {asked} asks for it"
+    if experiment.weights is not None:
+        if experiment.network is not None:
+            return "features", "there are weights, which subnets can keep without a supernet"
+        return (
+            "supernet",
+            "there are weights for a supernet to start from, which trainings from random ones would waste",
+        )
+    return ("prior" if has_prior else "largest"), _NO_SUPERNET
+
+
+_ASKED: dict[str, Way] = {
+    "inherited": "supernet",
+    "prior": "prior",
+    "largest": "largest",
+    "features": "features",
+}
+
+_NO_SUPERNET = (
+    "a supernet would take half of these epochs, and was behind wherever both were measured at equal time "
+    "(docs/time.md); search.evaluate: inherited trains one all the same"
+)
+
+
+def choose(seconds: float, used: float, paces: Paces, way: Way, reason: str) -> Plan:
+    """Return the plan of a way, with the reasons; arguments as in :func:`make_plan`."""
+    plan = make_plan(way, seconds, used, paces)
     if plan.final_epochs < MOST_EPOCHS:
         return replace(plan, reasons=(reason,))
     return replace(
@@ -201,11 +245,14 @@ def choose(seconds: float, used: float, paces: Paces, *, has_prior: bool, has_we
 
 def planned(experiment: Experiment, plan: Plan) -> Experiment:
     """Return the experiment that a plan makes of one with ``hours``: all of its epochs are said."""
-    if plan.way == "prior":
-        search = replace(experiment.search, evaluate="prior")
-        final = experiment.finetune.by(with_epochs(from_scratch(experiment), plan.final_epochs))
+    if plan.way != "supernet":
+        evaluations = plan.evaluations or experiment.search.evaluations
+        search = replace(experiment.search, evaluate=plan.way, evaluations=evaluations)
+        inherits = replace(experiment, search=search, hours=None).uses_supernet
+        recipe = experiment.finetune.recipe if inherits else from_scratch(experiment)
+        final = experiment.finetune.by(with_epochs(recipe, plan.final_epochs))
         return replace(experiment, hours=None, search=search, finetune=final)
-    search = replace(experiment.search, evaluations=plan.evaluations)
+    search = replace(experiment.search, evaluate="inherited", evaluations=plan.evaluations)
     recipe, every = with_epochs(experiment.train.recipe, plan.train_epochs), max(1, plan.train_epochs // _LOOKS)
     project_from = experiment.train.project_from * recipe.epochs // experiment.train.recipe.epochs
     train = replace(cheap_steps(experiment.train), recipe=recipe, evaluate_every=every, project_from=project_from)

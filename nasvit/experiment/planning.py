@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from nasvit.any_network.features import feature_agreement
+from nasvit.any_network.model import ElasticModel
 from nasvit.experiment.clock import spent, timed, total
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.pace import Clock, seconds_of, seconds_per_epoch
 from nasvit.experiment.plan import (
     Paces,
     Plan,
+    Way,
     cheap_steps,
     choose,
     final_epochs,
@@ -23,10 +24,11 @@ from nasvit.experiment.plan import (
     from_scratch,
     planned,
     to_json,
+    way_of,
 )
-from nasvit.experiment.stages.prior import expected_row
 from nasvit.experiment.stages.search import check_budgets
 from nasvit.experiment.stages.train import supernet_trainer
+from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES, expected_row, largest_of
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
@@ -144,12 +146,11 @@ def follow_rest(bench: Workbench) -> None:
 def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     folder, began = bench.folder / TIMING, clock()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
-    paces = Timing(bench, seconds, clock).paces()
+    way, reason = way_of(bench.experiment, has_prior=bench.prior is not None)
+    paces = Timing(bench, seconds, clock).paces(way)
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
-    return choose(
-        seconds, used, measured, has_prior=bench.prior is not None, has_weights=bench.experiment.weights is not None
-    )
+    return choose(seconds, used, measured, way, reason)
 
 
 class Timing:
@@ -166,28 +167,28 @@ class Timing:
         self.least = min(max(_MEASURED_SHARE * seconds, _LEAST), _MOST)
         self.quiet = replace(bench.compute, shows=False)
 
-    def paces(self) -> Paces:
-        """Return what was measured."""
-        networks = [self._typical(budget) for budget in self.bench.budgets]
+    def paces(self, way: Way) -> Paces:
+        """Return what has to be known of a way."""
+        networks = [self._typical(budget, way) for budget in self.bench.budgets]
         plain = {each: self._plain(each) for each in dict.fromkeys(networks)}
         saving = self._saving(networks[-1])
         evaluation, image = self._evaluation(networks[-1])
+        if way == "features":
+            evaluation = self._agreement()
         testing = image * len(self.bench.images.test)
         return Paces(
             tuple(plain[each] for each in networks),
-            self.supernet() if self.bench.prior is None or self.bench.experiment.weights is not None else 0.0,
+            self.supernet() if way == "supernet" else 0.0,
             evaluation + ASKING,
             final=saving + testing,
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
 
-    def _typical(self, budget: Budget) -> Subnet:
-        """Return the subnet that the prior expects to be best under a budget; without one, the costliest of some."""
-        bench = self.bench
-        if bench.prior is not None:
-            return bench.space.decode(expected_row(bench, budget)[0])[0]
-        rows = bench.candidates.constraint(budget.limits).sample(256, np.random.default_rng(0))
-        return bench.space.decode(rows[[int(bench.candidates.costs(rows)["macs"].argmax())]])[0]
+    def _typical(self, budget: Budget, way: Way) -> Subnet:
+        """Return the subnet that the prior expects to be best under a budget; else the largest within it."""
+        if way == "prior":
+            return self.bench.space.decode(expected_row(self.bench, budget)[0])[0]
+        return largest_of(self.bench, budget)
 
     def _plain(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / architecture.key
@@ -217,6 +218,14 @@ class Timing:
         whole = seconds_of(lambda: measure(architecture), self.clock)
         calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)
         return whole, max(whole - calibrating, 0.0) / len(bench.images.validation)
+
+    def _agreement(self) -> float:
+        """Return the seconds of comparing the features of one subnet."""
+        bench = self.bench
+        supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
+        assert isinstance(supernet, ElasticModel)
+        score = feature_agreement(supernet, list(bench.images.calibration(BATCHES, IMAGES)))
+        return seconds_of(lambda: score(supernet.space.largest), self.clock)
 
     def _saving(self, architecture: Subnet) -> float:
         bench, folder = self.bench, self.bench.folder / TIMING / "saved"

@@ -48,7 +48,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
             console.print(f"    found with it, recipe: {describe(choice.recipe)}", soft_wrap=True)
     if bench.experiment.search.recipes is None:
         finetune = bench.experiment.finetune
-        name = "fine-tuning" if bench.experiment.search.uses_supernet else "training"
+        name = "fine-tuning" if bench.experiment.uses_supernet else "training"
         console.print(f"recipe of the {name}: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
     for kind in [kind for kind in _SAYS if {"finetuned", kind} <= set(kinds)]:
         console.print(_SAYS[kind], soft_wrap=True)
@@ -135,7 +135,7 @@ def _scores(row: dict[str, Any], kinds: Iterable[str]) -> list[str]:
 
 
 def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
-    how = "finetuned" if bench.experiment.search.uses_supernet else "scratch"
+    how = "finetuned" if bench.experiment.uses_supernet else "scratch"
     path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
     if not path.exists():
         return

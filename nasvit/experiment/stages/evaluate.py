@@ -41,7 +41,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     """
     chosen, compute = subjects(bench), bench.compute
     bench.open_images()
-    supernet = TrainedSupernet(bench) if bench.experiment.search.uses_supernet else None
+    supernet = TrainedSupernet(bench) if bench.experiment.uses_supernet else None
     trained = compute.from_first(lambda: [_trained(bench, each) for each in chosen])
     keys = compute.from_first(lambda: _Keys(bench, supernet).of(chosen, trained))
     scores, measure = Scores(bench.folder / SCORES, compute), _Measuring(bench, supernet)

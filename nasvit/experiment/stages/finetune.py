@@ -43,13 +43,13 @@ def finetune(bench: Workbench) -> None:
     bench.open_images()
     _train_all(bench, "finetune", [job for job in jobs if job.subject.chosen])
     _train_all(bench, "compare", [job for job in jobs if not job.subject.chosen])
-    if bench.experiment.compare.scratch and bench.experiment.search.uses_supernet:
+    if bench.experiment.compare.scratch and bench.experiment.uses_supernet:
         _train_all(bench, "compare", _from_scratch(bench, jobs))
 
 
 def _job(bench: Workbench, subject: Subject) -> Job:
     """Return the training of a subnet that its results are those of."""
-    inherits = bench.experiment.search.uses_supernet
+    inherits = bench.experiment.uses_supernet
     if inherits and not is_there(subject.folder / "extracted" / CARD, bench.compute):
         raise FileNotFoundError(f"subnet {subject.name} is not extracted yet; run the extract stage first")
     return Job(subject, "finetuned" if inherits else "scratch", subject.training, bench.experiment.finetune_on)

@@ -98,7 +98,7 @@ def training_folder(subject: Subject, how: str) -> Path:
 
 def trained_kinds(experiment: Experiment, subject: Subject) -> list[str]:
     """Return the kinds of finished trainings that an experiment asks for; others may be of an earlier configuration."""
-    compare, inherits = experiment.compare, experiment.search.uses_supernet
+    compare, inherits = experiment.compare, experiment.uses_supernet
     wanted = {
         "finetuned": inherits,
         "scratch": not inherits or (compare.scratch and compare.equal != "time"),

@@ -21,11 +21,10 @@ from nasvit.experiment.stages.choice import (
     judge_of_finalists,
     write_choices,
 )
-from nasvit.experiment.stages.features import choose_by_features, describe_agreements
 from nasvit.experiment.stages.finalists import find_finalists, measure
-from nasvit.experiment.stages.prior import choose_expected, describe_expected, require_prior
 from nasvit.experiment.stages.splits import splits_of
 from nasvit.experiment.stages.trials import looked_at, make_trials
+from nasvit.experiment.stages.unmeasured import choose_unmeasured, describe_unmeasured, require_prior
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.records import made_for, write_json
@@ -145,14 +144,8 @@ def _finish(bench: Workbench, study: Study, measured: Records) -> list[Choice]:
 
 
 def _without_evaluations(bench: Workbench) -> list[Choice]:
-    """Choose what the prior expects to be best, or what keeps the most of a network's features."""
-    if bench.experiment.search.evaluate == "features":
-        choices = choose_by_features(bench)
-        lines = describe_agreements(choices)
-    else:
-        choices = choose_expected(bench)
-        lines = describe_expected(choices)
-    print("\n".join(lines))
+    choices = choose_unmeasured(bench)
+    print("\n".join(describe_unmeasured(choices)))
     write_json(bench.folder / "search" / "asked.json", _asked(bench))
     return choices
 
@@ -248,7 +241,7 @@ def _study_name(bench: Workbench) -> str:
     if bench.started_from:
         decides["started_from"] = bench.started_from["started_from"].get("sha256", "")
     decides["genes"] = [(gene.name, [str(value) for value in gene.values]) for gene in bench.candidates.genome.genes]
-    if bench.experiment.search.uses_supernet:
+    if bench.experiment.uses_supernet:
         decides |= {"train": config["train"], **{name: asked[name] for name in _CALIBRATION}}
         if bench.trained_for:
             decides["trained_for"] = [budget.text for budget in bench.trained_for]

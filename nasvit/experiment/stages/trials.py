@@ -97,7 +97,7 @@ class TrainedTrials:
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        self._supernet: SharedNetwork | None = load_supernet(bench) if bench.experiment.search.uses_supernet else None
+        self._supernet: SharedNetwork | None = load_supernet(bench) if bench.experiment.uses_supernet else None
         self._calibration = bench.calibration()
         self._images, self._held_out = _some(bench), looked_at(bench)
         self._splits = splits(bench)

@@ -33,7 +33,7 @@ def _no_programs() -> Iterator[None]:
 @pytest.fixture
 def paces(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine of which everybody knows how fast it is."""
-    monkeypatch.setattr(planning.Timing, "paces", lambda self: PACES)
+    monkeypatch.setattr(planning.Timing, "paces", lambda self, way: PACES)
 
 
 def opened(folder: Path, *overrides: tuple[str, str]) -> Workbench:
@@ -74,20 +74,32 @@ def test_a_plan_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, monke
         patch.setattr(Trainer, "_train_on", killed_at_step_30)
         with pytest.raises(KeyboardInterrupt):
             run(opened(tmp_path / "killed"))
-    monkeypatch.setattr(planning.Timing, "paces", lambda self: pytest.fail("the plan was made anew"))
+    monkeypatch.setattr(planning.Timing, "paces", lambda self, way: pytest.fail("the plan was made anew"))
     assert comparable(run(opened(tmp_path / "killed"))) == comparable(whole)
 
 
 @pytest.mark.usefixtures("paces")
-def test_without_a_prior_a_supernet_is_trained_and_the_rest_of_the_time_is_for_the_networks(tmp_path: Path) -> None:
-    enough = ("hours", "0.01")
-    bench = opened(tmp_path, ("search.prior", "none"), enough)
+def test_without_a_prior_networks_as_large_as_the_budgets_allow_are_trained(tmp_path: Path) -> None:
+    bench = opened(tmp_path, ("search.prior", "none"))
+    run(bench)
+    choices = load_choices(bench)
+    assert [choice.evidence["judged_by"] for choice in choices] == ["size"] * 2
+    for choice in choices:
+        assert all(limit.low <= choice.costs[limit.metric] <= limit.high for limit in choice.budget.limits)
+    assert choices[0].costs["macs"] > 0.9 * 300e3
+    assert not (bench.folder / "supernet.pt").exists()
+
+
+@pytest.mark.usefixtures("paces")
+def test_a_supernet_is_trained_if_asked_for_and_the_rest_of_the_time_is_for_the_networks(tmp_path: Path) -> None:
+    asked = (("search.evaluate", "inherited"), ("hours", "0.01"))
+    bench = opened(tmp_path, *asked)
     rows = run(bench)
     kept = json.loads((bench.folder / PLAN).read_text(encoding="utf-8"))["plan"]
     assert kept["way"] == "supernet"
     assert kept["replanned"] is True
     assert {name for row in rows for name in row["scores"]} == {"supernet", "extracted", "finetuned"}
-    again = opened(tmp_path, ("search.prior", "none"), enough)
+    again = opened(tmp_path, *asked)
     assert comparable(run(again)) == comparable(rows)
     assert again.experiment == bench.experiment
 
@@ -132,8 +144,8 @@ def test_hours_that_are_not_enough_claim_no_folder(tmp_path: Path) -> None:
 
 
 def test_everything_is_timed_on_the_networks_themselves(tmp_path: Path) -> None:
-    bench = opened(tmp_path, ("hours", "0.01"), ("search.prior", "none"))
-    measured = planning.Timing(bench, 36.0).paces()
+    bench = opened(tmp_path, ("hours", "0.01"))
+    measured = planning.Timing(bench, 36.0).paces("supernet")
     assert len(measured.plain) == len(bench.budgets)
     assert all(seconds > 0 for seconds in (*measured.plain, measured.supernet, measured.evaluation, measured.final))
     assert measured.supernet > max(measured.plain) / 10

@@ -19,7 +19,7 @@ from nasvit.branches import Branches
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit
 from nasvit.experiment.pipeline import open_workbench, run
-from nasvit.experiment.plan import Paces, choose, with_epochs
+from nasvit.experiment.plan import way_of, with_epochs
 from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.starting import start_from
@@ -449,10 +449,9 @@ def test_a_recipe_of_loaded_weights_needs_some(tmp_path: Path) -> None:
 
 
 def test_hours_are_divided_for_a_supernet_where_there_are_weights_for_it() -> None:
-    paces = Paces((1.0,), 4.0, 0.1, 1.0, 1.0)
-    assert choose(3600, 0, paces, has_prior=True).way == "prior"
-    plan = choose(3600, 0, paces, has_prior=True, has_weights=True)
-    assert plan.way == "supernet" and "there are weights for a supernet" in plan.reasons[0]
+    for weights, wanted in ((None, "prior"), (StartingWeights("somewhere"), "supernet")):
+        way, _ = way_of(replace(experiment(), weights=weights, hours=1.0), has_prior=True)
+        assert way == wanted
 
 
 def test_a_planned_recipe_is_frozen_for_the_same_share_of_its_epochs() -> None:
