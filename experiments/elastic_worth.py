@@ -3,13 +3,17 @@
     python -m experiments.photo_sets ../shared/data/caltech101_144px runs/photos
     python -m experiments.elastic_worth WEIGHTS.pth --minutes 5 --seeds 0 1 --shares 0.5 0.25
 
+    python -m experiments.elastic_worth WEIGHTS.pth --minutes 6 --device cuda --batch-size 64
+
 Caltech-101 with at most 30 training images a class, 96 pixels; EfficientNet-Lite0 with ImageNet weights. Every way has
-the same processor time, on one thread, its search or pruning included, and trains by the same recipe:
+the same time, its search or pruning included: of one processor thread, or by the clock on a GPU. All train by the same
+recipe:
 
 ``features``: the network is made elastic, and the subnet whose features agree best with the network's, of those that
 an evolution looks at, is trained. ``uniform``: every width by the same share, the most important channels kept.
-``torch_pruning``: the library's group magnitude pruning, if it is installed. ``random``: the uniform subnet from random
-weights.
+``largest``: a subnet as large as the share allows, with every decision about equally far up. ``supernet``: the elastic
+network is trained as a supernet for half of the time, searched, and what is found is trained on. ``torch_pruning``: the
+library's group magnitude pruning, if it is installed. ``random``: the uniform subnet from random weights.
 
 A row is added to the JSON file after every network; killed and called again, it goes on.
 """
@@ -19,7 +23,6 @@ from __future__ import annotations
 import copy
 import json
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,12 +36,15 @@ import tyro
 from torch import nn
 from tyro.conf import Positional
 
+from experiments.worth import clock_of, supernet_rows
 from nasvit.any_network import Elastic, ElasticModel
 from nasvit.any_network.choices import space_of
+from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
 from nasvit.data.config import DataConfig
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
+from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
 from nasvit.experiment.pace import seconds_per_epoch
@@ -49,10 +55,12 @@ from nasvit.experiment.training import StartingWeights, Training
 from nasvit.records import read_json, versions, write_json
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
+from nasvit.search.ends import largest_within
 from nasvit.specs import TimmSpec, elastic_plan
 from predictors.limits import Budget
+from search_spaces.recipe import Recipe
 
-Way = Literal["features", "uniform", "torch_pruning", "random"]
+Way = Literal["features", "uniform", "largest", "supernet", "torch_pruning", "random"]
 
 SIDE = 96
 DATA = DataConfig("runs/photos/caltech30", image_size=SIDE, crop="resized", validation=0.04)
@@ -70,10 +78,12 @@ class Asked:
 
     Args:
         weights: checkpoint with ImageNet weights of EfficientNet-Lite0.
-        minutes: processor minutes of each way.
+        minutes: minutes of each way.
         seeds: seeds of batches, of the new classifier and of what is searched.
         shares: of the network's multiply-adds.
         ways: what is compared.
+        device: where everything runs.
+        batch_size: of every training.
         json: file of the results.
     """
 
@@ -81,16 +91,18 @@ class Asked:
     minutes: float = 5
     seeds: tuple[int, ...] = (0, 1)
     shares: tuple[float, ...] = (0.5, 0.25)
-    ways: tuple[Way, ...] = ("features", "uniform", "torch_pruning", "random")
+    ways: tuple[Way, ...] = ("features", "uniform", "supernet", "torch_pruning", "random")
+    device: str = "cpu"
+    batch_size: int = 32
     json: Path = Path("experiments/results/elastic_worth.json")
 
 
 class Beginning:
     """One pretrained network with a new classifier, and everything that ways need of it."""
 
-    def __init__(self, weights: Path, seed: int) -> None:
-        self.seed = seed
-        self.images = Images(DATA, seed=seed)
+    def __init__(self, weights: Path, seed: int, compute: Compute = ALONE) -> None:
+        self.seed, self.compute = seed, compute
+        self.images = Images(DATA, seed=seed, compute=compute)
         self.images.open()
         loaded = start_from(StartingWeights(str(weights)), BASE, self.images.classes, seed=seed).network
         assert loaded is not None
@@ -108,7 +120,7 @@ class Beginning:
         space = space_of(self.plan, elastic, "lite0", shape)
         model = ElasticModel(copy.deepcopy(self.network), self.plan, space, shape)
         model.sort()
-        return model, ElasticCosts(self.network, self.plan, space)
+        return self.compute.place(model), ElasticCosts(self.network, self.plan, space)
 
     def uniform(self, share: float) -> nn.Module:
         """Return the widest uniform subnet within a share of the multiply-adds."""
@@ -125,6 +137,14 @@ class Beginning:
         images = list(self.images.calibration(BATCHES, IMAGES))
         best, _ = best_by_features(model, candidates, limits, images, LOOKED_AT, np.random.default_rng(self.seed))
         return model.train().extract(best)
+
+    def largest(self, share: float) -> nn.Module:
+        """Return a subnet within a share of the multiply-adds, with every decision about equally far up."""
+        model, costs = self.elastic(Elastic())
+        candidates = Candidates(model.space, lambda codes: dict(costs.costs(codes)))
+        limits = Budget(f"macs<={share * self.macs:.0f}").limits
+        pool = candidates.constraint(limits).sample(4096, np.random.default_rng(0))
+        return model.extract(largest_within(candidates, [limits], [pool]))  # type: ignore[arg-type]  # of its space
 
     def torch_pruning(self, share: float) -> nn.Module:
         """Return what Torch-Pruning leaves of the network within a share of the multiply-adds."""
@@ -148,11 +168,15 @@ class Beginning:
 
 def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
     """Make a smaller network in one way, train it for what is left of the time, and return what it reaches."""
-    start = Beginning(asked.weights, seed)
-    began = time.process_time()
+    compute = Compute(find_device(asked.device))
+    if way == "supernet":
+        return supernet_row(asked, share, seed, compute)
+    start, clock = Beginning(asked.weights, seed, compute), clock_of(compute)
+    began = clock()
     made: dict[str, Callable[[float], nn.Module]] = {
         "features": start.features,
         "uniform": start.uniform,
+        "largest": start.largest,
         "torch_pruning": start.torch_pruning,
         "random": start.uniform,
     }
@@ -162,14 +186,32 @@ def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
         for module in network.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
-    seconds = 60 * asked.minutes - (time.process_time() - began)
+    seconds = 60 * asked.minutes - (clock() - began)
     about = {"seconds_before": round(60 * asked.minutes - seconds, 1)}
-    return about | trained(network, start, seconds, FROM_SCRATCH if way == "random" else PRETRAINED)
+    recipe = replace(RECIPE, learning_rate=FROM_SCRATCH if way == "random" else PRETRAINED, batch_size=asked.batch_size)
+    return about | trained(network.cpu(), start, seconds, recipe)
 
 
-def trained(network: nn.Module, start: Beginning, seconds: float, rate: float) -> dict[str, Any]:
-    """Train a network for so many processor seconds, and return what it reaches on the test images."""
-    recipe = replace(RECIPE, learning_rate=rate, batch_size=32)
+def supernet_row(asked: Asked, share: float, seed: int, compute: Compute) -> dict[str, Any]:
+    """Train the elastic network, search it, train on what is found, and return what that reaches."""
+    experiment = Experiment(
+        network="timm:efficientnet_lite0",
+        weights=StartingWeights(str(asked.weights)),
+        data=replace(DATA, validation=None),
+        search=SearchConfig(budgets=(Budget(f"macs<={share:.0%}"),)),
+        train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=PRETRAINED, batch_size=asked.batch_size)),
+        finetune=Training(recipe=replace(RECIPE, learning_rate=PRETRAINED, batch_size=asked.batch_size)),
+        seed=seed,
+        threads=1,
+    )
+    folder = Path("runs/elastic_worth") / f"{asked.device}-{asked.minutes:g}min" / f"{share:g}-{seed}"
+    (row,) = supernet_rows(experiment, folder, 60 * asked.minutes, compute)
+    return row
+
+
+def trained(network: nn.Module, start: Beginning, seconds: float, recipe: Recipe) -> dict[str, Any]:
+    """Train a network for so many seconds, and return what it reaches on the test images."""
+    clock = clock_of(start.compute)
     images, cost = start.images, count(network, 3, SIDE, SIDE)
 
     def fitting(epochs: int) -> Fitting:
@@ -177,11 +219,11 @@ def trained(network: nn.Module, start: Beginning, seconds: float, rate: float) -
         return Fitting(Start(BASE, copy.deepcopy(network)), training, images, seed=start.seed, name="training")
 
     with TemporaryDirectory() as folder:
-        pace = seconds_per_epoch(fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, time.process_time)
+        pace = seconds_per_epoch(fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, clock)
         epochs = max(1, int(seconds / pace))
-        whole, began = fitting(epochs), time.process_time()
+        whole, began = fitting(epochs), clock()
         result = whole.deployed(whole.trainer(Path(folder) / "whole", every=0).run())
-        took = time.process_time() - began
+        took = clock() - began
     score = whole.test(result)
     return {
         "epochs": epochs,
@@ -194,13 +236,13 @@ def trained(network: nn.Module, start: Beginning, seconds: float, rate: float) -
 
 
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
-    """Compare ways to a smaller network at equal processor time."""
+    """Compare ways to a smaller network at equal time."""
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
     for seed in asked.seeds:
         for share in asked.shares:
             for way in asked.ways:
-                about = {"way": way, "share": share, "seed": seed, "minutes": asked.minutes}
+                about = {"way": way, "share": share, "seed": seed, "minutes": asked.minutes, "device": asked.device}
                 if any(about.items() <= row.items() for row in rows):
                     continue
                 rows.append(about | row_of(asked, way, share, seed))

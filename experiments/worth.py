@@ -28,13 +28,14 @@ import tyro
 from tyro.conf import Positional
 
 import search_spaces
+from nasvit.compute import ALONE, Compute
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
 from nasvit.experiment.clock import spent, total
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.fit import fit, fitting_of, images_of
-from nasvit.experiment.pace import seconds_per_epoch
+from nasvit.experiment.pace import Clock, seconds_per_epoch
 from nasvit.experiment.pipeline import STAGES, run
 from nasvit.experiment.plan import final_epochs, from_json, make_plan, planned, to_json, with_epochs
 from nasvit.experiment.planning import Timing
@@ -176,7 +177,7 @@ def train_plainly(network: str, setting: Setting, data: DataConfig, seconds: flo
         "loss": round(results["deployed"]["loss"], 4),
         "macs": results["macs"],
         "params": results["params"],
-        "processor_seconds": round(time.process_time() - began, 1),
+        "seconds": round(time.process_time() - began, 1),
     }
 
 
@@ -192,12 +193,26 @@ def _epochs(config: FitConfig, seconds: float) -> int:
 def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     """Train a supernet, search it and train on what was found, all in the minutes; return a row for every budget."""
     setting, folder = SETTINGS[asked.setting], _folder(asked, "pipeline", seed)
-    bench = Workbench(_experiment(setting, folder, seed), folder)
+    return supernet_rows(_experiment(setting, folder, seed), folder, 60 * asked.minutes)
+
+
+def supernet_rows(
+    experiment: Experiment, folder: Path, seconds: float, compute: Compute = ALONE
+) -> list[dict[str, Any]]:
+    """Train a supernet, search it and train on what was found, all in so many seconds; return a row for every budget.
+
+    Args:
+        experiment: the experiment.
+        folder: folder of its results; killed and called again, it goes on.
+        seconds: of the processor, or by the clock on another device.
+        compute: the device.
+    """
+    bench = Workbench(experiment, folder, compute)
     kept = folder.with_suffix(".json")
     if not kept.exists():
-        paces = Timing(bench, 60 * asked.minutes, time.process_time).paces("supernet")
+        paces = Timing(bench, seconds, clock_of(compute)).paces("supernet")
         shutil.rmtree(folder / TIMING)
-        write_json(kept, to_json(make_plan("supernet", 60 * asked.minutes, 0, paces)))
+        write_json(kept, to_json(make_plan("supernet", seconds, 0, paces)))
     plan = from_json(read_json(kept))
     bench.follow(planned(bench.asked, plan))
     if not is_trained(bench):
@@ -206,7 +221,7 @@ def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
         STAGES["search"](bench)
     if not plan.replanned:
         STAGES["extract"](bench)
-        used = total(spent(folder)).processor
+        used = total(spent(folder)).work
         plan = replace(plan, final_epochs=final_epochs(plan, used), replanned=True)
         write_json(kept, to_json(plan))
     bench.follow(planned(bench.asked, plan))
@@ -220,10 +235,15 @@ def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
             "in_supernet": row["scores"]["supernet"],
             "macs": row["macs"],
             "params": row["params"],
-            "processor_seconds": round(total(spent(folder)).processor, 1),
+            "seconds": round(total(spent(folder)).work, 1),
         }
         for row in run(bench)
     ]
+
+
+def clock_of(compute: Compute) -> Clock:
+    """Return what time is counted by: that of the processor, or, on another device, the clock."""
+    return time.process_time if compute.on_processor else time.perf_counter
 
 
 def _experiment(setting: Setting, folder: Path, seed: int) -> Experiment:

@@ -15,6 +15,9 @@ from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Resized
 from search_spaces.elastic import ElasticArchitecture
 
+CALIBRATED = 128
+"""Images that batch-norm statistics of subnets are taken from, about."""
+
 
 def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Callable[[ElasticArchitecture], float]:
     """Return what scores subnets by how similar the features of images are to those in the whole network.
@@ -22,24 +25,29 @@ def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Calla
     Features are what the classifier gets; where no classifier is found, what the network returns. Their similarity is
     the linear centered kernel alignment: 1 where images lie to each other as they do in the network, up to a rotation
     and a scale, 0 where nothing is left of it. So it tells how much a subnet keeps of pretrained weights, before any
-    training and before the new classifier means anything.
+    training and before the new classifier means anything. It is estimated without the bias that few images and many
+    features bring, which is larger than what subnets differ by.
 
     Source: Kornblith et al., Similarity of Neural Network Representations Revisited (2019), section 3,
-    https://arxiv.org/abs/1905.00414
+    https://arxiv.org/abs/1905.00414; Nguyen et al., Do Wide and Deep Networks Learn the Same Things? (2021),
+    section 3, https://arxiv.org/abs/2010.15327, for the estimate; Song et al., Feature Selection via Dependence
+    Maximization (2012), section 3, for its terms.
 
     Args:
         elastic: the network, with the weights that it starts from, its channels sorted.
-        batches: images, which batch-norm statistics of subnets are taken from too; a few dozen together are enough.
+        batches: images, at least 4; the more, the smaller differences are seen. Those of the first batches, about
+            :data:`CALIBRATED`, give subnets their batch-norm statistics.
 
     Returns:
-        Architecture -> agreement, 0 to 1.
+        Architecture -> agreement: 1 at most, and about 0 (or a little below) where nothing is left.
     """
-    path = _classifier(elastic.plan)
+    path, first = _classifier(elastic.plan), batches[: max(1, CALIBRATED // len(batches[0]))]
 
     @torch.no_grad()
     def likeness(architecture: ElasticArchitecture) -> Tensor:
-        subnet = calibrate(elastic.at(architecture), batches)
-        return _centered_gram(torch.cat([_features(subnet, path, images) for images in batches]))
+        subnet = calibrate(elastic.at(architecture), first)
+        features = torch.cat([_features(subnet, path, images) for images in batches])
+        return _without_bias(features @ features.T)
 
     wanted = likeness(elastic.space.largest)
 
@@ -78,6 +86,10 @@ def _taking(module: nn.Module) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
-def _centered_gram(features: Tensor) -> Tensor:
-    centered = features - features.mean(0)
-    return centered @ centered.T
+def _without_bias(gram: Tensor) -> Tensor:
+    """Return products of features, shape (images, images), so centered that sums of their products have no bias."""
+    count = len(gram)
+    gram = gram.clone().fill_diagonal_(0)
+    rows = gram.sum(0) / (count - 2)
+    gram = gram - rows - rows[:, None] + rows.sum() / (count - 1)
+    return gram.fill_diagonal_(0)

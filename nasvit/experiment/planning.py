@@ -224,7 +224,7 @@ class Timing:
         bench = self.bench
         supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         assert isinstance(supernet, ElasticModel)
-        score = feature_agreement(supernet, list(bench.images.calibration(BATCHES, IMAGES)))
+        score = feature_agreement(supernet, list(bench.images.calibration(BATCHES, IMAGES))[: BATCHES // 4])
         return seconds_of(lambda: score(supernet.space.largest), self.clock)
 
     def _saving(self, architecture: Subnet) -> float:

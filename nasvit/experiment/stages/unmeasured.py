@@ -20,7 +20,7 @@ from predictors.limits import Budget
 from predictors.prior import PriorWithin
 from search_spaces import Subnet
 
-BATCHES, IMAGES = 2, 32
+BATCHES, IMAGES = 8, 64
 """Batches of training images whose features are compared, and images in each."""
 
 _POOL = 4096  # subnets within a budget, in case that none has all decisions about equally far up
