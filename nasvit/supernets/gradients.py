@@ -46,9 +46,16 @@ class FlatGradients:
             self.views.append(view)
             start += count
 
+    @property
+    def left(self) -> bool:
+        """Whether the parameters were moved to another device or dtype, and took their gradients out of the buffer."""
+        return (self.views[0].device, self.views[0].dtype) != (self.rows.device, self.rows.dtype)
+
     def intact(self) -> bool:
         """Return whether every parameter's gradient is still its slice of the buffer."""
-        return all(parameter.grad is view for parameter, view in zip(self.parameters, self.views, strict=True))
+        return not self.left and all(
+            parameter.grad is view for parameter, view in zip(self.parameters, self.views, strict=True)
+        )
 
     def are_of(self, parameters: Sequence[nn.Parameter]) -> bool:
         """Return whether the buffer holds the gradients of exactly these parameters, in this order."""

@@ -158,6 +158,8 @@ class _Single:
 
     def zero_grad(self) -> None:
         """Set all gradients to zero."""
+        if self.gradients.left:
+            self.gradients = FlatGradients(self.network.parameters())
         self.gradients.zero_()
 
     def guard(self, optimizer: torch.optim.Optimizer) -> None:

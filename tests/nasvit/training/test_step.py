@@ -14,9 +14,11 @@ import search_spaces
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import KLDivergence
 from nasvit.training.conflict import Sum
+from nasvit.training.execution import SIMPLE
 from nasvit.training.sampling import Member, Sandwich
 from nasvit.training.step import shared_step
 from tests.nasvit.filled import filled, images
+from tests.nasvit.training.short import BARE, learner_of
 
 SPACE = search_spaces.load("micro8")
 X, LABELS = images(SPACE, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
@@ -123,3 +125,20 @@ def test_a_weighted_loss_weighs_its_gradients() -> None:
     alone, half, whole = rows
     assert (whole - alone).abs().sum() > 0
     torch.testing.assert_close(whole - alone, 2 * (half - alone))
+
+
+@pytest.mark.parametrize("kind", ["network", "project", "switches"])
+def test_a_network_that_was_moved_after_its_learner_was_made_has_the_gradients_of_each_step_alone(kind: str) -> None:
+    learner = learner_of(kind, BARE)
+    learner.model.double()
+    rng = np.random.default_rng(0)
+    batch = torch.rand(4, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+    norms = []
+    for _ in range(2):
+        learner.zero_grad()
+        learner.add_gradients(*batch, rng, SIMPLE)
+        found = [parameter.grad for parameter in learner.model.parameters() if parameter.grad is not None]
+        norms.append(torch.stack([each.norm() for each in found]).norm())
+        assert learner.gradients.norm() == pytest.approx(norms[-1])
+        rng = np.random.default_rng(0)
+    assert norms[0] == pytest.approx(norms[1])
