@@ -23,11 +23,13 @@ class TimedModule:
         name: unique in the space.
         shape: shape of the input, the batch first.
         make: builds the plain module, in evaluation mode.
+        stride: strides of the input; None: those of a map that is stored channel by channel where that is fast.
     """
 
     name: str
     shape: tuple[int, ...]
     make: Callable[[], nn.Module]
+    stride: tuple[int, ...] | None = None
 
 
 def timed_blocks(space: Space, classes: int, batch_size: int) -> list[TimedModule]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table, load_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table, load_table
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.stages.search import check_budgets, search
 from nasvit.experiment.stages.train import train
@@ -21,7 +21,7 @@ SPACE = search_spaces.load("micro8")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("latency") / "device.json"
     settings = MeasurementSettings(classes=10, networks=12, name="fake", policy=NoisePolicy(rounds=1))
-    build_table(MeasurementPlan(SPACE, settings, path, injected=FakeDevice(SPACE)))
+    build_table(MeasurementPlan(SpaceSubject(SPACE), settings, path, injected=FakeDevice(SPACE)))
     return path
 
 

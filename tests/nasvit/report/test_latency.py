@@ -11,7 +11,7 @@ import pytest
 import tyro
 
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table
 from nasvit.costs.latency.command import CommandRuntime
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
@@ -29,7 +29,7 @@ def nasvit(*words: str) -> None:
 def table(tmp_path: Path) -> Path:
     space = search_spaces.load("micro8")
     settings = MeasurementSettings(classes=10, networks=8, name="a fake device", policy=NoisePolicy(rounds=2))
-    build_table(MeasurementPlan(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
+    build_table(MeasurementPlan(SpaceSubject(space), settings, tmp_path / "table.json", injected=FakeDevice(space)))
     return tmp_path / "table.json"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, network_name
 from nasvit.costs.latency.timing_log import Timing
 from predictors.blocks import unique_blocks
-from predictors.latency import LatencyTable
+from predictors.latency import space_table
 from search_spaces import Space
 
 
@@ -26,7 +26,7 @@ class FakeDevice:
     def __init__(self, space: Space, scale: float = 1.5, offset: float = 0.25, noise: float = 0.0) -> None:
         self.blocks = {block.name: 1.0 + number % 7 for number, block in enumerate(unique_blocks(space))}
         networks = choose_networks(space, 60, seed=0)
-        sums = LatencyTable(space, self.blocks).total(space.encode(networks))
+        sums = space_table(space, self.blocks).total(space.encode(networks))
         factors = 1 + noise * np.random.default_rng(0).standard_normal(len(networks))
         whole = (scale * sums + offset) * factors
         self.known = self.blocks | dict(zip(map(network_name, networks), whole.tolist(), strict=True))
