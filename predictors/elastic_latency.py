@@ -67,7 +67,7 @@ def load_network_table(path: Path | str, space: ElasticSpace, network: Mapping[s
     """
     record = read_record(path)
     made_for = record["space"]
-    anew = f"measure {space.name!r} with the choices of this space: nasvit latency build"
+    anew = "measure what is asked for: nasvit latency build EXPERIMENT.yaml --out FILE.json"
     if made_for.get("network") != network:
         raise ValueError(f"{path} was measured for {_described(made_for)}, not for {_named(space.name, network)}; {anew}")
     measured: Values = made_for["decisions"]
