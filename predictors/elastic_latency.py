@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from predictors.bounds import Factor
-from predictors.latency import LatencyTable, read_record
+from predictors.latency import LatencyTable, described, read_record
 from search_spaces.elastic import ElasticSpace
 
 Values = Mapping[str, Sequence[int]]
@@ -69,7 +69,8 @@ def load_network_table(path: Path | str, space: ElasticSpace, network: Mapping[s
     made_for = record["space"]
     anew = "measure what is asked for: nasvit latency build EXPERIMENT.yaml --out FILE.json"
     if made_for.get("network") != network:
-        raise ValueError(f"{path} was measured for {_described(made_for)}, not for {_named(space.name, network)}; {anew}")
+        asked = described({"name": space.name, "network": network})
+        raise ValueError(f"{path} was measured for {described(made_for)}, not for {asked}; {anew}")
     measured: Values = made_for["decisions"]
     for each in space.decisions:
         known = measured.get(each.name, each.values[-1:])
@@ -82,15 +83,6 @@ def load_network_table(path: Path | str, space: ElasticSpace, network: Mapping[s
     return table_of_parts(
         space, record["parts"], measured, scale=correction["scale"], offset=correction["offset"], record=record
     )
-
-
-def _described(made_for: Mapping[str, Any]) -> str:
-    return _named(made_for["name"], made_for["network"]) if "network" in made_for else f"space {made_for['name']!r}"
-
-
-def _named(name: str, network: Mapping[str, Any]) -> str:
-    spec = ", ".join(f"{field} {value}" for field, value in network["spec"].items())
-    return f"network {name!r} ({network['kind']}: {spec})"
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -135,17 +135,23 @@ def load_table(path: Path | str, space: Space) -> LatencyTable:
         FileNotFoundError: if there is no such file.
     """
     record = read_record(path)
-    made_for, asked = record["space"], {"name": space.name, "fingerprint": fingerprint(space)}
-    if made_for.get("fingerprint") != asked["fingerprint"]:
-        kind, known = ("network", "") if "network" in made_for else ("space", f" (fingerprint {made_for['fingerprint']})")
+    made_for, own = record["space"], fingerprint(space)
+    if made_for.get("fingerprint") != own:
         raise ValueError(
-            f"{path} was measured for {kind} {made_for['name']!r}{known}, not for "
-            f"{asked['name']!r} (fingerprint {asked['fingerprint']}); measure that one: nasvit latency build "
-            f"{asked['name']} --out FILE.json"
+            f"{path} was measured for {described(made_for)}, not for {space.name!r} (fingerprint {own}); measure that "
+            f"one: nasvit latency build {space.name} --out FILE.json"
         )
     milliseconds = {name: block["milliseconds"] for name, block in record["blocks"].items()}
     correction = record["correction"]
     return space_table(space, milliseconds, scale=correction["scale"], offset=correction["offset"], record=record)
+
+
+def described(measured: Mapping[str, Any]) -> str:
+    """Return what a table was measured for, as messages name it."""
+    if "network" not in measured:
+        return f"space {measured['name']!r} (fingerprint {measured['fingerprint']})"
+    kind, spec = measured["network"]["kind"], measured["network"]["spec"]
+    return f"network {measured['name']!r} ({kind}: {', '.join(f'{field} {value}' for field, value in spec.items())})"
 
 
 def read_record(path: Path | str) -> dict[str, Any]:

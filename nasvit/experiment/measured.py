@@ -83,7 +83,8 @@ def _refuse_given(name: str, asked: Asked, elastic: Elastic, why: str) -> None:
     given = {"--image-size": asked != Asked(), "--elastic": elastic != Elastic()}
     for option, is_given in given.items():
         if is_given:
-            raise ValueError(f"{option} is for a network that is named without an experiment, and {name} {why}; leave it out")
+            alone = "is for a network that is named without an experiment"
+            raise ValueError(f"{option} {alone}, and {name} {why}; leave it out")
 
 
 def _of_experiment(path: Path, settings: MeasurementSettings) -> tuple[Subject[Any], MeasurementSettings]:

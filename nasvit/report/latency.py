@@ -91,8 +91,8 @@ def show_quality(table: LatencyTable, console: Console) -> None:
     console.print(rows)
     if record.get("interpolated"):
         console.print(
-            f"{record['interpolated']} of {record['places']} layers have too many combinations of sizes: some were timed, "
-            "and the others are interpolated",
+            f"{record['interpolated']} of {record['places']} layers have too many combinations of sizes: some were "
+            "timed, and the others are interpolated",
             soft_wrap=True,
         )
     noise, fitted = record["noise"], record["correction"]["fitted_on"]
@@ -116,8 +116,8 @@ def latency_use(
 
     Args:
         table: a file that nasvit latency build wrote.
-        space: what was measured: a name that nasvit spaces lists, a file SPACE.yaml, a network such as timm:resnet18, or
-            the file of an experiment.
+        space: what was measured: a name that nasvit spaces lists, a file SPACE.yaml, a network such as timm:resnet18,
+            or the file of an experiment.
         network: images of a network that is named without an experiment.
         elastic: what is decided in such a network.
         architecture: a subnet to predict besides the smallest and the largest: a file ARCHITECTURE.json; of a space,

@@ -36,7 +36,7 @@ def needed(cards: Sequence[int], exact: int, seed: int) -> tuple[set[Combination
         rest = [card - 1 for card in cards[exact:]]
         share = rng.random((SAMPLED + len(rest), 1))  # from small to large in all of them, as random ones are alike
         rows = rng.binomial(rest, share)
-        rows[:2] = 0, rest
+        rows[0], rows[1] = 0, rest
         drawn |= {(*first, *row) for row in rows.tolist()}
     return drawn, False
 

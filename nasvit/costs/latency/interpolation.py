@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 
 from nasvit.costs.latency.covering import Combination
 
-Tables = "list[tuple[list[str], NDArray[np.float64]]]"
+Tables: TypeAlias = "list[tuple[list[str], NDArray[np.float64]]]"
 """Decisions, and milliseconds for every combination of them, one axis each; what they give is added up."""
 
 
@@ -28,14 +28,23 @@ def interpolated(names: Sequence[str], values: Sequence[Sequence[Any]], known: M
     apart = int(names[0] == "resolution")
     shape = [len(each) for each in values]
     tables = [(list(names[:apart]), np.zeros(shape[:apart]))]
-    tables += [([*names[:apart], name], np.zeros([*shape[:apart], size])) for name, size in list(zip(names, shape))[apart:]]
+    for name, size in zip(names[apart:], shape[apart:], strict=True):
+        tables.append(([*names[:apart], name], np.zeros([*shape[:apart], size])))
+    own_values = [np.array(each, dtype=np.float64) for each in values[apart:]]
     for first in np.ndindex(*shape[:apart]):
         own = {each[apart:]: time for each, time in known.items() if each[:apart] == first}
-        sizes = np.array([[values[apart + g][index] for g, index in enumerate(each)] for each in own], dtype=np.float64)
-        weights, times = sizes.max(axis=0), np.array([*own.values()])
-        rows = np.concatenate([np.ones((len(sizes), 1)), sizes / weights], axis=1) / times[:, None]
-        effects, _ = nnls(rows, np.ones(len(rows)))
-        tables[0][1][first] = effects[0]
-        for number, (effect, weight) in enumerate(zip(effects[1:], weights, strict=True)):
-            tables[1 + number][1][first] = effect / weight * np.array(values[apart + number], dtype=np.float64)
+        base, effects = _fitted(own, own_values)
+        tables[0][1][first] = base
+        for (_, table), effect, sizes in zip(tables[1:], effects, own_values, strict=True):
+            table[first] = effect * sizes
     return tables
+
+
+def _fitted(known: Mapping[Combination, float], values: Sequence[NDArray[np.float64]]) -> tuple[float, list[float]]:
+    """Return milliseconds that are always taken, and those for each unit of every decision; none is below 0."""
+    times = np.array([*known.values()])
+    sizes = np.array([[of[index] for of, index in zip(values, each, strict=True)] for each in known])
+    most = sizes.max(axis=0)
+    rows = np.concatenate([np.ones((len(sizes), 1)), sizes / most], axis=1) / times[:, None]
+    effects, _ = nnls(rows, np.ones(len(rows)))
+    return float(effects[0]), (effects[1:] / most).tolist()

@@ -199,8 +199,9 @@ class NetworkSubject(Subject[ElasticSpace]):
         def make() -> nn.Module:
             return self._model(classes).extract(architecture, resize=False).eval()
 
-        shape = (batch_size, self.space.image_channels, architecture.resolution, architecture.resolution)
-        return TimedModule(network_name(architecture), shape, make)
+        side, channels = architecture.resolution, self.space.image_channels
+        stride = (channels * side * side, 1, channels * side, channels)
+        return TimedModule(network_name(architecture), (batch_size, channels, side, side), make, stride)
 
     def load(self, path: Path) -> LatencyTable:
         return load_network_table(path, self.space, self.network_identity)

@@ -23,7 +23,8 @@ class TimedModule:
         name: unique in the space.
         shape: shape of the input, the batch first.
         make: builds the plain module, in evaluation mode.
-        stride: strides of the input; None: those of a map that is stored channel by channel where that is fast.
+        stride: strides of the input, of code that is not ours; None: those of maps, channel by channel where that is
+            fast.
     """
 
     name: str

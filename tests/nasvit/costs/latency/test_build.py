@@ -13,7 +13,14 @@ import torch
 
 import nasvit.costs.latency.plan as plan_module
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table, load_table
+from nasvit.costs.latency import (
+    MeasurementPlan,
+    MeasurementSettings,
+    NoisePolicy,
+    SpaceSubject,
+    build_table,
+    load_table,
+)
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from tests.nasvit.costs.latency.fake import FakeDevice
@@ -175,7 +182,9 @@ def test_torch_gets_the_device_and_the_precision_of_the_settings(
 ) -> None:
     monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
     monkeypatch.setattr(plan_module, "make_measure", lambda runtime, **asked: (asked["device"], asked["precision"]))
-    plan = MeasurementPlan(SpaceSubject(SPACE), replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json")
+    plan = MeasurementPlan(
+        SpaceSubject(SPACE), replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json"
+    )
     assert plan.measure == (torch.device("xpu:1"), "float16")  # type: ignore[comparison-overlap]
 
 
