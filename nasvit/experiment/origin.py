@@ -307,7 +307,8 @@ class OfNetwork(Origin):
             least[:, column] = most[:, column] = np.arange(len(gene.values))
             if gene.when is not None:
                 least[:, genome.column(gene.when[0])] = gene.when[1][0]
-            cheap, dear = (dict(self._table.costs(rows)) for rows in (least, most))
+            ends_of: tuple[dict[str, Any], ...] = tuple(dict(self._table.costs(rows)) for rows in (least, most))
+            cheap, dear = ends_of
             if self._latency_table is not None:
                 cheap["latency"], dear["latency"] = outside_bounds(self._latency_table.parts, column)
             fits = np.ones(len(gene.values), dtype=bool)

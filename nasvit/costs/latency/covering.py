@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces.genome import Population
+from search_spaces.genome import Genome, Population
 
 Combination = tuple[int, ...]
 """Indices of the chosen values of some genes."""
@@ -16,29 +17,51 @@ Combination = tuple[int, ...]
 MOST = 512
 """Combinations of a part that are looked at one by one; of more, some are, and the others interpolated."""
 
-SAMPLED = 32
-"""Combinations of such a part, at each resolution, besides one for every gene."""
+DRAWN = 48
+"""Subnets whose combinations these are, at each resolution: as many as decisions that a part depends on, and more."""
+
+_GOLDEN = (5**0.5 - 1) / 2
+"""Its multiples, without their whole part, fill the range from 0 to 1 evenly, however many there are."""
 
 
-def needed(cards: Sequence[int], exact: int, seed: int) -> tuple[set[Combination], bool]:
+def spread(genome: Genome, count: int, seed: int) -> Population:
+    """Return random rows, of which each is small or large in all of its genes, so that they differ in what they cost.
+
+    Uniform ones would all cost nearly the same where there are many genes.
+
+    Args:
+        genome: the genes.
+        count: number of rows; the first ones are the same whatever it is.
+        seed: seed of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    shares = (0.5 + np.arange(count) * _GOLDEN) % 1
+    return np.stack([rng.binomial(genome.cards - 1, share) for share in shares]).astype(np.uint8)
+
+
+def examples(genome: Genome) -> Population:
+    """Return the rows that parts with too many combinations are looked at in, the smallest and the largest included."""
+    rows = spread(genome, DRAWN, seed=0)
+    rows[0], rows[1] = 0, genome.cards - 1
+    if genome.names[:1] != ("resolution",):
+        return rows
+    rows = np.tile(rows, (len(genome.genes[0].values), 1))
+    rows[:, 0] = np.arange(len(rows)) // DRAWN
+    return rows
+
+
+def needed(columns: Sequence[int], cards: Sequence[int], rows: Population) -> tuple[set[Combination], bool]:
     """Return the combinations of a part that are looked at, and whether these are all.
 
     Args:
-        cards: number of values of every gene that the part depends on.
-        exact: how many of these genes, the first ones, have all of their combinations in any case.
-        seed: seed of the draw where there are too many.
+        columns: the genes that the part depends on.
+        cards: number of values of every gene.
+        rows: where there are too many, those in these rows.
     """
-    if np.prod(np.array(cards, dtype=np.float64)) <= MOST:
-        return set(itertools.product(*map(range, cards))), True
-    rng = np.random.default_rng(seed)
-    drawn: set[Combination] = set()
-    for first in itertools.product(*map(range, cards[:exact])):
-        rest = [card - 1 for card in cards[exact:]]
-        share = rng.random((SAMPLED + len(rest), 1))  # from small to large in all of them, as random ones are alike
-        rows = rng.binomial(rest, share)
-        rows[0], rows[1] = 0, rest
-        drawn |= {(*first, *row) for row in rows.tolist()}
-    return drawn, False
+    own = [int(cards[column]) for column in columns]
+    if math.prod(own) <= MOST:
+        return set(itertools.product(*map(range, own))), True
+    return {tuple(row[list(columns)].tolist()) for row in rows}, False
 
 
 def covering(

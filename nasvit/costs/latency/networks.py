@@ -13,7 +13,7 @@ from torch import nn
 
 from nasvit.any_network import ElasticModel
 from nasvit.any_network.plan import Plan, on_meta
-from nasvit.costs.latency.covering import Combination, covering, needed
+from nasvit.costs.latency.covering import Combination, covering, examples, needed, spread
 from nasvit.costs.latency.interpolation import Tables, interpolated
 from nasvit.costs.latency.recording import record
 from nasvit.costs.latency.segments import Segment, segments_of
@@ -25,9 +25,6 @@ from predictors.latency import LatencyTable
 from predictors.pool import distinct
 from search_spaces.elastic import ElasticArchitecture, ElasticSpace
 from search_spaces.genome import Population
-
-_GOLDEN = (5**0.5 - 1) / 2
-"""Its multiples, without their whole part, fill the range from 0 to 1 evenly, however many there are."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,8 @@ class Segments(Apart):
         genome, largest = self._space.genome, self._space.encode([self._space.largest])[0]
         whole = self.of(self._space.largest)
         columns = self._dependences(whole, largest)
-        exact = int(genome.names[:1] == ("resolution",))
-        asked = {
-            place: needed(genome.cards[list(each)].tolist(), exact, seed)
-            for seed, (place, each) in enumerate(columns.items())
-        }
+        some = examples(genome)
+        asked = {place: needed(each, genome.cards.tolist(), some) for place, each in columns.items()}
         rows = covering(columns, {place: each for place, (each, _) in asked.items()}, largest)
         met: dict[str, dict[Combination, str]] = {place: {} for place in whole}
         timed: dict[str, TimedModule] = {}
@@ -184,16 +178,10 @@ class NetworkSubject(Subject[ElasticSpace]):
         return Segments(self._model(classes).network, self._plan(classes), self.space, batch_size)
 
     def choose(self, count: int, seed: int) -> list[ElasticArchitecture]:
-        """Return the smallest, the largest, and random subnets that are small or large in all of their decisions.
-
-        Uniform ones would all cost nearly the same where there are many decisions.
-        """
+        """Return the smallest, the largest, and random subnets of all sizes."""
         ends = self.space.encode([self.space.smallest, self.space.largest])
-        shares = (0.5 + np.arange(4 * count) * _GOLDEN) % 1
-        rng = np.random.default_rng(seed)
-        drawn = np.stack([rng.binomial(self.space.genome.cards - 1, share) for share in shares]).astype(np.uint8)
-        rows = distinct(np.concatenate([ends, self.space.canonical(drawn)]))
-        return self.space.decode(rows[:count])
+        drawn = self.space.canonical(spread(self.space.genome, 4 * count, seed))
+        return self.space.decode(distinct(np.concatenate([ends, drawn]))[:count])
 
     def network(self, architecture: ElasticArchitecture, classes: int, batch_size: int) -> TimedModule:
         def make() -> nn.Module:

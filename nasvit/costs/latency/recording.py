@@ -73,7 +73,20 @@ def record(network: nn.Module, shape: tuple[int, ...], blocks: frozenset[str]) -
         network: the network, on any device; it stays as it is.
         shape: of the images, the batch first.
         blocks: paths of the blocks of runs.
+
+    Raises:
+        ValueError: if its code does not run on such tensors.
     """
+    try:
+        return _recorded(network, shape, blocks)
+    except Exception as error:  # whatever the code of users raises
+        raise ValueError(
+            f"{type(network).__name__} cannot be taken apart, as its code does not run on tensors without numbers: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _recorded(network: nn.Module, shape: tuple[int, ...], blocks: frozenset[str]) -> Recording:
     mode = FakeTensorMode()
     with mode, torch.no_grad():
         fake = shell_of(network, _empty, {}).eval()

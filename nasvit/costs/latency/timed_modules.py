@@ -12,7 +12,7 @@ from nasvit.costs.blocks import plain_block
 from nasvit.supernets.supernet import build_subnet
 from predictors.blocks import BlockKey, unique_blocks
 from predictors.pool import distinct
-from search_spaces import Architecture, Space
+from search_spaces import Architecture, Space, Subnet
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def timed_network(space: Space, architecture: Architecture, classes: int, batch_
     return TimedModule(network_name(architecture), (batch_size, space.image_channels, side, side), make)
 
 
-def network_name(architecture: Architecture) -> str:
+def network_name(architecture: Subnet) -> str:
     """Return the name of a whole subnet in the timing log."""
     return f"network {architecture.key}"
 

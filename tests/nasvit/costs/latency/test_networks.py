@@ -137,7 +137,7 @@ def test_of_too_many_combinations_some_are_timed_and_the_others_are_interpolated
     whole = apart(measured)
     assert whole.blocks  # found before anything changes
     monkeypatch.setattr(covering, "MOST", 20)
-    monkeypatch.setattr(covering, "SAMPLED", 8)
+    monkeypatch.setattr(covering, "DRAWN", 8)
     found, space = apart(measured), measured.space
     assert len(found.blocks) < len(whole.blocks)
     assert found.recorded(times(found))["interpolated"] > 0

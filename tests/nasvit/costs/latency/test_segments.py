@@ -104,6 +104,8 @@ MIDDLES: dict[str, Callable[[], nn.Module]] = {
     "recurrent": lambda: Classifying(networks.Recurrent()),
     "looked up": lambda: Classifying(networks.Looked()),
     "attention": lambda: Classifying(networks.Attending()),
+    "a gradient of its own": lambda: Classifying(networks.OwnGradient()),
+    "checkpointed": lambda: Classifying(networks.Checkpointed()),
     "a dictionary": networks.Returning,
     "of pytorch": lambda: Classifying(OfPytorch()),
 }
@@ -138,3 +140,12 @@ def test_a_segment_can_be_exported_with_all_that_it_computes(tmp_path) -> None: 
     for one, other in zip(program(image), module(image), strict=True):
         torch.testing.assert_close(one, other)
     assert len(module(image)) == 1
+
+
+def test_code_that_needs_numbers_is_refused_in_words() -> None:
+    class Looking(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum().item() > 0 else -x
+
+    with pytest.raises(ValueError, match="Looking cannot be taken apart, as its code does not run on tensors without"):
+        segments(Looking())
