@@ -136,6 +136,14 @@ class Segments(Apart):
     def blocks(self) -> list[TimedModule]:
         return [*self._found[1].values()]
 
+    @property
+    def yardstick(self) -> TimedModule:
+        """A convolution that fits into the processor's cache with all that it needs.
+
+        A segment of large maps would not do: its time depends on what the memory was used for before.
+        """
+        return TimedModule("yardstick", (1, 64, 14, 14), lambda: nn.Conv2d(64, 64, 3, padding=1).eval())
+
     def table(self, milliseconds: Mapping[str, float]) -> LatencyTable:
         return table_of_parts(self._space, self.recorded(milliseconds)["parts"], identity_of(self._space)["decisions"])
 

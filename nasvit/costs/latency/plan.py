@@ -117,11 +117,6 @@ class MeasurementPlan:
         return [self.subject.network(architecture, *sizes) for architecture in self.architectures]
 
     @property
-    def yardstick(self) -> TimedModule:
-        """The block that everything is compared with: one from the middle of the network."""
-        return self.blocks[len(self.blocks) // 2]
-
-    @property
     def folder(self) -> Path:
         """Folder of the exported files, which are removed once the table is written."""
         return self.out.with_suffix(".exported")
@@ -150,7 +145,7 @@ class MeasurementPlan:
             threads=settings.threads,
             folder=self.folder,
             policy=settings.policy,
-            yardstick=self.yardstick,
+            yardstick=self.apart.yardstick,
             device=self.device,
             precision=settings.precision,
         )

@@ -24,6 +24,11 @@ class Apart(ABC):
     def blocks(self) -> list[TimedModule]:
         """Everything that they are put together of, once."""
 
+    @property
+    def yardstick(self) -> TimedModule:
+        """What everything is compared with: a block from the middle of the network."""
+        return self.blocks[len(self.blocks) // 2]
+
     @abstractmethod
     def table(self, milliseconds: Mapping[str, float]) -> LatencyTable:
         """Return the plain sums, of the milliseconds of every block by its name."""

@@ -130,6 +130,12 @@ def test_a_segment_sees_the_batch_size() -> None:
     assert {block.shape[0] for block in blocks} == {4}
 
 
+def test_everything_is_compared_with_what_does_not_depend_on_the_network() -> None:
+    yardsticks = [apart(subject(name)).yardstick for name in ("deep", "joined")]
+    assert {each.name for each in yardsticks} == {"yardstick"}
+    assert yardsticks[0].make()(torch.zeros(yardsticks[0].shape)).shape == yardsticks[0].shape
+
+
 def test_of_too_many_combinations_some_are_timed_and_the_others_are_interpolated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
