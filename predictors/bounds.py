@@ -96,6 +96,25 @@ def span(parts: Parts, genome: Genome) -> tuple[float, float]:
     return least, most
 
 
+def outside_bounds(parts: Parts, column: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return bounds of a sum over subnets, cheap wherever genes are shared: each part at its best, or its worst.
+
+    Args:
+        parts: the sum.
+        column: a gene; None: none.
+
+    Returns:
+        No subnet costs less than the first or more than the second; of a gene, an entry for each of its values, or one
+        for all of them if it costs nothing.
+    """
+    kept = [] if column is None else [column]
+    least, most = np.zeros(()), np.zeros(())
+    for factor in parts.factors:
+        least = least + factor.best(kept, np.minimum).table
+        most = most + factor.best(kept, np.maximum).table
+    return least - _ROUNDING * np.abs(least), most + _ROUNDING * np.abs(most)
+
+
 def admitted(genome: Genome, costs: Mapping[str, Parts], limits: Sequence[Limit]) -> Kept | None:
     """Return the values that some subnet within the limits can have.
 
@@ -131,8 +150,7 @@ def _narrowed(genome: Genome, costs: Mapping[str, Parts], limits: Sequence[Limit
     """Return what is left of ``kept`` when every end of every limit is looked at once."""
     allowed = [np.ones(len(values), dtype=bool) for values in kept]
     for limit in limits:
-        if limit.metric not in costs:
-            raise ValueError(f"the limit {limit} needs {limit.metric}, but only {', '.join(costs)} is known")
+        limit.require_known(costs)
         if np.isfinite(limit.high):
             high = limit.high + _ROUNDING * abs(limit.high)
             least = _extremes(costs[limit.metric], genome, kept, np.minimum)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from predictors.arrays import Codes
-from predictors.blocks import BlockKey, BlockPart, block_parts, fingerprint
+from predictors.blocks import BlockKey, block_parts, fingerprint
 from predictors.bounds import Factor, Parts
 from search_spaces import Space
 
@@ -28,32 +28,29 @@ class LatencyTable:
     whole networks (:mod:`nasvit.costs.latency`).
 
     Args:
-        space: the space that the blocks belong to.
-        milliseconds: of every block of the space, by name.
+        genes: columns that a population must have.
+        factors: the milliseconds of every part of the network.
         scale: what the sum is multiplied by.
         offset: milliseconds that are added.
         record: how, where and when it was measured, as the file says it; free to read.
-
-    Raises:
-        ValueError: if a block of the space was not measured.
     """
 
     def __init__(
         self,
-        space: Space,
-        milliseconds: Mapping[str, float],
+        genes: int,
+        factors: Sequence[Factor],
         *,
         scale: float = 1.0,
         offset: float = 0.0,
         record: Mapping[str, Any] | None = None,
     ) -> None:
-        self.genes, self.scale, self.offset, self.record = len(space.genome), scale, offset, dict(record or {})
-        self._parts = [_Timed(part, milliseconds) for part in block_parts(space)]
+        self.genes, self.scale, self.offset, self.record = genes, scale, offset, dict(record or {})
+        self._factors = tuple(factors)
 
     @property
     def parts(self) -> Parts:
         """The milliseconds as parts of the network, scale and offset included."""
-        timed = [Factor(part.columns, self.scale * part.table.reshape(part.shape)) for part in self._parts]
+        timed = [Factor(each.columns, self.scale * each.table) for each in self._factors]
         return Parts((Factor((), np.array(self.offset)), *map(Factor.ordered, timed)))
 
     def latency(self, population: Codes) -> NDArray[np.float64]:
@@ -77,25 +74,46 @@ class LatencyTable:
         result = np.zeros(len(population))
         for start in range(0, len(population), _CHUNK):
             columns = np.ascontiguousarray(population[start : start + _CHUNK].T)
-            for part in self._parts:
-                result[start : start + _CHUNK] += part.of(columns)
+            for factor in self._factors:
+                result[start : start + _CHUNK] += _look_up(factor, columns)
         return result
 
 
-class _Timed:
-    """The milliseconds of one part of the network for every combination of its genes."""
+def _look_up(factor: Factor, columns: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Look up a transposed population."""
+    position = np.zeros(columns.shape[1], dtype=np.int32)
+    for column, size in zip(factor.columns, factor.table.shape, strict=True):
+        position *= np.int32(size)
+        position += columns[column]
+    found: NDArray[np.float64] = factor.table.reshape(-1)[position]
+    return found
 
-    def __init__(self, part: BlockPart, milliseconds: Mapping[str, float]) -> None:
-        self.columns, self.shape = part.columns, part.shape
-        self.table = np.array([_sum(blocks, milliseconds) for blocks in part.combinations])
 
-    def of(self, columns: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Look up a transposed population."""
-        position = np.zeros(columns.shape[1], dtype=np.int32)
-        for column, size in zip(self.columns, self.shape, strict=True):
-            position *= np.int32(size)
-            position += columns[column]
-        return self.table[position]
+def space_table(
+    space: Space,
+    milliseconds: Mapping[str, float],
+    *,
+    scale: float = 1.0,
+    offset: float = 0.0,
+    record: Mapping[str, Any] | None = None,
+) -> LatencyTable:
+    """Return the table of a space.
+
+    Args:
+        space: the space that the blocks belong to.
+        milliseconds: of every block of the space, by name.
+        scale: what the sum is multiplied by.
+        offset: milliseconds that are added.
+        record: how it was measured.
+
+    Raises:
+        ValueError: if a block of the space was not measured.
+    """
+    factors = []
+    for part in block_parts(space):
+        table = np.array([_sum(blocks, milliseconds) for blocks in part.combinations])
+        factors.append(Factor(part.columns, table.reshape(part.shape)))
+    return LatencyTable(len(space.genome), factors, scale=scale, offset=offset, record=record)
 
 
 def _sum(blocks: Sequence[tuple[BlockKey, int]], milliseconds: Mapping[str, float]) -> float:
@@ -116,20 +134,32 @@ def load_table(path: Path | str, space: Space) -> LatencyTable:
         ValueError: if the file is no latency table, or one of another space.
         FileNotFoundError: if there is no such file.
     """
-    record = _read(path)
-    made_for, asked = record["space"], {"name": space.name, "fingerprint": fingerprint(space)}
-    if made_for["fingerprint"] != asked["fingerprint"]:
+    record = read_record(path)
+    made_for, own = record["space"], fingerprint(space)
+    if made_for.get("fingerprint") != own:
         raise ValueError(
-            f"{path} was measured for space {made_for['name']!r} (fingerprint {made_for['fingerprint']}), not for "
-            f"{asked['name']!r} (fingerprint {asked['fingerprint']}); measure that one: nasvit latency build "
-            f"{asked['name']} --out FILE.json"
+            f"{path} was measured for {described(made_for)}, not for {space.name!r} (fingerprint {own}); measure that "
+            f"one: nasvit latency build {space.name} --out FILE.json"
         )
     milliseconds = {name: block["milliseconds"] for name, block in record["blocks"].items()}
     correction = record["correction"]
-    return LatencyTable(space, milliseconds, scale=correction["scale"], offset=correction["offset"], record=record)
+    return space_table(space, milliseconds, scale=correction["scale"], offset=correction["offset"], record=record)
 
 
-def _read(path: Path | str) -> dict[str, Any]:
+def described(measured: Mapping[str, Any]) -> str:
+    """Return what a table was measured for, as messages name it."""
+    if "network" not in measured:
+        return f"space {measured['name']!r} (fingerprint {measured['fingerprint']})"
+    kind, spec = measured["network"]["kind"], measured["network"]["spec"]
+    return f"network {measured['name']!r} ({kind}: {', '.join(f'{field} {value}' for field, value in spec.items())})"
+
+
+def read_record(path: Path | str) -> dict[str, Any]:
+    """Return what the file of a latency table holds.
+
+    Raises:
+        ValueError: if it is none.
+    """
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:

@@ -91,9 +91,18 @@ class Limit:
         """
         if not self.share:
             return self
-        if self.metric not in whole:
-            raise ValueError(f"the limit {self} needs {self.metric}, but only {', '.join(whole)} is known")
+        self.require_known(whole)
         return Limit(self.metric, self.low * whole[self.metric], self.high * whole[self.metric])
+
+    def require_known(self, costs: Mapping[str, Any]) -> None:
+        """Refuse costs by metric that lack the limited one.
+
+        Raises:
+            ValueError: naming the metrics that are known, and how latency would be.
+        """
+        if self.metric not in costs:
+            hint = "; nasvit latency build measures it" if self.metric == "latency" else ""
+            raise ValueError(f"the limit {self} needs {self.metric}, but only {', '.join(costs)} is known{hint}")
 
     def __str__(self) -> str:
         ends = [f"{100 * end:.6g}%" if self.share else _pretty(end, self.metric) for end in (self.low, self.high)]
@@ -188,8 +197,7 @@ def violation(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit]) -> NDA
     """
     total = np.zeros(len(next(iter(costs.values()))) if costs else 0)
     for limit in limits:
-        if limit.metric not in costs:
-            raise ValueError(f"the limit {limit} needs {limit.metric}, but only {', '.join(costs)} is known")
+        limit.require_known(costs)
         total = total + limit.violation(costs[limit.metric])
     return total
 

@@ -19,7 +19,7 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, build_table
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, SpaceSubject, build_table
 from nasvit.costs.latency.exporting import RuntimeName
 from nasvit.records import write_json
 from nasvit.report.latency import show_quality
@@ -50,7 +50,8 @@ class Settings:
 def summary(settings: Settings, space: str, runtime: RuntimeName) -> dict[str, Any]:
     """Build one table and return it without the blocks, with how busy the machine was."""
     out = settings.folder / f"{space}-{runtime}.json"
-    plan = MeasurementPlan(search_spaces.load(space), replace(settings.build, runtime=runtime), out)
+    subject = SpaceSubject(search_spaces.load(space))
+    plan = MeasurementPlan(subject, replace(settings.build, runtime=runtime), out)
     policy = plan.settings.policy
     most = (len(plan.blocks) + len(plan.networks)) * (policy.rounds + policy.again)
     with Progress(f"{space} {runtime}", most) as progress:

@@ -152,7 +152,8 @@ class SearchConfig:
             which tells candidates apart on few images, where scores tie; ``auto``: the loss where measurements look at
             fewer than 400 held-out images (see :data:`nasvit.search.judge.FEW`), else the score.
         predictor: predictor that proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
-        latency: a file that ``nasvit latency build`` wrote; budgets may then limit ``latency``.
+        latency: a file that ``nasvit latency build`` wrote for the space or network; budgets may then limit
+            ``latency``.
         storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
             folder of the results.
         seed: seed of the proposals; None: the experiment's.
@@ -309,9 +310,8 @@ class Experiment(YamlFile):
             return
         if self.space is not None:
             raise FieldError(["network"], "is made elastic, and there is a space too; give one of them")
-        for name, why in (("latency", "is a table of a search space"), ("architecture", "is one of a search space")):
-            if getattr(self.search, name) is not None:
-                raise FieldError(["search", name], f"{why}; leave it out with a network")
+        if self.search.architecture is not None:
+            raise FieldError(["search", "architecture"], "is one of a search space; leave it out with a network")
         if self.search.evaluate == "prior":
             legal = "legal: inherited, finetune, scratch, largest, features"
             raise FieldError(["search", "evaluate"], f"nothing was measured of this network; {legal}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,31 +17,71 @@ from nasvit.any_network import Elastic, ElasticModel
 from nasvit.any_network.choices import space_of
 from nasvit.any_network.plan import returned_by
 from nasvit.costs.any_network import ElasticCosts
+from nasvit.costs.latency.networks import NetworkSubject
+from nasvit.costs.latency.subjects import SpaceSubject, Subject
 from nasvit.costs.tables import cost_table
 from nasvit.experiment.image_size import spec_for_images
-from nasvit.experiment.images import Images
 from nasvit.registry import spec_of
 from nasvit.search.candidates import Costs
 from nasvit.specs import ElasticSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes
-from predictors.bounds import Kept, Parts, admitted_by_any, parts_of, span
+from predictors.bounds import Kept, Parts, admitted_by_any, outside_bounds, parts_of, span
 from predictors.cost import CostTable
-from predictors.latency import LatencyTable, load_table
+from predictors.latency import LatencyTable
 from predictors.limits import Budget, Limit
 from search_spaces import ElasticSpace, SearchSpace, Space, load
 from search_spaces.values import FieldError
 
 
+class ImagesFor(Protocol):
+    """What a network is made for."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image: channels, height, width; zeros where sizes differ."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes."""
+
+
+@dataclass(frozen=True)
+class ImagesOf:
+    """Images of which no more is known than a network needs; arguments as in :class:`ImagesFor`."""
+
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+
+
 class Origin(ABC):
     """What a supernet is made of, and what its subnets cost.
+
+    Args:
+        latency: a file that ``nasvit latency build`` wrote; None: latency is not known.
 
     Attributes:
         is_network: whether it is a network, of which the supernet takes the weights.
     """
 
     is_network = False
+
+    def __init__(self, latency: str | None) -> None:
+        self._latency = latency
+
+    @property
+    @abstractmethod
+    def subject(self) -> Subject[Any]:
+        """What a latency table of it is made of."""
+
+    @cached_property
+    def _latency_table(self) -> LatencyTable | None:
+        if self._latency is None:
+            return None
+        if not Path(self._latency).is_file():
+            raise ValueError(f"search.latency: there is no file {self._latency}; nasvit latency build writes one")
+        return self.subject.load(Path(self._latency))
 
     @property
     @abstractmethod
@@ -88,8 +129,14 @@ class OfSpace(Origin):
         latency: a file that ``nasvit latency build`` wrote; None: latency is not known.
     """
 
-    def __init__(self, name: str, images: Images, latency: str | None) -> None:
-        self._name, self._images, self._latency = name, images, latency
+    def __init__(self, name: str, images: ImagesFor, latency: str | None) -> None:
+        super().__init__(latency)
+        self._name, self._images = name, images
+
+    @property
+    def subject(self) -> SpaceSubject:
+        """What a latency table of it is made of."""
+        return SpaceSubject(self.space)
 
     @cached_property
     def space(self) -> Space:
@@ -104,14 +151,6 @@ class OfSpace(Origin):
     @cached_property
     def _table(self) -> CostTable:
         return cost_table(self.space, len(self._images.classes))
-
-    @cached_property
-    def _latency_table(self) -> LatencyTable | None:
-        if self._latency is None:
-            return None
-        if not Path(self._latency).is_file():
-            raise ValueError(f"search.latency: there is no file {self._latency}; nasvit latency build writes one")
-        return load_table(Path(self._latency), self.space)
 
     @cached_property
     def _parts(self) -> dict[str, Parts]:
@@ -150,12 +189,19 @@ class OfNetwork(Origin):
         name: name of the network; see :mod:`nasvit.registry`.
         images: the images, of which size, channels and classes count.
         elastic: what is decided.
+        latency: a file that ``nasvit latency build`` wrote; None: latency is not known.
     """
 
     is_network = True
 
-    def __init__(self, name: str, images: Images, elastic: Elastic) -> None:
+    def __init__(self, name: str, images: ImagesFor, elastic: Elastic, latency: str | None = None) -> None:
+        super().__init__(latency)
         self._name, self._images, self._elastic = name, images, elastic
+
+    @property
+    def subject(self) -> NetworkSubject:
+        """What a latency table of it is made of."""
+        return NetworkSubject(self.base, self.space, self.side)
 
     @property
     def about(self) -> str:
@@ -227,18 +273,23 @@ class OfNetwork(Origin):
 
     def costs(self, codes: Codes) -> Costs:
         """Return what rows of the space cost, by metric."""
-        return dict(self._table.costs(codes))
+        table, costs = self._latency_table, dict(self._table.costs(codes))
+        return costs if table is None else costs | {"latency": table.latency(codes)}
 
     def span(self, metric: str) -> tuple[float, float]:
-        """Return the smallest and the largest cost of all subnets; no cost falls where anything grows."""
+        """Return the smallest and the largest cost of all subnets, or bounds of them: see :meth:`admitted`."""
+        if metric == "latency" and self._latency_table is not None:
+            least, most = outside_bounds(self._latency_table.parts)
+            return float(least), float(most)
         ends = self.costs(self.space.encode([self.space.smallest, self.space.largest]))
         return float(ends[metric][0]), float(ends[metric][1])
 
     def admitted(self, budgets: Sequence[Budget]) -> Kept | None:
         """Return the choices of every gene that subnets within a budget can have; None: there is no such subnet.
 
-        No cost falls where anything grows, so that with one choice the cheapest subnet is the one that has the smallest
-        of everything else, and the costliest the one that has the largest.
+        No counted cost falls where anything grows, so that with one choice the cheapest subnet is the one that has the
+        smallest of everything else, and the costliest the one that has the largest. Of latency, which may, each part of
+        the network is taken at its best and at its worst, so that some choices too many can be left.
         """
         kept = [self._within(budget.limits) for budget in budgets]
         feasible = [each for each in kept if all(len(values) for values in each)]
@@ -255,9 +306,13 @@ class OfNetwork(Origin):
             least[:, column] = most[:, column] = np.arange(len(gene.values))
             if gene.when is not None:
                 least[:, genome.column(gene.when[0])] = gene.when[1][0]
-            cheap, dear = self.costs(least), self.costs(most)
+            ends_of: tuple[dict[str, Any], ...] = tuple(dict(self._table.costs(rows)) for rows in (least, most))
+            cheap, dear = ends_of
+            if self._latency_table is not None:
+                cheap["latency"], dear["latency"] = outside_bounds(self._latency_table.parts, column)
             fits = np.ones(len(gene.values), dtype=bool)
             for limit in limits:
+                limit.require_known(cheap)
                 fits &= (cheap[limit.metric] <= limit.high) & (dear[limit.metric] >= limit.low)
             (indices,) = np.nonzero(fits)
             kept.append(indices if gene.when is None or len(indices) else np.array([0]))
@@ -278,7 +333,7 @@ class OfNetwork(Origin):
 
 
 def origin_of(
-    network: str | None, space: str | None, elastic: Elastic | None, images: Images, latency: str | None
+    network: str | None, space: str | None, elastic: Elastic | None, images: ImagesFor, latency: str | None
 ) -> Origin:
     """Return what an experiment makes its supernet of.
 
@@ -287,9 +342,9 @@ def origin_of(
         space: name of the search space.
         elastic: what is decided in the network; None: everything that can be.
         images: the images.
-        latency: a latency table of the search space.
+        latency: a latency table of the search space, or of the network.
     """
     if network is not None:
-        return OfNetwork(network, images, elastic or Elastic())
+        return OfNetwork(network, images, elastic or Elastic(), latency)
     assert space is not None
     return OfSpace(space, images, latency)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,19 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-import search_spaces
+from nasvit.any_network import Elastic
 from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import Subject
+from nasvit.experiment.measured import Asked, subject_of
 from nasvit.registry import find_architecture
 from nasvit.report.results import describe
 from nasvit.training.progress import Progress
-from predictors.latency import LatencyTable, load_table
-from search_spaces import Architecture, Space
+from predictors.latency import LatencyTable
+from search_spaces import SearchSpace, Space
 
-SpaceName = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE")]
+Name = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE|NETWORK|EXPERIMENT.yaml")]
 
 
 def _console() -> Console:
@@ -31,26 +34,34 @@ def _console() -> Console:
 
 
 def latency_build(
-    space: SpaceName,
+    space: Name,
     out: Path,
     settings: OmitArgPrefixes[MeasurementSettings] = MeasurementSettings(),  # noqa: B008 - frozen
+    network: OmitArgPrefixes[Asked] = Asked(),  # noqa: B008 - frozen
+    elastic: Elastic = Elastic(),  # noqa: B008 - frozen
     dry_run: bool = False,
 ) -> None:
     """Measure the blocks of a space on a device, and how well their sum predicts whole networks; a rerun goes on.
 
+    A network that is made elastic is measured like a space: layer by layer, in all the sizes that it can have.
+
     Args:
-        space: a name that nasvit spaces lists, or a file SPACE.yaml.
+        space: a name that nasvit spaces lists, a file SPACE.yaml, a network such as timm:resnet18, or the file of an
+            experiment: then it is of exactly what that searches.
         out: the table to write, such as pi5.json; every measurement is kept beside it at once, so nothing is lost.
         settings: device, runtime, number of networks and noise policy.
+        network: images of a network that is named without an experiment.
+        elastic: what is decided in such a network.
         dry_run: only print the number of measurements and an estimate of their time.
     """
-    plan, console = MeasurementPlan(search_spaces.load(space), settings, out), _console()
+    subject, settings = subject_of(space, settings, network, elastic)
+    plan, console = MeasurementPlan(subject, settings, out), _console()
     _announce(plan, console)
     if dry_run:
         plan.discard_exported()
         return
     total = first_measurements(plan, done=False) + first_measurements(plan, done=True)
-    with Progress(f"measuring {plan.space.name}", total, done=first_measurements(plan, done=True)) as progress:
+    with Progress(f"measuring {subject.space.name}", total, done=first_measurements(plan, done=True)) as progress:
         table = build_table(plan, lambda module: progress.advance(note=module.name))
     show_quality(table, console)
     console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
@@ -60,7 +71,7 @@ def _announce(plan: MeasurementPlan, console: Console) -> None:
     left, policy = first_measurements(plan, done=False), plan.settings.policy
     time_left = datetime.timedelta(seconds=round(estimate_seconds(plan)))
     console.print(
-        f"{plan.space.name} on {plan.conditions['device']}: {len(plan.blocks)} unique blocks and "
+        f"{plan.subject.space.name} on {plan.conditions['device']}: {len(plan.blocks)} unique blocks and "
         f"{len(plan.networks)} whole networks in {policy.rounds} rounds; {left} measurements are left, "
         f"about {time_left} (on a busy machine more: up to {policy.again} more rounds)",
         soft_wrap=True,
@@ -78,6 +89,12 @@ def show_quality(table: LatencyTable, console: Console) -> None:
         shares = [f"{100 * error[key]:.1f} %" for key in ("median_relative_error", "largest_relative_error", "bias")]
         rows.add_row(name, str(error["networks"]), *shares, f"{error['kendall_tau']:.3f}")
     console.print(rows)
+    if record.get("interpolated"):
+        console.print(
+            f"{record['interpolated']} of {record['places']} layers have too many combinations of sizes: some were "
+            "timed, and the others are interpolated",
+            soft_wrap=True,
+        )
     noise, fitted = record["noise"], record["correction"]["fitted_on"]
     console.print(
         f"scale and offset were fitted on {fitted} other networks; between rounds measurements differ by "
@@ -89,7 +106,9 @@ def show_quality(table: LatencyTable, console: Console) -> None:
 
 def latency_use(
     table: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE.json")],
-    space: SpaceName,
+    space: Name,
+    network: OmitArgPrefixes[Asked] = Asked(),  # noqa: B008 - frozen
+    elastic: Elastic = Elastic(),  # noqa: B008 - frozen
     architecture: str | None = None,
     sample: int = 0,
 ) -> None:
@@ -97,31 +116,44 @@ def latency_use(
 
     Args:
         table: a file that nasvit latency build wrote.
-        space: a name that nasvit spaces lists, or a file SPACE.yaml; the one that was measured.
-        architecture: a subnet to predict besides the smallest and the largest: a file ARCHITECTURE.json, a published
-            subnet, or the folder of a saved one.
+        space: what was measured: a name that nasvit spaces lists, a file SPACE.yaml, a network such as timm:resnet18,
+            or the file of an experiment.
+        network: images of a network that is named without an experiment.
+        elastic: what is decided in such a network.
+        architecture: a subnet to predict besides the smallest and the largest: a file ARCHITECTURE.json; of a space,
+            also a published subnet, or the folder of a saved one.
         sample: number of random subnets to predict besides.
     """
-    loaded_space, console = search_spaces.load(space), _console()
-    loaded = load_table(table, loaded_space)
+    subject, _ = subject_of(space, MeasurementSettings(), network, elastic)
+    loaded, console = subject.load(table), _console()
     console.print(describe_device(loaded), soft_wrap=True)
-    subnets = _subnets(loaded_space, architecture, sample)
+    subnets = _subnets(subject, architecture, sample)
     rows = Table(title_justify="left")
     for heading in ("subnet", "latency", "architecture"):
         rows.add_column(heading, justify="right" if heading == "latency" else "left")
-    predicted = loaded.latency(loaded_space.encode(list(subnets.values())))
+    predicted = loaded.latency(subject.space.encode(list(subnets.values())))
     for (name, subnet), milliseconds in zip(subnets.items(), predicted, strict=True):
         rows.add_row(name, f"{milliseconds:.4g} ms", describe(subnet))
     console.print(rows)
 
 
-def _subnets(space: Space, which: str | None, sample: int) -> dict[str, Architecture]:
+def _subnets(subject: Subject[Any], which: str | None, sample: int) -> dict[str, Any]:
     """Return the subnets to predict, by the names to print."""
+    space = subject.space
     subnets = {"smallest": space.smallest, "largest": space.largest}
     if which is not None:
-        subnets[Path(which).name] = find_architecture(space, which)
+        subnets[Path(which).name] = _found(space, which)
     drawn = space.decode(space.genome.sample(sample, np.random.default_rng(0)))
     return subnets | {f"random-{number}": subnet for number, subnet in enumerate(drawn)}
+
+
+def _found(space: SearchSpace, which: str) -> Any:
+    """Return an architecture of a space by its name."""
+    if isinstance(space, Space):
+        return find_architecture(space, which)
+    if not Path(which).is_file():
+        raise ValueError(f"there is no file {which!r}; legal: an architecture's JSON file")
+    return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
 
 
 def describe_device(table: LatencyTable) -> str:

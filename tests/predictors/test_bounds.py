@@ -14,7 +14,7 @@ import search_spaces
 from nasvit.costs.tables import cost_table
 from predictors.blocks import unique_blocks
 from predictors.bounds import Parts, admitted, admitted_by_any, everything, parts_of, span
-from predictors.latency import LatencyTable
+from predictors.latency import LatencyTable, space_table
 from predictors.limits import Budget, Limit, feasible
 from predictors.pool import enumerate_codes
 from search_spaces import Space
@@ -29,7 +29,7 @@ def latency_of(space: Space) -> LatencyTable:
     """A table in which larger blocks are not always slower."""
     rng = np.random.default_rng(0)
     known = {block.name: float(rng.uniform(0.1, 1.0)) for block in unique_blocks(space)}
-    return LatencyTable(space, known, scale=1.25, offset=0.5)
+    return space_table(space, known, scale=1.25, offset=0.5)
 
 
 @cache

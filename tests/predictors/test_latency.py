@@ -12,7 +12,7 @@ import pytest
 
 import search_spaces
 from predictors.blocks import fingerprint, unique_blocks
-from predictors.latency import FORMAT, LatencyTable, load_table
+from predictors.latency import FORMAT, load_table, space_table
 from predictors.limits import Limit, feasible
 from search_spaces import Architecture, Space
 
@@ -54,7 +54,7 @@ def test_the_latency_of_a_subnet_is_exactly_the_sum_of_its_blocks(name: str) -> 
     population = space.genome.sample(200, np.random.default_rng(0))
     subnets = [*space.decode(population), space.smallest, space.largest]
     by_hand = [sum(known[block] for block in names_by_hand(space, subnet)) for subnet in subnets]
-    assert LatencyTable(space, known).latency(space.encode(subnets)).tolist() == by_hand
+    assert space_table(space, known).latency(space.encode(subnets)).tolist() == by_hand
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -70,7 +70,7 @@ def test_every_listed_block_is_in_some_subnet_and_has_a_name_of_its_own(name: st
 
 def test_genes_that_do_not_count_change_nothing() -> None:
     space = search_spaces.load("micro8")
-    table = LatencyTable(space, milliseconds(space))
+    table = space_table(space, milliseconds(space))
     rng = np.random.default_rng(0)
     rows = rng.integers(0, space.genome.cards, (500, len(space.genome))).astype(np.uint8)
     assert not np.array_equal(rows, space.canonical(rows))
@@ -79,7 +79,7 @@ def test_genes_that_do_not_count_change_nothing() -> None:
 
 def test_a_large_population_is_looked_up_as_its_parts_are() -> None:
     space = search_spaces.load("micro8")
-    table = LatencyTable(space, milliseconds(space), scale=2.0, offset=1.0)
+    table = space_table(space, milliseconds(space), scale=2.0, offset=1.0)
     rows = space.genome.sample(40_000, np.random.default_rng(0))
     parts = [table.latency(part) for part in np.array_split(rows, 7)]
     assert np.array_equal(table.latency(rows), np.concatenate(parts))
@@ -89,14 +89,14 @@ def test_a_large_population_is_looked_up_as_its_parts_are() -> None:
 def test_scale_and_offset_correct_the_sum() -> None:
     space = search_spaces.load("micro8")
     known, rows = milliseconds(space), space.genome.sample(5, np.random.default_rng(0))
-    plain, corrected = LatencyTable(space, known), LatencyTable(space, known, scale=2.0, offset=-0.5)
+    plain, corrected = space_table(space, known), space_table(space, known, scale=2.0, offset=-0.5)
     assert np.array_equal(corrected.latency(rows), 2 * plain.latency(rows) - 0.5)
     assert np.array_equal(corrected.total(rows), plain.latency(rows))
 
 
 def test_a_limit_on_latency_holds_in_milliseconds() -> None:
     space = search_spaces.load("micro8")
-    table = LatencyTable(space, milliseconds(space))
+    table = space_table(space, milliseconds(space))
     costs = {"latency": table.latency(space.genome.sample(300, np.random.default_rng(0)))}
     middle = float(np.median(costs["latency"]))
     for text in (f"latency<={middle}ms", f"latency<={middle / 1e3}s", f"latency<={middle * 1e3} us"):
@@ -109,13 +109,13 @@ def test_a_block_that_was_not_measured_is_named() -> None:
     known = milliseconds(space)
     del known["stem 1-8 side 8 stride 1 kernel 3"]
     with pytest.raises(ValueError, match="no latency was measured for the block 'stem 1-8 side 8"):
-        LatencyTable(space, known)
+        space_table(space, known)
 
 
 def test_a_population_of_another_width_is_refused() -> None:
     space = search_spaces.load("micro8")
     with pytest.raises(ValueError, match=r"shape \(n, 15\) is needed, got \(2, 3\)"):
-        LatencyTable(space, milliseconds(space)).latency(np.zeros((2, 3), dtype=np.uint8))
+        space_table(space, milliseconds(space)).latency(np.zeros((2, 3), dtype=np.uint8))
 
 
 def write_table(path: Path, space: Space) -> Path:
@@ -132,7 +132,7 @@ def write_table(path: Path, space: Space) -> Path:
 def test_a_table_is_read_back_from_its_file(tmp_path: Path) -> None:
     space = search_spaces.load("micro8")
     table = load_table(write_table(tmp_path / "table.json", space), space)
-    made = LatencyTable(space, milliseconds(space), scale=2.0, offset=0.25)
+    made = space_table(space, milliseconds(space), scale=2.0, offset=0.25)
     rows = space.genome.sample(50, np.random.default_rng(0))
     assert np.array_equal(table.latency(rows), made.latency(rows))
     assert table.record["space"]["name"] == "micro8"

@@ -14,7 +14,7 @@ from nasvit.costs.latency.measure import Measurement, measure_all
 from nasvit.costs.latency.plan import MeasurementPlan
 from nasvit.costs.latency.timed_modules import TimedModule, network_name
 from nasvit.records import write_json
-from predictors.latency import FORMAT, LatencyTable, load_table
+from predictors.latency import FORMAT, LatencyTable
 
 
 def build_table(
@@ -38,11 +38,11 @@ def build_table(
     measured = measure_all([*plan.blocks, *plan.networks], plan.measure, policy, plan.timing_log(), on_measured)
     write_json(plan.out, _record(plan, measured))
     plan.discard_exported()
-    return load_table(plan.out, plan.space)
+    return plan.subject.load(plan.out)
 
 
 def _record(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[str, Any]:
-    blocks = {module.name: asdict(measured[module.name]) for module in plan.blocks}
+    blocks: dict[str, Any] = {module.name: asdict(measured[module.name]) for module in plan.blocks}
     return {
         "latency_table": FORMAT,
         **plan.conditions,
@@ -50,6 +50,7 @@ def _record(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[
         "policy": asdict(plan.settings.policy),
         "noise": _noise(list(measured.values())),
         **_checked(plan, measured),
+        **plan.apart.recorded({name: each["milliseconds"] for name, each in blocks.items()}),
         "blocks": blocks,
     }
 
@@ -64,9 +65,8 @@ def _noise(measured: Sequence[Measurement]) -> dict[str, float]:
 
 def _checked(plan: MeasurementPlan, measured: Mapping[str, Measurement]) -> dict[str, Any]:
     """Fit on the networks of even number (smallest, then every second random one) and the largest; test on the rest."""
-    sums = LatencyTable(plan.space, {module.name: measured[module.name].milliseconds for module in plan.blocks}).total(
-        plan.space.encode(plan.architectures)
-    )
+    milliseconds = {module.name: measured[module.name].milliseconds for module in plan.blocks}
+    sums = plan.apart.table(milliseconds).total(plan.subject.space.encode(plan.architectures))
     whole = np.array([measured[network_name(architecture)].milliseconds for architecture in plan.architectures])
     held_out = np.arange(len(whole)) % 2 == 1
     held_out[:2] = False  # the ends of the space: a line is safer between its points than beyond them

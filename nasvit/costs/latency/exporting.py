@@ -27,13 +27,19 @@ def exported(module: TimedModule, folder: Path, runtime: RuntimeName) -> Path:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"unfinished{suffix}")
-        _EXPORTERS[runtime](module.make(), module.shape, temporary)
+        export = _export_as_it_is if runtime == "torch" and module.stride is not None else _EXPORTERS[runtime]
+        export(module.make(), module.shape, temporary)
         temporary.replace(path)
     return path
 
 
 def _export_program(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
     export_program(module, path, shape=shape[1:])
+
+
+def _export_as_it_is(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    """Write a program for this batch size alone, which code that is not ours may have worked into its sizes."""
+    torch.export.save(torch.export.export(module, (example(shape),), strict=False), path)
 
 
 def _export_onnx(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:

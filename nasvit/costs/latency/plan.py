@@ -15,11 +15,10 @@ from nasvit.costs.latency.correction import FEWEST
 from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
 from nasvit.costs.latency.measure import Measure, NoisePolicy
 from nasvit.costs.latency.runtimes import PrecisionName, make_measure, this_device
-from nasvit.costs.latency.timed_modules import TimedModule, choose_networks, timed_blocks, timed_network
+from nasvit.costs.latency.subjects import Apart, Subject
+from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.records import versions
-from predictors.blocks import fingerprint
-from search_spaces import Architecture, Space
 
 _RECORDED = ("runtime", "command", "threads", "batch_size", "classes", "precision")
 
@@ -85,37 +84,37 @@ class MeasurementPlan:
     """Plan that :func:`build_table` carries out.
 
     Args:
-        space: the space.
+        subject: what is measured: a search space, or a network that was made elastic.
         settings: device, runtime and noise policy.
         out: the table to write; the timing log and the exported files lie beside it.
         injected: measures one module; None: the runtime or command of the settings does.
     """
 
-    space: Space
+    subject: Subject[Any]
     settings: MeasurementSettings
     out: Path
     injected: Measure | None = None
 
     @cached_property
-    def blocks(self) -> list[TimedModule]:
-        """Every unique block."""
-        return timed_blocks(self.space, self.settings.classes, self.settings.batch_size)
+    def apart(self) -> Apart:
+        """What the subnets are put together of."""
+        return self.subject.take_apart(self.settings.classes, self.settings.batch_size)
 
     @cached_property
-    def architectures(self) -> list[Architecture]:
+    def blocks(self) -> list[TimedModule]:
+        """Every unique block."""
+        return self.apart.blocks
+
+    @cached_property
+    def architectures(self) -> list[Any]:
         """The whole networks: smallest, largest, and random ones."""
-        return choose_networks(self.space, self.settings.networks, self.settings.seed)
+        return self.subject.choose(self.settings.networks, self.settings.seed)
 
     @cached_property
     def networks(self) -> list[TimedModule]:
         """The whole networks as modules to time."""
         sizes = (self.settings.classes, self.settings.batch_size)
-        return [timed_network(self.space, architecture, *sizes) for architecture in self.architectures]
-
-    @property
-    def yardstick(self) -> TimedModule:
-        """The block that everything is compared with: one from the middle of the network."""
-        return self.blocks[len(self.blocks) // 2]
+        return [self.subject.network(architecture, *sizes) for architecture in self.architectures]
 
     @property
     def folder(self) -> Path:
@@ -146,7 +145,7 @@ class MeasurementPlan:
             threads=settings.threads,
             folder=self.folder,
             policy=settings.policy,
-            yardstick=self.yardstick,
+            yardstick=self.apart.yardstick,
             device=self.device,
             precision=settings.precision,
         )
@@ -157,7 +156,7 @@ class MeasurementPlan:
         settings = self.settings
         own_name = this_device() if self.device.type == "cpu" else device_name(self.device)
         return {
-            "space": {"name": self.space.name, "fingerprint": fingerprint(self.space)},
+            "space": self.subject.identity,
             "device": settings.name or settings.command or own_name,
             "runs_on": None if settings.command else str(self.device),
             **{name: getattr(settings, name) for name in _RECORDED},

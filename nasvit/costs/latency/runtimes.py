@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor
 
 from nasvit.compute import CPU
 from nasvit.costs.latency.command import CommandRuntime
@@ -71,10 +72,20 @@ def torch_loader(device: torch.device = CPU, precision: PrecisionName = "float32
         module = timed.make().to(device, dtype)
         if device.type != "cpu":  # else every call would convert the weights to the layout of the map
             module = module.to(memory_format=layout)  # type: ignore[call-overload]
-        x = example(timed.shape).contiguous(memory_format=layout).to(device, dtype)
+        x = _input(timed, layout).to(device, dtype)
         return lambda: module(x)
 
     return load
+
+
+def _input(timed: TimedModule, layout: torch.memory_format) -> Tensor:
+    """Return an input as it lies in memory where the module stands in a network."""
+    x = example(timed.shape)
+    if timed.stride is None:
+        return x.contiguous(memory_format=layout)
+    if layout is torch.contiguous_format or 0 in timed.stride:
+        return x
+    return torch.empty_strided(timed.shape, timed.stride).copy_(x)
 
 
 def onnx_loader(folder: Path, threads: int) -> Load:

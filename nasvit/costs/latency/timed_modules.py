@@ -12,7 +12,7 @@ from nasvit.costs.blocks import plain_block
 from nasvit.supernets.supernet import build_subnet
 from predictors.blocks import BlockKey, unique_blocks
 from predictors.pool import distinct
-from search_spaces import Architecture, Space
+from search_spaces import Architecture, Space, Subnet
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,14 @@ class TimedModule:
         name: unique in the space.
         shape: shape of the input, the batch first.
         make: builds the plain module, in evaluation mode.
+        stride: strides of the input, of code that is not ours; None: those of maps, channel by channel where that is
+            fast.
     """
 
     name: str
     shape: tuple[int, ...]
     make: Callable[[], nn.Module]
+    stride: tuple[int, ...] | None = None
 
 
 def timed_blocks(space: Space, classes: int, batch_size: int) -> list[TimedModule]:
@@ -54,7 +57,7 @@ def timed_network(space: Space, architecture: Architecture, classes: int, batch_
     return TimedModule(network_name(architecture), (batch_size, space.image_channels, side, side), make)
 
 
-def network_name(architecture: Architecture) -> str:
+def network_name(architecture: Subnet) -> str:
     """Return the name of a whole subnet in the timing log."""
     return f"network {architecture.key}"
 

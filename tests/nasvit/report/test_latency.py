@@ -6,17 +6,30 @@ import json
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
+from rich.console import Console
 
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
+from nasvit.any_network import Elastic
+from nasvit.costs.latency import (
+    MeasurementPlan,
+    MeasurementSettings,
+    NoisePolicy,
+    SpaceSubject,
+    build_table,
+    load_table,
+)
 from nasvit.costs.latency.command import CommandRuntime
+from nasvit.costs.latency.subjects import Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
-from nasvit.report.latency import latency_build, latency_use
+from nasvit.experiment.measured import Asked, subject_of
+from nasvit.report.latency import latency_build, latency_use, show_quality
 from tests.nasvit.costs.latency.fake import FakeDevice
+from tests.nasvit.experiment.tiny import write_experiment
 
 COMMANDS = {"latency-build": latency_build, "latency-use": latency_use}
 
@@ -29,7 +42,7 @@ def nasvit(*words: str) -> None:
 def table(tmp_path: Path) -> Path:
     space = search_spaces.load("micro8")
     settings = MeasurementSettings(classes=10, networks=8, name="a fake device", policy=NoisePolicy(rounds=2))
-    build_table(MeasurementPlan(space, settings, tmp_path / "table.json", injected=FakeDevice(space)))
+    build_table(MeasurementPlan(SpaceSubject(space), settings, tmp_path / "table.json", injected=FakeDevice(space)))
     return tmp_path / "table.json"
 
 
@@ -111,3 +124,69 @@ def test_build_measures_by_command_and_prints_the_error(
     assert "scale and offset were fitted on 5 other networks" in printed
     nasvit("latency-use", str(tmp_path / "out" / "table.json"), "micro8")
     assert "by command" in capsys.readouterr().out
+
+
+NETWORK = "tests.nasvit.experiment.small_network:residual"
+OF_NETWORK = (NETWORK, "--image-size", "8", "--image-channels", "1", "--elastic.width", "0.5", "1.0")
+
+
+def network_subject() -> Subject[Any]:
+    elastic = Elastic(width=(0.5, 1.0))
+    return subject_of(NETWORK, MeasurementSettings(classes=10), Asked(8, 1), elastic)[0]
+
+
+def test_a_network_is_measured_and_its_table_used_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = FakeDevice(network_subject())
+    measure_with(device, monkeypatch)
+    words = build_words(tmp_path, "--networks", "8", "--rounds", "1", "--classes", "10", *OF_NETWORK[1:])
+    nasvit(*("latency-build" if word == "latency-build" else NETWORK if word == "micro8" else word for word in words))
+    assert "1.500 x sum +0.25 ms" in capsys.readouterr().out
+    subject = network_subject()
+    (tmp_path / "mine.json").write_text(subject.space.smallest.to_json())
+    nasvit(
+        "latency-use", str(tmp_path / "out" / "table.json"), *OF_NETWORK, "--architecture", str(tmp_path / "mine.json")
+    )
+    printed = capsys.readouterr().out
+    assert printed.count(f"{device.known['network ' + subject.space.smallest.key]:.4g} ms") == 2
+    assert f"{device.known['network ' + subject.space.largest.key]:.4g} ms" in printed
+
+
+def test_interpolated_layers_are_told(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = search_spaces.load("micro8")
+    loaded = load_table(table, space)
+    for number, said in ((0, False), (3, True)):
+        loaded.record |= {"interpolated": number, "places": 20}
+        show_quality(loaded, Console(width=120))
+        assert ("3 of 20 layers have too many combinations of sizes" in capsys.readouterr().out) == said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("micro9",), "no space is called 'micro9'"),
+        (
+            ("micro8", "--image-size", "8"),
+            "--image-size is for a network .*, and micro8 is a search space; leave it out",
+        ),
+        (("micro8", "--elastic.divisor", "4"), "--elastic is for a network .*, and micro8 is a search space"),
+        (("timm:resnet1",), r"timm has no model 'resnet1'; it has .*resnet"),
+        ((NETWORK, "--image-size", "8"), "network: it does not take images of 8x8 pixels: Invalid channel"),
+        (("tiny.yaml", "--image-size", "8"), r"--image-size is for .*tiny\.yaml says it; leave it out"),
+        (("tiny.yaml", "--classes", "7"), r"--classes is 7, and the images of .*tiny\.yaml have 10; leave it out"),
+    ],
+)
+def test_mistakes_are_said_in_words(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    name, *more = words
+    path = write_experiment(tmp_path, space=f"network: {NETWORK}")
+    name = str(path) if name == "tiny.yaml" else name
+    with pytest.raises(ValueError, match=message):
+        nasvit("latency-build", name, "--out", str(tmp_path / "table.json"), *more)
+
+
+def test_an_experiment_with_a_space_is_measured_as_its_space(tmp_path: Path) -> None:
+    path = write_experiment(tmp_path)
+    subject, settings = subject_of(str(path), MeasurementSettings(), Asked(), Elastic())
+    assert subject.space == search_spaces.load("micro8")
+    assert settings.classes == 10

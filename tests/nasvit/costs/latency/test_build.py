@@ -13,7 +13,14 @@ import torch
 
 import nasvit.costs.latency.plan as plan_module
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table, load_table
+from nasvit.costs.latency import (
+    MeasurementPlan,
+    MeasurementSettings,
+    NoisePolicy,
+    SpaceSubject,
+    build_table,
+    load_table,
+)
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
 from tests.nasvit.costs.latency.fake import FakeDevice
@@ -23,7 +30,7 @@ SETTINGS = MeasurementSettings(classes=10, networks=12, name="fake", policy=Nois
 
 
 def plan_with(device: FakeDevice, folder: Path, settings: MeasurementSettings = SETTINGS) -> MeasurementPlan:
-    return MeasurementPlan(SPACE, settings, folder / "table.json", injected=device)
+    return MeasurementPlan(SpaceSubject(SPACE), settings, folder / "table.json", injected=device)
 
 
 def test_blocks_that_add_up_are_predicted_exactly(tmp_path: Path) -> None:
@@ -165,7 +172,7 @@ def test_only_torch_in_this_process_runs_on_a_chosen_device(settings: dict[str, 
 
 
 def test_a_device_that_is_not_there_is_refused_and_those_that_are_there_are_named(tmp_path: Path) -> None:
-    plan = MeasurementPlan(SPACE, replace(SETTINGS, device="Pi 5"), tmp_path / "table.json")
+    plan = MeasurementPlan(SpaceSubject(SPACE), replace(SETTINGS, device="Pi 5"), tmp_path / "table.json")
     with pytest.raises(ValueError, match=r"device 'Pi 5': there is none; here are auto, cpu.*; --name is the name of"):
         build_table(plan)
 
@@ -175,7 +182,9 @@ def test_torch_gets_the_device_and_the_precision_of_the_settings(
 ) -> None:
     monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
     monkeypatch.setattr(plan_module, "make_measure", lambda runtime, **asked: (asked["device"], asked["precision"]))
-    plan = MeasurementPlan(SPACE, replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json")
+    plan = MeasurementPlan(
+        SpaceSubject(SPACE), replace(SETTINGS, device="xpu:1", precision="float16"), tmp_path / "table.json"
+    )
     assert plan.measure == (torch.device("xpu:1"), "float16")  # type: ignore[comparison-overlap]
 
 
