@@ -91,10 +91,19 @@ def _kernels(side: int, elastic: Elastic) -> tuple[int, ...]:
 
 
 def _widths(group: Group, elastic: Elastic) -> tuple[int, ...]:
-    divisor = elastic.divisor if group.units >= 4 * elastic.divisor else 1
-    shares = (share * group.units / divisor for share in (*elastic.width, 1.0))
-    chosen = {max(1, round(share)) * divisor for share in shares}
-    return tuple(sorted({min(each, group.units) for each in chosen} | {group.units}))
+    chosen = {units_at(group, share, elastic.divisor) for share in (*elastic.width, 1.0)}
+    return tuple(sorted(chosen | {group.units}))
+
+
+def step_of(group: Group, divisor: int) -> int:
+    """Return what the units of a group are multiples of: the divisor, where there are at least four times as many."""
+    return divisor if group.units >= 4 * divisor else 1
+
+
+def units_at(group: Group, share: float, divisor: int) -> int:
+    """Return a share of a group's units, rounded to whole steps; at least one step."""
+    step = step_of(group, divisor)
+    return min(max(1, round(share * group.units / step)) * step, group.units)
 
 
 class _Blocks:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from nasvit.supernets.augment import Augmented
-from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.sorting import sort_channels
+from nasvit.supernets.widths import Slimmable
 from search_spaces import SearchSpace, Subnet
 from search_spaces.genome import Population
 
@@ -143,8 +143,8 @@ class AllSwitches(Sampling):
         network: the network with the switches.
     """
 
-    def __init__(self, network: SlimmableNetwork) -> None:
-        widths = sorted(network.widths, key=lambda width: sum(network.plan(width).channels), reverse=True)
+    def __init__(self, network: Slimmable[Any]) -> None:
+        widths = sorted(network.widths, key=network.channels, reverse=True)
         self.members = [
             Member(width, regularized=number == 0, name=_name(width) if number else "", fixed=True)
             for number, width in enumerate(widths)
@@ -155,7 +155,7 @@ class AllSwitches(Sampling):
         return self.members
 
 
-def _name(width: Width) -> str:
+def _name(width: Any) -> str:
     return str(width) if isinstance(width, (int, float)) else width.key
 
 
