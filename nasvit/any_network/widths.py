@@ -123,6 +123,7 @@ class SlimmableModel(Slimmable[AnyWidth], ElasticModel):
             module._parameters[name] = None
         for name in _STATISTICS:
             module._buffers[name] = None
+        module.track_running_stats = False  # or loading, which asks every norm, would give it a counter again
 
     def _fill(self, holder: ElasticNorm, module: _BatchNorm, path: str, chosen: Sequence[Chosen]) -> None:
         """Let every switch begin with the values of the network's channels that it keeps."""
@@ -200,6 +201,7 @@ class SlimmableModel(Slimmable[AnyWidth], ElasticModel):
         """Give a batch norm of a subnet its tensors, which belong to the switch."""
         assert isinstance(norm, _BatchNorm)
         holder, norm.num_features = self.norms[_key(path)], self._count(path, chosen)
+        norm.track_running_stats = True
         if isinstance(holder, ElasticUniversalBatchNorm2d):
             parameters = {name: self._view(f"{path}.{name}", getattr(holder, name), holder, chosen) for name in _AFFINE}
             kept = holder.statistics

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasvit.costs.counting import count
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import SlimmableConfig, Training
@@ -108,7 +109,9 @@ class WidthsFitting:
         images, labels = next(
             iter(self.images.evaluation_loader(self.images.validation).evaluation_batches(shared=False))
         )
-        targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
+        widest = network.at(max(network.widths, key=network.channels))
+        whole = {"macs": float(count(widest, *images.shape[1:]).macs)}  # what shares are shares of
+        targets = [budget.of(whole).limits[0].high for budget in self.slimmable.autoslim]
         # Greedy by accuracies, which differ by rounding on other devices: one process decides for all.
         found = self.images.compute.from_first(lambda: [plan for plan, _ in slim(network, targets, images, labels)])
         start, name = self.start.at(tuple(dict.fromkeys(found))), f"{self.name}, slimmed"
