@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from nasvit.any_network.importance import sort_units
 from nasvit.any_network.widths import AnyWidth, SlimmableModel, original_name
@@ -71,10 +71,10 @@ class FamilyWidths(WidthsStart):
         image_channels: channels of the images.
     """
 
-    origin: ClassVar[None] = None
     family: Family
     widths: tuple[Width, ...]
     image_channels: int = 3
+    origin: None = field(default=None, init=False)
 
     def network(self, classes: int, norm: NormKind, seed: int) -> SlimmableNetwork:
         return SlimmableNetwork(

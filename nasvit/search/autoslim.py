@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ def _of_family(network: Slimmable[Any], parts: int) -> _Start:
 
 
 def _of_network(network: SlimmableModel, parts: int) -> _Start:
-    largest = cast(ElasticArchitecture, network.sizes(max(network.widths, key=network.channels)))
+    largest = network.sizes(max(network.widths, key=network.channels))
     names = [group.name for group in network.plan.groups]
     channels = dict(largest.width)
 

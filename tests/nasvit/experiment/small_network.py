@@ -59,6 +59,11 @@ def joined(num_classes: int) -> Joined:
     return Joined(num_classes)
 
 
+def no_choice(num_classes: int) -> nn.Module:
+    """Return a network without anything to decide."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+
 def pairs(num_classes: int) -> nn.Module:
     """Return a network that returns something else than scores."""
 
