@@ -15,7 +15,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting
-from nasvit.experiment.image_size import size_remarks, spec_for_images
+from nasvit.experiment.image_size import size_remarks, spec_for_images, square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.starting import start_from
@@ -262,10 +262,7 @@ def _widths(config: FitConfig, named: Start, images: Images) -> NetworkWidths:
         raise FieldError(["widths"], f"{list(config.widths)}; legal of {config.network}: shares above 0 and up to 1")
     if config.slimmable.norm == "shared":
         raise FieldError(["slimmable", "norm"], "shared is a baseline of families; legal here: switchable, universal")
-    _, height, width = images.shape
-    if height != width or not height:
-        raise FieldError(["data", "image_size"], "is missing; the images are no squares of one size")
-    return NetworkWidths(named, config.widths, height)
+    return NetworkWidths(named, config.widths, square_side(images))
 
 
 def _origin(config: FitConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from nasvit.any_network.augmented import AugmentedModel
 from nasvit.supernets.augment import Augmented
 from nasvit.supernets.sorting import sort_channels
 from nasvit.supernets.widths import Slimmable
@@ -240,7 +241,7 @@ class NetAug(Sampling):
         phases: when widths are augmented and channels sorted.
     """
 
-    def __init__(self, network: Augmented, weight: float = 1.0, phases: Phases = Phases()) -> None:
+    def __init__(self, network: Augmented | AugmentedModel, weight: float = 1.0, phases: Phases = Phases()) -> None:
         self.network, self.weight, self.phases = network, weight, phases
         self.augments_widths = True
 
