@@ -11,6 +11,7 @@ from nasvit.any_network.groups import Group
 from nasvit.any_network.importance import unit_scores
 from nasvit.any_network.model import PREFIX, ElasticModel
 from nasvit.any_network.plan import Plan
+from nasvit.any_network.refusals import refuse_without_groups
 from nasvit.any_network.widen import widened
 from nasvit.supernets.factors import Factors, checked_factors
 from nasvit.supernets.sorting import Move
@@ -49,6 +50,7 @@ class AugmentedModel(ElasticModel):
         seed: int = 0,
     ) -> None:
         factors = checked_factors("width", width), checked_factors("expand", expand)
+        refuse_without_groups(network, plan, "be wider")
         inner = inner_groups(network, plan)
         sizes = {each.name: _sizes(each, factors[each.name in inner]) for each in plan.groups}
         most = {name: max(each) for name, each in sizes.items()}
@@ -96,12 +98,16 @@ class AugmentedModel(ElasticModel):
 def inner_groups(network: nn.Module, plan: Plan) -> frozenset[str]:
     """Return the groups of channels that lie inside one residual block, or one of the same class without a shortcut.
 
+    A residual block has weights, adds something to what it gets, and holds no other module that does.
+
     Args:
         network: the network.
         plan: what can be decided in it.
     """
-    adding = (network.get_submodule(call.path) for call in plan.found.calls if call.path and (call.is_sum or call.adds))
-    kinds = {type(block) for block in adding}
+    adding = [call.path for call in plan.found.calls if call.path and (call.is_sum or call.adds)]
+    adding = [path for path in adding if any(each.ndim > 1 for each in network.get_submodule(path).parameters())]
+    innermost = [path for path in adding if not any(other.startswith(f"{path}.") for other in adding)]
+    kinds = {type(network.get_submodule(path)) for path in innermost} - {nn.Sequential}
     blocks = [f"{path}." for path, module in network.named_modules() if type(module) in kinds]
     return frozenset(group.name for group in plan.groups if any(_is_inside(group, block) for block in blocks))
 

@@ -14,6 +14,7 @@ from nasvit.any_network.choices import space_around, step_of, units_at
 from nasvit.any_network.kept import Chosen, chosen_of
 from nasvit.any_network.model import PREFIX, ElasticModel
 from nasvit.any_network.plan import Plan
+from nasvit.any_network.refusals import refuse_without_groups
 from nasvit.any_network.sizes import Size
 from nasvit.elastic.batch_norm import ElasticNorm, ElasticSwitchableBatchNorm2d, Switch
 from nasvit.elastic.norms import NORMS, NormKind
@@ -89,8 +90,7 @@ class SlimmableModel(Slimmable[AnyWidth], ElasticModel):
             raise ValueError(f"widths={list(widths)}; a slimmable network needs at least one, and each only once")
         if norm == "shared":
             raise ValueError('norm="shared" is a baseline of families; legal for other networks: switchable, universal')
-        if not plan.groups:
-            raise ValueError(f"nothing in {type(network).__name__} can be narrower: {_reasons(plan)}")
+        refuse_without_groups(network, plan, "be narrower")
         track_statistics(network)
         super().__init__(network, plan, space_around(plan, uniform(plan, 1.0, image[-1])), image)
         self.widths, self.norm = tuple(widths), norm
@@ -294,10 +294,6 @@ def original_name(name: str) -> str:
 
 def _key(path: str) -> str:
     return path.replace(".", "/")  # keys of a ModuleDict hold no dots
-
-
-def _reasons(plan: Plan) -> str:
-    return "; ".join(f"{each.name}: {each.reason}" for each in plan.fixed[:5]) or "it has no weights"
 
 
 class _NeedsStatistics(nn.Module):
