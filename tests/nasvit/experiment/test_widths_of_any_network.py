@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from nasvit.experiment.fit import fit, images_of, widths_fitting_of
 from nasvit.experiment.training import FitConfig, SlimmableConfig, StartingWeights
@@ -18,6 +19,7 @@ from predictors.limits import Budget
 from tests.nasvit.any_network.oracle import shaken
 from tests.nasvit.experiment.small_network import Residual
 from tests.nasvit.experiment.test_elastic_network import importance
+from tests.nasvit.started import run
 
 FIT = """\
 network: tests.nasvit.experiment.small_network:residual
@@ -138,3 +140,27 @@ def test_what_has_no_such_widths_is_refused_before_a_folder_is_claimed(
     with pytest.raises(ValueError, match=words):
         fit(config(tmp_path, **changed), tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()
+
+
+MORE = {
+    "switchable": "",
+    "autoslim": "slimmable: {norm: universal, random: 1, autoslim: ['macs<=60%'], calibration_images: 64}\n",
+    "netaug": "netaug: {width: [1, 2], expand: [1, 2], calibration_images: 64}\n",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", MORE)
+def test_two_processes_train_what_one_trains(tmp_path: Path, way: str) -> None:
+    text = (FIT.replace("widths: [0.5, 1.0]\n", "") if way == "netaug" else FIT) + MORE[way]
+    text = text.replace("adamw, learning_rate: 0.02", "sgd, learning_rate: 0.02").replace("images: 200", "images: 320")
+    (tmp_path / "fit.yaml").write_text(text)
+    found = []
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        done = run("nasvit", "fit", str(tmp_path / "fit.yaml"), "--output", str(folder), processes=count)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found.append(load_file(folder / "deployed" / "network.safetensors"))
+    assert found[0].keys() == found[1].keys()
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-3, atol=1e-4, msg=name)
