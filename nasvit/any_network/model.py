@@ -126,7 +126,7 @@ class ElasticModel(SharedNetwork):
 
         Looking at the parameters is enough, however many views of them there are.
         """
-        now = [(id(each), each.data_ptr(), each.requires_grad) for each in self.network.parameters()]
+        now = [(id(each), each.data_ptr(), each.requires_grad) for each in self.parameters()]
         if now != self._seen:
             if self._views:
                 self.forget()

@@ -100,7 +100,9 @@ def _check_groups(plan: Plan, found: Plan, wide: Kept) -> None:
         if there.get(group.name) != units:
             reasons = [fixed.reason for fixed in found.fixed if fixed.name == group.name]
             why = reasons[0] if reasons else f"{there.get(group.name, 'none')} of {units} units are found there"
-            raise ValueError(f"the network cannot be wider: in the wider one, {group.name} has to stay as it is ({why})")
+            raise ValueError(
+                f"the network cannot be wider: in the wider one, {group.name} has to stay as it is ({why})"
+            )
 
 
 @torch.no_grad()

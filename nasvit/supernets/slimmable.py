@@ -78,28 +78,12 @@ class SlimmableNetwork(Slimmable[Width], PlannedNetwork):
         Raises:
             ValueError: if this network cannot run at that width.
         """
-        if width in self.widths:
-            return self.plans[self.widths.index(width)]
-        if isinstance(width, ChannelPlan):
-            plan = width
-        else:
-            self._check_range(width)
-            plan = self.family.plan(width)
-        if self.norm == "switchable" and plan not in self.plans:
-            raise ValueError(
-                f"width={width} is none of this network's switches: {', '.join(map(str, self.widths))}; "
-                'for any width build it with norm="universal"'
-            )
+        plan: ChannelPlan = self.sizes(width)
         return plan
 
-    def _check_range(self, width: float) -> None:
-        listed = [each for each in self.widths if not isinstance(each, ChannelPlan)]
-        if listed and not min(listed) <= width <= max(listed):
-            raise ValueError(f"width={width} is outside {min(listed)}..{max(listed)}, the widths of this network")
-
-    def sizes(self, width: Width) -> ChannelPlan:
-        """Return the channels of every layer at a width; see :meth:`plan`."""
-        return self.plan(width)
+    def sizes_of(self, width: Width) -> ChannelPlan:
+        """Return the channels of every layer at any width of the family."""
+        return width if isinstance(width, ChannelPlan) else self.family.plan(width)
 
     def channels(self, width: Width) -> int:
         """Return the channels of all layers together, by which widths are put in order."""

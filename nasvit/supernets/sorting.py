@@ -11,7 +11,6 @@ from torch import Tensor
 from nasvit.elastic.registry import inner_channels
 from nasvit.supernets.shared_network import SharedNetwork
 
-
 Move = tuple[str, int, Tensor]
 """A tensor's name, one of its axes, and which old position comes where."""
 
@@ -33,9 +32,10 @@ def sort_channels(
     """Sort the inner channels of every block by the L1 norm of the weights that read them.
 
     The kind of the block decides which channels may change places (:mod:`nasvit.elastic.registry`): the hidden ones
-    of inverted blocks, and the squeezed ones of their gates. Any other network says it itself (:class:`SortsItself`). The widest network computes the same as before; narrower
-    ones change, and statistics that universal batch norms keep for them are to be taken anew. Sorting is in place: live
-    subnets stay live, and gradients, every optimizer's moments and averaged copies move along.
+    of inverted blocks, and the squeezed ones of their gates. Any other network says it itself (:class:`SortsItself`).
+    The widest network computes the same as before; narrower ones change, and statistics that universal batch norms
+    keep for them are to be taken anew. Sorting is in place: live subnets stay live, and gradients, every optimizer's
+    moments and averaged copies move along.
 
     Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), released code, which leaves the momentum
     where it was.

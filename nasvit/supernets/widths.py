@@ -24,7 +24,7 @@ W = TypeVar("W")
 class Slimmable(SharedNetwork, Generic[W]):
     """A network that runs at many widths: what those of a family and those made of any network have in common.
 
-    A subclass defines ``at(width)``, :meth:`sizes`, :meth:`channels` and :meth:`elastic_norms`.
+    A subclass defines ``at(width)``, :meth:`sizes_of`, :meth:`channels` and :meth:`elastic_norms`.
 
     Attributes:
         widths: the switches.
@@ -42,13 +42,32 @@ class Slimmable(SharedNetwork, Generic[W]):
         universal = (each for each in self.modules() if isinstance(each, ElasticUniversalBatchNorm2d))
         self._universal = tuple(universal)[:1]  # in a tuple, so that it is no second child
 
+    def sizes_of(self, width: W) -> Any:
+        """Return the sizes of every layer at any width that the network could have."""
+        raise NotImplementedError
+
     def sizes(self, width: W) -> Any:
         """Return the sizes of every layer at a width.
 
         Raises:
             ValueError: if this network cannot run at that width.
         """
-        raise NotImplementedError
+        if width in self.widths:
+            return self.plans[self.widths.index(width)]
+        if isinstance(width, (int, float)):
+            self._check_range(width)
+        sizes = self.sizes_of(width)
+        if self.norm == "switchable" and sizes not in self.plans:
+            raise ValueError(
+                f"width={width} is none of this network's switches: {', '.join(map(str, self.widths))}; "
+                'for any width build it with norm="universal"'
+            )
+        return sizes
+
+    def _check_range(self, width: float) -> None:
+        listed = [each for each in self.widths if isinstance(each, (int, float))]
+        if listed and not min(listed) <= width <= max(listed):
+            raise ValueError(f"width={width} is outside {min(listed)}..{max(listed)}, the widths of this network")
 
     def channels(self, width: W) -> int:
         """Return the channels of all layers together, by which widths are put in order."""

@@ -172,7 +172,10 @@ def test_what_was_gathered_can_be_put_back() -> None:
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: made(CutOff()), r"the network cannot be wider: the code of middle does not follow \(__getitem__ gives"),
+        (
+            lambda: made(CutOff()),
+            r"the network cannot be wider: the code of middle does not follow \(__getitem__ gives",
+        ),
         (lambda: made(Halves()), "nothing in Classifying can be wider: .*; stem.0: all of its channels"),
         (lambda: made(Residual(8, 8), width=(2, 3)), r"width=\[2, 3\]; augmentation factors are finite and start at 1"),
     ],

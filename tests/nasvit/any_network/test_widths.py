@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import nasvit
 from nasvit.any_network import cut_out, slimmable
+from nasvit.any_network.choices import uniform
 from nasvit.any_network.plan import Plan, plan_of
-from nasvit.any_network.widths import SlimmableModel, original_name, uniform
+from nasvit.any_network.widths import SlimmableModel, original_name
 from nasvit.export.card import Card
 from nasvit.export.saved import load_saved, save_network
 from nasvit.export.switchable import SwitchableModel, deploy
@@ -182,6 +183,15 @@ def test_a_deployed_model_is_saved_and_loaded_with_all_its_widths(norm: Any, tmp
 def test_a_width_without_statistics_is_not_deployed() -> None:
     with pytest.raises(ValueError, match=r"width=0.5 has no batch-norm statistics; call network.calibrate"):
         deploy(made("residual", 0.5, 1.0, norm="universal")[0])
+
+
+def test_two_switches_of_equal_sizes_keep_batch_norms_of_their_own() -> None:
+    model = made("residual", 0.5, 0.51, 1.0)[0]
+    assert model.sizes(0.5) == model.sizes(0.51)
+    model.at(0.51).train()(X)
+    assert not torch.equal(model.at(0.5)(X), model.at(0.51)(X))
+    reduced = model.reduced((0.51, 1.0))
+    assert all(torch.equal(reduced.at(width)(X), model.at(width)(X)) for width in (0.51, 1.0))
 
 
 def test_a_live_batch_norm_sees_the_joined_batch_of_all_processes() -> None:
