@@ -28,6 +28,8 @@ from search_spaces.reading import from_node, read_text
 
 if TYPE_CHECKING:
     from nasvit.any_network.plan import Plan
+    from nasvit.any_network.widths import AnyWidth, SlimmableModel
+    from nasvit.supernets.widths import Slimmable
 
 
 class Spec(ABC):
@@ -157,8 +159,20 @@ class PlannedSpec(_OfFamily):
         return network.extract(self.plan)
 
 
+class WidthsSpec(Spec):
+    """What specs of networks share that run at several widths."""
+
+    @abstractmethod
+    def empty(self, classes: int) -> Slimmable[Any]:
+        """Return a frozen network of these sizes, with room for the weights and statistics of every width.
+
+        Args:
+            classes: number of classes.
+        """
+
+
 @dataclass(frozen=True)
-class SwitchableSpec(_OfFamily):
+class SwitchableSpec(_OfFamily, WidthsSpec):
     """A slimmable network with all its widths; arguments as in :class:`nasvit.supernets.SlimmableNetwork`.
 
     Args:
@@ -427,6 +441,66 @@ class ElasticSpec(Spec):
         return cls(base, architecture, int(content["image_side"]), bool(content["resize"]))
 
 
+@dataclass(frozen=True)
+class SlimmableSpec(WidthsSpec):
+    """Any network with several widths; see :class:`nasvit.any_network.widths.SlimmableModel`.
+
+    Args:
+        base: the network.
+        widths: the switches.
+        sizes: the sizes at each switch, so that no later rule changes them.
+        norm: batch norms.
+        image_side: side of the images that it is for, in pixels.
+    """
+
+    kind = "slimmable"
+    base: Spec
+    widths: tuple[AnyWidth, ...]
+    sizes: tuple[ElasticArchitecture, ...]
+    norm: NormKind
+    image_side: int
+
+    def build(self, classes: int, *, seed: int = 0) -> SlimmableModel:
+        from nasvit.any_network.widths import SlimmableModel
+
+        plan = elastic_plan(self.base, classes, self.image_side)
+        image = (self.channels, self.image_side, self.image_side)
+        network = self.base.build(classes, seed=seed)
+        return SlimmableModel(network, plan, image, self.widths, norm=self.norm, sizes=self.sizes)
+
+    def empty(self, classes: int) -> SlimmableModel:
+        network = self.build(classes)
+        network.requires_grad_(False)
+        network.reset_statistics()
+        return network
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def side(self) -> int:
+        return self.image_side
+
+    def to_json(self) -> dict[str, Any]:
+        """Return base, widths and the sizes at each as plain JSON values."""
+        shares = [None if isinstance(each, ElasticArchitecture) else each for each in self.widths]
+        return {
+            "base": {"kind": self.base.kind, "spec": self.base.to_json()},
+            "widths": shares,
+            "sizes": [json.loads(each.to_json()) for each in self.sizes],
+            "norm": self.norm,
+            "image_side": self.image_side,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> SlimmableSpec:
+        base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
+        sizes = tuple(map(ElasticArchitecture.from_fields, content["sizes"]))
+        widths = (each if share is None else share for share, each in zip(content["widths"], sizes, strict=True))
+        return cls(base, tuple(widths), sizes, content["norm"], int(content["image_side"]))
+
+
 @functools.lru_cache(maxsize=8)
 def elastic_plan(base: Spec, classes: int, side: int) -> Plan:
     """Return what can be decided in a network; found once in a process.
@@ -453,6 +527,7 @@ KINDS: dict[str, type[Spec]] = {
         TorchvisionSpec,
         CodeSpec,
         ElasticSpec,
+        SlimmableSpec,
     )
 }
 """All kinds of specs by their name in cards."""

@@ -13,6 +13,7 @@ from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Par
 from search_spaces.values import FieldError, check_choices
 
 WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
+DIVISOR = 8
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Elastic:
     """
 
     width: tuple[float, ...] = WIDTHS
-    divisor: int = 8
+    divisor: int = DIVISOR
     depth: bool = True
     fewest_blocks: int = 1
     kernel_size: bool = True
@@ -91,10 +92,37 @@ def _kernels(side: int, elastic: Elastic) -> tuple[int, ...]:
 
 
 def _widths(group: Group, elastic: Elastic) -> tuple[int, ...]:
-    divisor = elastic.divisor if group.units >= 4 * elastic.divisor else 1
-    shares = (share * group.units / divisor for share in (*elastic.width, 1.0))
-    chosen = {max(1, round(share)) * divisor for share in shares}
-    return tuple(sorted({min(each, group.units) for each in chosen} | {group.units}))
+    chosen = {units_at(group, share, elastic.divisor) for share in (*elastic.width, 1.0)}
+    return tuple(sorted(chosen | {group.units}))
+
+
+def step_of(group: Group, divisor: int) -> int:
+    """Return what the units of a group are multiples of: the divisor, where there are at least four times as many."""
+    return divisor if group.units >= 4 * divisor else 1
+
+
+def units_at(group: Group, share: float, divisor: int) -> int:
+    """Return a share of a group's units, rounded to whole steps; at least one step."""
+    step = step_of(group, divisor)
+    return min(max(1, round(share * group.units / step)) * step, group.units)
+
+
+def uniform(plan: Plan, width: float, side: int, divisor: int = DIVISOR) -> ElasticArchitecture:
+    """Return the subnet that keeps one share of the channels everywhere.
+
+    Args:
+        plan: what can be decided in the network.
+        width: the share, above 0 and up to 1.
+        side: side of the images in pixels.
+        divisor: channels are kept in multiples of it, where a group has at least four times as many.
+
+    Raises:
+        ValueError: if the share is not above 0 and up to 1.
+    """
+    if not 0 < width <= 1:
+        raise ValueError(f"width={width}; a network has no more channels than it has: legal are shares from 0 to 1")
+    units = [each.units if width == 1 else units_at(each, width, divisor) for each in plan.groups]
+    return ElasticArchitecture(side, tuple((each.name, kept) for each, kept in zip(plan.groups, units, strict=True)))
 
 
 class _Blocks:

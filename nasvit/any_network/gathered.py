@@ -140,6 +140,27 @@ def scatter_add(whole: Tensor, index: Index, part: Tensor) -> None:
     moved.index_put_(grid, part.movedim(axes, [*range(len(axes))]), accumulate=True)
 
 
+def put(whole: Tensor, index: Index | None, part: Tensor) -> None:
+    """Put a part to the positions of a tensor that :func:`gather` would gather it from, in place.
+
+    Args:
+        whole: the tensor.
+        index: the positions; None: all.
+        part: what is put there.
+    """
+    if index is None:
+        whole.copy_(part)
+        return
+    axes = [axis for axis, kept in enumerate(index) if isinstance(kept, Tensor)]
+    view = whole[tuple(slice(None) if isinstance(kept, Tensor) else kept for kept in index)]
+    if not axes:
+        view.copy_(part)
+        return
+    grid = torch.meshgrid(*(index[axis] for axis in axes), indexing="ij")  # type: ignore[misc,arg-type]
+    moved = view.movedim(axes, [*range(len(axes))])
+    moved.index_put_(grid, part.movedim(axes, [*range(len(axes))]))
+
+
 class Refreshing(nn.Module):
     """Mixin of the live modules that hold gathered parameters: these are up to date whenever the module runs."""
 

@@ -39,13 +39,14 @@ def sort_units(network: nn.Module, plan: Plan, importance: Importance = "magnitu
     if importance == "taylor" and all(parameter.grad is None for parameter in network.parameters()):
         raise ValueError("importance taylor needs gradients; run a backward pass first, or take magnitude")
     for group in plan.groups:
-        scores = _scores(group, tensors, importance)
+        scores = unit_scores(group, tensors, importance)
         if scores is not None:
             _move(group, tensors, torch.argsort(scores, descending=True, stable=True))
 
 
-def _scores(group: Group, tensors: Mapping[str, Tensor], importance: Importance) -> Tensor | None:
-    """Return the importance of every unit; None where nothing tells."""
+@torch.no_grad()
+def unit_scores(group: Group, tensors: Mapping[str, Tensor], importance: Importance = "magnitude") -> Tensor | None:
+    """Return the importance of every unit; None where nothing tells; see :func:`sort_units`."""
     found = []
     for (name, axis), positions in group.places.items():
         tensor = tensors[name]

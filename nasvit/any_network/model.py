@@ -79,13 +79,7 @@ class ElasticModel(SharedNetwork):
             return tensor.clone() if isinstance(module, _BatchNorm) else tensor
 
         with torch.inference_mode(False):  # views made in inference mode could never train
-            shell = shell_of(self.network, tensor_at, values, chosen.left_out)
-        for module in shell.modules():
-            gathers = any(isinstance(each, GatheredParameter) for each in module._parameters.values())
-            if gathers and not isinstance(module, Live):
-                live = live_class(type(module), Refreshing)  # type: ignore[arg-type]  # classes can be hashed
-                object.__setattr__(module, "__class__", live)
-        return shell
+            return shell_of(self.network, tensor_at, values, chosen.left_out)
 
     def _view(self, name: str, tensor: nn.Parameter, module: nn.Module, chosen: Chosen) -> SharedParameter:
         key = (name, *self._positions.key(name, chosen))
@@ -110,8 +104,14 @@ class ElasticModel(SharedNetwork):
         """Return a network made of this one's parts as a live one, in this network's mode."""
         for module in network.modules():
             if not isinstance(module, Live):
-                object.__setattr__(module, "__class__", live_class(type(module)))  # type: ignore[arg-type]
+                live = live_class(type(module), *self._mixins(module))  # type: ignore[arg-type]  # classes can be hashed
+                object.__setattr__(module, "__class__", live)
         return network if self.training else network.eval()
+
+    def _mixins(self, module: nn.Module) -> tuple[type[nn.Module], ...]:
+        """Return what the live class of a module needs besides :class:`Live`."""
+        gathers = any(isinstance(each, GatheredParameter) for each in module._parameters.values())
+        return (Refreshing,) if gathers else ()
 
     def sort(self, importance: Importance = "magnitude") -> None:
         """Sort the units of every group by importance, in place, so that subnets keep the best; see :func:`sort_units`.
@@ -126,7 +126,7 @@ class ElasticModel(SharedNetwork):
 
         Looking at the parameters is enough, however many views of them there are.
         """
-        now = [(id(each), each.data_ptr(), each.requires_grad) for each in self.network.parameters()]
+        now = [(id(each), each.data_ptr(), each.requires_grad) for each in self.parameters()]
         if now != self._seen:
             if self._views:
                 self.forget()

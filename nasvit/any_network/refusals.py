@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 from torch.nn.utils import parametrize
+
+if TYPE_CHECKING:
+    from nasvit.any_network.plan import Plan
 
 
 def refuse_computed_weights(network: nn.Module) -> None:
@@ -25,6 +30,22 @@ def refuse_computed_weights(network: nn.Module) -> None:
 
 class LooksAtNumbers(ValueError):
     """The code of a network looks at the numbers of a tensor, so what it does may depend on the image."""
+
+
+def refuse_without_groups(network: nn.Module, plan: Plan, what: str) -> None:
+    """Refuse a network all of whose channels have to stay.
+
+    Args:
+        network: the network.
+        plan: what can be decided in it.
+        what: what cannot be done then, such as ``be narrower``.
+
+    Raises:
+        ValueError: naming the first modules that have to stay, and why.
+    """
+    if not plan.groups:
+        reasons = "; ".join(f"{each.name}: {each.reason}" for each in plan.fixed[:5]) or "it has no weights"
+        raise ValueError(f"nothing in {type(network).__name__} can {what}: {reasons}")
 
 
 def _refusal(path: str, what: str, way_out: str) -> str:

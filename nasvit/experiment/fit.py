@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +14,22 @@ from torch import nn
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment.fitting import Fitting, Start
-from nasvit.experiment.fitting_widths import WidthsFitting, WidthsStart
-from nasvit.experiment.image_size import size_remarks, spec_for_images
+from nasvit.experiment.fitting_widths import WidthsFitting
+from nasvit.experiment.image_size import size_remarks, spec_for_images, square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import FitConfig, StartingWeights
+from nasvit.experiment.widths_start import FamilyWidths, NetworkWidths
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
+from nasvit.models.plan import ChannelPlan
 from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
-from nasvit.specs import PlannedSpec, Spec, SwitchableSpec
+from nasvit.specs import PlannedSpec, Spec, SubnetSpec, WidthsSpec
 from nasvit.tasks.task import Score
+from search_spaces import ElasticArchitecture
 from search_spaces.values import FieldError
 
 CONFIG, RESULTS = "config.json", "results.json"
@@ -106,9 +110,9 @@ def fitting_of(config: FitConfig, images: Images) -> Fitting:
         ValueError: if a name is wrong, or weights do not fit.
     """
     start = _start(config, images)
-    if isinstance(start.spec, SwitchableSpec):
+    if isinstance(start.spec, WidthsSpec):
         raise FieldError(
-            ["network"], f"{config.network} runs at several widths and only evaluates; train a family with widths anew"
+            ["network"], f"{config.network} runs at several widths and only evaluates; train a network with widths anew"
         )
     return Fitting(start, config.training, images, seed=config.seed, name=config.network)
 
@@ -126,7 +130,7 @@ def _start(config: FitConfig, images: Images) -> Start:
         raise FieldError(
             ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
         )
-    if isinstance(spec, SwitchableSpec):
+    if isinstance(spec, WidthsSpec):
         return Start(spec, named.network if brings else None, named.card.fused)
     try:
         sized = spec_for_images(spec, named.network, images.shape, len(images.classes))
@@ -167,9 +171,9 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _claim(folder: Path, config: FitConfig, start: Start) -> None:
+def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
     """Let the folder belong to a configuration, and say once what its training starts from."""
-    if start.report is not None and not (folder / CONFIG).exists():
+    if start is not None and start.report is not None and not (folder / CONFIG).exists():
         print(start.report, flush=True)
     write_json(folder / CONFIG, config.to_json())
 
@@ -189,7 +193,8 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     """Train all widths into ``folder``, save them as one object there, and return the results of each."""
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
-    images.compute.once(lambda: write_json(folder / CONFIG, config.to_json()))
+    start = fitting.start.origin
+    images.compute.once(lambda: _claim(folder, config, start))
     trainer.run()
     seconds = trainer.seconds
     if config.slimmable.autoslim:
@@ -198,14 +203,13 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         trainer.run()
         seconds += trainer.seconds
     model = fitting.deployed(trainer)
-    card = fitting.card(model, _origin(config))
+    card = fitting.card(model, _origin(config) | _started_from(start))
     _save(model, folder, card, config, images)
     scores = fitting.scores(model)
     rows = []
     for width, score in zip(model.widths, scores.values(), strict=True):
         cost = count(model.export(width), *images.shape)
-        name = width if isinstance(width, (int, float)) else list(width.channels)
-        rows.append({"width": name, "score": score, "macs": cost.macs, "params": cost.params})
+        rows.append({"width": _as_json(width), "score": score, "macs": cost.macs, "params": cost.params})
     return {
         "metric": images.task.metric.name,
         "widths": rows,
@@ -213,20 +217,29 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
         "training_seconds": round(seconds, 1),
         "training_images": len(images.train),
         "test_images": len(images.test),
-    }
+    } | _started_from(start)
+
+
+def _as_json(width: Any) -> Any:
+    """Return a width as a JSON value: a number, the channels of a family's plan, or the sizes of a network's parts."""
+    if isinstance(width, ChannelPlan):
+        return list(width.channels)
+    return json.loads(width.to_json()) if isinstance(width, ElasticArchitecture) else width
 
 
 def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
     """Return the training of several widths of a configuration.
 
     Raises:
-        ValueError: if the network is not a family at width 1, or brings weights of its own.
+        ValueError: if the network has no widths, or is a family at another width than 1, or one with weights.
     """
     named = _start(config, images)
-    if not isinstance(named.spec, PlannedSpec):
-        raise FieldError(
-            ["network"], f"{config.network} has no widths; legal with widths are families and tiny networks"
-        )
+    start = _family_widths(config, named) if isinstance(named.spec, PlannedSpec) else _widths(config, named, images)
+    return WidthsFitting(start, config.slimmable, config.training, images, seed=config.seed, name=config.network)
+
+
+def _family_widths(config: FitConfig, named: Start) -> FamilyWidths:
+    assert isinstance(named.spec, PlannedSpec)
     if named.network is not None:
         raise FieldError(
             ["network"], f"{config.network} has weights, and several widths start from random ones; name a family"
@@ -236,17 +249,29 @@ def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
         raise FieldError(
             ["network"], f"{config.network} is a family at another width than 1; leave its width to widths"
         )
-    start = WidthsStart(family, config.widths, named.spec.channels)
-    return WidthsFitting(start, config.slimmable, config.training, images, seed=config.seed, name=config.network)
+    return FamilyWidths(family, config.widths, named.spec.channels)
+
+
+def _widths(config: FitConfig, named: Start, images: Images) -> NetworkWidths:
+    if isinstance(named.spec, (SubnetSpec, WidthsSpec)):
+        legal = "families, tiny networks, timm:MODEL, torchvision:MODEL and package.module:function"
+        raise FieldError(["network"], f"{config.network} has no widths; legal with widths are {legal}")
+    if named.fused:
+        raise FieldError(["network"], f"{config.network} was fused and has no batch norms, which widths differ in")
+    if max(config.widths) > 1 or min(config.widths) <= 0:
+        raise FieldError(["widths"], f"{list(config.widths)}; legal of {config.network}: shares above 0 and up to 1")
+    if config.slimmable.norm == "shared":
+        raise FieldError(["slimmable", "norm"], "shared is a baseline of families; legal here: switchable, universal")
+    return NetworkWidths(named, config.widths, square_side(images.shape))
 
 
 def _origin(config: FitConfig) -> dict[str, Any]:
     return {"weights": "trained", "network": config.network, "config": config.to_json(), "note": config.note}
 
 
-def _started_from(start: Start) -> dict[str, Any]:
+def _started_from(start: Start | None) -> dict[str, Any]:
     """Return what a training started from, for its results and its card; nothing if it was random weights."""
-    return {} if start.report is None else {"started_from": start.report.to_json()}
+    return {} if start is None or start.report is None else {"started_from": start.report.to_json()}
 
 
 def _numbers(score: Score) -> dict[str, float]:
@@ -269,5 +294,5 @@ def _summary(config: FitConfig, results: dict[str, Any]) -> str:
     )
 
 
-def _short(width: float | list[int]) -> str:
+def _short(width: Any) -> str:
     return f"{width:g}" if isinstance(width, (int, float)) else "found by AutoSlim"

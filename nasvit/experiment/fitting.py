@@ -13,9 +13,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from nasvit.any_network.augmented import AugmentedModel
+from nasvit.any_network.model import PREFIX
 from nasvit.branches import fuse, reparameterize
 from nasvit.compute import Compute
 from nasvit.data import ImageSet, Loader
+from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
@@ -23,7 +26,7 @@ from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
-from nasvit.specs import GhostNetSpec, Spec
+from nasvit.specs import GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
@@ -124,7 +127,7 @@ class Fitting:
             recipe,
             objective(self.training, self.images),
             sampling=self.way.sampling,
-            is_loaded=self.start.is_loaded,
+            is_loaded=self._is_loaded,
         )
         return Trainer(
             learner,
@@ -139,6 +142,14 @@ class Fitting:
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             name=self.name,
         )
+
+    @property
+    def _is_loaded(self) -> Callable[[str], bool] | None:
+        """Tells of the name of a parameter that trains whether it was loaded; None: nothing was."""
+        tells = self.start.is_loaded
+        if tells is None or not isinstance(self.way.model, AugmentedModel):
+            return tells
+        return lambda name: tells(name.removeprefix(PREFIX))
 
     def deployed(self, trained: nn.Module) -> nn.Module:
         """Return the plain network to deploy of a trained model, in evaluation mode."""
@@ -262,7 +273,7 @@ class _WithBranches(Way):
 class _InsideWider(Way):
     """A tiny network inside wider ones; the weights of a trained one are kept."""
 
-    model: Augmented
+    model: Augmented | AugmentedModel
 
     def __init__(self, start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> None:
         if start.fused:
@@ -271,8 +282,17 @@ class _InsideWider(Way):
                 "the network to start from was fused and has no batch norms, which wider networks need; start from one "
                 "that was trained without branches",
             )
+        if isinstance(start.spec, (SubnetSpec, PlannedSpec)):
+            self.model = self._of_ours(start, asked, classes, seed)
+        else:
+            self.model = _around(start, asked, images, classes, seed)
+        self.sampling = NetAug(self.model, asked.weight, asked.phases)
+        self.images, self.calibration_images = images, asked.calibration_images
+
+    @staticmethod
+    def _of_ours(start: Start, asked: NetAugConfig, classes: int, seed: int) -> Augmented:
         width, expand = asked.factors
-        self.model = augment(
+        model = augment(
             augmentable(start.spec),
             width=width,
             expand=expand,
@@ -281,14 +301,31 @@ class _InsideWider(Way):
             image_channels=start.spec.channels,
         )
         if start.network is not None:
-            _take_weights(start.network, self.model.at(self.model.base))  # type: ignore[arg-type]
-        self.sampling = NetAug(self.model, asked.weight, asked.phases)
-        self.images, self.calibration_images = images, asked.calibration_images
+            _take_weights(start.network, model.at(model.base))  # type: ignore[arg-type]
+        return model
 
     def deployed(self, trained: nn.Module) -> nn.Module:
         calibration = self.images.calibration_of(self.calibration_images)
         extracted: nn.Module = trained.extract(calibration=calibration)  # type: ignore[operator]
         return extracted.eval()
+
+
+def _around(start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> AugmentedModel:
+    """Return wider networks around any network.
+
+    Raises:
+        FieldError: if it cannot be wider.
+    """
+    side = square_side(images.shape)
+    width, expand = asked.factors
+    network, shape = _network(start, classes, seed), (start.spec.channels, side, side)
+    try:
+        plan = elastic_plan(start.spec, classes, side)
+        return AugmentedModel(network, plan, shape, width=width, expand=expand, seed=seed)
+    except FieldError:
+        raise
+    except ValueError as error:
+        raise FieldError(["netaug"], str(error)) from error
 
 
 def _network(start: Start, classes: int, seed: int) -> nn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
@@ -12,14 +11,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from nasvit.costs.counting import count
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import SlimmableConfig, Training
+from nasvit.experiment.widths_start import WidthsStart
 from nasvit.export.card import Card
-from nasvit.export.switchable import SwitchableModel, deploy, spec_of_widths
-from nasvit.models.family import Family
+from nasvit.export.switchable import SwitchableModel, deploy
 from nasvit.search.autoslim import slim
-from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.supernets.widths import Slimmable
 from nasvit.tasks.distillation import SoftTargetCrossEntropy
 from nasvit.tasks.widths import evaluate_widths
 from nasvit.training.learner import Learner, Values
@@ -28,33 +28,18 @@ from nasvit.training.sampling import AllSwitches, RandomWidths, Sampling
 from nasvit.training.trainer import Trainer
 
 
-@dataclass(frozen=True)
-class WidthsStart:
-    """Start of a training of several widths.
-
-    Args:
-        family: everything but the channels.
-        widths: multipliers, or channel plans that AutoSlim found.
-        image_channels: channels of the images.
-    """
-
-    family: Family
-    widths: tuple[Width, ...]
-    image_channels: int = 3
-
-
 class WidthsFitting:
     """Trains all widths of one network at once, and deploys them as one object.
 
     The weights that are best by the mean score over all widths are kept. Depthwise convolutions do not decay, as in
     the releases. With AutoSlim a universally slimmable network is trained first and slimmed to each budget; the
-    channel plans found are trained from random weights as the switches of one network.
+    channel plans found are trained from the start again as the switches of one network.
 
     Source: Yu et al., Slimmable Neural Networks (2019), https://arxiv.org/abs/1812.08928; Yu and Huang, Universally
     Slimmable Networks (2019), https://arxiv.org/abs/1903.05134, and AutoSlim (2019), https://arxiv.org/abs/1903.11728
 
     Args:
-        start: family and widths.
+        start: what has the widths, and which.
         slimmable: options of the training of widths.
         training: recipe and teacher.
         images: the images to train on, to validate and to test with.
@@ -76,16 +61,9 @@ class WidthsFitting:
         self.seed, self.name = seed, name
 
     @cached_property
-    def network(self) -> SlimmableNetwork:
+    def network(self) -> Slimmable[Any]:
         """The network with shared weights."""
-        return SlimmableNetwork(
-            self.start.family,
-            self.start.widths,
-            len(self.images.classes),
-            norm=self.slimmable.norm,
-            seed=self.seed,
-            image_channels=self.start.image_channels,
-        )
+        return self.start.network(len(self.images.classes), self.slimmable.norm, self.seed)
 
     def trainer(self, folder: Path) -> Trainer:
         """Return the trainer of all widths."""
@@ -97,6 +75,7 @@ class WidthsFitting:
             objective(self.training, self.images),
             sampling=self._sampling(),
             distill=SoftTargetCrossEntropy() if universal else None,
+            is_loaded=self.start.is_loaded,
         )
         task = self.images.task
         return Trainer(
@@ -118,7 +97,7 @@ class WidthsFitting:
     def deployed(self, trainer: Trainer) -> SwitchableModel:
         """Return all widths of the best weights as one object for inference."""
         network = trainer.load_best()
-        assert isinstance(network, SlimmableNetwork)
+        assert isinstance(network, Slimmable)
         if self.slimmable.norm == "universal":
             network.calibrate(self._calibration())
         return deploy(network)
@@ -126,17 +105,17 @@ class WidthsFitting:
     def slimmed(self, trainer: Trainer) -> WidthsFitting:
         """Return the training of the channel plans that AutoSlim finds in a trained network, one for each budget."""
         network = trainer.load_best()
-        assert isinstance(network, SlimmableNetwork)
+        assert isinstance(network, Slimmable)
         images, labels = next(
             iter(self.images.evaluation_loader(self.images.validation).evaluation_batches(shared=False))
         )
-        targets = [budget.limits[0].high for budget in self.slimmable.autoslim]
+        widest = network.at(max(network.widths, key=network.channels))
+        whole = {"macs": float(count(widest, *images.shape[1:]).macs)}  # what shares are shares of
+        targets = [budget.of(whole).limits[0].high for budget in self.slimmable.autoslim]
         # Greedy by accuracies, which differ by rounding on other devices: one process decides for all.
         found = self.images.compute.from_first(lambda: [plan for plan, _ in slim(network, targets, images, labels)])
-        start = WidthsStart(self.start.family, tuple(dict.fromkeys(found)), self.start.image_channels)
-        return WidthsFitting(
-            start, SlimmableConfig(), self.training, self.images, seed=self.seed, name=f"{self.name}, slimmed"
-        )
+        start, name = self.start.at(tuple(dict.fromkeys(found))), f"{self.name}, slimmed"
+        return WidthsFitting(start, SlimmableConfig(), self.training, self.images, seed=self.seed, name=name)
 
     def scores(self, model: SwitchableModel) -> dict[str, float]:
         """Return the score of every width on the test images."""
@@ -145,7 +124,7 @@ class WidthsFitting:
 
     def card(self, model: SwitchableModel, origin: dict[str, Any]) -> Card:
         """Return the card of the deployed model."""
-        return self.images.card(spec_of_widths(model.shared, model.widths), origin)
+        return self.images.card(self.start.spec(model), origin)
 
     def _sampling(self) -> Sampling:
         if self.slimmable.norm != "universal":
@@ -154,7 +133,7 @@ class WidthsFitting:
         return RandomWidths(min(listed), max(listed), self.slimmable.random)
 
     def _validate(self, trained: nn.Module) -> Values:
-        assert isinstance(trained, SlimmableNetwork)
+        assert isinstance(trained, Slimmable)
         batches = self.images.evaluation_loader(self.images.validation).evaluation_batches
         calibration = self._calibration() if self.slimmable.norm == "universal" else None
         with torch.no_grad():

@@ -10,6 +10,7 @@ from torch import nn
 from nasvit.costs.counting import count
 from nasvit.experiment.images import Images
 from nasvit.specs import Spec, TimmSpec
+from search_spaces.values import FieldError
 
 
 def size_remarks(images: Images, resolutions: Sequence[int], whose: str) -> list[str]:
@@ -42,6 +43,18 @@ def size_remarks(images: Images, resolutions: Sequence[int], whose: str) -> list
             "saves time"
         ]
     return []
+
+
+def square_side(shape: tuple[int, int, int]) -> int:
+    """Return the side of images of a shape, in pixels, where a network is followed at their size.
+
+    Raises:
+        FieldError: if they are no squares of one size.
+    """
+    _, height, width = shape
+    if height != width or not height:
+        raise FieldError(["data", "image_size"], "is missing; the images are no squares of one size")
+    return height
 
 
 def spec_for_images(spec: Spec, network: nn.Module, shape: tuple[int, int, int], classes: int) -> Spec:

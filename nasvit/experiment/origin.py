@@ -20,7 +20,7 @@ from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.latency.networks import NetworkSubject
 from nasvit.costs.latency.subjects import SpaceSubject, Subject
 from nasvit.costs.tables import cost_table
-from nasvit.experiment.image_size import spec_for_images
+from nasvit.experiment.image_size import spec_for_images, square_side
 from nasvit.registry import spec_of
 from nasvit.search.candidates import Costs
 from nasvit.specs import ElasticSpec, Spec, SubnetSpec, elastic_plan
@@ -241,10 +241,7 @@ class OfNetwork(Origin):
     @cached_property
     def side(self) -> int:
         """Side of the images that the network is made elastic with, in pixels: the largest resolution there is."""
-        _, height, width = self._images.shape
-        if height != width or not height:
-            raise FieldError(["data", "image_size"], "is missing; the images are no squares of one size")
-        return max((height, *self._elastic.resolution))
+        return max((square_side(self._images.shape), *self._elastic.resolution))
 
     @cached_property
     def space(self) -> ElasticSpace:

@@ -206,7 +206,8 @@ class FitConfig(TrainingHelp, YamlFile):
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
         weights: weights that training starts from, whatever classes they were trained on.
-        widths: train one network that runs at all these widths (a family at width 1, such as ``mobilenet_v2``).
+        widths: train one network that runs at all these widths: a family at width 1, such as ``mobilenet_v2``, or any
+            network of timm, torchvision or own code, at shares of its channels up to 1.
         slimmable: options of the training of widths.
         images: train on so many images, classes in proportion and the same for every seed; 0: all.
         program: also write a ``torch.export`` program that needs PyTorch alone.
@@ -240,11 +241,16 @@ class FitConfig(TrainingHelp, YamlFile):
             raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.widths and (self.branches or self.netaug):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
-        if self.widths and self.weights is not None:
+        if self.widths and self.weights is not None and not self._is_from_elsewhere:
             raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
         self._check_loaded()
         if self.slimmable != SlimmableConfig() and not self.widths:
             raise FieldError(["slimmable"], "says how widths are trained; give widths too, such as [0.25, 0.5, 1.0]")
+
+    @property
+    def _is_from_elsewhere(self) -> bool:
+        """Whether the network is none of ours, as its name tells: such as ``timm:resnet18``, or a saved folder."""
+        return ":" in self.network or Path(self.network).is_dir()
 
     def _check_loaded(self) -> None:
         """Take the name of weights for the weights, and refuse to freeze what wider networks change."""

@@ -15,7 +15,7 @@ from nasvit.export.card import CARD, Card
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
 from nasvit.layers.reparameterized import has_branches
-from nasvit.specs import SwitchableSpec
+from nasvit.specs import WidthsSpec
 
 WEIGHTS = "network.safetensors"
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -85,7 +85,7 @@ def load_saved(folder: Path | str) -> Described:
     if missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
     card, dtype = Card.read(folder), _dtype(folder / WEIGHTS)
-    if isinstance(card.spec, SwitchableSpec):
+    if isinstance(card.spec, WidthsSpec):
         shared = card.spec.empty(len(card.classes)).to(dtype)
         load_model(shared, str(folder / WEIGHTS))
         return Described(SwitchableModel(shared), card)

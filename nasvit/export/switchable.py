@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nasvit.any_network.widths import SlimmableModel
 from nasvit.branches import fuse as fused
-from nasvit.layers.batch_norm import BatchNorm2d
-from nasvit.layers.network import Network
+from nasvit.layers.batch_norm import lacks_statistics
 from nasvit.specs import SwitchableSpec
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.supernets.widths import Slimmable
 
 
 class SwitchableModel(nn.Module):
@@ -32,14 +33,14 @@ class SwitchableModel(nn.Module):
         ``(batch, image channels, height, width) -> (batch, classes)``
     """
 
-    def __init__(self, network: SlimmableNetwork) -> None:
+    def __init__(self, network: Slimmable[Any]) -> None:
         super().__init__()
         self.shared = network
         network.requires_grad_(False)
         for parameter in network.parameters():
             parameter.grad = None
         self.widths = network.widths
-        self.largest = max(self.widths, key=lambda width: sum(network.plan(width).channels))
+        self.largest = max(self.widths, key=network.channels)
         self._ready()
         self.register_load_state_dict_post_hook(_ready_again)
         super().train(False)
@@ -47,12 +48,12 @@ class SwitchableModel(nn.Module):
     def _ready(self) -> None:
         """Create the subnets; they are not children of the module, because ``shared`` owns their weights."""
         if "_chosen" not in self.__dict__:  # a width that is chosen now outlives a move or a cast
-            self._chosen: ContextVar[Width] = ContextVar("width", default=self.largest)
+            self._chosen: ContextVar[Any] = ContextVar("width", default=self.largest)
         self.shared.forget()
         self.shared.eval()
         self._subnets = {width: self.shared.at(width) for width in self.widths}
 
-    def forward(self, images: Tensor, width: Width | None = None) -> Tensor:
+    def forward(self, images: Tensor, width: Any = None) -> Tensor:
         """Return the scores of one width.
 
         Args:
@@ -66,7 +67,7 @@ class SwitchableModel(nn.Module):
         return scores
 
     @contextmanager
-    def running_at(self, width: Width) -> Iterator[None]:
+    def running_at(self, width: Any) -> Iterator[None]:
         """Set the width of calls without one, in this thread (or asynchronous task) and for this model only.
 
         Raises:
@@ -79,7 +80,7 @@ class SwitchableModel(nn.Module):
         finally:
             self._chosen.reset(before)
 
-    def at(self, width: Width) -> Network:
+    def at(self, width: Any) -> nn.Module:
         """Return one width as an ordinary module that shares the memory of this model.
 
         Raises:
@@ -88,7 +89,7 @@ class SwitchableModel(nn.Module):
         self._subnet(width)
         return self.shared.at(width)
 
-    def export(self, width: Width, *, fuse: bool = False) -> Network:
+    def export(self, width: Any, *, fuse: bool = False) -> nn.Module:
         """Return one width as an independent, ordinary module, as :func:`nasvit.export_program` takes it.
 
         Args:
@@ -102,7 +103,7 @@ class SwitchableModel(nn.Module):
         network = self.shared.extract(width).requires_grad_(True)
         return fused(network, batch_norms=True) if fuse else network
 
-    def _subnet(self, width: Width) -> Network:
+    def _subnet(self, width: Any) -> nn.Module:
         if width not in self._subnets:
             raise ValueError(f"width={width} is none of this model's widths: {', '.join(map(str, self.widths))}")
         return self._subnets[width]
@@ -134,7 +135,7 @@ class SwitchableModel(nn.Module):
 
 
 @torch.no_grad()
-def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> SwitchableModel:
+def deploy(network: Slimmable[Any], widths: Sequence[Any] | None = None) -> SwitchableModel:
     """Return some widths of a trained network as one compact model for inference.
 
     Args:
@@ -144,7 +145,13 @@ def deploy(network: SlimmableNetwork, widths: Sequence[Width] | None = None) -> 
     Raises:
         ValueError: if the network cannot run at a width, or has no batch-norm statistics for it.
     """
-    spec = spec_of_widths(network, network.widths if widths is None else widths)
+    chosen = network.widths if widths is None else tuple(widths)
+    if isinstance(network, SlimmableModel):
+        for width in chosen:
+            _check_statistics(network.at(width), width)
+        return SwitchableModel(network.reduced(chosen))
+    assert isinstance(network, SlimmableNetwork)
+    spec = spec_of_widths(network, chosen)
     like = next(network.parameters())
     compact = spec.empty(network.classes).to(device=like.device, dtype=like.dtype)
     for width in spec.widths:
@@ -167,12 +174,12 @@ def _ready_again(model: SwitchableModel, _: Any) -> None:
     model._ready()  # loading may have put other tensors in place
 
 
-def _tensors(subnet: Network) -> list[Tensor]:
+def _tensors(subnet: nn.Module) -> list[Tensor]:
     return [*subnet.parameters(), *subnet.buffers()]
 
 
-def _check_statistics(subnet: Network, width: Width) -> None:
-    if any(isinstance(module, BatchNorm2d) and module.running_mean is None for module in subnet.modules()):
+def _check_statistics(subnet: nn.Module, width: Any) -> None:
+    if any(map(lacks_statistics, subnet.modules())):
         raise ValueError(
             f"width={width} has no batch-norm statistics; call network.calibrate(batches, [{width}]) before deploy"
         )

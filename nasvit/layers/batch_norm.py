@@ -58,6 +58,12 @@ def store_statistics(norm: _BatchNorm, momentum: float | None) -> None:
     norm.num_batches_tracked = torch.zeros((), dtype=torch.long, device=like.device)
 
 
+def lacks_statistics(module: nn.Module) -> bool:
+    """Return whether a module is a batch norm that should store statistics and has none yet."""
+    tracks = isinstance(module, _BatchNorm) and (module.track_running_stats or isinstance(module, BatchNorm2d))
+    return tracks and module.running_mean is None
+
+
 def _normalize_jointly(norm: nn.BatchNorm2d, x: Tensor, compute: Compute) -> Tensor:
     """Normalize by the statistics of the joined batch of all processes (equal shards), and store them if it does."""
     y, mean, variance = _NormalizeJointly.apply(x, norm.weight, norm.bias, norm.eps, compute)
@@ -143,7 +149,8 @@ def _same(x: Tensor) -> Tensor:
 
 @cache
 def _joinable(kind: type[nn.BatchNorm2d]) -> type[nn.BatchNorm2d]:
-    return type(kind.__name__, (_Joinable, kind), {"__module__": kind.__module__})
+    live = {"plain": kind.plain} if hasattr(kind, "plain") else {}  # live classes say what a copy of them is
+    return type(kind.__name__, (_Joinable, kind), {"__module__": kind.__module__, **live})
 
 
 def sync_batch_norm(network: nn.Module, compute: Compute | None) -> None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from nasvit.compute import ALONE, Compute
 from nasvit.layers.calibration import calibrate
-from nasvit.supernets.slimmable import SlimmableNetwork, Width
+from nasvit.supernets.widths import Slimmable
 from nasvit.tasks.task import Batches, Task
 
 
 def evaluate_widths(
-    network: SlimmableNetwork,
+    network: Slimmable[Any],
     task: Task,
     batches: Callable[[], Batches],
-    widths: Sequence[Width] | None = None,
+    widths: Sequence[Any] | None = None,
     calibration: Sequence[Tensor] | None = None,
     compute: Compute = ALONE,
 ) -> dict[str, float]:
-    """Return the score at each width, by names such as ``accuracy_0.5`` (a channel plan is named by its key).
+    """Return the score at each width, by names such as ``accuracy_0.5`` (other sizes are named by their key).
 
     Args:
         network: the network, which is not changed.

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from nasvit.any_network.augmented import AugmentedModel
 from nasvit.supernets.augment import Augmented
-from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.sorting import sort_channels
+from nasvit.supernets.widths import Slimmable
 from search_spaces import SearchSpace, Subnet
 from search_spaces.genome import Population
 
@@ -143,8 +144,8 @@ class AllSwitches(Sampling):
         network: the network with the switches.
     """
 
-    def __init__(self, network: SlimmableNetwork) -> None:
-        widths = sorted(network.widths, key=lambda width: sum(network.plan(width).channels), reverse=True)
+    def __init__(self, network: Slimmable[Any]) -> None:
+        widths = sorted(network.widths, key=network.channels, reverse=True)
         self.members = [
             Member(width, regularized=number == 0, name=_name(width) if number else "", fixed=True)
             for number, width in enumerate(widths)
@@ -155,7 +156,7 @@ class AllSwitches(Sampling):
         return self.members
 
 
-def _name(width: Width) -> str:
+def _name(width: Any) -> str:
     return str(width) if isinstance(width, (int, float)) else width.key
 
 
@@ -240,7 +241,7 @@ class NetAug(Sampling):
         phases: when widths are augmented and channels sorted.
     """
 
-    def __init__(self, network: Augmented, weight: float = 1.0, phases: Phases = Phases()) -> None:
+    def __init__(self, network: Augmented | AugmentedModel, weight: float = 1.0, phases: Phases = Phases()) -> None:
         self.network, self.weight, self.phases = network, weight, phases
         self.augments_widths = True
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from nasvit.any_network import ElasticModel
-from nasvit.any_network.plan import Plan, on_meta
+from nasvit.any_network.plan import Plan, bare_copy
 from nasvit.costs.latency.covering import Combination, covering, examples, needed, spread
 from nasvit.costs.latency.interpolation import Tables, interpolated
 from nasvit.costs.latency.recording import record
@@ -71,7 +71,7 @@ class Segments(Apart):
     """
 
     def __init__(self, network: nn.Module, plan: Plan, space: ElasticSpace, batch_size: int) -> None:
-        self._model = ElasticModel(on_meta(network), plan, space, ()).eval()
+        self._model = ElasticModel(bare_copy(network, plan.device), plan, space, ()).eval()
         self._space, self._batch = space, batch_size
         self._block_of = {path: (run.name, number) for run in plan.runs for number, path in enumerate(run.blocks)}
 

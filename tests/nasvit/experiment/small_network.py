@@ -59,6 +59,27 @@ def joined(num_classes: int) -> Joined:
     return Joined(num_classes)
 
 
+def no_choice(num_classes: int) -> nn.Module:
+    """Return a network without anything to decide."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+
+
+def cut_off(num_classes: int) -> nn.Module:
+    """Return a network whose code cuts off what is too much, and so cannot have more."""
+
+    class CutOff(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.channels, self.stem = 16, nn.Conv2d(1, 16, 3)
+            self.head = nn.Linear(16, num_classes)
+
+        def forward(self, images: Tensor) -> Tensor:
+            scores: Tensor = self.head(self.stem(images)[:, : self.channels].mean((2, 3)))
+            return scores
+
+    return CutOff()
+
+
 def pairs(num_classes: int) -> nn.Module:
     """Return a network that returns something else than scores."""
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from nasvit.any_network import slimmable
 from nasvit.costs.counting import count
 from nasvit.models.catalog import resnet, shufflenet_v1
 from nasvit.models.plan import ChannelPlan
@@ -18,7 +19,9 @@ from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.training.execution import SIMPLE
 from nasvit.training.learner import Learner
 from nasvit.training.sampling import AllSwitches
+from search_spaces import ElasticArchitecture
 from search_spaces.recipe import Recipe
+from tests.nasvit.any_network.networks import Classifying, Residual
 from tests.nasvit.supernets.tiny import FAMILY, images, tiny
 
 LABELS = torch.arange(8) % 5
@@ -99,3 +102,22 @@ def test_blocks_that_append_their_input_are_refused_in_words() -> None:
 def test_a_step_takes_a_twelfth_of_a_layers_channels_rounded_to_the_divisor() -> None:
     assert [_step(FAMILY, channels, 12) for channels in (16, 96, 240, 480)] == [8, 8, 24, 40]
     assert _step(replace(FAMILY, divisor=0), 64, 12) == 5
+
+
+def test_any_network_is_slimmed_unit_by_unit_and_left_alone() -> None:
+    torch.manual_seed(0)
+    network = slimmable(Classifying(Residual(16, 48), 16), images(8).float(), (0.25, 1.0), norm="universal")
+    network.calibrate([images(8).float()])
+    before = copy.deepcopy(network.state_dict())
+
+    def cost(sizes: ElasticArchitecture | float) -> int:
+        return count(network.at(sizes), 3, 16, 16).macs
+
+    full = cost(1.0)
+    found = slim(network, (0.5 * full, 0.8 * full), images(8).float(), LABELS)
+    assert [cost(sizes) for sizes, _ in found] == [slimmed.cost for _, slimmed in found]
+    assert all(slimmed.cost < slimmed.target for _, slimmed in found)
+    (large, _), (small, _) = found
+    assert all(one <= other for (_, one), (_, other) in zip(small.width, large.width, strict=True))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert network.slimming_steps(12) == (1, 8)  # a twelfth of 16 channels, and of 48 in steps of 8
