@@ -16,7 +16,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nasvit.any_network import Elastic, ElasticModel, elasticize
+    from nasvit.any_network import Elastic, ElasticModel, elasticize, slimmable
     from nasvit.costs.counting import Cost, count
     from nasvit.costs.tables import cost_table
     from nasvit.experiment.config import Experiment
@@ -54,6 +54,7 @@ _PLACES = {
     "open_workbench": "experiment.pipeline",
     "run": "experiment.pipeline",
     "save_network": "export.saved",
+    "slimmable": "any_network",
     "track_statistics": "layers.calibration",
 }
 
@@ -80,6 +81,7 @@ __all__ = [
     "open_workbench",
     "run",
     "save_network",
+    "slimmable",
     "track_statistics",
 ]
 
