@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.costs.latency.exporting import exported
+from nasvit.costs.latency.exporting import PACKAGES, example, exported
 from nasvit.costs.latency.recording import record
-from nasvit.costs.latency.runtimes import torch_loader
+from nasvit.costs.latency.runtimes import onnx_loader, torch_loader
 from nasvit.costs.latency.segments import Segment, segments_of
 from tests.nasvit.any_network import networks
 from tests.nasvit.any_network.networks import Classifying, Residual, conv
@@ -133,7 +134,7 @@ def test_every_segment_runs_alone(name: str) -> None:
         assert all(tensor.isfinite().all() for tensor in torch.utils._pytree.tree_leaves(result))
 
 
-def test_a_segment_can_be_exported_with_all_that_it_computes(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_segment_can_be_exported_with_all_that_it_computes(tmp_path: Path) -> None:
     timed = segments(Classifying(nn.Sequential(Residual(8, 6))))[2].timed
     program = torch.export.load(exported(timed, tmp_path, "torch")).module()
     module, image = timed.make(), torch.randn(timed.shape)
@@ -149,3 +150,15 @@ def test_code_that_needs_numbers_is_refused_in_words() -> None:
 
     with pytest.raises(ValueError, match="Looking cannot be taken apart, as its code does not run on tensors without"):
         segments(Looking())
+
+
+@pytest.mark.parametrize("name", ["attention", "u-net"])
+def test_onnx_runtime_computes_what_segments_compute(name: str, tmp_path: Path) -> None:
+    for package in PACKAGES["onnxruntime"]:
+        pytest.importorskip(package)
+    for each in segments(MIDDLES[name]()):
+        computed = onnx_loader(tmp_path, threads=1)(each.timed)()
+        with torch.no_grad():
+            expected = each.timed.make()(example(each.timed.shape))
+        for one, other in zip(computed, expected, strict=True):  # type: ignore[call-overload]
+            assert abs(one - other.numpy()).max() < 1e-4
