@@ -136,7 +136,7 @@ def follow_rest(bench: Workbench) -> None:
     if bench.asked.hours is None:
         return
     plan = from_json(_known(bench)["plan"])
-    if plan.way == "supernet" and not plan.replanned:
+    if plan.evaluations and not plan.replanned:
         used = bench.compute.from_first(lambda: total(spent(bench.folder)).wall)
         plan = replace(plan, final_epochs=final_epochs(plan, used), replanned=True)
         _keep(bench, plan)

@@ -123,6 +123,35 @@ def test_without_any_training_what_keeps_the_most_features_is_chosen_and_fine_tu
     ) == json.dumps(rows)
 
 
+def test_what_is_as_large_as_a_budget_allows_is_fine_tuned_from_the_networks_weights(tmp_path: Path) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    weights = f"weights: {tmp_path / 'weights.pth'}"
+    bench = bench_of(tmp_path, note=weights, images="  evaluate: largest")
+    with without_programs():
+        rows = run(bench)
+    whole = count(Residual(10), 1, 8, 8).macs
+    assert 0.4 * whole < rows[0]["macs"] <= 0.6 * whole
+    assert all({*row["scores"]} == {"supernet", "extracted", "finetuned"} for row in rows)
+    network, _ = load_saved(tmp_path / "out" / "subnets" / rows[0]["name"] / "extracted")
+    subnet = load_supernet(bench).extract(bench.space.architecture(rows[0]["architecture"]), bench.calibration())
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), subnet.parameters(), strict=True))
+
+
+def test_hours_are_for_looking_at_features_and_for_fine_tuning_where_a_network_has_weights(tmp_path: Path) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    weights = f"weights: {tmp_path / 'weights.pth'}\nhours: 0.01"
+    bench = bench_of(tmp_path, note=weights)
+    with without_programs():
+        rows = run(bench)
+    kept = json.loads((tmp_path / "out" / "plan.json").read_text())["plan"]
+    assert (kept["way"], kept["train_epochs"], kept["replanned"]) == ("features", 0, True)
+    choices = json.loads((tmp_path / "out" / "search" / "choices.json").read_text())
+    assert [each["evidence"]["looked_at"] for each in choices] == [kept["evaluations"] // 2] * 2
+    assert bench.experiment.finetune.recipe.epochs == kept["final_epochs"] > 1
+    assert all(row["scores"]["finetuned"] > 0 for row in rows)
+    assert not (tmp_path / "out" / "supernet.pt").exists()
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lamb", "rmsprop_tf"])
 def test_what_a_subnet_gathers_is_what_the_optimizer_left(optimizer: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
