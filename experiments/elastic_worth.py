@@ -43,7 +43,7 @@ from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
 from nasvit.data.config import DataConfig
-from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
+from nasvit.experiment.compose import FROM_SCRATCH, FROM_WEIGHTS, RECIPE
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
@@ -67,7 +67,6 @@ DATA = DataConfig("runs/photos/caltech30", image_size=SIDE, crop="resized", vali
 BASE = TimmSpec("efficientnet_lite0")
 FINE = tuple(number / 16 for number in range(2, 17))  # shares that a uniform width is chosen from
 MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
-PRETRAINED = 1e-3  # learning rate from pretrained weights
 LOOKED_AT = 72
 """Subnets whose features are compared with the network's."""
 
@@ -188,7 +187,9 @@ def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
                 module.reset_parameters()  # type: ignore[operator]
     seconds = 60 * asked.minutes - (clock() - began)
     about = {"seconds_before": round(60 * asked.minutes - seconds, 1)}
-    recipe = replace(RECIPE, learning_rate=FROM_SCRATCH if way == "random" else PRETRAINED, batch_size=asked.batch_size)
+    recipe = replace(
+        RECIPE, learning_rate=FROM_SCRATCH if way == "random" else FROM_WEIGHTS, batch_size=asked.batch_size
+    )
     return about | trained(network.cpu(), start, seconds, recipe)
 
 
@@ -199,8 +200,8 @@ def supernet_row(asked: Asked, share: float, seed: int, compute: Compute) -> dic
         weights=StartingWeights(str(asked.weights)),
         data=replace(DATA, validation=None),
         search=SearchConfig(budgets=(Budget(f"macs<={share:.0%}"),)),
-        train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=PRETRAINED, batch_size=asked.batch_size)),
-        finetune=Training(recipe=replace(RECIPE, learning_rate=PRETRAINED, batch_size=asked.batch_size)),
+        train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=FROM_WEIGHTS, batch_size=asked.batch_size)),
+        finetune=Training(recipe=replace(RECIPE, learning_rate=FROM_WEIGHTS, batch_size=asked.batch_size)),
         seed=seed,
         threads=1,
     )

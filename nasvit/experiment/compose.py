@@ -19,7 +19,7 @@ from nasvit.data.bad import OnBadImage
 from nasvit.data.config import DataConfig
 from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
-from nasvit.experiment.training import Training
+from nasvit.experiment.training import StartingWeights, Training
 from nasvit.options import Overrides
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
@@ -43,12 +43,16 @@ RECIPE = Recipe(
 )
 """Training of what was chosen, from the supernet's weights."""
 
+FROM_WEIGHTS = 1e-3
+"""Learning rate of fine-tuning from the weights of a network that was trained on other images."""
+
 _BATCH_SIZES = ((2_000, 32), (50_000, 64), (float("inf"), 128))
 """Below so many images, so many in a batch: a few hundred images in batches of 128 are a handful of steps an epoch."""
 
 _HEAD = "# Written by `nasvit run` for these images and budgets ({}); change it and run it like any other.\n"
 _SMALL = 64  # images of one size up to this are padded and cut, larger ones cropped and resized
 _PROBED = 64  # images whose sizes are looked at
+_STEP, _USUAL = 32, 224  # images for a network of others: multiples of 32 pixels, up to what such networks are made for
 _UPSAMPLED = 0.75  # a space whose smallest resolution is more than the images' size over this would blow them up
 
 
@@ -94,15 +98,23 @@ def _sizes(images: ImageSet) -> list[tuple[int, int]]:
 
 
 def compose(
-    source: str, budgets: Sequence[str], hours: float | None, space: str | None = None, **reading: Any
+    source: str,
+    budgets: Sequence[str],
+    hours: float | None,
+    space: str | None = None,
+    network: str | None = None,
+    weights: str | None = None,
+    **reading: Any,
 ) -> Experiment:
     """Return an experiment for some images: the space, the image size, the batch size follow from what they look like.
 
     Args:
         source: as in the ``data`` section of an experiment.
-        budgets: limits such as ``macs<=20M``, one network for each.
+        budgets: limits such as ``macs<=20M``, one network for each; shares such as ``macs<=50%`` of a network.
         hours: time there is; None: the default epochs.
         space: a space; None: the one of the catalog that fits the images and in which every budget can be met.
+        network: a network to be made smaller, instead of a space.
+        weights: weights that it starts from.
         reading: options of :func:`look_at`.
 
     Raises:
@@ -111,15 +123,38 @@ def compose(
     if not budgets:
         raise ValueError(f"how large may the network be? Give a budget: nasvit run {source} --budget 'macs<=20M'")
     seen, limits = look_at(source, **reading), tuple(map(Budget, budgets))
-    chosen = _find_space(seen, limits) if space is None else search_spaces.load(space)
     batch_size = next(size for images, size in _BATCH_SIZES if seen.images < images)
     recipe = replace(RECIPE, batch_size=batch_size)
+    if network is not None:
+        return _of_network(source, seen, limits, hours, network, weights, recipe)
+    chosen = _find_space(seen, limits) if space is None else search_spaces.load(space)
     return Experiment(
         space=space or chosen.name,
         data=_data(source, seen, chosen),
         search=SearchConfig(budgets=limits),
         finetune=Training(recipe=recipe),
         train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=batch_size)),
+        hours=hours,
+    )
+
+
+def _of_network(
+    source: str,
+    seen: Seen,
+    budgets: tuple[Budget, ...],
+    hours: float | None,
+    network: str,
+    weights: str | None,
+    recipe: Recipe,
+) -> Experiment:
+    """Return an experiment that makes a network smaller: without a supernet, as short trainings of one do not pay."""
+    rate = FROM_SCRATCH if weights is None else FROM_WEIGHTS
+    return Experiment(
+        network=network,
+        weights=None if weights is None else StartingWeights(weights),
+        data=DataConfig(source, image_size=max(_STEP, min(seen.side, _USUAL) // _STEP * _STEP), crop="resized"),
+        search=SearchConfig(budgets=budgets, evaluate="largest" if weights is None else "features"),
+        finetune=Training(recipe=replace(recipe, learning_rate=rate)),
         hours=hours,
     )
 
@@ -157,8 +192,8 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
 def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (), output: Path | None = None) -> Path:
     """Return the file of an experiment: the one that is named, or one written for the images that are named.
 
-    What is written can be read, changed and run like any other. Of the fields that go before it, ``space`` and
-    ``hours`` decide the others.
+    What is written can be read, changed and run like any other. Of the fields that go before it, ``space``,
+    ``network``, ``weights`` and ``hours`` decide the others.
 
     Args:
         asked: a YAML file, or images.
@@ -180,9 +215,11 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     reading = {name: given[f"data.{name}"] for name in ("download", "on_bad_image") if f"data.{name}" in given}
     if "download" in reading:
         reading["download"] = reading["download"].lower() == "true"  # type: ignore[assignment]
-    experiment = compose(asked, budgets, _hours(given.get("hours")), given.get("space"), **reading)
+    named = {name: given[name] for name in ("space", "network", "weights") if name in given}
+    experiment = compose(asked, budgets, _hours(given.get("hours")), **named, **reading)
     _write(path, folder, yaml.safe_dump(_said(experiment), sort_keys=False))
-    print(f"written: {path}, with space {experiment.space} for images of this size and these budgets")
+    what = f"space {experiment.space}" if experiment.network is None else f"network {experiment.network}"
+    print(f"written: {path}, with {what} for images of this size and these budgets")
     return path
 
 
@@ -217,11 +254,15 @@ def _said(experiment: Experiment) -> dict[str, Any]:
     """Return what a file has to say of an experiment; all else is as always."""
     content = experiment.to_json()
     data = {name: content["data"][name] for name in ("source", "image_size", "crop", "padding")}
-    said = {"space": content["space"], "data": data, "search": {"budgets": content["search"]["budgets"]}}
-    said |= {
-        "finetune": _differing(experiment.finetune.recipe),
-        "train": {"recipe": _differing(experiment.train.recipe)},
-    }
+    said: dict[str, Any] = {name: content[name] for name in ("space", "network") if content.get(name) is not None}
+    if experiment.weights is not None:
+        said["weights"] = experiment.weights.source
+    said |= {"data": data, "search": {"budgets": content["search"]["budgets"]}}
+    if experiment.network is not None:
+        said["search"]["evaluate"] = experiment.search.evaluate
+    said["finetune"] = _differing(experiment.finetune.recipe)
+    if experiment.network is None:
+        said["train"] = {"recipe": _differing(experiment.train.recipe)}
     return said if experiment.hours is None else said | {"hours": experiment.hours}
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasvit.experiment.compose import Seen, compose, composed_file, look_at
+from nasvit.experiment.compose import FROM_SCRATCH, FROM_WEIGHTS, Seen, compose, composed_file, look_at
 from nasvit.experiment.config import Experiment
 from predictors.limits import Budget
 
@@ -93,3 +93,21 @@ def test_a_file_of_the_users_own_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--budget: .*mine.yaml says its own"):
         composed_file(str(own), ["macs<=400K"])
     assert own.read_text(encoding="utf-8") == "space: micro8\n"
+
+
+def test_a_network_is_made_smaller_for_the_images_without_a_supernet(tmp_path: Path) -> None:
+    source = photos(tmp_path, [(300, 200), (250, 400), (210, 500)])
+    composed = compose(source, ["macs<=50%"], 1.0, network="timm:resnet18", weights="w.pth")
+    assert (composed.space, composed.network, composed.data.image_size) == (None, "timm:resnet18", 192)
+    assert composed.search.evaluate == "features"
+    assert composed.finetune.recipe.learning_rate == FROM_WEIGHTS
+    bare = compose(source, ["macs<=50%"], None, network="timm:resnet18")
+    assert (bare.weights, bare.search.evaluate, bare.finetune.recipe.learning_rate) == (None, "largest", FROM_SCRATCH)
+    assert compose("digits", ["macs<=50%"], None, network="timm:resnet18").data.image_size == 32
+
+
+def test_the_file_of_a_network_is_the_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = (("network", "timm:resnet18"), ("weights", "w.pth"), ("hours", "0.5"))
+    written = Experiment.load(composed_file("digits", ["macs<=50%"], asked))
+    assert written == compose("digits", ["macs<=50%"], 0.5, network="timm:resnet18", weights="w.pth")
