@@ -31,7 +31,7 @@ class MeasurementSettings:
         runtime: what runs the networks: torch or onnxruntime (needs the export extra).
         threads: threads of one operation; where a command measures, only a note.
         batch_size: images of one call.
-        classes: classes of the classifier.
+        classes: classes of the classifier; of an experiment, those of its images.
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
             of the file (.pt2 for torch, .onnx for onnxruntime) and {shape} the shape of its input, such as 1x3x32x32;
             the last line it prints must be the milliseconds of one call.
