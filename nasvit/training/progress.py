@@ -93,7 +93,7 @@ class Progress:
 
     def _line(self, note: str) -> str:
         per_unit = (self._clock() - self._started) / max(1, self._done - self._done_before)
-        left = per_unit * (self._total - self._done)
+        left = per_unit * max(0, self._total - self._done)
         text = f"{self._description}: {self._done}/{self._total}, {_duration(left)} left"
         return f"{text}, {note}" if note else text
 
