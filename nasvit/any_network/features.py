@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,20 +67,24 @@ def _classifier(plan: Plan) -> str:
 
 
 def _features(network: nn.Module, path: str, images: Tensor) -> Tensor:
-    """Return what the classifier of a network gets, shape (images, features)."""
+    """Return what the classifier of a network gets, shape (images, features); what it returns, if no module gets it."""
     if not path:
         return network(images).flatten(1).double()
     inner = network.network if isinstance(network, Resized) else network
     with _taking(inner.get_submodule(path)) as taken:
-        network(images)
-    return taken[0].flatten(1).double()
+        returned: Tensor = network(images)
+    return (taken[0] if taken else returned).flatten(1).double()
 
 
 @contextmanager
 def _taking(module: nn.Module) -> Iterator[list[Tensor]]:
     """Note what a module gets."""
     taken: list[Tensor] = []
-    hook = module.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+
+    def take(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+        taken.extend(each for each in (*given, *named.values()) if isinstance(each, Tensor))
+
+    hook = module.register_forward_pre_hook(take, with_kwargs=True)
     try:
         yield taken
     finally:

@@ -130,6 +130,7 @@ def compose(
     chosen = _find_space(seen, limits) if space is None else search_spaces.load(space)
     return Experiment(
         space=space or chosen.name,
+        weights=None if weights is None else StartingWeights(weights),
         data=_data(source, seen, chosen),
         search=SearchConfig(budgets=limits),
         finetune=Training(recipe=recipe),
@@ -149,12 +150,14 @@ def _of_network(
 ) -> Experiment:
     """Return an experiment that makes a network smaller: without a supernet, as short trainings of one do not pay."""
     rate = FROM_SCRATCH if weights is None else FROM_WEIGHTS
+    scratch = replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=recipe.batch_size)
     return Experiment(
         network=network,
         weights=None if weights is None else StartingWeights(weights),
         data=DataConfig(source, image_size=max(_STEP, min(seen.side, _USUAL) // _STEP * _STEP), crop="resized"),
         search=SearchConfig(budgets=budgets, evaluate="largest" if weights is None else "features"),
         finetune=Training(recipe=replace(recipe, learning_rate=rate)),
+        train=TrainConfig(recipe=scratch),
         hours=hours,
     )
 
@@ -168,6 +171,8 @@ def _data(source: str, seen: Seen, space: Space) -> DataConfig:
 def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
     """Return the space of the largest images, no larger than these, in which every budget can be met."""
     limits, problems = [limit for budget in budgets for limit in budget.limits], []
+    if any(budget.is_share for budget in budgets):
+        raise ValueError("a share such as 50% is of a network: name that one with --network, or a space with --space")
     if any(limit.metric == "latency" for limit in limits):
         raise ValueError("latency is known of spaces that were measured on a device: name that one with --space")
     for name in reversed(SPACES):
@@ -216,6 +221,8 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     if "download" in reading:
         reading["download"] = reading["download"].lower() == "true"  # type: ignore[assignment]
     named = {name: given[name] for name in ("space", "network", "weights") if name in given}
+    if "weights.source" in given:
+        named["weights"] = given["weights.source"]
     experiment = compose(asked, budgets, _hours(given.get("hours")), **named, **reading)
     _write(path, folder, yaml.safe_dump(_said(experiment), sort_keys=False))
     what = f"space {experiment.space}" if experiment.network is None else f"network {experiment.network}"
@@ -260,9 +267,10 @@ def _said(experiment: Experiment) -> dict[str, Any]:
     said |= {"data": data, "search": {"budgets": content["search"]["budgets"]}}
     if experiment.network is not None:
         said["search"]["evaluate"] = experiment.search.evaluate
-    said["finetune"] = _differing(experiment.finetune.recipe)
-    if experiment.network is None:
-        said["train"] = {"recipe": _differing(experiment.train.recipe)}
+    said |= {
+        "finetune": _differing(experiment.finetune.recipe),
+        "train": {"recipe": _differing(experiment.train.recipe)},
+    }
     return said if experiment.hours is None else said | {"hours": experiment.hours}
 
 

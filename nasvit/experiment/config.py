@@ -235,10 +235,8 @@ class CompareConfig:
 
 
 _NOT_LOADED: dict[tuple[str, ...], str] = {
-    ("train", "recipe"): "says how loaded weights train, and the supernet starts from random ones; give weights too",
-    (
-        "finetune",
-    ): "says how loaded weights train beside others, and a subnet's all come from the supernet; leave it out",
+    ("train", "recipe"): "says how loaded weights of a supernet train, and none with such is trained; leave it out",
+    ("finetune",): "says how loaded weights train beside others, and a subnet has no others; leave it out",
 }
 
 
@@ -334,7 +332,7 @@ class Experiment(YamlFile):
             problem = "a supernet starts from one that holds all of its subnets; leave it out"
             raise FieldError(["weights", "partial"], problem)
         recipes: dict[tuple[str, ...], Recipe] = {("finetune",): self.finetune.recipe}
-        if self.weights is None:
+        if self.weights is None or not self.search.trains_supernet:
             recipes["train", "recipe"] = self.train.recipe
         for place, recipe in recipes.items():
             for name in ("loaded_rate", "frozen_epochs"):

@@ -83,6 +83,16 @@ class Origin(ABC):
             raise ValueError(f"search.latency: there is no file {self._latency}; nasvit latency build writes one")
         return self.subject.load(Path(self._latency))
 
+    def latency_remarks(self, classes: int) -> list[str]:
+        """Return a line if the latency table was measured with another number of classes, which the last layer has."""
+        measured = classes if self._latency_table is None else self._latency_table.record.get("classes", classes)
+        if measured == classes:
+            return []
+        return [
+            f"{self._latency} was measured with {measured} classes, and the images have {classes}: the last layer "
+            "takes another time; nasvit latency build EXPERIMENT.yaml measures what is searched"
+        ]
+
     @property
     @abstractmethod
     def space(self) -> SearchSpace:

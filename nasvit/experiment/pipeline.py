@@ -70,6 +70,7 @@ def check(bench: Workbench) -> list[str]:
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
     remarks = size_remarks(bench.images, bench.space.resolution, bench.origin.about)
+    remarks += bench.origin.latency_remarks(len(bench.classes))
     if not bench.compute.from_first(lambda: is_searched(bench)):
         check_trainings(bench)
         objective(bench.experiment.finetune, bench.images)

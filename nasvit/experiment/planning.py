@@ -27,6 +27,7 @@ from nasvit.experiment.plan import (
     way_of,
 )
 from nasvit.experiment.stages.search import check_budgets
+from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import supernet_trainer
 from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES, expected_row, largest_of
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
@@ -69,6 +70,8 @@ def follow_plan(bench: Workbench, clock: Clock = time.perf_counter) -> None:
     if known is None:
         check_budgets(bench)
         bench.images.open()
+        if bench.experiment.weights is not None:
+            start_supernet(bench)  # weights that do not fit are found before anything is timed
         with timed(bench.folder, "plan", bench.compute):
             plan = _make(bench, 3600 * bench.experiment.hours, clock)
         following = planned(bench.experiment, plan)
@@ -180,9 +183,14 @@ class Timing:
             tuple(plain[each] for each in networks),
             self.supernet() if way == "supernet" else 0.0,
             evaluation + ASKING,
-            final=saving + testing,
+            final=saving + testing + (saving + 2 * testing if way == "largest" and self._inherits else 0.0),
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
+
+    @property
+    def _inherits(self) -> bool:
+        """Whether networks that are not searched are taken out of weights first."""
+        return self.bench.experiment.weights is not None
 
     def _typical(self, budget: Budget, way: Way) -> Subnet:
         """Return the subnet that the prior expects to be best under a budget; else the largest within it."""

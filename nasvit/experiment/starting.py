@@ -28,6 +28,8 @@ from search_spaces.values import FieldError
 
 PRETRAINED = "pretrained"
 
+_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")  # names that end so are files, not networks
+
 
 class Found(NamedTuple):
     """Weights that were found under a name, and whether the branches of their network were fused."""
@@ -104,6 +106,8 @@ def find_weights(name: str, network: nn.Module, spec: Spec | None = None) -> Fou
         return _of_network(name, _imported(name, imported, spec), imported, network)
     if path.is_file():
         return Found(read_source(path, list(network.state_dict())))
+    if path.suffix in _FILES:
+        raise FileNotFoundError(f"there is no file {name}")
     if name.startswith(TIMM):
         return Found(_of_timm(name))
     described = create(name, pretrained=True)  # which says what is legal

@@ -64,7 +64,8 @@ def latency_build(
     with Progress(f"measuring {subject.space.name}", total, done=first_measurements(plan, done=True)) as progress:
         table = build_table(plan, lambda module: progress.advance(note=module.name))
     show_quality(table, console)
-    console.print(f"the table is {out}; use it: nasvit latency use {out} {space}", soft_wrap=True)
+    same = "" if (network, elastic) == (Asked(), Elastic()) else " (with the same images and choices as here)"
+    console.print(f"the table is {out}; use it: nasvit latency use {out} {space}{same}", soft_wrap=True)
 
 
 def _announce(plan: MeasurementPlan, console: Console) -> None:

@@ -49,7 +49,9 @@ class FlatGradients:
     @property
     def left(self) -> bool:
         """Whether the parameters were moved to another device or dtype, and took their gradients out of the buffer."""
-        return (self.views[0].device, self.views[0].dtype) != (self.rows.device, self.rows.dtype)
+        first, rows = self.views[0], self.rows
+        moved = (first.device, first.dtype) != (rows.device, rows.dtype)
+        return moved or first.untyped_storage().data_ptr() != rows.untyped_storage().data_ptr()  # there and back
 
     def intact(self) -> bool:
         """Return whether every parameter's gradient is still its slice of the buffer."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.costs.latency.correction import fit_correction, prediction_error
+from nasvit.costs.latency.correction import FEWEST, fit_correction, prediction_error
 from nasvit.costs.latency.measure import Measurement, measure_all
 from nasvit.costs.latency.plan import MeasurementPlan
 from nasvit.costs.latency.timed_modules import TimedModule, network_name
@@ -34,6 +34,11 @@ def build_table(
     Raises:
         ValueError: if a command fails, the timing log was begun under other conditions, or a timing makes no sense.
     """
+    if len(plan.architectures) < 2 * FEWEST:
+        raise ValueError(
+            f"{plan.subject.space.name} has {len(plan.architectures)} subnets, which are too few to fit a table and to "
+            f"check it; at least {2 * FEWEST} are needed: let more be decided"
+        )
     policy = plan.settings.policy
     measured = measure_all([*plan.blocks, *plan.networks], plan.measure, policy, plan.timing_log(), on_measured)
     write_json(plan.out, _record(plan, measured))

@@ -87,7 +87,7 @@ def record(network: nn.Module, shape: tuple[int, ...], blocks: frozenset[str]) -
 
 
 def _recorded(network: nn.Module, shape: tuple[int, ...], blocks: frozenset[str]) -> Recording:
-    mode = FakeTensorMode()
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # a constant that a module holds beside its buffers
     with mode, torch.no_grad():
         fake = shell_of(network, _empty, {}).eval()
         image = torch.empty(shape).contiguous(memory_format=torch.channels_last)

@@ -36,7 +36,7 @@ def equal_time_epochs(bench: Workbench, finetuning: Job) -> int:
     asked = {"finetuning": finetuning.asked, "search": bench.experiment.to_json()["search"]}
     if path.exists() and (recorded := read_json(path))["asked"] == asked:
         return int(recorded["epochs"])
-    require_times(bench, _SHARED[:2])
+    require_times(bench, ("train", "search") if bench.experiment.search.trains_supernet else ("search",))
     times = spent(bench.folder)
     way = sum(times.get(stage, Spent()).work for stage in _SHARED) / len(load_choices(bench))
     epoch = _seconds_per_epoch(bench, finetuning)

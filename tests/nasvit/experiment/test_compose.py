@@ -10,6 +10,8 @@ from PIL import Image
 
 from nasvit.experiment.compose import FROM_SCRATCH, FROM_WEIGHTS, Seen, compose, composed_file, look_at
 from nasvit.experiment.config import Experiment
+from nasvit.experiment.plan import from_scratch
+from nasvit.experiment.training import StartingWeights
 from predictors.limits import Budget
 
 
@@ -111,3 +113,22 @@ def test_the_file_of_a_network_is_the_experiment(tmp_path: Path, monkeypatch: py
     asked = (("network", "timm:resnet18"), ("weights", "w.pth"), ("hours", "0.5"))
     written = Experiment.load(composed_file("digits", ["macs<=50%"], asked))
     assert written == compose("digits", ["macs<=50%"], 0.5, network="timm:resnet18", weights="w.pth")
+
+
+def test_what_goes_before_the_file_stands_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = composed_file("digits", ["macs<=400K"], (("weights", "w.pt"),))
+    assert Experiment.load(path).weights == StartingWeights("w.pt")
+    asked = (("network", "timm:resnet18"), ("weights.source", "w.pt"))
+    path = composed_file("digits", ["macs<=50%"], asked, tmp_path / "other")
+    assert Experiment.load(path).search.evaluate == "features"
+
+
+def test_networks_from_random_weights_are_trained_at_the_rate_of_the_file(tmp_path: Path) -> None:
+    composed = compose("digits", ["macs<=50%"], 1.0, network="timm:resnet18")
+    assert from_scratch(composed).learning_rate == FROM_SCRATCH == composed.finetune.recipe.learning_rate
+
+
+def test_a_share_needs_something_that_it_is_of() -> None:
+    with pytest.raises(ValueError, match="name that one with --network"):
+        compose("digits", ["macs<=50%"], None)

@@ -15,6 +15,7 @@ from torch import nn
 from nasvit.any_network import elasticize
 from nasvit.any_network.gathered import GatheredParameter, gather
 from nasvit.costs.counting import count
+from nasvit.experiment import planning
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages.search import _study_name, search
 from nasvit.experiment.stages.start import start_supernet
@@ -135,6 +136,26 @@ def test_what_is_as_large_as_a_budget_allows_is_fine_tuned_from_the_networks_wei
     network, _ = load_saved(tmp_path / "out" / "subnets" / rows[0]["name"] / "extracted")
     subnet = load_supernet(bench).extract(bench.space.architecture(rows[0]["architecture"]), bench.calibration())
     assert all(torch.equal(*pair) for pair in zip(network.parameters(), subnet.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("way", ["features", "largest"])
+def test_what_was_taken_from_weights_is_compared_with_training_from_scratch_at_equal_time(
+    way: str, tmp_path: Path
+) -> None:
+    torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
+    asked = {"note": f"weights: {tmp_path / 'weights.pth'}", "images": f"  evaluate: {way}"}
+    with without_programs():
+        rows = run(bench_of(tmp_path, compare="compare: {scratch: true}", **asked))
+    assert all(row["scores"]["scratch_time"] > 0 for row in rows)
+    assert all(row["epochs"]["scratch_time"] >= row["epochs"]["finetuned"] for row in rows)
+
+
+def test_weights_that_are_not_there_are_found_before_anything_is_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning.Timing, "paces", lambda self, way: pytest.fail("something was timed"))
+    with pytest.raises(ValueError, match=r"weights: there is no file .*nothing.pth"):
+        run(bench_of(tmp_path, note=f"weights: {tmp_path / 'nothing.pth'}\nhours: 0.01"))
 
 
 def test_hours_are_for_looking_at_features_and_for_fine_tuning_where_a_network_has_weights(tmp_path: Path) -> None:

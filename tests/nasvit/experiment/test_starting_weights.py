@@ -403,7 +403,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "nothing loaded": (
         lambda: experiment(train=replace(experiment().train, recipe=recipe(experiment().train.recipe))),
-        "train.recipe.loaded_rate: says how loaded weights train, and the supernet starts from random ones",
+        "train.recipe.loaded_rate: says how loaded weights of a supernet train, and none with such is trained",
     ),
     "fine-tuning": (
         lambda: experiment(finetune=experiment().finetune.by(recipe(experiment().finetune.recipe))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from nasvit.any_network import ElasticModel, elasticize
 from nasvit.any_network.features import _without_bias, feature_agreement
@@ -74,3 +75,27 @@ def test_weights_stay_as_they_are(elastic: ElasticModel) -> None:
     before = {name: tensor.clone() for name, tensor in elastic.state_dict().items()}
     feature_agreement(elastic, IMAGES)(elastic.space.smallest)
     assert all(torch.equal(tensor, before[name]) for name, tensor in elastic.state_dict().items())
+
+
+class ByHand(nn.Module):
+    """Uses its classifier's weights, or hands over what it gets by name."""
+
+    def __init__(self, *, named: bool) -> None:
+        super().__init__()
+        self.inside, self.named = Residual(16), named
+        self.classifier = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.inside(images)
+        if self.named:
+            return self.classifier(input=features)
+        return nn.functional.linear(features, self.classifier.weight, self.classifier.bias)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_features_are_found_however_the_classifier_is_used(named: bool) -> None:
+    torch.manual_seed(0)
+    elastic = elasticize(ByHand(named=named), torch.zeros(1, 8, 8)).eval()
+    score = feature_agreement(elastic, IMAGES)
+    assert score(elastic.space.largest) == pytest.approx(1)
+    assert score(elastic.space.smallest) < 0.999

@@ -127,10 +127,14 @@ def test_a_weighted_loss_weighs_its_gradients() -> None:
     torch.testing.assert_close(whole - alone, 2 * (half - alone))
 
 
+@pytest.mark.parametrize("way", [[torch.float64], [torch.float32, torch.float64]])
 @pytest.mark.parametrize("kind", ["network", "project", "switches"])
-def test_a_network_that_was_moved_after_its_learner_was_made_has_the_gradients_of_each_step_alone(kind: str) -> None:
-    learner = learner_of(kind, BARE)
-    learner.model.double()
+def test_a_network_that_was_moved_after_its_learner_was_made_has_the_gradients_of_each_step_alone(
+    kind: str, way: list[torch.dtype]
+) -> None:
+    learner = learner_of(kind, BARE, torch.float64 if len(way) > 1 else torch.float32)
+    for dtype in way:
+        learner.model.to(dtype)
     rng = np.random.default_rng(0)
     batch = torch.rand(4, 1, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
     norms = []
