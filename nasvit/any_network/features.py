@@ -42,22 +42,49 @@ def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Calla
     Returns:
         Architecture -> agreement: 1 at most, and about 0 (or a little below) where nothing is left.
     """
-    path, first = _classifier(elastic.plan), batches[: max(1, CALIBRATED // len(batches[0]))]
+    first = batches[: max(1, CALIBRATED // len(batches[0]))]
 
     @torch.no_grad()
     def likeness(architecture: ElasticArchitecture) -> Tensor:
         subnet = calibrate(elastic.at(architecture), first)
-        features = torch.cat([_features(subnet, path, images) for images in batches])
-        return _without_bias(features @ features.T)
+        return _without_bias(_products(features_of(subnet, elastic.plan, batches)))
 
     wanted = likeness(elastic.space.largest)
+    return lambda architecture: _cosine(likeness(architecture), wanted)
 
-    def score(architecture: ElasticArchitecture) -> float:
-        found = likeness(architecture)
-        similar = (found * wanted).sum() / (found.norm() * wanted.norm()).clamp_min(1e-30)
-        return float(torch.nan_to_num(similar))
 
-    return score
+def agreement(found: Tensor, wanted: Tensor, *, biased: bool = False) -> float:
+    """Return the agreement of the features of the same images in two networks.
+
+    Args:
+        found: of the one, shape ``(images, features)``.
+        wanted: of the other, shape ``(images, other features)``.
+        biased: as the alignment is usually computed, which for few images and many features is close to 1.
+    """
+    centered = _centered if biased else _without_bias
+    return _cosine(centered(_products(found)), centered(_products(wanted)))
+
+
+@torch.no_grad()
+def features_of(network: nn.Module, plan: Plan, batches: Sequence[Tensor]) -> Tensor:
+    """Return the features of images, shape ``(images, features)``.
+
+    Args:
+        network: a subnet, or the whole network.
+        plan: what was found out about the network.
+        batches: the images.
+    """
+    path = _classifier(plan)
+    return torch.cat([_features(network, path, images) for images in batches])
+
+
+def _cosine(found: Tensor, wanted: Tensor) -> float:
+    similar = (found * wanted).sum() / (found.norm() * wanted.norm()).clamp_min(1e-30)
+    return float(torch.nan_to_num(similar))
+
+
+def _products(features: Tensor) -> Tensor:
+    return features @ features.T
 
 
 def _classifier(plan: Plan) -> str:
@@ -98,3 +125,8 @@ def _without_bias(gram: Tensor) -> Tensor:
     rows = gram.sum(0) / (count - 2)
     gram = gram - rows - rows[:, None] + rows.sum() / (count - 1)
     return gram.fill_diagonal_(0)
+
+
+def _centered(gram: Tensor) -> Tensor:
+    rows = gram.mean(0)
+    return gram - rows - rows[:, None] + rows.mean()

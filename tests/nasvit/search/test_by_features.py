@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.any_network import ElasticModel, elasticize
-from nasvit.any_network.features import _without_bias, feature_agreement
+from nasvit.any_network.features import agreement, feature_agreement
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
@@ -33,14 +33,9 @@ def test_the_whole_network_agrees_with_itself_and_others_less(elastic: ElasticMo
 
 def test_few_images_and_many_features_do_not_look_alike() -> None:
     drawn = [torch.randn(16, 500, generator=torch.Generator().manual_seed(n), dtype=torch.float64) for n in range(2)]
-    centered = [each - each.mean(0) for each in drawn]
-    biased = [each @ each.T for each in centered]
-    products = [_without_bias(each @ each.T) for each in drawn]
-    for (one, other), alike in ((biased, True), (products, False)):
-        agreement = float((one * other).sum() / (one.norm() * other.norm()))
-        assert (agreement > 0.8) == alike
-        assert alike or abs(agreement) < 0.3
-    assert products[0].sum(0).abs().max() < 1e-9
+    assert agreement(*drawn, biased=True) > 0.8
+    assert abs(agreement(*drawn)) < 0.3
+    assert agreement(drawn[0], 3 * drawn[0].flip(1) + 1) == pytest.approx(1)
 
 
 def test_the_classifier_means_nothing(elastic: ElasticModel) -> None:
