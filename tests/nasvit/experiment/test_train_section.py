@@ -83,7 +83,7 @@ def save_teacher(folder: Path, bench: Workbench, taught: int) -> str:
     return str(folder)
 
 
-ELSEWHERE = {"compile", "batch_norm", "resolution_first"}
+ELSEWHERE = {"compile", "batch_norm", "resolution_first", "deterministic"}
 """Fields that do not change the weights of one process, or of a space with one resolution: see test_execution.py,
 test_processes.py and test_start.py."""
 

@@ -332,3 +332,20 @@ def test_the_memory_layout_of_accelerators_changes_nothing(monkeypatch: pytest.M
     for name, tensor in weights[0].items():
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-9, atol=1e-11, msg=name)
     torch.testing.assert_close(*outputs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_deterministic_training_asks_pytorch_for_sums_that_have_an_order(deterministic: bool, tmp_path: Path) -> None:
+    seen = list[bool]()
+
+    class Watching(Learner):
+        def add_gradients(self, *given: Any) -> Any:
+            seen.append(torch.are_deterministic_algorithms_enabled())
+            return super().add_gradients(*given)
+
+    learner = Watching(learner_of("network", BARE).model, BARE)
+    running = Running(precision="float32", deterministic=deterministic)
+    Trainer(learner, loader_of(BARE), BARE, tmp_path, seed=3, chance_loss=CHANCE, running=running).run()
+    assert len(seen) == 4
+    assert set(seen) == {deterministic}
+    assert not torch.are_deterministic_algorithms_enabled()
