@@ -18,7 +18,7 @@ from nasvit.data import ImageSet, load_images
 from nasvit.data.bad import OnBadImage
 from nasvit.data.config import DataConfig
 from nasvit.data.images import EncodedImages
-from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
+from nasvit.experiment.config import SUPERNET_RECIPE, Evaluate, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.training import StartingWeights, Training
 from nasvit.options import Overrides
 from predictors.limits import Budget
@@ -150,12 +150,13 @@ def _of_network(
 ) -> Experiment:
     """Return an experiment that makes a network smaller: without a supernet, as short trainings of one do not pay."""
     rate = FROM_SCRATCH if weights is None else FROM_WEIGHTS
+    unplanned: Evaluate = "largest" if weights is None else "features"
     scratch = replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=recipe.batch_size)
     return Experiment(
         network=network,
         weights=None if weights is None else StartingWeights(weights),
         data=DataConfig(source, image_size=max(_STEP, min(seen.side, _USUAL) // _STEP * _STEP), crop="resized"),
-        search=SearchConfig(budgets=budgets, evaluate="largest" if weights is None else "features"),
+        search=SearchConfig(budgets=budgets, evaluate=unplanned if hours is None else "auto"),
         finetune=Training(recipe=replace(recipe, learning_rate=rate)),
         train=TrainConfig(recipe=scratch),
         hours=hours,
@@ -265,7 +266,7 @@ def _said(experiment: Experiment) -> dict[str, Any]:
     if experiment.weights is not None:
         said["weights"] = experiment.weights.source
     said |= {"data": data, "search": {"budgets": content["search"]["budgets"]}}
-    if experiment.network is not None:
+    if experiment.network is not None and experiment.hours is None:
         said["search"]["evaluate"] = experiment.search.evaluate
     said |= {
         "finetune": _differing(experiment.finetune.recipe),

@@ -111,6 +111,8 @@ class FrontConfig:
             raise FieldError(["points"], f"{self.points} is illegal; legal: whole numbers from 1")
 
 
+Evaluate = Literal["auto", "inherited", "finetune", "scratch", "prior", "largest", "features"]
+
 UNMEASURED = ("prior", "largest", "features")
 """Ways of ``search.evaluate`` that choose without evaluating candidates."""
 
@@ -165,7 +167,7 @@ class SearchConfig:
     front: FrontConfig | None = None
     recipes: str | None = None
     architecture: str | None = None
-    evaluate: Literal["auto", "inherited", "finetune", "scratch", "prior", "largest", "features"] = "auto"
+    evaluate: Evaluate = "auto"
     prior: str = "auto"
     evaluations: int = 100
     finalists: int = 5

@@ -114,7 +114,7 @@ _WORDS: dict[Way, str] = {
     "prior": "no supernet: {networks} that the prior expects to be best, trained for {final_epochs} epochs",
     "largest": "no supernet: {networks} that is as large as its budget allows, trained for {final_epochs} epochs",
     "features": (
-        "no supernet: of {evaluations} subnets {networks} whose features agree best with those of the whole network, "
+        "no supernet: {evaluations} subnets are compared by their features, and {networks} that keeps most of them is "
         "trained on for {final_epochs} epochs"
     ),
     "supernet": (

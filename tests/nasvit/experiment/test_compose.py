@@ -101,7 +101,8 @@ def test_a_network_is_made_smaller_for_the_images_without_a_supernet(tmp_path: P
     source = photos(tmp_path, [(300, 200), (250, 400), (210, 500)])
     composed = compose(source, ["macs<=50%"], 1.0, network="timm:resnet18", weights="w.pth")
     assert (composed.space, composed.network, composed.data.image_size) == (None, "timm:resnet18", 192)
-    assert composed.search.evaluate == "features"
+    assert composed.search.evaluate == "auto"  # the plan says that it is by features
+    assert compose(source, ["macs<=50%"], None, network="timm:resnet18", weights="w.pth").search.evaluate == "features"
     assert composed.finetune.recipe.learning_rate == FROM_WEIGHTS
     bare = compose(source, ["macs<=50%"], None, network="timm:resnet18")
     assert (bare.weights, bare.search.evaluate, bare.finetune.recipe.learning_rate) == (None, "largest", FROM_SCRATCH)
