@@ -53,7 +53,7 @@ def slimmable(
         norm: "switchable": every width has its own batch norms; "universal": any width up to the largest can run.
 
     Raises:
-        ValueError: if the network does not run on the meta device with such an image, or cannot have a width.
+        ValueError: if the network does not run with such an image, or cannot have a width.
     """
     return SlimmableModel(network, plan_of(network, image), tuple(image.shape[-3:]), widths, norm=norm)
 

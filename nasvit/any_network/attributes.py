@@ -269,7 +269,7 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, int | None, int]]:
 def small_network(
     network: nn.Module, groups: Sequence[Group], attributes: Iterable[Attribute], kept: Kept
 ) -> nn.Module:
-    """Return a network on the meta device with tensors of the sizes of one subnet, to see whether it runs."""
+    """Return a network without numbers, with tensors of the sizes of one subnet, to see whether it runs."""
     lost: dict[tuple[str, int], int] = {}
     for number, group in enumerate(groups):
         for place, positions in group.places.items():

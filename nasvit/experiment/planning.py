@@ -179,18 +179,14 @@ class Timing:
         if way == "features":
             evaluation = self._agreement()
         testing = image * len(self.bench.images.test)
+        taken_out = way == "largest" and self.bench.experiment.weights is not None  # without a search
         return Paces(
             tuple(plain[each] for each in networks),
             self.supernet() if way == "supernet" else 0.0,
             evaluation + ASKING,
-            final=saving + testing + (saving + 2 * testing if way == "largest" and self._inherits else 0.0),
+            final=saving + testing + (saving + 2 * testing if taken_out else 0.0),
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
-
-    @property
-    def _inherits(self) -> bool:
-        """Whether networks that are not searched are taken out of weights first."""
-        return self.bench.experiment.weights is not None
 
     def _typical(self, budget: Budget, way: Way) -> Subnet:
         """Return the subnet that the prior expects to be best under a budget; else the largest within it."""

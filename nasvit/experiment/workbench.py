@@ -259,6 +259,12 @@ class Workbench:
         return self.images.classes
 
     @property
+    def search_seed(self) -> int:
+        """The seed of the search: its own, or that of the experiment."""
+        own = self.experiment.search.seed
+        return self.experiment.seed if own is None else own
+
+    @property
     def task(self) -> Task:
         """The task of the experiment."""
         return self.images.task

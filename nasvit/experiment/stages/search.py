@@ -108,7 +108,7 @@ def search(bench: Workbench) -> list[Choice]:
     if _takes_part(bench):
         study.run(visible=compute.shows)
     compute.wait()
-    finalists = compute.from_first(lambda: find_finalists(bench, study, _seed(bench)))
+    finalists = compute.from_first(lambda: find_finalists(bench, study, bench.search_seed))
     measured = measure(trials, finalists, _journal(bench), compute)
     return compute.from_first(lambda: _finish(bench, study, measured))
 
@@ -187,7 +187,7 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         [budget.limits for budget in bench.budgets],
         config.evaluations,
         _predictor_factory(bench),
-        _seed(bench),
+        bench.search_seed,
         config.early_stop,
         judge=judge_of(bench, len(looked_at(bench))),
         first=_expected_first(bench),
@@ -203,7 +203,7 @@ def _expected_first(bench: Workbench) -> Callable[[Constraint], Codes] | None:
     if prior is None or candidates.recipes is not None or candidates.architecture is not None:
         return None
     nothing = candidates.genome.sample(0, np.random.default_rng(0))
-    return lambda limits: imagine(prior, limits, nothing, FIRST, np.random.default_rng(_seed(bench))).codes
+    return lambda limits: imagine(prior, limits, nothing, FIRST, np.random.default_rng(bench.search_seed)).codes
 
 
 def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
@@ -214,15 +214,10 @@ def _predictor_factory(bench: Workbench) -> Callable[[], Predictor]:
 
 def _report(bench: Workbench, study: Study) -> None:
     """Print and save how well the predictor ranks unseen candidates."""
-    report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(_seed(bench)))
+    report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(bench.search_seed))
     report["learned"] = study.plan.judge.name
     write_json(bench.folder / "search" / "predictor.json", report)
     print(format_report(report))
-
-
-def _seed(bench: Workbench) -> int:
-    seed = bench.experiment.search.seed
-    return bench.experiment.seed if seed is None else seed
 
 
 _DECIDES = ("recipes", "architecture", "evaluate", "images", "train_images", "early_stop", "seed")

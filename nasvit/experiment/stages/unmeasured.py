@@ -81,13 +81,8 @@ def expected_row(bench: Workbench, budget: Budget) -> tuple[Codes, float]:
     Raises:
         ValueError: if there is no prior, or nothing meets the budget.
     """
-    row, gain = best_expected(require_prior(bench), bench.candidates.constraint(budget.limits), _seed(bench))
+    row, gain = best_expected(require_prior(bench), bench.candidates.constraint(budget.limits), bench.search_seed)
     return row[None], gain
-
-
-def _seed(bench: Workbench) -> int:
-    asked = bench.experiment.search.seed
-    return bench.experiment.seed if asked is None else asked
 
 
 def largest_of(bench: Workbench, budget: Budget) -> Subnet:
@@ -124,7 +119,7 @@ def _by_features(bench: Workbench) -> Callable[[int, Budget], Found]:
     looked_at = max(1, bench.experiment.search.evaluations // len(bench.budgets))
 
     def choose(number: int, budget: Budget) -> Found:
-        rng = np.random.default_rng([_seed(bench), number])
+        rng = np.random.default_rng([bench.search_seed, number])
         best, agreement = best_by_features(supernet, bench.candidates, budget.limits, images, looked_at, rng)
         return best, {"judged_by": "features", "agreement": round(agreement, 4), "looked_at": looked_at}
 
