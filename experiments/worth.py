@@ -1,15 +1,16 @@
-"""What a small network for a budget is worth, got in several ways, at equal processor time.
+"""What a small network for a budget is worth, got in several ways, at equal time.
 
     python -m experiments.photo_sets ../shared/data/caltech101_144px runs/photos
-    python -m experiments.worth animals --minutes 10 --seeds 0 1 --ways prior random timm pipeline searched
+    python -m experiments.worth animals --minutes 10 --seeds 0 1 --ways prior largest random timm pipeline searched
+    python -m experiments.worth animals --minutes 8 --device cuda --ways prior largest timm pipeline
 
 ``prior``: the network that the space's prior expects to be best (what was measured on the same images is left out of
 the prior) is trained plainly from random weights. ``largest``: likewise, the subnet that is as large as the budget
 allows, with every decision about equally far up. ``random``: likewise, a random subnet of nearly the budget. ``timm``:
 likewise, networks of timm of about the cost. ``pipeline``: a supernet is trained and searched, and what is found is
 trained on. ``searched``: the network that the pipeline found, trained plainly for the whole time. All trainings see all
-training images, by one recipe, on one thread; several budgets share the minutes. A row is added to the JSON file after
-every network; killed and called again, it goes on.
+training images, by one recipe; several budgets share the minutes: of one processor thread, or by the clock on a GPU. A
+row is added to the JSON file after every network; killed and called again, it goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import tyro
 from tyro.conf import Positional
 
 import search_spaces
-from nasvit.compute import ALONE, Compute
+from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
 from nasvit.experiment.clock import spent, total
@@ -84,7 +85,6 @@ def _photos(name: str) -> DataConfig:
     return DataConfig(f"runs/photos/{name}", image_size=128, crop="resized", validation=0.02)
 
 
-_CALTECH = DataConfig("../shared/data/caltech101_144px", image_size=128, crop="resized", validation=0.02)
 _CIFAR = DataConfig("../shared/data/cifar10", validation=0.02)
 _FRONT128 = ("macs<=12M", "macs<=16M", "macs<=20M", "macs<=28M", "macs<=40M")
 _FRONT32 = ("macs<=2M", "macs<=3M", "macs<=4M", "macs<=5M", "macs<=7M")
@@ -94,8 +94,8 @@ _TIMM32 = (("mobilenetv3_small_100", 64),)
 SETTINGS = {
     "animals": Setting(_photos("animals"), "micro128", ("macs<=20M",), _TIMM128, 10),
     "animals_front": Setting(_photos("animals"), "micro128", _FRONT128, (), 10),
-    "caltech101": Setting(_CALTECH, "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
-    "caltech101_front": Setting(_CALTECH, "micro128", _FRONT128, (), 101, measured="things"),
+    "caltech30": Setting(_photos("caltech30"), "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
+    "caltech30_front": Setting(_photos("caltech30"), "micro128", _FRONT128, (), 101, measured="things"),
     "cifar10": Setting(_CIFAR, "micro32", ("macs<=4M",), _TIMM32, 10, 64, "cifar10"),
     "cifar10_front": Setting(_CIFAR, "micro32", _FRONT32, (), 10, 64, "cifar10"),
 }
@@ -107,17 +107,24 @@ class Asked:
 
     Args:
         setting: a name of :data:`SETTINGS`.
-        minutes: processor minutes of each way, for all budgets together.
+        minutes: minutes of each way, for all budgets together.
         seeds: seeds of weights and batches.
         ways: what is compared.
+        device: where everything runs.
         json: file of the results; ``experiments/results/worth.json`` if left out.
     """
 
     setting: Positional[str]
     minutes: float = 10
     seeds: tuple[int, ...] = (0, 1)
-    ways: tuple[Way, ...] = ("prior", "random", "timm", "pipeline", "searched")
+    ways: tuple[Way, ...] = ("prior", "largest", "timm", "pipeline")
+    device: str = "cpu"
     json: Path = Path("experiments/results/worth.json")
+
+    @property
+    def compute(self) -> Compute:
+        """The device."""
+        return Compute(find_device(self.device))
 
 
 def prior_choices(setting: Setting) -> list[Architecture]:
@@ -160,16 +167,18 @@ def _candidates(setting: Setting) -> Candidates:
     return Candidates(space, cost_table(space, setting.classes).costs)
 
 
-def train_plainly(network: str, setting: Setting, data: DataConfig, seconds: float, seed: int, folder: Path) -> Any:
-    """Train a network from random weights for so many processor seconds, and return its results."""
+def train_plainly(
+    network: str, setting: Setting, data: DataConfig, seconds: float, seed: int, folder: Path, compute: Compute
+) -> Any:
+    """Train a network from random weights for so many seconds, and return its results."""
     recipe = replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size)
     config = FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
     chosen = folder / "epochs.json"
     if not chosen.exists():
-        write_json(chosen, _epochs(config, seconds))
-    epochs = read_json(chosen)
-    began = time.process_time()
-    results = fit(replace(config, recipe=with_epochs(recipe, epochs)), folder)
+        write_json(chosen, _epochs(config, seconds, compute))
+    epochs, clock = read_json(chosen), clock_of(compute)
+    began = clock()
+    results = fit(replace(config, recipe=with_epochs(recipe, epochs)), folder, compute)
     return {
         "network": network,
         "epochs": epochs,
@@ -177,15 +186,15 @@ def train_plainly(network: str, setting: Setting, data: DataConfig, seconds: flo
         "loss": round(results["deployed"]["loss"], 4),
         "macs": results["macs"],
         "params": results["params"],
-        "seconds": round(time.process_time() - began, 1),
+        "seconds": round(clock() - began, 1),
     }
 
 
-def _epochs(config: FitConfig, seconds: float) -> int:
+def _epochs(config: FitConfig, seconds: float, compute: Compute) -> int:
     folder = Path(mkdtemp())
-    images = images_of(config)
+    images = images_of(config, compute)
     endless = replace(config, recipe=replace(config.recipe, epochs=100_000))
-    pace = seconds_per_epoch(fitting_of(endless, images).trainer(folder, every=0), MEASURED, time.process_time)
+    pace = seconds_per_epoch(fitting_of(endless, images).trainer(folder, every=0), MEASURED, clock_of(compute))
     shutil.rmtree(folder)
     return max(1, int(seconds / pace))
 
@@ -193,7 +202,7 @@ def _epochs(config: FitConfig, seconds: float) -> int:
 def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
     """Train a supernet, search it and train on what was found, all in the minutes; return a row for every budget."""
     setting, folder = SETTINGS[asked.setting], _folder(asked, "pipeline", seed)
-    return supernet_rows(_experiment(setting, folder, seed), folder, 60 * asked.minutes)
+    return supernet_rows(_experiment(setting, folder, seed), folder, 60 * asked.minutes, asked.compute)
 
 
 def supernet_rows(
@@ -221,7 +230,7 @@ def supernet_rows(
         STAGES["search"](bench)
     if not plan.replanned:
         STAGES["extract"](bench)
-        used = total(spent(folder)).work
+        used = _used(folder, compute)
         plan = replace(plan, final_epochs=final_epochs(plan, used), replanned=True)
         write_json(kept, to_json(plan))
     bench.follow(planned(bench.asked, plan))
@@ -235,10 +244,16 @@ def supernet_rows(
             "in_supernet": row["scores"]["supernet"],
             "macs": row["macs"],
             "params": row["params"],
-            "seconds": round(total(spent(folder)).work, 1),
+            "seconds": round(_used(folder, compute), 1),
         }
         for row in run(bench)
     ]
+
+
+def _used(folder: Path, compute: Compute) -> float:
+    """Return the seconds that all stages have taken, by the clock of the device."""
+    seconds = total(spent(folder))
+    return seconds.work if compute.on_processor else seconds.wall
 
 
 def clock_of(compute: Compute) -> Clock:
@@ -269,7 +284,7 @@ def _measured_rows(setting: Setting) -> list[str]:
 
 
 def _folder(asked: Asked, way: Way, seed: int) -> Path:
-    return Path("runs/worth") / asked.setting / f"{asked.minutes:g}min" / f"{way}-{seed}"
+    return Path("runs/worth") / asked.setting / f"{asked.device}-{asked.minutes:g}min" / f"{way}-{seed}"
 
 
 def plain_rows(asked: Asked, way: Way, seed: int) -> list[dict[str, Any]]:
@@ -279,7 +294,12 @@ def plain_rows(asked: Asked, way: Way, seed: int) -> list[dict[str, Any]]:
     for number, (network, data) in enumerate(_networks(asked, way, seed, base)):
         budget = setting.budgets[number] if way != "timm" else ""
         seconds = 60 * asked.minutes / (len(setting.budgets) if way != "timm" else 1)
-        rows.append({"budget": budget, **train_plainly(network, setting, data, seconds, seed, base / str(number))})
+        rows.append(
+            {
+                "budget": budget,
+                **train_plainly(network, setting, data, seconds, seed, base / str(number), asked.compute),
+            }
+        )
     return rows
 
 
@@ -317,6 +337,7 @@ def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     for seed in asked.seeds:
         for way in asked.ways:
             about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed}
+            about["device"] = asked.device
             if any(about.items() <= row.items() for row in rows):
                 continue
             found = pipeline_rows(asked, seed) if way == "pipeline" else plain_rows(asked, way, seed)
