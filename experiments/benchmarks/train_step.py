@@ -226,13 +226,11 @@ def main(settings: Settings) -> None:
         return
     seconds = measure(settings)
     ratio = seconds["plain"] / seconds["ours"]
+    for which, each in seconds.items():
+        print(f"{which:8} {1e3 * each:8.1f} ms a step, {settings.batch_size / each:7.1f} images/s", flush=True)
+    print(f"plain / ours: {ratio:.2f} (median of {settings.steps} alternating steps)", flush=True)
     memory = {which: round(peak(settings, which), 1) for which in ("ours", "plain")}
-    images = {which: settings.batch_size / seconds[which] for which in seconds}
-    print(f"ours  {1e3 * seconds['ours']:8.1f} ms a step, {images['ours']:7.1f} images/s, {memory['ours']:7.1f} MB")
-    print(f"plain {1e3 * seconds['plain']:8.1f} ms a step, {images['plain']:7.1f} images/s, {memory['plain']:7.1f} MB")
-    if settings.compile:
-        print(f"compiled {1e3 * seconds['compiled']:5.1f} ms a step")
-    print(f"plain / ours: {ratio:.2f} (median of {settings.steps} alternating steps)")
+    print(f"peak memory: ours {memory['ours']:.1f} MB, plain {memory['plain']:.1f} MB")
     if settings.json is not None:
         result: dict[str, Any] = {
             "ratio": round(ratio, 3),

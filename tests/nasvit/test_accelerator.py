@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 import nasvit
 import search_spaces
+from nasvit.any_network.features import feature_agreement
 from nasvit.compute import ALONE, Compute, find_device, open_compute
 from nasvit.data import Loader, Normalization
 from nasvit.experiment import pipeline
@@ -113,3 +116,31 @@ def test_a_whole_experiment_takes_the_accelerator_and_says_so(
     assert json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     network = nasvit.load_network(tmp_path / "out" / "subnets" / rows[0]["name"] / "finetuned")
     assert {tensor.device.type for tensor in network.state_dict().values()} == {"cpu"}
+
+
+def test_an_elastic_network_trains_and_is_compared_and_extracted_as_on_the_processor(compute: Compute) -> None:
+    torch.manual_seed(0)
+    batches = [torch.randn(32, 3, 64, 64) for _ in range(2)]
+    network = timm.create_model("resnet10t", num_classes=10)
+    models = [nasvit.elasticize(copy.deepcopy(network), batches[0][:1]) for _ in range(2)]
+    for model, each in zip(models, (ALONE, compute)):
+        each.place(model)
+    small = models[0].space.sample(np.random.default_rng(0))
+    gradients, agreements, scores = [], [], []
+    for model, each in zip(models, (ALONE, compute)):
+        images = [each.put(batch) for batch in batches]
+        with exact_products():
+            model.zero_grad()
+            for architecture in (model.space.largest, small):
+                model.at(architecture)(images[0]).square().sum().backward()
+            gradients.append({name: parameter.grad.cpu() for name, parameter in model.named_parameters()})  # type: ignore[union-attr]
+            model.zero_grad()
+            agreements.append(feature_agreement(model, images)(small))
+            extracted = model.extract(small, calibration=images).eval()
+            assert next(extracted.parameters()).device.type == each.device.type
+            with torch.inference_mode():
+                scores.append(extracted(images[1]).cpu())
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=2e-2, atol=2e-3 * float(gradient.abs().max()))
+    assert agreements[1] == pytest.approx(agreements[0], abs=1e-3)
+    torch.testing.assert_close(scores[1], scores[0], rtol=1e-3, atol=1e-3)
