@@ -99,7 +99,7 @@ def test_an_extracted_subnet_has_the_tensors_of_the_shared_one_and_scores_the_sa
             subnet = nasvit.calibrate(supernet.at(architecture), [images])
             network = supernet.extract(architecture, [images]).eval()
         assert _computes_the_same(network, subnet, images)
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_products():
             torch.testing.assert_close(subnet(images), network(images), rtol=1e-4, atol=1e-4)
 
 
@@ -133,7 +133,7 @@ def test_an_elastic_network_trains_and_is_compared_and_extracted_as_on_the_proce
             model.zero_grad()
             for architecture in (model.space.largest, small):
                 model.at(architecture)(images[0]).square().sum().backward()
-            gradients.append({name: parameter.grad.cpu() for name, parameter in model.named_parameters()})  # type: ignore[union-attr]
+            gradients.append({name: parameter.grad.cpu().clone() for name, parameter in model.named_parameters()})  # type: ignore[union-attr]
             model.zero_grad()
             agreements.append(feature_agreement(model, images)(small))
             extracted = model.extract(small, calibration=images).eval()
@@ -141,6 +141,6 @@ def test_an_elastic_network_trains_and_is_compared_and_extracted_as_on_the_proce
             with torch.inference_mode():
                 scores.append(extracted(images[1]).cpu())
     for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=2e-2, atol=2e-3 * float(gradient.abs().max()))
+        assert (gradients[1][name] - gradient).norm() <= 1e-2 * gradient.norm(), name
     assert agreements[1] == pytest.approx(agreements[0], abs=1e-3)
     torch.testing.assert_close(scores[1], scores[0], rtol=1e-3, atol=1e-3)
