@@ -81,8 +81,8 @@ class Setting:
     measured: str = ""
 
 
-def _photos(name: str) -> DataConfig:
-    return DataConfig(f"runs/photos/{name}", image_size=128, crop="resized", validation=0.02)
+def _photos(name: str, validation: float = 0.02) -> DataConfig:
+    return DataConfig(f"runs/photos/{name}", image_size=128, crop="resized", validation=validation)
 
 
 _CIFAR = DataConfig("../shared/data/cifar10", validation=0.02)
@@ -94,8 +94,8 @@ _TIMM32 = (("mobilenetv3_small_100", 64),)
 SETTINGS = {
     "animals": Setting(_photos("animals"), "micro128", ("macs<=20M",), _TIMM128, 10),
     "animals_front": Setting(_photos("animals"), "micro128", _FRONT128, (), 10),
-    "caltech30": Setting(_photos("caltech30"), "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
-    "caltech30_front": Setting(_photos("caltech30"), "micro128", _FRONT128, (), 101, measured="things"),
+    "caltech30": Setting(_photos("caltech30", 0.04), "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
+    "caltech30_front": Setting(_photos("caltech30", 0.04), "micro128", _FRONT128, (), 101, measured="things"),
     "cifar10": Setting(_CIFAR, "micro32", ("macs<=4M",), _TIMM32, 10, 64, "cifar10"),
     "cifar10_front": Setting(_CIFAR, "micro32", _FRONT32, (), 10, 64, "cifar10"),
 }
