@@ -26,13 +26,12 @@ from tyro.conf import Positional
 
 from experiments.elastic_worth import BASE, SIDE, Beginning
 from nasvit.any_network import Elastic, ElasticModel
-from nasvit.any_network.features import CALIBRATED, agreement, features_of
+from nasvit.any_network.features import agreement, features_of
 from nasvit.costs.counting import count
 from nasvit.experiment.compose import FROM_WEIGHTS, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.plan import with_epochs
 from nasvit.experiment.training import Training
-from nasvit.layers.calibration import calibrate
 from nasvit.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
 from predictors.limits import Budget
@@ -76,10 +75,7 @@ def trained(network: nn.Module, start: Beginning, epochs: int) -> dict[str, floa
 
 def agreements(network: nn.Module, model: ElasticModel, batches: Sequence[Tensor]) -> dict[str, float]:
     """Return the agreement of a network's features with the whole one's, for several numbers of images."""
-    found, whole = (
-        features_of(calibrate(each, batches[: CALIBRATED // _BATCH]), model.plan, batches)
-        for each in (network, model.at(model.space.largest))
-    )
+    found, whole = (features_of(each, model.plan, batches) for each in (network, model.at(model.space.largest)))
     values = {f"without_bias_{n}": agreement(found[:n], whole[:n]) for n in COUNTS}
     return values | {f"with_bias_{COUNTS[0]}": agreement(found[: COUNTS[0]], whole[: COUNTS[0]], biased=True)}
 

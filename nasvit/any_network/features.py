@@ -16,9 +16,6 @@ from nasvit.layers.calibration import calibrate
 from nasvit.layers.network import Resized
 from search_spaces.elastic import ElasticArchitecture
 
-CALIBRATED = 128
-"""Images that batch-norm statistics of subnets are taken from, about."""
-
 
 def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Callable[[ElasticArchitecture], float]:
     """Return what scores subnets by how similar the features of images are to those in the whole network.
@@ -36,18 +33,14 @@ def feature_agreement(elastic: ElasticModel, batches: Sequence[Tensor]) -> Calla
 
     Args:
         elastic: the network, with the weights that it starts from, its channels sorted.
-        batches: images, at least 4; the more, the smaller differences are seen. Those of the first batches, about
-            :data:`CALIBRATED`, give subnets their batch-norm statistics.
+        batches: images, at least 4; the more, the smaller differences are seen.
 
     Returns:
         Architecture -> agreement: 1 at most, and about 0 (or a little below) where nothing is left.
     """
-    first = batches[: max(1, CALIBRATED // len(batches[0]))]
 
-    @torch.no_grad()
     def likeness(architecture: ElasticArchitecture) -> Tensor:
-        subnet = calibrate(elastic.at(architecture), first)
-        return _without_bias(_products(features_of(subnet, elastic.plan, batches)))
+        return _without_bias(_products(features_of(elastic.at(architecture), elastic.plan, batches)))
 
     wanted = likeness(elastic.space.largest)
     return lambda architecture: _cosine(likeness(architecture), wanted)
@@ -69,13 +62,19 @@ def agreement(found: Tensor, wanted: Tensor, *, biased: bool = False) -> float:
 def features_of(network: nn.Module, plan: Plan, batches: Sequence[Tensor]) -> Tensor:
     """Return the features of images, shape ``(images, features)``.
 
+    Batch norms normalize by each batch's own statistics, so that subnets, which have none, need no second pass over
+    images to get them; they are left with the average over the batches.
+
     Args:
         network: a subnet, or the whole network.
         plan: what was found out about the network.
         batches: the images.
     """
-    path = _classifier(plan)
-    return torch.cat([_features(network, path, images) for images in batches])
+    with _noting(network, _classifier(plan)) as noted:
+        calibrate(network, batches)
+        for images in batches[len(noted) :]:  # without batch norms, one batch is enough to calibrate
+            network(images)
+    return torch.cat(noted)
 
 
 def _cosine(found: Tensor, wanted: Tensor) -> float:
@@ -93,29 +92,28 @@ def _classifier(plan: Plan) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def _features(network: nn.Module, path: str, images: Tensor) -> Tensor:
-    """Return what the classifier of a network gets, shape (images, features); what it returns, if no module gets it."""
-    if not path:
-        return network(images).flatten(1).double()
-    inner = network.network if isinstance(network, Resized) else network
-    with _taking(inner.get_submodule(path)) as taken:
-        returned: Tensor = network(images)
-    return (taken[0] if taken else returned).flatten(1).double()
-
-
 @contextmanager
-def _taking(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Note what a module gets."""
-    taken: list[Tensor] = []
+def _noting(network: nn.Module, path: str) -> Iterator[list[Tensor]]:
+    """Note for every call what the classifier gets, shape (images, features); without one, what is returned."""
+    noted: list[Tensor] = []
+    given: list[Tensor] = []
 
-    def take(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        taken.extend(each for each in (*given, *named.values()) if isinstance(each, Tensor))
+    def take(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given.extend(each for each in (*inputs, *named.values()) if isinstance(each, Tensor))
 
-    hook = module.register_forward_pre_hook(take, with_kwargs=True)
+    def note(module: nn.Module, inputs: tuple[Any, ...], returned: Tensor) -> None:
+        noted.append((given[0] if given else returned).flatten(1).double())
+        given.clear()
+
+    inner = network.network if isinstance(network, Resized) else network
+    hooks: list[Any] = [network.register_forward_hook(note)]
+    if path:
+        hooks.append(inner.get_submodule(path).register_forward_pre_hook(take, with_kwargs=True))
     try:
-        yield taken
+        yield noted
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 def _without_bias(gram: Tensor) -> Tensor:

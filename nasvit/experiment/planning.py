@@ -34,6 +34,7 @@ from nasvit.experiment.workbench import PLAN, TIMING, Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
 from nasvit.records import read_json, write_json
+from nasvit.search.by_features import quick_part
 from nasvit.search.evaluate import InheritedWeights
 from predictors.limits import Budget
 from search_spaces import Subnet
@@ -228,7 +229,7 @@ class Timing:
         bench = self.bench
         supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         assert isinstance(supernet, ElasticModel)
-        score = feature_agreement(supernet, list(bench.images.calibration(BATCHES, IMAGES))[: BATCHES // 4])
+        score = feature_agreement(supernet, quick_part(list(bench.images.calibration(BATCHES, IMAGES))))
         return seconds_of(lambda: score(supernet.space.largest), self.clock)
 
     def _saving(self, architecture: Subnet) -> float:

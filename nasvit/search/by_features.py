@@ -19,7 +19,11 @@ from search_spaces import ElasticArchitecture, ElasticSpace
 
 _CHILDREN = 8  # subnets of a generation, those that are kept for the next one, and those that are compared at the end
 _DRAWN = 1024  # random subnets within a budget, of which the costliest begin
-_QUICK = 4  # a fourth of the images tells subnets apart well enough for the evolution
+
+
+def quick_part(batches: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Return the half of the images that the evolution looks at: it tells subnets apart nearly as well as all do."""
+    return batches[: -(-len(batches) // 2)]
 
 
 def best_by_features(
@@ -47,7 +51,7 @@ def best_by_features(
     Raises:
         ValueError: if nothing meets the limits.
     """
-    quick = cache(feature_agreement(elastic, batches[: -(-len(batches) // _QUICK)]))
+    quick = cache(feature_agreement(elastic, quick_part(batches)))
     constraint = candidates.constraint(limits)
     first = _first(elastic.space, candidates, limits, max(1, looked_at // 3), rng)
 
