@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from nasvit.experiment.training import StartingWeights, Training
 from nasvit.options import Overrides
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
+from search_spaces.merging import read_merged
+from search_spaces.nodes import Node
 from search_spaces.recipe import DEFAULTS
 
 SPACES = ("micro8", "micro32", "micro128", "alphanet")
@@ -198,8 +201,8 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
 def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (), output: Path | None = None) -> Path:
     """Return the file of an experiment: the one that is named, or one written for the images that are named.
 
-    What is written can be read, changed and run like any other. Of the fields that go before it, ``space``,
-    ``network``, ``weights`` and ``hours`` decide the others.
+    What is written can be read, changed and run like any other, with the fields that go before it in it. Of these,
+    ``space``, ``network``, ``weights`` and ``hours`` decide the others.
 
     Args:
         asked: a YAML file, or images.
@@ -225,10 +228,28 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     if "weights.source" in given:
         named["weights"] = given["weights.source"]
     experiment = compose(asked, budgets, _hours(given.get("hours")), **named, **reading)
-    _write(path, folder, yaml.safe_dump(_said(experiment), sort_keys=False))
+    said = _said(experiment)
+    if "weights.source" in given:
+        said["weights"] = {"source": given["weights.source"]}  # a mapping, which other fields of it can be laid over
+    _write(path, folder, _with(yaml.safe_dump(said, sort_keys=False), overrides))
     what = f"space {experiment.space}" if experiment.network is None else f"network {experiment.network}"
     print(f"written: {path}, with {what} for images of this size and these budgets")
     return path
+
+
+def _with(body: str, overrides: Overrides) -> str:
+    """Return the text of an experiment with fields that go before those in it."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "composed.yaml"
+        path.write_text(body, encoding="utf-8")
+        return yaml.safe_dump(_plain(read_merged(path, overrides)), sort_keys=False)
+
+
+def _plain(node: Node) -> Any:
+    value = node.value
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _hours(text: str | None) -> float | None:

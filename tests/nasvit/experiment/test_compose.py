@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,21 @@ def test_the_file_that_is_written_is_the_experiment(tmp_path: Path, monkeypatch:
     assert Experiment.load(composed_file("digits", ["macs<=300K"])).search.budgets == (Budget("macs<=300K"),)
 
 
+def test_fields_that_go_before_the_file_are_in_it(tmp_path: Path) -> None:
+    overrides = (("data.image_size", "16"), ("finetune.epochs", "3"), ("train.random_subnets", "1"), ("seed", "5"))
+    path = composed_file("digits", ["macs<=400K"], overrides, tmp_path / "mine")
+    found, without = Experiment.load(path), compose("digits", ["macs<=400K"], None)
+    assert (found.data.image_size, found.finetune.recipe.epochs, found.train.random_subnets, found.seed) == (
+        16,
+        3,
+        1,
+        5,
+    )
+    assert found.finetune.recipe == replace(without.finetune.recipe, epochs=3)
+    assert found.train.recipe == without.train.recipe
+    assert Experiment.load(path, overrides) == found
+
+
 def test_what_the_user_changed_or_began_is_not_replaced(tmp_path: Path) -> None:
     path = composed_file("digits", ["macs<=400K"], output=tmp_path / "mine")
     assert composed_file("digits", ["macs<=300K"], output=tmp_path / "mine") == path  # nothing was begun
@@ -123,6 +139,7 @@ def test_what_goes_before_the_file_stands_in_it(tmp_path: Path, monkeypatch: pyt
     asked = (("network", "timm:resnet18"), ("weights.source", "w.pt"))
     path = composed_file("digits", ["macs<=50%"], asked, tmp_path / "other")
     assert Experiment.load(path).search.evaluate == "features"
+    assert Experiment.load(path, asked).weights == StartingWeights("w.pt")
 
 
 def test_networks_from_random_weights_are_trained_at_the_rate_of_the_file(tmp_path: Path) -> None:
