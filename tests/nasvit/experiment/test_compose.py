@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nasvit.experiment.compose import FROM_SCRATCH, FROM_WEIGHTS, Seen, compose, composed_file, look_at
+from nasvit.experiment.compose import FROM_SCRATCH, FROM_WEIGHTS, RECIPE, Seen, compose, composed_file, look_at
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.plan import from_scratch
 from nasvit.experiment.training import StartingWeights
@@ -150,3 +150,10 @@ def test_networks_from_random_weights_are_trained_at_the_rate_of_the_file(tmp_pa
 def test_a_share_needs_something_that_it_is_of() -> None:
     with pytest.raises(ValueError, match="name that one with --network"):
         compose("digits", ["macs<=50%"], None)
+
+
+def test_the_file_for_networks_that_people_have_holds_the_composed_recipe() -> None:
+    experiment = Experiment.load(Path("experiments/smaller.yaml"))
+    composed = replace(RECIPE, learning_rate=FROM_WEIGHTS, batch_size=experiment.finetune.recipe.batch_size)
+    assert experiment.finetune.recipe == composed
+    assert experiment.search.evaluate == "features"
