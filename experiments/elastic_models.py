@@ -1,6 +1,7 @@
 """What of well-known networks can be decided once they are made elastic, and whether everything holds that should.
 
     python -m experiments.elastic_models [NAMES] --subnets 20 --json experiments/results/elastic_models.json
+    python -m experiments.elastic_models resnet18 vit_tiny_patch16_224 --counted 1000 --json FILE
 
 Every network is made by timm with random weights. Nothing is trained: what is shown is exactness.
 """
@@ -47,12 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="names of timm's networks; the fifty of the table if left out")
     parser.add_argument("--subnets", type=int, default=20, help="random subnets of each that are run and counted")
+    parser.add_argument("--counted", type=int, default=0, help="random subnets that are counted, if more than run")
     parser.add_argument("--json", type=Path, help="file of results; networks that it holds are not examined again")
     options = parser.parse_args(arguments)
     done = options.json is not None and options.json.exists()
     results: dict[str, Any] = json.loads(options.json.read_text())["networks"] if done else {}
     for name in [name for name in options.names or NAMES if name not in results]:
-        results[name] = examined(name, options.subnets)
+        results[name] = examined(name, options.subnets, max(options.subnets, options.counted))
         print(name, json.dumps(results[name] | {"fixed": len(results[name]["fixed"])}), flush=True)
         if options.json:
             results = {each: results[each] for each in sorted(results, key=_order)}
@@ -65,12 +67,13 @@ def _order(name: str) -> int:
     return NAMES.index(name) if name in NAMES else len(NAMES)
 
 
-def examined(name: str, subnets: int) -> dict[str, Any]:
+def examined(name: str, subnets: int, counted: int) -> dict[str, Any]:
     """Return what can be decided in one of timm's networks, and what held.
 
     Args:
         name: its name in timm.
         subnets: random subnets that are run and counted.
+        counted: random subnets that are counted, these among them.
     """
     torch.manual_seed(0)
     network = timm.create_model(name, num_classes=CLASSES).eval()
@@ -87,7 +90,7 @@ def examined(name: str, subnets: int) -> dict[str, Any]:
         **decisions(elastic),
         "gradients_are_equal": _gradients_are_equal(elastic, original, image),  # first: some cache what needs none
         "largest_is_bit_equal": _largest_is_equal(elastic, original, image),
-        **_subnets(elastic, image, subnets),
+        **_subnets(elastic, image, subnets, counted),
         "sorting": _sorting(elastic, original, image),
         "fixed": [f"{each.name}: {each.channels} channels, {each.reason}" for each in elastic.plan.fixed],
     }
@@ -136,9 +139,9 @@ def _equal(mine: Tensor | None, theirs: Tensor | None) -> bool:
     return mine is not None and torch.equal(mine, theirs)
 
 
-def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, Any]:
+def _subnets(elastic: ElasticModel, image: Tensor, subnets: int, counted: int) -> dict[str, Any]:
     """Return what held for random subnets, with the smallest one among them."""
-    population = elastic.space.genome.sample(subnets - 1, np.random.default_rng(0))
+    population = elastic.space.genome.sample(counted - 1, np.random.default_rng(0))
     population = np.concatenate([elastic.space.encode([elastic.space.smallest]), population])
     costs = ElasticCosts(elastic.network, elastic.plan, elastic.space).costs(population)
     bare = ElasticModel(
@@ -146,20 +149,23 @@ def _subnets(elastic: ElasticModel, image: Tensor, subnets: int) -> dict[str, An
     )  # copied in no time
     equal, ran, extracted, at = dict.fromkeys(costs, 0), 0, 0, []
     for number, architecture in enumerate(elastic.space.decode(population)):
+        found = count(bare.at(architecture), *image.shape[1:])
+        for metric in costs:
+            equal[metric] += int(getattr(found, metric) == costs[metric][number])
+        if number >= subnets:
+            continue
         begin = time.perf_counter()
         subnet = elastic.at(architecture)
         at.append(time.perf_counter() - begin)
         with torch.no_grad():
             output = subnet(image)
         ran += int(output.isfinite().all())
-        counted = count(bare.at(architecture), *image.shape[1:])
-        for metric in costs:
-            equal[metric] += int(getattr(counted, metric) == costs[metric][number])
         if number < EXTRACTED:
             extracted += _is_independent(elastic, elastic.extract(architecture), image, output)
     return {
         "subnets_run": ran,
         "subnets_extracted_bit_equal": extracted,
+        "subnets_counted": counted,
         "costs_equal": equal,
         "smallest_share_of_macs": round(int(costs["macs"][0]) / count(bare.network, *image.shape[1:]).macs, 4),
         "milliseconds_of_at": round(1000 * float(np.median(at)), 1),
