@@ -98,20 +98,19 @@ class Attention(nn.Module):
     def _split(self, x: Tensor) -> Tensor:
         """``(batch, height, width, heads * d) -> (batch * windows ** 2, heads, window tokens, d)``."""
         batch, height, width, channels = x.shape
-        k, d = self.windows, channels // self.heads
-        if k == 1:
-            return x.reshape(batch, height * width, self.heads, d).transpose(1, 2)
-        x = x.reshape(batch, k, height // k, k, width // k, self.heads, d)
-        return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(batch * k * k, self.heads, -1, d)
+        k = self.windows
+        if k > 1:  # before heads are split: tensors of more than six axes are not for every runtime on a device
+            x = x.reshape(batch, k, height // k, k, width // k, channels).transpose(2, 3)
+        return x.reshape(batch * k * k, -1, self.heads, channels // self.heads).transpose(1, 2)
 
     def _join(self, x: Tensor, size: torch.Size) -> Tensor:
         """Undo :meth:`_split` for a map of ``size``."""
         height, width = size
-        k, d = self.windows, x.shape[3]
-        if k == 1:
-            return x.transpose(1, 2).reshape(-1, height, width, self.heads * d)
-        x = x.reshape(-1, k, k, self.heads, height // k, width // k, d)
-        return x.permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, height, width, self.heads * d)
+        k, channels = self.windows, self.heads * x.shape[3]
+        x = x.transpose(1, 2)
+        if k > 1:
+            x = x.reshape(-1, k, k, height // k, width // k, channels).transpose(2, 3)
+        return x.reshape(-1, height, width, channels)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, windows={self.windows}, activate_first={self.activate_first}"
