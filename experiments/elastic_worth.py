@@ -14,6 +14,8 @@ an evolution looks at, is trained. ``uniform``: every width by the same share, t
 ``largest``: a subnet as large as the share allows, with every decision about equally far up. ``supernet``: the elastic
 network is trained as a supernet for half of the time, searched, and what is found is trained on. ``torch_pruning``: the
 library's group magnitude pruning, if it is installed. ``random``: the uniform subnet from random weights.
+``modelopt``: the whole network is trained for two fifths of the time, pruned by the accuracy on held-out training
+images with NVIDIA ModelOpt's FastNAS, if that is installed (with torchprofile 0.0.4), and trained on.
 
 A row is added to the JSON file after every network; killed and called again, it goes on.
 """
@@ -25,7 +27,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -38,7 +40,7 @@ from tyro.conf import Positional
 
 from experiments.worth import clock_of, supernet_rows
 from nasvit.any_network import Elastic, ElasticModel
-from nasvit.any_network.choices import space_of
+from nasvit.any_network.choices import DIVISOR, space_of
 from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.costs.counting import count
@@ -60,7 +62,7 @@ from nasvit.specs import TimmSpec, elastic_plan
 from predictors.limits import Budget
 from search_spaces.recipe import Recipe
 
-Way = Literal["features", "uniform", "largest", "supernet", "torch_pruning", "random"]
+Way = Literal["features", "uniform", "largest", "supernet", "torch_pruning", "random", "modelopt"]
 
 SIDE = 96
 DATA = DataConfig("runs/photos/caltech30", image_size=SIDE, crop="resized", validation=0.04)
@@ -69,6 +71,11 @@ FINE = tuple(number / 16 for number in range(2, 17))  # shares that a uniform wi
 MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
 LOOKED_AT = 72
 """Subnets whose features are compared with the network's."""
+BEFORE_PRUNING = 0.4  # share of the time in which the whole network is trained before ModelOpt prunes it
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+"""Shares of the channels that ModelOpt chooses from; with its own 20 the search alone takes longer than 5 minutes."""
+CALIBRATION = 8, 16
+"""Batches, and images of each, that ModelOpt recalibrates a subnet with."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +108,7 @@ class Beginning:
 
     def __init__(self, weights: Path, seed: int, compute: Compute = ALONE) -> None:
         self.seed, self.compute = seed, compute
+        self.uncharged = 0.0  # seconds that no way is charged for
         self.images = Images(DATA, seed=seed, compute=compute)
         self.images.open()
         loaded = start_from(StartingWeights(str(weights)), BASE, self.images.classes, seed=seed).network
@@ -164,6 +172,53 @@ class Beginning:
             low, high = (low, middle) if fits else (middle, high)
         return pruned(high)
 
+    def modelopt(self, network: nn.Module, share: float) -> nn.Module:
+        """Return what ModelOpt's FastNAS leaves of a trained network within a share of the multiply-adds."""
+        from modelopt.torch import prune  # type: ignore[import-not-found]  # for this comparison only
+        from modelopt.torch.nas import autonas  # type: ignore[import-not-found]
+        from modelopt.torch.opt.conversion import ModeloptStateManager  # type: ignore[import-not-found]
+
+        autonas.MODELOPT_QUEUE_MAXLEN = CALIBRATION[0]  # with fewer batches than this, 50, it does not recalibrate
+        batches = self.images.evaluation_loader(self.images.validation, 32)
+
+        def accuracy(model: nn.Module) -> float:
+            model.eval()  # recalibrates the batch norms, which inference mode would spoil
+            return self.images.task.evaluate(model, batches.evaluation_batches(), self.compute).value
+
+        rules = {
+            "nn.Conv2d": {"channels_ratio": QUARTERS, "channel_divisor": DIVISOR},
+            "nn.BatchNorm2d": {"features_ratio": QUARTERS, "feature_divisor": DIVISOR},
+        }
+        pruned, _ = prune.prune(
+            separated(network).to(memory_format=torch.contiguous_format),
+            mode=[("fastnas", rules)],
+            constraints={"flops": 2 * share * self.macs},
+            dummy_input=torch.zeros(1, 3, SIDE, SIDE, device=self.compute.device),
+            config={
+                "data_loader": list(self.images.calibration(*CALIBRATION)),
+                "collect_func": lambda images: images,
+                "score_func": accuracy,
+                "verbose": False,
+            },
+        )
+        ModeloptStateManager.remove_state(pruned)
+        left = count(pruned, 3, SIDE, SIDE).macs
+        if left > share * self.macs:
+            raise ValueError(f"ModelOpt left {left} multiply-adds, {share:.0%} are {share * self.macs:.0f}")
+        return pruned.train()
+
+
+def separated(network: nn.Module) -> nn.Module:
+    """Make a norm and an activation of every module that is both, through which ModelOpt follows no channels."""
+    for name, part in network.named_children():
+        if isinstance(part, nn.BatchNorm2d) and hasattr(part, "act"):
+            norm = nn.BatchNorm2d(part.num_features, part.eps, part.momentum)
+            norm.load_state_dict(part.state_dict())
+            setattr(network, name, nn.Sequential(norm, part.get_submodule("act")))
+        else:
+            separated(part)
+    return network
+
 
 def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
     """Make a smaller network in one way, train it for what is left of the time, and return what it reaches."""
@@ -178,6 +233,7 @@ def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
         "largest": start.largest,
         "torch_pruning": start.torch_pruning,
         "random": start.uniform,
+        "modelopt": partial(modelopt, asked, start),
     }
     network = made[way](share)
     if way == "random":
@@ -185,12 +241,24 @@ def row_of(asked: Asked, way: Way, share: float, seed: int) -> dict[str, Any]:
         for module in network.modules():
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()  # type: ignore[operator]
-    seconds = 60 * asked.minutes - (clock() - began)
+    seconds = 60 * asked.minutes - (clock() - began - start.uncharged)
+    if seconds <= 0:
+        raise ValueError(f"{way}: nothing of {asked.minutes:g} minutes is left to train in; ask for more")
     about = {"seconds_before": round(60 * asked.minutes - seconds, 1)}
-    recipe = replace(
-        RECIPE, learning_rate=FROM_SCRATCH if way == "random" else FROM_WEIGHTS, batch_size=asked.batch_size
-    )
-    return about | trained(network.cpu(), start, seconds, recipe)
+    rate = FROM_SCRATCH if way == "random" else FROM_WEIGHTS
+    return about | trained(network.cpu(), start, seconds, recipe_of(asked, rate))
+
+
+def modelopt(asked: Asked, start: Beginning, share: float) -> nn.Module:
+    """Train the whole network for a part of the time, and return what ModelOpt leaves of it."""
+    seconds = BEFORE_PRUNING * 60 * asked.minutes
+    _, network, _ = fitted(start.network, start, seconds, recipe_of(asked, FROM_WEIGHTS))
+    return start.modelopt(network, share)
+
+
+def recipe_of(asked: Asked, rate: float) -> Recipe:
+    """Return the recipe of a training with a learning rate."""
+    return replace(RECIPE, learning_rate=rate, batch_size=asked.batch_size)
 
 
 def supernet_row(asked: Asked, share: float, seed: int, compute: Compute) -> dict[str, Any]:
@@ -212,28 +280,36 @@ def supernet_row(asked: Asked, share: float, seed: int, compute: Compute) -> dic
 
 def trained(network: nn.Module, start: Beginning, seconds: float, recipe: Recipe) -> dict[str, Any]:
     """Train a network for so many seconds, and return what it reaches on the test images."""
-    clock = clock_of(start.compute)
-    images, cost = start.images, count(network, 3, SIDE, SIDE)
+    cost = count(network, 3, SIDE, SIDE)
+    whole, result, about = fitted(network, start, seconds, recipe)
+    score = whole.test(result)
+    return {
+        **about,
+        "accuracy": score.value,
+        **{name: round(value, 4) for name, value in score.numbers().items()},
+        "macs": cost.macs,
+        "params": cost.params,
+    }
+
+
+def fitted(
+    network: nn.Module, start: Beginning, seconds: float, recipe: Recipe
+) -> tuple[Fitting, nn.Module, dict[str, Any]]:
+    """Train a network for so many seconds, and return the training, its result, and its epochs."""
+    clock, images = clock_of(start.compute), start.images
 
     def fitting(epochs: int) -> Fitting:
         training = Training(recipe=with_epochs(recipe, epochs))
         return Fitting(Start(BASE, copy.deepcopy(network)), training, images, seed=start.seed, name="training")
 
     with TemporaryDirectory() as folder:
+        began = clock()
         pace = seconds_per_epoch(fitting(100_000).trainer(Path(folder) / "pace", every=0), MEASURED, clock)
+        start.uncharged += clock() - began
         epochs = max(1, int(seconds / pace))
         whole, began = fitting(epochs), clock()
         result = whole.deployed(whole.trainer(Path(folder) / "whole", every=0).run())
-        took = clock() - began
-    score = whole.test(result)
-    return {
-        "epochs": epochs,
-        "seconds": round(took, 1),
-        "accuracy": score.value,
-        **{name: round(value, 4) for name, value in score.numbers().items()},
-        "macs": cost.macs,
-        "params": cost.params,
-    }
+    return whole, result, {"epochs": epochs, "seconds": round(clock() - began, 1)}
 
 
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
