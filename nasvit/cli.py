@@ -85,7 +85,7 @@ def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
         compute.once(lambda: report.show(bench, rows))
 
 
-def _stage(name: str, description: str) -> Callable[[Any], None]:
+def _stage(name: str, description: str) -> Callable[..., None]:
     def stage(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
         from nasvit.experiment import pipeline
         from nasvit.report import results as report
@@ -112,6 +112,44 @@ def _stage(name: str, description: str) -> Callable[[Any], None]:
 
     stage.__doc__ = description
     return stage
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """An experiment, or a network with images.
+
+    Args:
+        experiment: a YAML file such as experiments/quickstart.yaml; or a saved network, or a file that nasvit export
+            wrote, to be evaluated on images.
+        images: of a network: images with a test split, as in the data.source of an experiment.
+        output: folder of the results; runs/NAME if left out. Of a network: the JSON file that gets the numbers.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+    """
+
+    experiment: Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml|NETWORK")]
+    images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")] = ()
+    output: Path | None = None
+    device: str = "auto"
+
+
+def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()) -> None:
+    """Evaluate everything on the test images and print the table; or a saved network on any images.
+
+    A network: nasvit evaluate runs/small/deployed path/to/images
+    """
+    from nasvit.report import shipping
+
+    if len(what.images) > 1:
+        raise ValueError(f"images: {' '.join(what.images)} are several; give one source, such as a folder")
+    if what.images:
+        shipping.evaluate(what.experiment, what.images[0], out=what.output)
+        return
+    if shipping.is_network(what.experiment):
+        raise ValueError(f"{what.experiment} is a network; on which images? nasvit evaluate {what.experiment} IMAGES")
+    _evaluate_stage(_Where(what.experiment, what.output, what.device), overrides)
+
+
+_evaluate_stage = _stage("evaluate", "Evaluate everything on the test images and print the table.")
 
 
 def search_worker(where: tyro.conf.OmitArgPrefixes[_Where], overrides: Fields = ()) -> None:
@@ -221,6 +259,56 @@ def profile(
     show_profile(network, classes)
 
 
+def export(
+    network: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    to: tuple[str, ...],
+    int8: bool = False,
+    images: str | None = None,
+    width: float | None = None,
+    calibration: int = 256,
+    most_drop: float = 0.01,
+) -> None:
+    """Write a saved network for other runtimes, and check that every file computes what the network does.
+
+    Every file is loaded in its runtime and compared on test images; one that disagrees is not written. The card beside
+    it says what was found. Files take pixels from 0 to 1: normalization is inside.
+
+    Args:
+        network: folder of a saved network, such as runs/small/deployed; it gets the files.
+        to: formats: torch, onnx, openvino, executorch.
+        int8: also write them as integers of 8 bits, calibrated on training images; onnx has that.
+        images: images to compare and calibrate on, as in the data.source of an experiment; those that the network was
+            trained on, if they are found.
+        width: width of a network with several.
+        calibration: training images that integers are calibrated on.
+        most_drop: accuracy, from 0 to 1, that integers may lose.
+    """
+    from nasvit.report import shipping
+
+    shipping.export(network, to, int8=int8, images=images, width=width, calibration=calibration, most_drop=most_drop)
+
+
+def predict(
+    network: Annotated[Positional[Path], tyro.conf.arg(metavar="NETWORK")],
+    images: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|FOLDER")],
+    top: int = 3,
+    out: Path | None = None,
+    width: float | None = None,
+) -> None:
+    """Print the likeliest classes of images.
+
+    Args:
+        network: folder of a saved network, or a file that nasvit export wrote into one.
+        images: image files, and folders of them.
+        top: how many classes.
+        out: a .csv or .json file that gets them too.
+        width: width of a network with several.
+    """
+    from nasvit.report import shipping
+
+    shipping.predict(network, images, top=top, out=out, width=width)
+
+
 def import_(
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")],
     checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
@@ -260,7 +348,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search-worker": search_worker,
     "extract": _stage("extract", "Extract the chosen subnets as plain networks."),
     "finetune": _stage("finetune", "Train the extracted subnets on."),
-    "evaluate": _stage("evaluate", "Evaluate everything on the test images and print the table."),
+    "evaluate": evaluate,
+    "export": export,
+    "predict": predict,
     "fit": fit,
     "suggest": suggest,
     "fields": fields,

@@ -30,6 +30,7 @@ class Card:
         origin: origin of the weights: recipe, configuration, seed, data, anything that JSON holds.
         versions: versions of Python and of the packages that saved it.
         crop_pct: share of the resized short side of a larger image that it is evaluated on: 0.875 is 224 of 256 pixels.
+        exports: files for other runtimes beside it, by name: size, and how their scores compare with the network's.
     """
 
     spec: Spec
@@ -41,6 +42,7 @@ class Card:
     origin: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=versions)
     crop_pct: float = 1.0
+    exports: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,6 +63,7 @@ class Card:
             "normalization": {"mean": list(self.mean), "deviation": list(self.deviation)},
             "origin": dict(self.origin),
             "versions": dict(self.versions),
+            **({"exports": dict(self.exports)} if self.exports else {}),
         }
 
     def write(self, folder: Path) -> None:
@@ -96,6 +99,7 @@ class Card:
             content["origin"],
             content["versions"],
             content["image"].get("crop_pct", 1.0),
+            content.get("exports", {}),
         )
 
 

@@ -1,0 +1,104 @@
+"""Images as a shipped network takes them: pixels from 0 to 1, not normalized, of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nasvit.data.images import EncodedImages, ImageSet, centered, to_pixels
+from nasvit.data.loader import Loader
+from nasvit.data.normalization import Normalization
+from nasvit.data.sources import SplitName, load_images
+
+BATCH = 64
+_SUFFIXES = frozenset(Image.registered_extensions())
+
+
+class Pictures:
+    """The images of a source, as a network with this input takes them.
+
+    Args:
+        source: as in the ``data`` section of an experiment.
+        shape: of one image: channels, height, width.
+        classes: names of the classes that the network scores.
+        crop_pct: share of the resized short side that is cut out.
+
+    Raises:
+        ValueError: if there are no such images, or they have other classes.
+    """
+
+    def __init__(self, source: str, shape: tuple[int, int, int], classes: Sequence[str], crop_pct: float = 1.0) -> None:
+        self.source, self.shape, self.classes, self.crop_pct = source, shape, tuple(classes), crop_pct
+
+    def test(self, most: int | None = None) -> Loader:
+        """Return a loader of the test images, of ``most`` of them spread over all; every batch has targets."""
+        images = self._load("test")
+        if most is not None and most < len(images):
+            images = images.subset(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
+        return self._loader(images)
+
+    def calibration(self, count: int) -> list[Tensor]:
+        """Return batches of about ``count`` training images, always the same."""
+        images = self._load("train")
+        size = min(BATCH, count, len(images))
+        return list(self._loader(images, size).calibration_batches(max(1, min(count, len(images)) // size)))
+
+    def _load(self, split: SplitName) -> ImageSet:
+        channels, side, _ = self.shape
+        images = load_images(self.source, split, image_size=side, channels=channels, keep_encoded=self.crop_pct < 1)
+        if images.classes != self.classes:
+            raise ValueError(
+                f"{self.source} has the classes {_few(images.classes)}, the network scores {_few(self.classes)}; give "
+                "images of the same classes"
+            )
+        return images
+
+    def _loader(self, images: ImageSet, batch_size: int = BATCH) -> Loader:
+        channels, side, _ = self.shape
+        as_they_are = Normalization((0.0,) * channels, (1.0,) * channels, "no images")
+        return Loader(
+            images,
+            batch_size=min(batch_size, len(images)),
+            normalization=as_they_are,
+            image_size=side,
+            crop_pct=self.crop_pct,
+            channels_last=False,
+        )
+
+
+def open_picture(path: Path, shape: tuple[int, int, int], crop_pct: float = 1.0) -> Tensor:
+    """Return one image file as a network takes it, ``(1, channels, side, side)``.
+
+    Raises:
+        BadImageError: naming the file, if it cannot be decoded.
+    """
+    channels, side, _ = shape
+    image = centered(EncodedImages.of_files([path], channels).open(0), side, crop_pct)
+    return torch.from_numpy(to_pixels(image).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def picture_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the image files that are named, and those in the folders that are named.
+
+    Raises:
+        ValueError: if there is no such file, or a folder has no images.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES) if path.is_dir() else []
+        if path.is_dir() and not inside:
+            raise ValueError(f"{path} has no images in it")
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such image or folder")
+        found += inside or [path]
+    return found
+
+
+def _few(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return f"{shown}, ... ({len(names)})" if len(names) > 3 else shown

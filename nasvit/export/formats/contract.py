@@ -1,0 +1,106 @@
+"""Contract of formats that networks are shipped in: write a file, load it in its runtime, run it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Floats = NDArray[np.floating[Any]]
+
+Run = Callable[[Floats], Floats]
+"""Runs a loaded file: pixels from 0 to 1, float32 (batch, channels, height, width), to scores (batch, classes)."""
+
+
+class Format(ABC):
+    """One format, and the runtime that runs it. A new one is a class, named once in :data:`FORMATS`."""
+
+    name: ClassVar[str]
+    """Name, as users give it."""
+
+    runtime: ClassVar[str]
+    """Name of the runtime."""
+
+    file: ClassVar[str]
+    """Name of the file, such as ``network.onnx``."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages that writing and running need, besides those of nasvit itself."""
+
+    extra: ClassVar[str] = ""
+    """Extra of nasvit that installs them."""
+
+    quantizes: ClassVar[bool] = False
+    """Whether it has 8-bit integers."""
+
+    @abstractmethod
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+        """Write a network in float32.
+
+        Args:
+            network: takes pixels from 0 to 1, in evaluation mode.
+            path: the file; what else belongs to it lies beside it, under the same stem.
+            shape: shape of one image.
+        """
+
+    def write_int8(
+        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+    ) -> None:
+        """Write a network whose weights and activations are integers of 8 bits, arguments as in :meth:`write`.
+
+        Args:
+            network: takes pixels from 0 to 1, in evaluation mode.
+            path: the file.
+            shape: shape of one image.
+            calibration: batches of pixels that say what range activations have.
+
+        Raises:
+            ValueError: if the format has none.
+        """
+        legal = ", ".join(name for name, each in _formats().items() if each.quantizes)
+        raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
+
+    @abstractmethod
+    def load(self, path: Path, threads: int = 1) -> Run:
+        """Load a file in its runtime.
+
+        Args:
+            path: the file.
+            threads: threads of one operation, where the runtime lets them be set.
+        """
+
+    def files(self, path: Path) -> list[Path]:
+        """Return the files that were written at a path."""
+        return [path]
+
+    def require(self) -> None:
+        """Refuse a format whose packages are not installed.
+
+        Raises:
+            ImportError: naming the package and how to install it.
+        """
+        for package in self.packages:
+            try:
+                import_module(package)
+            except ImportError as error:
+                extra = f"nasvit[{self.extra}]"
+                raise ImportError(
+                    f"format {self.name} needs {package}, which is not installed: pip install '{extra}' "
+                    f"(in a clone: pip install -e '.[{self.extra}]')"
+                ) from error
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages of the format."""
+        return {package: metadata.version(package) for package in self.packages}
+
+
+def _formats() -> dict[str, Format]:
+    from nasvit.export.formats import FORMATS  # which imports this module
+
+    return FORMATS

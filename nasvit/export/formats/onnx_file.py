@@ -1,0 +1,99 @@
+"""ONNX files, run by ONNX Runtime: on servers, Windows, Android, and in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.export.formats.contract import Floats, Format, Run
+
+INPUT, OUTPUT = "pixels", "scores"
+OPSET = 18
+"""Version of the operators, which onnxruntime-web and other runtimes of the last years have."""
+
+
+class Onnx(Format):
+    """One file with its weights inside, for any batch size.
+
+    8-bit integers: static, by ONNX Runtime's own tool, weights by channel (``QDQ``, unsigned activations).
+    """
+
+    name, runtime, file = "onnx", "onnxruntime", "network.onnx"
+    packages, extra, quantizes = ("onnx", "onnxscript", "onnxruntime"), "export", True
+
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+        write_onnx(network, path, shape)
+
+    def write_int8(
+        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+    ) -> None:
+        quantization: Any = import_module("onnxruntime.quantization")
+        prepare: Any = import_module("onnxruntime.quantization.shape_inference").quant_pre_process
+        with TemporaryDirectory() as folder:
+            plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
+            write_onnx(network, plain, shape)
+            prepare(str(plain), str(prepared), skip_symbolic_shape=True)
+            quantization.quantize_static(
+                str(prepared),
+                str(path),
+                _Batches(calibration),
+                quant_format=quantization.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+            )
+
+    def load(self, path: Path, threads: int = 1) -> Run:
+        onnxruntime: Any = import_module("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+        def run(pixels: Floats) -> Floats:
+            scores: Floats = session.run(None, {INPUT: pixels})[0]
+            return scores
+
+        return run
+
+
+def write_onnx(network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+    """Write a network as an ONNX file that passes the checker; arguments as in :meth:`Format.write`."""
+    onnx: Any = import_module("onnx")
+    program = torch.onnx.export(
+        network,
+        (torch.rand(2, *shape),),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path), external_data=False)
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+class _Batches:
+    """Calibration batches as ONNX Runtime's tool asks for them."""
+
+    def __init__(self, batches: Sequence[Tensor]) -> None:
+        self._batches = batches
+        self.rewind()
+
+    def get_next(self) -> dict[str, Floats] | None:
+        """Return the next batch, or None after the last one."""
+        return next(self._left, None)
+
+    def rewind(self) -> None:
+        """Begin again."""
+        self._left: Iterator[dict[str, Floats]] = ({INPUT: each.numpy()} for each in self._batches)
+
+    def __len__(self) -> int:
+        return len(self._batches)

@@ -1,0 +1,256 @@
+"""Commands that ship a network and use one: ``export``, ``predict``, ``evaluate`` of a saved network."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+from torch import Tensor, nn
+
+from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
+from nasvit.export.card import Card
+from nasvit.export.formats import FORMATS, Floats, Run, format_of
+from nasvit.export.saved import is_saved, load_saved
+from nasvit.export.shipping import CALIBRATED, Shipped, Shipping, load_file, whole, with_shipped
+from nasvit.export.switchable import SwitchableModel
+from nasvit.report.console import open_console
+
+
+def export(
+    folder: Path,
+    formats: tuple[str, ...],
+    *,
+    int8: bool = False,
+    images: str | None = None,
+    width: float | None = None,
+    calibration: int = CALIBRATED,
+    most_drop: float = 0.01,
+) -> None:
+    """Write a saved network in other formats, compare each with it, and print and keep what was found.
+
+    Args:
+        folder: folder of the saved network, which gets the files.
+        formats: names of formats.
+        int8: also write them as integers of 8 bits.
+        images: source of images to compare and calibrate on; those that it was trained on, if they are found.
+        width: width of a network with several.
+        calibration: training images that integers are calibrated on.
+        most_drop: accuracy that integers may lose.
+
+    Raises:
+        ValueError: if a format is unknown, or, after all others were written, if one failed.
+    """
+    asked = [format_of(name) for name in formats]
+    if not asked:
+        raise ValueError("in which formats? Give --to onnx, for example")
+    network, card = _plain(folder, width)
+    pictures = _pictures(images or _trained_on(card), card, asked=images is not None)
+    if int8 and not any(format.quantizes for format in asked):
+        raise ValueError(f"--int8: legal with --to {', '.join(n for n, each in FORMATS.items() if each.quantizes)}")
+    shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration)
+    shipped, failed = list[Shipped](), list[str]()
+    for format in asked:
+        for integers in (False, True) if int8 and format.quantizes else (False,):
+            try:
+                shipped.append(shipping.ship(format, int8=integers))
+            except (ValueError, ImportError) as error:
+                failed.append(str(error))
+    if shipped:
+        with_shipped(Card.read(folder), shipped).write(folder)
+        open_console().print(_table(shipped))
+        print(_compared_on(folder, shipped[0]))
+    if failed:
+        raise ValueError("\n".join(dict.fromkeys(failed)))
+
+
+def _plain(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
+    network, card = load_saved(folder)
+    if isinstance(network, SwitchableModel):
+        if width is None:
+            raise ValueError(
+                f"{folder} runs at several widths; give --width, one of {', '.join(map(str, network.widths))}"
+            )
+        return network.export(width), card
+    if width is not None:
+        raise ValueError(f"--width {width}: {folder} has one width only")
+    return network, card
+
+
+def _trained_on(card: Card) -> str | None:
+    """Return the source of the images that a network was trained on, if its card tells it."""
+    config = card.origin.get("config", {})
+    source: str | None = config.get("data", {}).get("source")
+    return source
+
+
+def _pictures(source: str | None, card: Card, *, asked: bool) -> Pictures | None:
+    """Return images to compare on; None where nobody asked for any and those of the training are not there."""
+    if source is None:
+        return None
+    pictures = Pictures(source, card.shape, card.classes, card.crop_pct)
+    try:
+        pictures.test(1)
+    except (ValueError, OSError, ImportError):
+        if asked:
+            raise
+        return None
+    return pictures
+
+
+def _compared_on(folder: Path, first: Shipped) -> str:
+    on = f"{first.parity.images} test images of {first.compared_on}"
+    if first.compared_on == "noise":
+        on = "noise, as no images are known; --images SOURCE compares on real ones"
+    return f"{folder}: loaded in their runtimes and compared on {on}"
+
+
+def _table(shipped: list[Shipped]) -> Table:
+    table = Table()
+    for heading in ("file", "size", "largest deviation", "same class", "accuracy", "of the network"):
+        table.add_column(heading, justify="left" if heading == "file" else "right")
+    for each in shipped:
+        parity = each.parity
+        table.add_row(
+            each.file,
+            f"{each.bytes / 1e3:,.0f} kB",
+            f"{parity.deviation:.1e}",
+            f"{parity.agreement:.2%}",
+            _percent(parity.accuracy),
+            _percent(parity.accuracy_of_network),
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+class Classifier:
+    """A saved network or a shipped file, which gives probabilities.
+
+    Args:
+        path: a folder that nasvit saved, or a file that ``nasvit export`` wrote into one.
+        threads: threads of one operation.
+        width: width of a network with several.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, width: float | None = None) -> None:
+        if path.is_dir() or not path.exists():
+            network, self.card = _plain(path, width)
+            self.run: Run = _running(whole(network, self.card))
+        else:
+            self.run, self.card = load_file(path, threads)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return probabilities ``(batch, classes)`` of pixels from 0 to 1 ``(batch, channels, height, width)``."""
+        return torch.from_numpy(self.run(np.ascontiguousarray(pixels.numpy()))).float().softmax(1)
+
+
+def _running(network: nn.Module) -> Run:
+    @torch.inference_mode()
+    def run(pixels: Floats) -> Floats:
+        scores: Floats = network(torch.from_numpy(pixels)).numpy()
+        return scores
+
+    return run
+
+
+def predict(
+    path: Path, images: tuple[Path, ...], *, top: int = 3, out: Path | None = None, width: float | None = None
+) -> None:
+    """Print the likeliest classes of images, and write them as CSV or JSON if a file is named.
+
+    Raises:
+        ValueError: if there are no such images, or the file's name is that of neither.
+    """
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ValueError(f"--out {out}: legal are names that end in .csv or .json")
+    classifier = Classifier(path, width=width)
+    names, rows = classifier.card.classes, list[dict[str, Any]]()
+    top = min(top, len(names))
+    for file, probabilities in _probabilities(classifier, picture_files(images)):
+        best = probabilities.topk(top)
+        found = [(names[index], share) for index, share in zip(best.indices.tolist(), best.values.tolist())]
+        print(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in found))
+        rows += [
+            {"file": str(file), "rank": rank + 1, "class": n, "probability": s} for rank, (n, s) in enumerate(found)
+        ]
+    if out is not None:
+        _write(out, rows)
+
+
+def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[Path, Tensor]]:
+    card = classifier.card
+    for begin in range(0, len(files), BATCH):
+        part = files[begin : begin + BATCH]
+        pixels = torch.cat([open_picture(file, card.shape, card.crop_pct) for file in part])
+        yield from zip(part, classifier(pixels))
+
+
+def _write(out: Path, rows: list[dict[str, Any]]) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix == ".json":
+        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        return
+    with out.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def evaluate(path: Path, source: str, *, out: Path | None = None, width: float | None = None) -> None:
+    """Print the accuracy of a saved network or a shipped file on test images, class by class, and what is mistaken."""
+    classifier = Classifier(path, width=width)
+    card = classifier.card
+    confusion = np.zeros((len(card.classes),) * 2, dtype=np.int64)
+    loss = 0.0
+    for pixels, targets in Pictures(source, card.shape, card.classes, card.crop_pct).test().evaluation_batches():
+        probabilities = classifier(pixels)
+        np.add.at(confusion, (targets.numpy(), probabilities.argmax(1).numpy()), 1)
+        loss -= float(probabilities.gather(1, targets[:, None]).clamp_min(1e-12).log().sum())
+    seen = confusion.sum(1)
+    per_class = np.divide(confusion.diagonal(), seen, out=np.full(len(seen), np.nan), where=seen > 0)
+    images = int(seen.sum())
+    content = {
+        "network": str(path),
+        "images": images,
+        "source": source,
+        "accuracy": float(confusion.trace() / images),
+        "class_accuracy": float(np.nanmean(per_class)),
+        "loss": loss / images,
+        "per_class": {name: None if np.isnan(each) else float(each) for name, each in zip(card.classes, per_class)},
+        "confusion": {"classes": list(card.classes), "true_by_predicted": confusion.tolist()},
+    }
+    open_console().print(_of_classes(card.classes, confusion, per_class))
+    print(
+        f"{path}: {content['accuracy']:.2%} of {images} test images of {source}, mean over classes "
+        f"{content['class_accuracy']:.2%}, loss {content['loss']:.4f}"
+    )
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _of_classes(classes: tuple[str, ...], confusion: Any, per_class: Any) -> Table:
+    """Return a row for every class, the worst ones first: its accuracy, and what it is mistaken for most."""
+    table = Table()
+    for heading in ("class", "images", "right", "mostly mistaken for"):
+        table.add_column(heading, justify="right" if heading in ("images", "right") else "left")
+    for index in np.argsort(np.nan_to_num(per_class, nan=2.0), kind="stable"):
+        wrong = confusion[index].copy()
+        wrong[index] = 0
+        other = f"{classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        right = "" if np.isnan(per_class[index]) else f"{per_class[index]:.1%}"
+        table.add_row(classes[index], str(confusion[index].sum()), right, other)
+    return table
+
+
+def is_network(path: Path) -> bool:
+    """Return whether a path is a saved network or a shipped file, and no experiment."""
+    return (path.is_dir() and is_saved(path)) or (path.is_file() and is_saved(path.parent) and path.suffix != ".yaml")

@@ -1,0 +1,122 @@
+"""The contract of formats: what is written is loaded in its runtime and computes what the network does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import nasvit
+import search_spaces
+from nasvit.branches import reparameterize
+from nasvit.export.card import Card
+from nasvit.export.formats import FORMATS, Format
+from nasvit.export.shipping import whole
+from nasvit.registry import create
+from nasvit.specs import TimmSpec
+from tests.nasvit.filled import filled
+
+SHAPE = (3, 32, 32)
+SLOW = ("executorch",)  # lowering a network takes long
+
+
+def _subnet(space: str, which: str) -> nn.Module:
+    found = search_spaces.load(space)
+    supernet = filled(nasvit.Supernet(found, 10))
+    images = torch.rand(8, found.image_channels, 32, 32)
+    return supernet.extract(getattr(found, which), calibration=[images])
+
+
+def _with_branches() -> nn.Module:
+    torch.manual_seed(0)
+    branched = reparameterize(create("mobilenet_v2-0.25@32", 10).network, 2, seed=0)
+    return nasvit.calibrate(branched, [torch.rand(64, *SHAPE)])  # else activations explode, and rounding with them
+
+
+def _elastic() -> nn.Module:
+    torch.manual_seed(0)
+    elastic = nasvit.elasticize(create("timm:test_vit", 10).network, torch.zeros(3, 160, 160))
+    return elastic.extract(elastic.space.sample(np.random.default_rng(1)))
+
+
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
+    "with windows and talking heads": (lambda: _subnet("micro32", "smallest"), SHAPE),
+    "of ghost blocks": (lambda: _subnet("ghost_micro32", "smallest"), SHAPE),
+    "with branches": (_with_branches, SHAPE),
+    "any network made elastic": (_elastic, (3, 160, 160)),
+}
+
+
+@cache
+def network_of(name: str) -> nn.Module:
+    make, shape = NETWORKS[name]
+    card = Card(TimmSpec("resnet18"), tuple("0123456789"), shape[1], (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    return whole(make().eval(), card)
+
+
+def installed(format: Format) -> Format:
+    try:
+        format.require()
+    except ImportError as error:
+        pytest.skip(str(error))
+    return format
+
+
+CASES = [
+    pytest.param(format, network, id=f"{format}-{network}", marks=[pytest.mark.slow] if format in SLOW else [])
+    for format in FORMATS
+    for network in NETWORKS
+]
+
+
+@pytest.mark.parametrize(("name", "of"), CASES)
+def test_a_file_computes_what_the_network_does(name: str, of: str, tmp_path: Path) -> None:
+    format, network, (_, shape) = installed(FORMATS[name]), network_of(of), NETWORKS[of]
+    path = tmp_path / format.file
+    format.write(network, path, shape)
+    assert sorted(format.files(path)) == sorted(tmp_path.iterdir())
+    pixels = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        wanted = network(pixels).numpy()
+    run = format.load(path)
+    for batch in (pixels, pixels[:1]):
+        np.testing.assert_allclose(run(batch.numpy()), wanted[: len(batch)], atol=2e-5 * abs(wanted).max())
+    assert format.versions().keys() == set(format.packages)
+
+
+@pytest.mark.parametrize("space", ["micro32", "micro128", "nasvit"])
+def test_no_tensor_of_a_network_with_windows_has_more_axes_than_devices_take(space: str) -> None:
+    found = search_spaces.load(space)
+    assert max(windows or 0 for windows in found.smallest.windows) > 1
+    network = create(f"{space}:smallest", 10).network.eval()
+    side = found.smallest.resolution
+    program = torch.export.export(network.to("meta"), (torch.empty(1, 3, side, side, device="meta"),), strict=False)
+    axes = [node.meta["val"].ndim for node in program.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+    assert max(axes) == 6
+
+
+def test_integers_are_smaller_than_floats_and_say_nearly_the_same(tmp_path: Path) -> None:
+    format, network = installed(FORMATS["onnx"]), network_of("with branches")
+    calibration = [torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
+    format.write(network, tmp_path / "float.onnx", SHAPE)
+    format.write_int8(network, tmp_path / "int8.onnx", SHAPE, calibration)
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * (tmp_path / "float.onnx").stat().st_size
+    with torch.inference_mode():
+        wanted = network(calibration[0]).numpy()
+    found = format.load(tmp_path / "int8.onnx")(calibration[0].numpy())
+    assert 0.95 < np.corrcoef(found.ravel(), wanted.ravel())[0, 1] < 1
+
+
+def test_formats_without_integers_and_packages_that_are_missing_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="format openvino has no 8-bit integers here; legal with --int8: onnx"):
+        FORMATS["openvino"].write_int8(nn.Identity(), tmp_path / "x.xml", SHAPE, [])
+    monkeypatch.setattr(FORMATS["onnx"], "packages", ("onnx", "no_such_package"))
+    with pytest.raises(ImportError, match=r"format onnx needs (onnx|no_such_package), .*nasvit\[export\]"):
+        FORMATS["onnx"].require()

@@ -1,0 +1,191 @@
+"""Shipping: what is written agrees with the network or is not there, and the commands that use it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import nasvit
+from nasvit import cli
+from nasvit.data.pictures import Pictures, open_picture
+from nasvit.export.card import Card
+from nasvit.export.formats import FORMATS, Format, Run
+from nasvit.export.saved import load_saved, save_network
+from nasvit.export.shipping import Shipping, load_file, with_shipped
+from nasvit.registry import create
+
+CLASSES = tuple("0123456789")
+
+
+class Lookalike(Format):
+    """Writes whole tensors: the network, or with ``noise`` another one."""
+
+    name, runtime, file, quantizes = "lookalike", "torch", "network.pt", True
+
+    def __init__(self, noise: float = 0.0) -> None:
+        self.noise = noise
+
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+        torch.save(network, path)
+
+    def write_int8(self, network: nn.Module, path: Path, shape: Any, calibration: Sequence[Tensor]) -> None:
+        assert sum(map(len, calibration)) == 64
+        self.write(network, path, shape)
+
+    def load(self, path: Path, threads: int = 1) -> Run:
+        network = torch.load(path, weights_only=False)
+
+        def run(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+            with torch.no_grad():
+                return (network(torch.from_numpy(pixels)) * (1 + self.noise)).numpy()  # type: ignore[no-any-return]
+
+        return run
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    """A saved network for digits, whose card says what it was trained on."""
+    network, card = create("micro8:smallest", 10, seed=1)
+    origin = {"config": {"data": {"source": "digits"}}}
+    card = Card(card.spec, CLASSES, 8, (0.3,), (0.4,), origin=origin)
+    batches = [(each - 0.3) / 0.4 for each in Pictures("digits", (1, 8, 8), CLASSES).calibration(256)]
+    save_network(nasvit.calibrate(network, batches), tmp_path / "net", card)
+    return tmp_path / "net"
+
+
+def shipping_of(folder: Path, **options: Any) -> Shipping:
+    network, card = load_saved(folder)
+    return Shipping(network, card, folder, Pictures("digits", card.shape, CLASSES), calibrated=64, **options)
+
+
+def test_a_file_that_agrees_is_told_in_the_card(saved: Path) -> None:
+    shipped = shipping_of(saved).ship(Lookalike())
+    assert (shipped.file, shipped.bytes) == ("network.pt", (saved / "network.pt").stat().st_size)
+    parity = shipped.parity
+    assert (parity.images, parity.deviation, parity.agreement) == (359, 0, 1)
+    assert parity.accuracy == parity.accuracy_of_network != 0
+    card = with_shipped(Card.read(saved), [shipped])
+    card.write(saved)
+    again = Card.read(saved)
+    assert again == card
+    assert again.exports["network.pt"]["parity"]["agreement"] == 1
+    assert load_saved(saved).card.exports == again.exports
+
+
+def test_a_file_that_disagrees_is_not_left_behind_and_an_earlier_one_stays(saved: Path) -> None:
+    (saved / "network.pt").write_text("earlier")
+    before = sorted(saved.iterdir())
+    with pytest.raises(ValueError, match=r"network.pt disagrees with the network: its scores deviate by 0.01"):
+        shipping_of(saved).ship(Lookalike(0.01))
+    assert (saved / "network.pt").read_text() == "earlier"
+    assert sorted(saved.iterdir()) == before
+
+
+def test_integers_may_lose_so_much_and_no_more(saved: Path) -> None:
+    wrong = Lookalike(-2.0)  # all scores the other way round
+    with pytest.raises(ValueError, match=r"network-int8.pt loses -?\d+.\d points of accuracy, more than -200.0"):
+        shipping_of(saved, most_drop=-2.0).ship(wrong, int8=True)
+    shipped = shipping_of(saved, most_drop=1.0).ship(wrong, int8=True)
+    assert shipped.int8 and shipped.parity.agreement < 0.5
+
+
+def test_without_images_floats_are_compared_on_noise_and_integers_refused(saved: Path) -> None:
+    network, card = load_saved(saved)
+    shipping = Shipping(network, card, saved)
+    shipped = shipping.ship(Lookalike())
+    assert (shipped.compared_on, shipped.parity.accuracy) == ("noise", None)
+    with pytest.raises(ValueError, match="give --images SOURCE"):
+        shipping.ship(Lookalike(), int8=True)
+
+
+def test_images_of_other_classes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"digits has the classes 0, 1, 2, ... \(10\), the network scores a, b"):
+        Pictures("digits", (1, 8, 8), "ab").test()
+
+
+def test_a_picture_is_what_evaluation_sees(tmp_path: Path) -> None:
+    pictures = Pictures("digits", (1, 8, 8), CLASSES).test(3)
+    (pixels, _), *rest = pictures.evaluation_batches()
+    assert len(pixels) == 3 and not rest
+    Image.fromarray((pixels[1, 0] * 255).round().byte().numpy()).save(tmp_path / "one.png")
+    torch.testing.assert_close(open_picture(tmp_path / "one.png", (1, 8, 8))[0], pixels[1], atol=1e-6, rtol=0)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["nasvit", *map(str, words)])
+    cli.main()
+
+
+def test_the_commands_write_use_and_evaluate(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(FORMATS, "lookalike", Lookalike())
+    command(monkeypatch, "export", saved, "--to", "torch", "lookalike", "--int8", "--calibration", 64)
+    shown = capsys.readouterr().out
+    assert "359 test images of digits" in shown
+    assert all(name in shown for name in ("program.pt2", "network.pt", "network-int8.pt"))
+    assert set(Card.read(saved).exports) == {"program.pt2", "network.pt", "network-int8.pt"}
+
+    results = []
+    for network in (saved, saved / "program.pt2"):
+        command(monkeypatch, "evaluate", network, "digits", "--output", tmp_path / "numbers.json")
+        results.append(json.loads((tmp_path / "numbers.json").read_text()))
+    assert (
+        results[0]["accuracy"]
+        == results[1]["accuracy"]
+        == Card.read(saved).exports["program.pt2"]["parity"]["accuracy"]
+    )
+    assert np.sum(results[0]["confusion"]["true_by_predicted"]) == results[0]["images"] == 359
+    right = np.trace(results[0]["confusion"]["true_by_predicted"]) / 359
+    assert results[0]["accuracy"] == pytest.approx(right)
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    pixels = next(iter(Pictures("digits", (1, 8, 8), CLASSES).test(3).evaluation_batches()))[0]
+    for number, each in enumerate(pixels):
+        Image.fromarray((each[0] * 255).round().byte().numpy()).save(folder / f"{number}.png")
+    command(monkeypatch, "predict", saved / "program.pt2", folder, "--top", 2, "--out", tmp_path / "classes.csv")
+    with (tmp_path / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    run, _ = load_file(saved / "program.pt2")
+    wanted = torch.from_numpy(run(pixels.numpy())).softmax(1)
+    assert [row["class"] for row in rows[::2]] == [CLASSES[index] for index in wanted.argmax(1).tolist()]
+    assert float(rows[0]["probability"]) == pytest.approx(float(wanted[0].max()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("export", "{net}", "--to", "paper"), "format 'paper' is unknown; legal: torch, onnx, openvino, executorch"),
+        (("export", "{net}", "--to", "torch", "--int8"), "--int8: legal with --to onnx"),
+        (("export", "{net}", "--to", "torch", "--width", "0.5"), "has one width only"),
+        (("export", "{net}/nothing", "--to", "torch"), "holds no saved network"),
+        (("predict", "{net}", "nothing.png"), "nothing.png: there is no such image or folder"),
+        (("predict", "{net}", "{net}"), "has no images in it"),
+        (("predict", "{net}/card.json", "{net}"), "its name is that of no format; legal: program.pt2, network.onnx"),
+        (("predict", "{net}", "x.png", "--out", "classes.txt"), "legal are names that end in .csv or .json"),
+        (("evaluate", "{net}"), "is a network; on which images?"),
+        (("evaluate", "{net}", "digits", "digits"), "are several; give one source"),
+    ],
+)
+def test_mistakes_are_said_in_words(
+    words: tuple[str, ...],
+    message: str,
+    saved: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command(monkeypatch, *(word.format(net=saved) for word in words))
+    assert message in capsys.readouterr().err
