@@ -40,8 +40,9 @@ def _with_branches() -> nn.Module:
 
 def _elastic() -> nn.Module:
     torch.manual_seed(0)
-    elastic = nasvit.elasticize(create("timm:test_vit", 10).network, torch.zeros(3, 160, 160))
-    return elastic.extract(elastic.space.sample(np.random.default_rng(1)))
+    elastic = nasvit.elasticize(create("timm:test_efficientnet", 10).network, torch.zeros(3, 160, 160))
+    subnets = (elastic.space.sample(np.random.default_rng(seed)) for seed in range(100))
+    return elastic.extract(next(subnet for subnet in subnets if subnet.resolution == 160))  # so nothing is resized
 
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
