@@ -288,6 +288,27 @@ def export(
     shipping.export(network, to, int8=int8, images=images, width=width, calibration=calibration, most_drop=most_drop)
 
 
+def bench(
+    networks: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="NETWORK")],
+    threads: tuple[int, ...] = (1,),
+    rounds: int = 50,
+    width: float | None = None,
+    out: Path | None = None,
+) -> None:
+    """Time one image in PyTorch and in every exported file, in turns on this processor.
+
+    Args:
+        networks: folders of saved networks, each with all files exported into it, or such files.
+        threads: numbers of threads.
+        rounds: turns of each.
+        width: width of a network with several.
+        out: JSON file that gets the numbers.
+    """
+    from nasvit.report import shipping
+
+    shipping.bench(networks, threads=threads, rounds=rounds, width=width, out=out)
+
+
 def predict(
     network: Annotated[Positional[Path], tyro.conf.arg(metavar="NETWORK")],
     images: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|FOLDER")],
@@ -350,6 +371,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "finetune": _stage("finetune", "Train the extracted subnets on."),
     "evaluate": evaluate,
     "export": export,
+    "bench": bench,
     "predict": predict,
     "fit": fit,
     "suggest": suggest,

@@ -1,10 +1,12 @@
-"""Commands that ship a network and use one: ``export``, ``predict``, ``evaluate`` of a saved network."""
+"""Commands that ship a network and use one: ``export``, ``bench``, ``predict``, ``evaluate`` of a saved network."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from nasvit.export.formats import FORMATS, Floats, Run, format_of
 from nasvit.export.saved import is_saved, load_saved
 from nasvit.export.shipping import CALIBRATED, Shipped, Shipping, load_file, whole, with_shipped
 from nasvit.export.switchable import SwitchableModel
+from nasvit.export.timing import processor, time_in_turns
+from nasvit.records import versions
 from nasvit.report.console import open_console
 
 
@@ -202,6 +206,76 @@ def _write(out: Path, rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)
+
+
+def bench(
+    paths: tuple[Path, ...],
+    *,
+    threads: tuple[int, ...] = (1,),
+    rounds: int = 50,
+    width: float | None = None,
+    out: Path | None = None,
+) -> None:
+    """Print how long one image takes in PyTorch and in every exported file, in turns, and write it as JSON if asked.
+
+    Args:
+        paths: saved networks, each with all files exported into it, or such files.
+        threads: numbers of threads.
+        rounds: turns of each.
+        width: width of networks with several.
+        out: JSON file.
+
+    Raises:
+        ValueError: if a number is not above 0.
+    """
+    if rounds < 1 or min(threads, default=0) < 1:
+        raise ValueError(f"--rounds {rounds}, --threads {' '.join(map(str, threads))}; legal are numbers from 1 up")
+    every = [file for path in paths for file in _with_files(path)]
+    name, instructions = processor()
+    rows = list[dict[str, Any]]()
+    before = torch.get_num_threads()
+    try:
+        for count in threads:
+            torch.set_num_threads(count)
+            taken = time_in_turns(_runs(every, count, width), rounds=rounds)
+            rows += [{"network": path, "threads": count, **asdict(each)} for path, each in taken.items()]
+    finally:
+        torch.set_num_threads(before)
+    open_console().print(_times(rows))
+    how = ", ".join(instructions) or "none: integers of 8 bits gain no time here"
+    print(f"one image; {name}, instructions for 8-bit integers: {how}")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        content = {"processor": name, "int8_instructions": instructions, "rows": rows, "versions": versions()}
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _runs(paths: list[Path], threads: int, width: float | None) -> dict[str, Callable[[], object]]:
+    """Return what runs one image through each network, by its path."""
+    runs: dict[str, Callable[[], object]] = {}
+    for path in paths:
+        classifier = Classifier(path, threads, width)
+        image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
+        runs[str(path)] = partial(classifier.run, image)
+    return runs
+
+
+def _with_files(path: Path) -> list[Path]:
+    """Return a saved network and all files that were exported into its folder; of a file itself."""
+    if path.is_file():
+        return [path]
+    return [path, *(path / file for file in Card.read(path).exports if (path / file).exists())]
+
+
+def _times(rows: list[dict[str, Any]]) -> Table:
+    table = Table()
+    for heading in ("network", "threads", "median", "p90", "times as fast as the first"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    first = rows[0]["median"]
+    for row in rows:
+        times = [f"{row[name]:.2f} ms" for name in ("median", "p90")]
+        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}")
+    return table
 
 
 def evaluate(path: Path, source: str, *, out: Path | None = None, width: float | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -19,6 +18,7 @@ from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timers import Timer, current, timer_on
 from nasvit.costs.latency.timing_log import Timing
+from nasvit.export.timing import processor
 
 PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
@@ -156,8 +156,4 @@ def _torch_threads(threads: int) -> Iterator[None]:
 
 def this_device() -> str:
     """Return the name of this machine's processor."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return processor()[0]

@@ -13,7 +13,7 @@ from nasvit.export.program import PROGRAM, export_program
 
 
 class TorchProgram(Format):
-    """A program of PyTorch, for any batch size."""
+    """A program of PyTorch, for any batch size. Its threads are those of the process: ``torch.set_num_threads``."""
 
     name, runtime, file = "torch", "torch", PROGRAM
 
@@ -21,7 +21,6 @@ class TorchProgram(Format):
         export_program(network, path, shape=shape)
 
     def load(self, path: Path, threads: int = 1) -> Run:
-        torch.set_num_threads(threads)
         module = torch.export.load(path).module()
 
         def run(pixels: Floats) -> Floats:

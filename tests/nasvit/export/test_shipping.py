@@ -6,6 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Format, Run
 from nasvit.export.saved import load_saved, save_network
 from nasvit.export.shipping import Shipping, load_file, with_shipped
+from nasvit.export.timing import time_in_turns
 from nasvit.registry import create
 
 CLASSES = tuple("0123456789")
@@ -164,6 +166,22 @@ def test_the_commands_write_use_and_evaluate(
     assert float(rows[0]["probability"]) == pytest.approx(float(wanted[0].max()), abs=1e-6)
 
 
+def test_networks_are_timed_in_turns_with_their_files(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[str] = []
+    taken = time_in_turns({name: partial(calls.append, name) for name in "ab"}, rounds=9, turn_ms=0.001)
+    assert all(0 < each.median <= each.p90 and each.calls >= 9 for each in taken.values())
+    assert len({*zip(calls, calls[1:])}) == 4  # in random order
+
+    command(monkeypatch, "export", saved, "--to", "torch")
+    command(monkeypatch, "bench", saved, "--threads", 1, 2, "--rounds", 2, "--out", tmp_path / "times.json")
+    rows = json.loads((tmp_path / "times.json").read_text())["rows"]
+    both = [str(saved), str(saved / "program.pt2")]
+    assert [(row["network"], row["threads"]) for row in rows] == [(name, n) for n in (1, 2) for name in both]
+    assert "instructions for 8-bit integers" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -175,6 +193,7 @@ def test_the_commands_write_use_and_evaluate(
         (("predict", "{net}", "{net}"), "has no images in it"),
         (("predict", "{net}/card.json", "{net}"), "its name is that of no format; legal: program.pt2, network.onnx"),
         (("predict", "{net}", "x.png", "--out", "classes.txt"), "legal are names that end in .csv or .json"),
+        (("bench", "{net}", "--rounds", "0"), "--rounds 0, --threads 1; legal are numbers from 1 up"),
         (("evaluate", "{net}"), "is a network; on which images?"),
         (("evaluate", "{net}", "digits", "digits"), "are several; give one source"),
     ],
