@@ -124,12 +124,15 @@ class _Evaluated:
         images: of a network: images with a test split, as in the data.source of an experiment.
         output: folder of the results; runs/NAME if left out. Of a network: the JSON file that gets the numbers.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+            A network is evaluated on the processor.
+        width: width of a saved network with several.
     """
 
     experiment: Annotated[Positional[Path], tyro.conf.arg(metavar="EXPERIMENT.yaml|NETWORK")]
     images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGES")] = ()
     output: Path | None = None
     device: str = "auto"
+    width: float | None = None
 
 
 def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()) -> None:
@@ -142,7 +145,10 @@ def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()
     if len(what.images) > 1:
         raise ValueError(f"images: {' '.join(what.images)} are several; give one source, such as a folder")
     if what.images:
-        shipping.evaluate(what.experiment, what.images[0], out=what.output)
+        if overrides or what.device not in ("auto", "cpu"):
+            given = f"--{overrides[0][0]}" if overrides else f"--device {what.device}"
+            raise ValueError(f"{given} is for experiments; networks are evaluated on the processor, without fields")
+        shipping.evaluate(what.experiment, what.images[0], out=what.output, width=what.width)
         return
     if shipping.is_network(what.experiment):
         raise ValueError(f"{what.experiment} is a network; on which images? nasvit evaluate {what.experiment} IMAGES")
@@ -276,7 +282,7 @@ def export(
     Args:
         network: folder of a saved network, such as runs/small/deployed; it gets the files.
         to: formats: torch, onnx, openvino, executorch.
-        int8: also write them as integers of 8 bits, calibrated on training images; onnx has that.
+        int8: also write them as integers of 8 bits, calibrated on training images; all but torch have that.
         images: images to compare and calibrate on, as in the data.source of an experiment; those that the network was
             trained on, if they are found.
         width: width of a network with several.

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 Overrides = tuple[tuple[str, str], ...]
 """Names of fields and the texts of their values, such as ``(("finetune.epochs", "20"),)``."""
 
-OWN = ("--output", "--device", "--budget", "--help")
+OWN = ("--output", "--device", "--budget", "--width", "--help")
 """Options of a command that are not fields of its file."""
 
-_WITH_VALUE = ("--output", "--device", "--budget")
+_WITH_VALUE = ("--output", "--device", "--budget", "--width")
 
 
 def take_overrides(given: Sequence[str]) -> tuple[list[str], Overrides]:

@@ -3,55 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from nasvit.data.bad import OnBadImage
 from nasvit.data.images import EncodedImages, ImageSet, centered, to_pixels
 from nasvit.data.loader import Loader
 from nasvit.data.normalization import Normalization
 from nasvit.data.sources import SplitName, load_images
 
 BATCH = 64
-_SUFFIXES = frozenset(Image.registered_extensions())
 
 
 class Pictures:
-    """The images of a source, as a network with this input takes them.
+    """The images of a source, as a network with this input takes them; each split is read once.
 
     Args:
         source: as in the ``data`` section of an experiment.
         shape: of one image: channels, height, width.
         classes: names of the classes that the network scores.
         crop_pct: share of the resized short side that is cut out.
-
-    Raises:
-        ValueError: if there are no such images, or they have other classes.
+        on_bad_image: ``stop`` at images that cannot be decoded, or ``skip`` them.
+        download: let torchvision download missing data sets.
     """
 
-    def __init__(self, source: str, shape: tuple[int, int, int], classes: Sequence[str], crop_pct: float = 1.0) -> None:
+    def __init__(
+        self,
+        source: str,
+        shape: tuple[int, int, int],
+        classes: Sequence[str],
+        crop_pct: float = 1.0,
+        *,
+        on_bad_image: OnBadImage = "stop",
+        download: bool = False,
+    ) -> None:
         self.source, self.shape, self.classes, self.crop_pct = source, shape, tuple(classes), crop_pct
+        self.on_bad_image, self.download = on_bad_image, download
 
     def test(self, most: int | None = None) -> Loader:
-        """Return a loader of the test images, of ``most`` of them spread over all; every batch has targets."""
-        images = self._load("test")
+        """Return a loader of the test images, of ``most`` of them spread over all; every batch has targets.
+
+        Raises:
+            ValueError: if there are no such images, or they have other classes.
+        """
+        images = self._test
         if most is not None and most < len(images):
             images = images.subset(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
         return self._loader(images)
 
     def calibration(self, count: int) -> list[Tensor]:
-        """Return batches of about ``count`` training images, always the same."""
-        images = self._load("train")
-        size = min(BATCH, count, len(images))
-        return list(self._loader(images, size).calibration_batches(max(1, min(count, len(images)) // size)))
+        """Return equal batches of about ``count`` training images, or of all, always the same.
 
-    def _load(self, split: SplitName) -> ImageSet:
+        Raises:
+            ValueError: if there are no such images, or they have other classes.
+        """
+        images = self._load("train", keep_encoded=True)
+        count = min(count, len(images))
+        batches = -(-count // BATCH)
+        return list(self._loader(images, count // batches).calibration_batches(batches))
+
+    @cached_property
+    def _test(self) -> ImageSet:
+        return self._load("test", keep_encoded=self.crop_pct < 1)
+
+    def _load(self, split: SplitName, *, keep_encoded: bool) -> ImageSet:
         channels, side, _ = self.shape
-        images = load_images(self.source, split, image_size=side, channels=channels, keep_encoded=self.crop_pct < 1)
-        if images.classes != self.classes:
+        images = load_images(
+            self.source,
+            split,
+            image_size=side,
+            channels=channels,
+            keep_encoded=keep_encoded,
+            on_bad_image=self.on_bad_image,
+            download=self.download,
+        )
+        numbers = tuple(map(str, range(len(self.classes))))  # what imported networks have for names
+        if images.classes != self.classes and (self.classes != numbers or len(images.classes) != len(numbers)):
             raise ValueError(
                 f"{self.source} has the classes {_few(images.classes)}, the network scores {_few(self.classes)}; give "
                 "images of the same classes"
@@ -83,20 +115,24 @@ def open_picture(path: Path, shape: tuple[int, int, int], crop_pct: float = 1.0)
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """Return the image files that are named, and those in the folders that are named.
+    """Return the files that are named, and the images in the folders that are named; hidden files are no images.
 
     Raises:
         ValueError: if there is no such file, or a folder has no images.
     """
     found: list[Path] = []
     for path in paths:
-        inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in _SUFFIXES) if path.is_dir() else []
-        if path.is_dir() and not inside:
-            raise ValueError(f"{path} has no images in it")
         if not path.exists():
             raise ValueError(f"{path}: there is no such image or folder")
-        found += inside or [path]
+        inside = [each for each in sorted(path.rglob("*")) if _is_picture(each)] if path.is_dir() else [path]
+        if not inside:
+            raise ValueError(f"{path} has no images in it")
+        found += inside
     return found
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
 
 
 def _few(names: Sequence[str]) -> str:

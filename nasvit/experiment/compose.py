@@ -21,6 +21,7 @@ from nasvit.data.config import DataConfig
 from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Evaluate, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.training import StartingWeights, Training
+from nasvit.experiment.yaml_file import decisive
 from nasvit.options import Overrides
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
@@ -231,24 +232,30 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     said = _said(experiment)
     if "weights.source" in given:
         said["weights"] = {"source": given["weights.source"]}  # a mapping, which other fields of it can be laid over
-    _write(path, folder, _with(yaml.safe_dump(said, sort_keys=False), overrides))
+    body, experiment = _with(yaml.safe_dump(said, sort_keys=False), overrides)
+    _write(path, folder, body, experiment)
     what = f"space {experiment.space}" if experiment.network is None else f"network {experiment.network}"
     print(f"written: {path}, with {what} for images of this size and these budgets")
     return path
 
 
-def _with(body: str, overrides: Overrides) -> str:
-    """Return the text of an experiment with fields that go before those in it."""
+def _with(body: str, overrides: Overrides) -> tuple[str, Experiment]:
+    """Return the text of an experiment with fields that go before those in it, and that experiment.
+
+    Raises:
+        ValueError: if a field is wrong.
+    """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "composed.yaml"
         path.write_text(body, encoding="utf-8")
-        return yaml.safe_dump(_plain(read_merged(path, overrides)), sort_keys=False)
+        experiment = Experiment.load(path, overrides)
+        return yaml.safe_dump(_plain(read_merged(path, overrides)), sort_keys=False), experiment
 
 
 def _plain(node: Node) -> Any:
     value = node.value
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(each) for name, each in value.items() if not each.resets}
     return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
@@ -259,7 +266,7 @@ def _hours(text: str | None) -> float | None:
         raise ValueError(f"--hours: {text!r} is no number; legal: numbers above 0, or null") from None
 
 
-def _write(path: Path, folder: Path, body: str) -> None:
+def _write(path: Path, folder: Path, body: str, experiment: Experiment) -> None:
     """Write an experiment, unless that would replace what the user wrote, or another one's that was begun."""
     text = _HEAD.format(hashlib.sha256(body.encode()).hexdigest()[:8]) + body
     before = path.read_text(encoding="utf-8") if path.exists() else text
@@ -268,9 +275,17 @@ def _write(path: Path, folder: Path, body: str) -> None:
     elif not _is_ours(before):
         raise ValueError(f"{path} is a file of yours; run it, or give another --output")
     elif any((folder / name).exists() for name in ("train", "search", "subnets")):
-        raise ValueError(f"{folder} holds what was begun with other budgets or hours; give another --output")
+        others = _differences(Experiment.load(path), experiment)
+        if others:
+            raise ValueError(f"{folder} holds what was begun with other {', '.join(others)}; give another --output")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def _differences(one: Experiment, other: Experiment) -> list[str]:
+    """Return the names of the parts in which two experiments differ, so that their results do."""
+    contents = [decisive(each.to_json()) for each in (one, other)]
+    return [name for name in contents[1] if contents[0].get(name) != contents[1][name]]
 
 
 def _is_ours(text: str) -> bool:

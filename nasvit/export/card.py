@@ -103,6 +103,19 @@ class Card:
         )
 
 
+def is_card(folder: Path) -> bool:
+    """Return whether a folder has a card."""
+    return (folder / CARD).exists()
+
+
+def exported_files(folder: Path) -> list[Path]:
+    """Return the files for other runtimes that the card of a folder tells of."""
+    if not is_card(folder):
+        return []
+    exports = read_json(folder / CARD).get("exports", {})
+    return [folder / name for entry in exports.values() for name in entry["files"]]
+
+
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Convert a card without a format, of which there were two kinds, to format 1."""
     if (folder / "space.yaml").exists():

@@ -35,9 +35,9 @@ class Parity:
 
     @property
     def drop(self) -> float:
-        """The accuracy that the file loses; without labels the share of classes that are others."""
+        """The accuracy that the file loses; 0 without labels."""
         if self.accuracy is None or self.accuracy_of_network is None:
-            return 1 - self.agreement
+            return 0.0
         return self.accuracy_of_network - self.accuracy
 
 
@@ -49,6 +49,9 @@ def compare(network: nn.Module, run: Run, batches: Iterable[tuple[Tensor, Tensor
         network: takes pixels from 0 to 1.
         run: runs the file.
         batches: pixels, and labels if there are any.
+
+    Raises:
+        ValueError: if a score is no finite number.
     """
     wanted, found, labels = list[Floats](), list[Floats](), list[Floats]()
     for pixels, targets in batches:
@@ -57,6 +60,10 @@ def compare(network: nn.Module, run: Run, batches: Iterable[tuple[Tensor, Tensor
         if targets is not None:
             labels.append(targets.numpy())
     theirs, ours = np.concatenate(wanted), np.concatenate(found)
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        raise ValueError(
+            f"scores of {'the file' if np.isfinite(theirs).all() else 'the network'} are no finite numbers"
+        )
     chosen, expected = ours.argmax(1), theirs.argmax(1)
     right = np.concatenate(labels) if labels else None
     return Parity(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,16 +14,18 @@ from torch import Tensor, nn
 
 from nasvit.branches import fuse
 from nasvit.data.pictures import BATCH, Pictures
-from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Format, Run
+from nasvit.export.card import CARD, Card, is_card
+from nasvit.export.formats import FORMATS, Format, Run, format_of
 from nasvit.export.parity import MOST_DEVIATION, Parity, compare
-from nasvit.export.program import check_complete, on_processor
+from nasvit.export.program import PROGRAM, check_complete, on_processor
 from nasvit.layers import Normalize
+from nasvit.records import versions
 
 COMPARED, CALIBRATED = 512, 256
 """Test images that files are compared on, and training images that integers are calibrated on, at most."""
 
-INT8 = "-int8"
+MOST_OTHERS = 0.1
+"""Share of the images to which integers may give another class than the network, whatever the accuracy."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class Shipped:
         format: name of its format.
         int8: whether its weights and activations are integers of 8 bits.
         file: name of the file.
+        files: names of all that belongs to it.
         bytes: size of all that belongs to it.
+        width: width of a network with several.
         parity: how its scores compare with the network's.
         compared_on: the images of that comparison.
         versions: versions of the packages that wrote it.
@@ -42,26 +47,33 @@ class Shipped:
     format: str
     int8: bool
     file: str
+    files: tuple[str, ...]
     bytes: int
+    width: float | None
     parity: Parity
     compared_on: str
     versions: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of a card."""
-        return asdict(self)
+        return {**asdict(self), "files": list(self.files)}
 
 
-def whole(network: nn.Module, card: Card) -> nn.Module:
-    """Return a network that takes pixels from 0 to 1, with its batch norms folded into its convolutions.
+def as_saved(network: nn.Module, card: Card) -> nn.Module:
+    """Return a copy of a network, in float32 and evaluation mode, that takes pixels from 0 to 1.
 
     Raises:
         ValueError: if the network shares its weights with a supernet, or its batch norms have no statistics.
     """
     check_complete(network)
-    folded = fuse(on_processor(network).eval(), batch_norms=True).float()
-    parts = [Normalize(card.mean, card.deviation), folded] if card.mean else [folded]
+    copied = copy.deepcopy(on_processor(network)).float()
+    parts = [Normalize(card.mean, card.deviation), copied] if card.mean else [copied]
     return nn.Sequential(*parts).eval().requires_grad_(False)
+
+
+def folded(network: nn.Module, card: Card) -> nn.Module:
+    """Return what :func:`as_saved` does, with batch norms and branches folded into convolutions, as it is shipped."""
+    return fuse(as_saved(network, card), batch_norms=True).requires_grad_(False)
 
 
 class Shipping:
@@ -72,8 +84,12 @@ class Shipping:
         card: its card.
         folder: folder of the files.
         pictures: images of its classes; None: floats are compared on noise, and there are no integers.
-        most_drop: the accuracy that integers may lose.
+        most_drop: the accuracy that integers may lose, from 0 to 1.
         calibrated: training images that integers are calibrated on.
+        width: width of a network with several, for the names of files.
+
+    Raises:
+        ValueError: if a number is illegal.
     """
 
     def __init__(
@@ -85,9 +101,15 @@ class Shipping:
         *,
         most_drop: float = 0.01,
         calibrated: int = CALIBRATED,
+        width: float | None = None,
     ) -> None:
-        self.network, self.card, self.folder, self.pictures = whole(network, card), card, folder, pictures
-        self.most_drop, self.calibrated = most_drop, calibrated
+        if not 0 <= most_drop <= 1:
+            raise ValueError(f"--most-drop {most_drop}; legal are shares from 0 to 1, such as 0.01 for one point")
+        if calibrated < 1:
+            raise ValueError(f"--calibration {calibrated}; legal are numbers of images from 1 up")
+        self.reference, self.network = as_saved(network, card), folded(network, card)
+        self.card, self.folder, self.pictures = card, folder, pictures
+        self.most_drop, self.calibrated, self.width = most_drop, calibrated, width
 
     def ship(self, format: Format, *, int8: bool = False) -> Shipped:
         """Write a file, load it again, and compare it with the network; one that disagrees is not left behind.
@@ -100,22 +122,32 @@ class Shipping:
             ImportError: if a package of the format is not installed.
             ValueError: if the file disagrees with the network, or there are no images to calibrate integers on.
         """
-        format.require()
+        format.require(writing=True, int8=int8)
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self.folder, prefix="unfinished-") as unfinished:
-            path = Path(unfinished) / file_of(format, int8)
-            if int8:
-                format.write_int8(self.network, path, self.card.shape, self._calibration())
-            else:
-                format.write(self.network, path, self.card.shape)
-            parity = compare(self.network, format.load(path), self._compared())
+            path = Path(unfinished) / file_of(format, int8, self.width)
+            try:
+                parity = self._written(format, path, int8)
+            except ValueError as error:
+                raise ValueError(f"{path.name}: {error}") from error
+            except Exception as error:  # exporters and runtimes raise errors of every kind
+                raise ValueError(f"{path.name}: {format.name} failed: {type(error).__name__}: {error}") from error
             self._check(path, parity, int8)
             files = format.files(path)
             size = sum(file.stat().st_size for file in files)
             for file in files:
                 file.replace(self.folder / file.name)
         on = "noise" if self.pictures is None else self.pictures.source
-        return Shipped(format.name, int8, path.name, size, parity, on, format.versions())
+        names = tuple(file.name for file in files)
+        made_by = versions() | format.versions(int8=int8)
+        return Shipped(format.name, int8, path.name, names, size, self.width, parity, on, made_by)
+
+    def _written(self, format: Format, path: Path, int8: bool) -> Parity:
+        if int8:
+            format.write_int8(self.network, path, self.card.shape, self._calibration())
+        else:
+            format.write(self.network, path, self.card.shape)
+        return compare(self.reference, format.load(path), self._compared())
 
     def _calibration(self) -> list[Tensor]:
         if self.pictures is None:
@@ -130,23 +162,23 @@ class Shipping:
         yield torch.rand(BATCH, *self.card.shape, generator=generator), None
 
     def _check(self, path: Path, parity: Parity, int8: bool) -> None:
-        if int8 and parity.drop > self.most_drop:
-            what = "accuracy" if parity.accuracy is not None else "agreement"
+        others = f"the classes of {1 - parity.agreement:.1%} of {parity.images} images are others"
+        if int8 and (parity.drop > self.most_drop or 1 - parity.agreement > MOST_OTHERS):
             raise ValueError(
-                f"{path.name} loses {100 * parity.drop:.1f} points of {what}, more than {100 * self.most_drop:.1f}; "
-                "give more --calibration images, or a larger --most-drop"
+                f"{path.name} loses {100 * parity.drop:.1f} points of accuracy, and {others}; allowed are "
+                f"{100 * self.most_drop:.1f} points (--most-drop) and {MOST_OTHERS:.0%}; give more --calibration images"
             )
-        if not int8 and not parity.deviation <= MOST_DEVIATION:
+        if not int8 and parity.deviation > MOST_DEVIATION:
             raise ValueError(
                 f"{path.name} disagrees with the network: its scores deviate by {parity.deviation:.2g} of the largest, "
-                f"and the classes of {1 - parity.agreement:.1%} of {parity.images} images are others; nothing is left"
+                f"and {others}; it is not written"
             )
 
 
-def file_of(format: Format, int8: bool) -> str:
-    """Return the name of a format's file."""
+def file_of(format: Format, int8: bool, width: float | None = None) -> str:
+    """Return the name of a format's file, such as ``network-0.5-int8.onnx``."""
     name = Path(format.file)
-    return f"{name.stem}{INT8}{name.suffix}" if int8 else format.file
+    return f"{name.stem}{'' if width is None else f'-{width:g}'}{'-int8' if int8 else ''}{name.suffix}"
 
 
 def with_shipped(card: Card, shipped: Sequence[Shipped]) -> Card:
@@ -158,13 +190,23 @@ def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
     """Load a shipped file, with the card beside it.
 
     Raises:
-        ValueError: if its name is that of no format.
+        ValueError: if the card does not tell of it, or its runtime cannot load it.
         FileNotFoundError: if there is no card beside it.
     """
+    if not is_card(path.parent):
+        raise FileNotFoundError(f"{path}: the {CARD} that tells its classes must lie beside it, and does not")
     card = Card.read(path.parent)
-    for format in FORMATS.values():
-        if path.name in (file_of(format, False), file_of(format, True)):
-            format.require()
-            return format.load(path, threads), card
-    names = ", ".join(format.file for format in FORMATS.values())
-    raise ValueError(f"{path}: its name is that of no format; legal: {names}, and the same with {INT8}")
+    if path.suffix == Path(PROGRAM).suffix and path.name not in card.exports:
+        format: Format = FORMATS["torch"]  # saved with the network
+    elif path.name in card.exports:
+        format = format_of(card.exports[path.name]["format"])
+    else:
+        told = ", ".join(card.exports) or "none"
+        raise ValueError(
+            f"{path}: the card beside it tells of no such file (it tells of {told}); nasvit export writes it"
+        )
+    format.require()
+    try:
+        return format.load(path, threads), card
+    except Exception as error:  # runtimes raise errors of every kind
+        raise ValueError(f"{path}: {format.runtime} cannot load it: {type(error).__name__}: {error}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Floats, Run, format_of
 from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import CALIBRATED, Shipped, Shipping, load_file, whole, with_shipped
+from nasvit.export.shipping import CALIBRATED, Shipped, Shipping, as_saved, folded, load_file, with_shipped
 from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.records import versions
@@ -53,22 +55,25 @@ def export(
     asked = [format_of(name) for name in formats]
     if not asked:
         raise ValueError("in which formats? Give --to onnx, for example")
+    if int8 and not any(format.quantizes_with for format in asked):
+        legal = ", ".join(name for name, each in FORMATS.items() if each.quantizes_with)
+        raise ValueError(f"--int8: legal with --to {legal}")
     network, card = _plain(folder, width)
-    pictures = _pictures(images or _trained_on(card), card, asked=images is not None)
-    if int8 and not any(format.quantizes for format in asked):
-        raise ValueError(f"--int8: legal with --to {', '.join(n for n, each in FORMATS.items() if each.quantizes)}")
-    shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration)
+    pictures, why = _pictures(images, card)
+    shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
     shipped, failed = list[Shipped](), list[str]()
     for format in asked:
-        for integers in (False, True) if int8 and format.quantizes else (False,):
+        for integers in (False, True) if int8 and format.quantizes_with else (False,):
             try:
-                shipped.append(shipping.ship(format, int8=integers))
+                each = shipping.ship(format, int8=integers)
             except (ValueError, ImportError) as error:
                 failed.append(str(error))
+                continue
+            with_shipped(Card.read(folder), [each]).write(folder)
+            shipped.append(each)
     if shipped:
-        with_shipped(Card.read(folder), shipped).write(folder)
         open_console().print(_table(shipped))
-        print(_compared_on(folder, shipped[0]))
+        print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
     if failed:
         raise ValueError("\n".join(dict.fromkeys(failed)))
 
@@ -76,42 +81,43 @@ def export(
 def _plain(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
     network, card = load_saved(folder)
     if isinstance(network, SwitchableModel):
-        if width is None:
-            raise ValueError(
-                f"{folder} runs at several widths; give --width, one of {', '.join(map(str, network.widths))}"
-            )
+        if width not in network.widths:
+            raise ValueError(f"{folder} runs at several widths; give --width, one of {_words(network.widths)}")
         return network.export(width), card
     if width is not None:
         raise ValueError(f"--width {width}: {folder} has one width only")
     return network, card
 
 
-def _trained_on(card: Card) -> str | None:
-    """Return the source of the images that a network was trained on, if its card tells it."""
-    config = card.origin.get("config", {})
-    source: str | None = config.get("data", {}).get("source")
-    return source
+def _words(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
 
 
-def _pictures(source: str | None, card: Card, *, asked: bool) -> Pictures | None:
-    """Return images to compare on; None where nobody asked for any and those of the training are not there."""
+def _pictures(asked: str | None, card: Card) -> tuple[Pictures | None, str]:
+    """Return images to compare on; those of the training if nobody asked for others, or why they are not there."""
+    data = card.origin.get("config", {}).get("data", {})
+    source = asked or data.get("source")
     if source is None:
-        return None
-    pictures = Pictures(source, card.shape, card.classes, card.crop_pct)
+        return None, "the card tells of no images"
+    reading = {name: data[name] for name in ("on_bad_image", "download") if name in data and asked is None}
+    pictures = Pictures(source, card.shape, card.classes, card.crop_pct, **reading)
     try:
         pictures.test(1)
-    except (ValueError, OSError, ImportError):
-        if asked:
+    except (ValueError, OSError, ImportError) as error:
+        if asked is not None:
             raise
-        return None
-    return pictures
+        return None, str(error)
+    return pictures, ""
 
 
-def _compared_on(folder: Path, first: Shipped) -> str:
-    on = f"{first.parity.images} test images of {first.compared_on}"
+def _compared_on(folder: Path, first: Shipped, why: str, most_drop: float | None) -> str:
     if first.compared_on == "noise":
-        on = "noise, as no images are known; --images SOURCE compares on real ones"
-    return f"{folder}: loaded in their runtimes and compared on {on}"
+        return f"{folder}: compared on noise ({why}); --images SOURCE compares on real images"
+    images = first.parity.images
+    told = f"{folder}: loaded in their runtimes and compared on {images} test images of {first.compared_on}"
+    if most_drop is not None and 1 / images > most_drop:
+        told += f", of which one is {100 / images:.1f} points: more than integers may lose, which so few cannot show"
+    return told
 
 
 def _table(shipped: list[Shipped]) -> Table:
@@ -141,13 +147,21 @@ class Classifier:
     Args:
         path: a folder that nasvit saved, or a file that ``nasvit export`` wrote into one.
         threads: threads of one operation.
-        width: width of a network with several.
+        width: width of a saved network with several.
+        fold: fold batch norms into convolutions, as files have them.
+
+    Raises:
+        ValueError: if there is no such network, or the width is illegal.
     """
 
-    def __init__(self, path: Path, threads: int = 1, width: float | None = None) -> None:
-        if path.is_dir() or not path.exists():
+    def __init__(self, path: Path, threads: int = 1, width: float | None = None, *, fold: bool = False) -> None:
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such saved network or exported file; nasvit export writes files")
+        if path.is_dir():
             network, self.card = _plain(path, width)
-            self.run: Run = _running(whole(network, self.card))
+            self.run: Run = _running((folded if fold else as_saved)(network, self.card))
+        elif width is not None:
+            raise ValueError(f"--width {width:g}: {path} is a file, and has the width that it was exported at")
         else:
             self.run, self.card = load_file(path, threads)
 
@@ -175,26 +189,35 @@ def predict(
     """
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"--out {out}: legal are names that end in .csv or .json")
+    if top < 1:
+        raise ValueError(f"--top {top}: legal are numbers from 1 up")
     classifier = Classifier(path, width=width)
     names, rows = classifier.card.classes, list[dict[str, Any]]()
-    top = min(top, len(names))
     for file, probabilities in _probabilities(classifier, picture_files(images)):
-        best = probabilities.topk(top)
+        best = probabilities.topk(min(top, len(names)))
         found = [(names[index], share) for index, share in zip(best.indices.tolist(), best.values.tolist())]
         print(f"{file}: " + ", ".join(f"{name} {share:.1%}" for name, share in found))
         rows += [
-            {"file": str(file), "rank": rank + 1, "class": n, "probability": s} for rank, (n, s) in enumerate(found)
+            {"file": str(file), "rank": n + 1, "class": name, "probability": p} for n, (name, p) in enumerate(found)
         ]
+    if not rows:
+        raise ValueError("none of the images can be decoded")
     if out is not None:
         _write(out, rows)
 
 
 def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[Path, Tensor]]:
+    """Yield the probabilities of every file; those that cannot be decoded are named and left out."""
     card = classifier.card
     for begin in range(0, len(files), BATCH):
-        part = files[begin : begin + BATCH]
-        pixels = torch.cat([open_picture(file, card.shape, card.crop_pct) for file in part])
-        yield from zip(part, classifier(pixels))
+        opened: dict[Path, Tensor] = {}
+        for file in files[begin : begin + BATCH]:
+            try:
+                opened[file] = open_picture(file, card.shape, card.crop_pct)
+            except BadImageError as error:
+                print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
+        if opened:
+            yield from zip(opened, classifier(torch.cat([*opened.values()])))
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
@@ -254,7 +277,7 @@ def _runs(paths: list[Path], threads: int, width: float | None) -> dict[str, Cal
     """Return what runs one image through each network, by its path."""
     runs: dict[str, Callable[[], object]] = {}
     for path in paths:
-        classifier = Classifier(path, threads, width)
+        classifier = Classifier(path, threads, width, fold=True)
         image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
         runs[str(path)] = partial(classifier.run, image)
     return runs
@@ -279,7 +302,13 @@ def _times(rows: list[dict[str, Any]]) -> Table:
 
 
 def evaluate(path: Path, source: str, *, out: Path | None = None, width: float | None = None) -> None:
-    """Print the accuracy of a saved network or a shipped file on test images, class by class, and what is mistaken."""
+    """Print the accuracy of a saved network or a shipped file on test images, class by class, and what is mistaken.
+
+    Raises:
+        ValueError: if there is no such network, or the images have other classes.
+    """
+    if out is not None and out.suffix != ".json":
+        raise ValueError(f"--output {out}: of a network this is the file that gets the numbers, and ends in .json")
     classifier = Classifier(path, width=width)
     card = classifier.card
     confusion = np.zeros((len(card.classes),) * 2, dtype=np.int64)

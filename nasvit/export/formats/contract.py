@@ -31,13 +31,16 @@ class Format(ABC):
     """Name of the file, such as ``network.onnx``."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """Packages that writing and running need, besides those of nasvit itself."""
+    """Packages that running needs, besides those of nasvit itself."""
+
+    writes_with: ClassVar[tuple[str, ...]] = ()
+    """Packages that writing needs besides."""
+
+    quantizes_with: ClassVar[tuple[str, ...]] = ()
+    """Packages that writing 8-bit integers needs besides; none: the format has no integers here."""
 
     extra: ClassVar[str] = ""
-    """Extra of nasvit that installs them."""
-
-    quantizes: ClassVar[bool] = False
-    """Whether it has 8-bit integers."""
+    """Extra of nasvit that installs them all."""
 
     @abstractmethod
     def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
@@ -63,7 +66,7 @@ class Format(ABC):
         Raises:
             ValueError: if the format has none.
         """
-        legal = ", ".join(name for name, each in _formats().items() if each.quantizes)
+        legal = ", ".join(name for name, each in _formats().items() if each.quantizes_with)
         raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
 
     @abstractmethod
@@ -79,13 +82,17 @@ class Format(ABC):
         """Return the files that were written at a path."""
         return [path]
 
-    def require(self) -> None:
+    def needs(self, *, writing: bool = False, int8: bool = False) -> tuple[str, ...]:
+        """Return the packages that running a file needs, or writing one."""
+        return self.packages + (self.writes_with if writing else ()) + (self.quantizes_with if writing and int8 else ())
+
+    def require(self, *, writing: bool = False, int8: bool = False) -> None:
         """Refuse a format whose packages are not installed.
 
         Raises:
             ImportError: naming the package and how to install it.
         """
-        for package in self.packages:
+        for package in self.needs(writing=writing, int8=int8):
             try:
                 import_module(package)
             except ImportError as error:
@@ -95,9 +102,9 @@ class Format(ABC):
                     f"(in a clone: pip install -e '.[{self.extra}]')"
                 ) from error
 
-    def versions(self) -> dict[str, str]:
-        """Return the versions of the packages of the format."""
-        return {package: metadata.version(package) for package in self.packages}
+    def versions(self, *, int8: bool = False) -> dict[str, str]:
+        """Return the versions of the packages that write a file."""
+        return {package: metadata.version(package) for package in self.needs(writing=True, int8=int8)}
 
 
 def _formats() -> dict[str, Format]:

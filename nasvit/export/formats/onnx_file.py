@@ -25,7 +25,8 @@ class Onnx(Format):
     """
 
     name, runtime, file = "onnx", "onnxruntime", "network.onnx"
-    packages, extra, quantizes = ("onnx", "onnxscript", "onnxruntime"), "export", True
+    packages, writes_with, quantizes_with = ("onnxruntime",), ("onnx", "onnxscript"), ("onnxruntime",)
+    extra = "export"
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
         write_onnx(network, path, shape)
@@ -77,6 +78,10 @@ def write_onnx(network: nn.Module, path: Path, shape: tuple[int, int, int]) -> N
     )
     assert program is not None
     program.save(str(path), external_data=False)
+    model = onnx.load(str(path))
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # where in whose code it came from, which is longer than a small network
+    onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
 
 

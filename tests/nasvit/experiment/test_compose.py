@@ -81,6 +81,21 @@ def test_fields_that_go_before_the_file_are_in_it(tmp_path: Path) -> None:
     assert Experiment.load(path, overrides) == found
 
 
+def test_fields_are_taken_out_checked_first_and_may_differ_where_nothing_follows_from_them(tmp_path: Path) -> None:
+    budgets, out = ["macs<=400K"], tmp_path / "mine"
+    path = composed_file("digits", budgets, (("finetune.label_smoothing", "null"),), out)
+    assert Experiment.load(path) == Experiment.load(path, (("finetune.label_smoothing", "null"),))
+    assert Experiment.load(path).finetune.recipe.label_smoothing == 0 != RECIPE.label_smoothing
+    before = path.read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="finetune.epoch: unknown key"):
+        composed_file("digits", budgets, (("finetune.epoch", "3"),), out)
+    assert path.read_text(encoding="utf-8") == before
+    (out / "search").mkdir(parents=True)
+    composed_file("digits", budgets, (("finetune.label_smoothing", "null"), ("data.workers", "2")), out)
+    with pytest.raises(ValueError, match="begun with other seed; give"):
+        composed_file("digits", budgets, (("finetune.label_smoothing", "null"), ("seed", "3")), out)
+
+
 def test_what_the_user_changed_or_began_is_not_replaced(tmp_path: Path) -> None:
     path = composed_file("digits", ["macs<=400K"], output=tmp_path / "mine")
     assert composed_file("digits", ["macs<=300K"], output=tmp_path / "mine") == path  # nothing was begun
@@ -90,7 +105,7 @@ def test_what_the_user_changed_or_began_is_not_replaced(tmp_path: Path) -> None:
     composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
     (tmp_path / "begun" / "subnets").mkdir(parents=True)
     composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
-    with pytest.raises(ValueError, match="begun with other budgets or hours"):
+    with pytest.raises(ValueError, match="begun with other search; give"):
         composed_file("digits", ["macs<=300K"], output=tmp_path / "begun")
 
 
