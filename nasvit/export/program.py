@@ -69,4 +69,6 @@ def export_program(
     program = torch.export.export(
         nn.Sequential(*parts).eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
     )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # which names the folders of this machine
     torch.export.save(program, path)
