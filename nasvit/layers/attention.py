@@ -101,7 +101,8 @@ class Attention(nn.Module):
         k = self.windows
         if k > 1:  # before heads are split: tensors of more than six axes are not for every runtime on a device
             x = x.reshape(batch, k, height // k, k, width // k, channels).transpose(2, 3)
-        return x.reshape(batch * k * k, -1, self.heads, channels // self.heads).transpose(1, 2)
+        heads = x.reshape(batch * k * k, -1, self.heads, channels // self.heads).transpose(1, 2)
+        return heads.contiguous() if k > 1 else heads
 
     def _join(self, x: Tensor, size: torch.Size) -> Tensor:
         """Undo :meth:`_split` for a map of ``size``."""
