@@ -293,7 +293,7 @@ def _with_files(path: Path) -> list[Path]:
 def _times(rows: list[dict[str, Any]]) -> Table:
     table = Table()
     for heading in ("network", "threads", "median", "p90", "times as fast as the first"):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
+        table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
     first = rows[0]["median"]
     for row in rows:
         times = [f"{row[name]:.2f} ms" for name in ("median", "p90")]
