@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -21,10 +20,10 @@ from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Floats, Run, format_of
 from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import CALIBRATED, Shipped, Shipping, as_saved, folded, load_file, with_shipped
+from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, with_shipped
 from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
-from nasvit.records import versions
+from nasvit.records import versions, write_json
 from nasvit.report.console import open_console
 
 
@@ -32,11 +31,11 @@ def export(
     folder: Path,
     formats: tuple[str, ...],
     *,
-    int8: bool = False,
-    images: str | None = None,
-    width: float | None = None,
-    calibration: int = CALIBRATED,
-    most_drop: float = 0.01,
+    int8: bool,
+    images: str | None,
+    width: float | None,
+    calibration: int,
+    most_drop: float,
 ) -> None:
     """Write a saved network in other formats, compare each with it, and print and keep what was found.
 
@@ -179,9 +178,7 @@ def _running(network: nn.Module) -> Run:
     return run
 
 
-def predict(
-    path: Path, images: tuple[Path, ...], *, top: int = 3, out: Path | None = None, width: float | None = None
-) -> None:
+def predict(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None, width: float | None) -> None:
     """Print the likeliest classes of images, and write them as CSV or JSON if a file is named.
 
     Raises:
@@ -221,10 +218,10 @@ def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[
 
 
 def _write(out: Path, rows: list[dict[str, Any]]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
     if out.suffix == ".json":
-        out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_json(out, rows)
         return
+    out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
@@ -234,10 +231,10 @@ def _write(out: Path, rows: list[dict[str, Any]]) -> None:
 def bench(
     paths: tuple[Path, ...],
     *,
-    threads: tuple[int, ...] = (1,),
-    rounds: int = 50,
-    width: float | None = None,
-    out: Path | None = None,
+    threads: tuple[int, ...],
+    rounds: int,
+    width: float | None,
+    out: Path | None,
 ) -> None:
     """Print how long one image takes in PyTorch and in every exported file, in turns, and write it as JSON if asked.
 
@@ -268,9 +265,8 @@ def bench(
     how = ", ".join(instructions) or "none: integers of 8 bits gain no time here"
     print(f"one image; {name}, instructions for 8-bit integers: {how}")
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         content = {"processor": name, "int8_instructions": instructions, "rows": rows, "versions": versions()}
-        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(out, content)
 
 
 def _runs(paths: list[Path], threads: int, width: float | None) -> dict[str, Callable[[], object]]:
@@ -301,7 +297,7 @@ def _times(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def evaluate(path: Path, source: str, *, out: Path | None = None, width: float | None = None) -> None:
+def evaluate(path: Path, source: str, *, out: Path | None, width: float | None) -> None:
     """Print the accuracy of a saved network or a shipped file on test images, class by class, and what is mistaken.
 
     Raises:
@@ -336,8 +332,7 @@ def evaluate(path: Path, source: str, *, out: Path | None = None, width: float |
         f"{content['class_accuracy']:.2%}, loss {content['loss']:.4f}"
     )
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_json(out, content)
 
 
 def _of_classes(classes: tuple[str, ...], confusion: Any, per_class: Any) -> Table:
