@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.any_network import ElasticModel, elasticize
-from nasvit.any_network.features import agreement, feature_agreement
+from nasvit.any_network.features import agreement, feature_agreement, features_of
 from nasvit.costs.any_network import ElasticCosts
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
@@ -94,3 +94,21 @@ def test_features_are_found_however_the_classifier_is_used(named: bool) -> None:
     score = feature_agreement(elastic, IMAGES)
     assert score(elastic.space.largest) == pytest.approx(1)
     assert score(elastic.space.smallest) < 0.999
+
+
+def test_without_batch_norms_the_features_are_those_of_all_images() -> None:
+    torch.manual_seed(0)
+    layers = (
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    )
+    elastic = elasticize(nn.Sequential(*layers), torch.zeros(3, 12, 12))
+    batches = list(torch.rand(6, 3, 12, 12).split(2))
+    found = features_of(elastic.at(elastic.space.largest), elastic.plan, batches)
+    with torch.no_grad():
+        wanted = nn.Sequential(*layers[:-1])(torch.cat(batches))
+    torch.testing.assert_close(found, wanted.double(), atol=1e-6, rtol=1e-5)
