@@ -336,6 +336,25 @@ def predict(
     shipping.predict(network, images, top=top, out=out, width=width)
 
 
+def report(
+    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    out: Path | None = None,
+    images: bool = True,
+    test_images: int = 512,
+) -> None:
+    """Write one HTML file about a folder, finished or not, to be looked at in a browser and sent to others.
+
+    Args:
+        folder: folder of nasvit run or nasvit fit, or of a saved network.
+        out: the file; report.html in the folder if left out.
+        images: try the best network on test images, and show pictures that it gets wrong.
+        test_images: how many, at most.
+    """
+    from nasvit.report.page.command import show_report
+
+    show_report(folder, out, test_images if images else 0)
+
+
 def import_(
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")],
     checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
@@ -379,6 +398,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "bench": bench,
     "predict": predict,
+    "report": report,
     "fit": fit,
     "suggest": suggest,
     "fields": fields,

@@ -43,9 +43,9 @@ def predictor_report(
     Returns:
         What JSON holds: ``evaluations``, ``distinct`` candidates, ``noise`` (standard deviation of one evaluation, from
         repeated ones; None without any), the fields of :class:`predictors.metrics.Quality` on held-out candidates (the
-        shares within one and two deviations allow for the noise; 0.68 and 0.95 are calibrated), and
-        ``learning_curve``: a list of ``trained``, ``kendall_tau`` and ``rmse``. What too few candidates, or equal
-        scores, do not tell is missing.
+        shares within one and two deviations allow for the noise; 0.68 and 0.95 are calibrated), ``held_out`` (the
+        values ``predicted`` and ``measured`` of every candidate), and ``learning_curve``: a list of ``trained``,
+        ``kendall_tau`` and ``rmse``. What too few candidates, or equal scores, do not tell is missing.
     """
     rows, values = as_codes(codes), np.asarray(scores, dtype=np.float64)
     learned = np.isfinite(values)
@@ -56,6 +56,7 @@ def predictor_report(
     mean, spread = _cross_validate(make_predictor, rows, means, rng.permutation(len(rows)) % folds)
     measured = asdict(quality(mean, spread, means, (noise or 0.0) / np.sqrt(counts)))
     report |= {name: value for name, value in measured.items() if np.isfinite(value)}
+    report["held_out"] = {"predicted": mean.tolist(), "measured": means.tolist()}
     sizes = [len(rows) // 8, len(rows) // 4, len(rows) // 2, len(rows) * 3 // 4]
     curve = learning_curve(make_predictor, rows, means, [size for size in sizes if size >= 5], rng, splits=splits)
     report["learning_curve"] = [

@@ -44,6 +44,9 @@ STARTED_FROM = "started_from.json"
 TIMING = "timing"
 """Folder of trainings that are only timed."""
 
+REPORT = "report.html"
+"""The page that ``nasvit report`` writes about a folder."""
+
 _DECIDED_BY_EXPERIMENT = (
     "trained_for",
     "space",
@@ -117,7 +120,7 @@ class Workbench:
     @property
     def has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING)
+        free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING, REPORT)
         names = (path.name for path in self.folder.iterdir())
         return not all(name in free or name.startswith(TOKEN) for name in names)
 

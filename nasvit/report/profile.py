@@ -64,14 +64,14 @@ def blocks(network: nn.Module, channels: int, side: int) -> Iterator[Row]:
 
     Blocks of a network from elsewhere are its children, and the items of a child that is a list of modules.
     """
-    names = {block: name for name, block in _named_blocks(network)}
+    names = {block: name for name, block in named_blocks(network)}
     shapes: list[tuple[nn.Module, torch.Size, torch.Size]] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         shapes.append((module, inputs[0].shape, output.shape))
 
     copied = copy.deepcopy(network).to("meta").eval()
-    ours = dict(zip((block for _, block in _named_blocks(copied)), names, strict=True))
+    ours = dict(zip((block for _, block in named_blocks(copied)), names, strict=True))
     for block in ours:
         block.register_forward_hook(note)
     with torch.no_grad():
@@ -81,7 +81,8 @@ def blocks(network: nn.Module, channels: int, side: int) -> Iterator[Row]:
         yield names[ours[block]], shape, count(ours[block], *taken[1:])
 
 
-def _named_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
+def named_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the blocks of a network by their names, in the order in which they stand."""
     if isinstance(network, Network):
         named: list[tuple[str, nn.Module]] = [("stem", network.stem)]
         for number, stage in enumerate(network.stages, start=1):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -50,19 +50,32 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         finetune = bench.experiment.finetune
         name = "fine-tuning" if bench.experiment.uses_supernet else "training"
         console.print(f"recipe of the {name}: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
-    for kind in [kind for kind in _SAYS if {"finetuned", kind} <= set(kinds)]:
-        console.print(_SAYS[kind], soft_wrap=True)
+    for line in compared(rows):
+        console.print(line, soft_wrap=True)
     for line in _better_without(bench, rows):
         console.print(line, soft_wrap=True)
     console.print(f"time: {_times(bench)}", soft_wrap=True)
     _show_use(console, bench, rows)
-    (bench.folder / "results.md").write_text(_markdown(title, rows, kinds), encoding="utf-8")
+    (bench.folder / "results.md").write_text(_markdown(title, rows), encoding="utf-8")
 
 
 def _help(training: Training) -> str:
     teacher = f"teacher {' and '.join(training.teacher.networks)}" if training.teacher else ""
     named = (teacher, "branches" if training.branches else "", "inside wider networks" if training.netaug else "")
     return "".join(f"; {each}" for each in named if each)
+
+
+def table_of(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return the headings of the table of results but the first, and the cells below them, a list for every row."""
+    kinds = _kinds(rows)
+    headings = [*_cost_headings(rows), *kinds.values()]
+    return headings, [[*_costs(row), *_scores(row, kinds)] for row in rows]
+
+
+def compared(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what the comparisons in the table of results are, in words."""
+    kinds = _kinds(rows)
+    return [_SAYS[kind] for kind in _SAYS if {"finetuned", kind} <= set(kinds)]
 
 
 def describe(value: Subnet | Recipe) -> str:
@@ -85,13 +98,16 @@ def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
     if "finetuned" in kinds:
         kinds |= {"scratch": f"{HOW['scratch']}, equal epochs"} if "scratch" in kinds else {}
         for kind in kinds.keys() & _SAYS.keys():
-            kinds[kind] += f" ({_epochs(kind, rows)})"
+            epochs = _epochs(kind, rows)
+            kinds[kind] += f" ({epochs})" if epochs else ""
     return kinds
 
 
 def _epochs(kind: str, rows: Sequence[dict[str, Any]]) -> str:
     """Return the epochs of a training as text, from the fewest of all rows to the most."""
     counts = sorted({row["epochs"][kind] for row in rows if kind in row["epochs"]})
+    if not counts:  # an earlier version did not record them
+        return ""
     most = f"{counts[-1]} epoch{'s' * (counts[-1] > 1)}"
     return most if len(counts) == 1 else f"{counts[0]} to {most}"
 
@@ -147,10 +163,8 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     console.print(f"    print(network(torch.rand(1, {shape})).argmax(1))  # pixels from 0 to 1")
 
 
-def _markdown(title: str, rows: Sequence[dict[str, Any]], kinds: Mapping[str, str]) -> str:
-    headings = ["subnet", *_cost_headings(rows), *kinds.values()]
-    lines = [f"{title}", "", "| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
-    lines += [
-        "| " + " | ".join([row["budget"] or row["name"], *_costs(row), *_scores(row, kinds)]) + " |" for row in rows
-    ]
+def _markdown(title: str, rows: Sequence[dict[str, Any]]) -> str:
+    headings, cells = table_of(rows)
+    lines = [title, "", "| " + " | ".join(["subnet", *headings]) + " |", "|---|" + "---:|" * len(headings)]
+    lines += ["| " + " | ".join([row["budget"] or row["name"], *each]) + " |" for row, each in zip(rows, cells)]
     return "\n".join(lines) + "\n"

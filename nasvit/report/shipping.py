@@ -25,6 +25,7 @@ from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.records import versions, write_json
 from nasvit.report.console import open_console
+from nasvit.tasks.confusion import Confusion
 
 
 def export(
@@ -58,7 +59,7 @@ def export(
         legal = ", ".join(name for name, each in FORMATS.items() if each.quantizes_with)
         raise ValueError(f"--int8: legal with --to {legal}")
     network, card = _plain(folder, width)
-    pictures, why = _pictures(images, card)
+    pictures, why = pictures_of(images, card)
     shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
     shipped, failed = list[Shipped](), list[str]()
     for format in asked:
@@ -92,13 +93,23 @@ def _words(numbers: Iterable[float]) -> str:
     return ", ".join(f"{number:g}" for number in numbers)
 
 
-def _pictures(asked: str | None, card: Card) -> tuple[Pictures | None, str]:
-    """Return images to compare on; those of the training if nobody asked for others, or why they are not there."""
+def pictures_of(asked: str | None, card: Card, *, download: bool = True) -> tuple[Pictures | None, str]:
+    """Return images to compare on; those of the training if nobody asked for others, or why they are not there.
+
+    Args:
+        asked: a source; None: that of the training.
+        card: card of the network.
+        download: whether a data set may be downloaded that the training let torchvision download.
+
+    Raises:
+        ValueError: if the images that somebody asked for are not there.
+    """
     data = card.origin.get("config", {}).get("data", {})
     source = asked or data.get("source")
     if source is None:
         return None, "the card tells of no images"
-    reading = {name: data[name] for name in ("on_bad_image", "download") if name in data and asked is None}
+    kept = ("on_bad_image", "download") if download else ("on_bad_image",)
+    reading = {name: data[name] for name in kept if name in data and asked is None}
     pictures = Pictures(source, card.shape, card.classes, card.crop_pct, **reading)
     try:
         pictures.test(1)
@@ -307,45 +318,40 @@ def evaluate(path: Path, source: str, *, out: Path | None, width: float | None) 
         raise ValueError(f"--output {out}: of a network this is the file that gets the numbers, and ends in .json")
     classifier = Classifier(path, width=width)
     card = classifier.card
-    confusion = np.zeros((len(card.classes),) * 2, dtype=np.int64)
-    loss = 0.0
+    confusion = Confusion(len(card.classes))
     for pixels, targets in Pictures(source, card.shape, card.classes, card.crop_pct).test().evaluation_batches():
-        probabilities = classifier(pixels)
-        np.add.at(confusion, (targets.numpy(), probabilities.argmax(1).numpy()), 1)
-        loss -= float(probabilities.gather(1, targets[:, None]).clamp_min(1e-12).log().sum())
-    seen = confusion.sum(1)
-    per_class = np.divide(confusion.diagonal(), seen, out=np.full(len(seen), np.nan), where=seen > 0)
-    images = int(seen.sum())
+        confusion.update(classifier(pixels), targets)
     content = {
         "network": str(path),
-        "images": images,
+        "images": confusion.images,
         "source": source,
-        "accuracy": float(confusion.trace() / images),
-        "class_accuracy": float(np.nanmean(per_class)),
-        "loss": loss / images,
-        "per_class": {name: None if np.isnan(each) else float(each) for name, each in zip(card.classes, per_class)},
-        "confusion": {"classes": list(card.classes), "true_by_predicted": confusion.tolist()},
+        "accuracy": confusion.accuracy,
+        "class_accuracy": confusion.class_accuracy,
+        "loss": confusion.loss,
+        "per_class": {
+            name: None if np.isnan(each) else float(each) for name, each in zip(card.classes, confusion.per_class)
+        },
+        "confusion": {"classes": list(card.classes), "true_by_predicted": confusion.counts.tolist()},
     }
-    open_console().print(_of_classes(card.classes, confusion, per_class))
+    open_console().print(_of_classes(card.classes, confusion))
     print(
-        f"{path}: {content['accuracy']:.2%} of {images} test images of {source}, mean over classes "
+        f"{path}: {content['accuracy']:.2%} of {confusion.images} test images of {source}, mean over classes "
         f"{content['class_accuracy']:.2%}, loss {content['loss']:.4f}"
     )
     if out is not None:
         write_json(out, content)
 
 
-def _of_classes(classes: tuple[str, ...], confusion: Any, per_class: Any) -> Table:
+def _of_classes(classes: tuple[str, ...], confusion: Confusion) -> Table:
     """Return a row for every class, the worst ones first: its accuracy, and what it is mistaken for most."""
-    table = Table()
+    table, per_class = Table(), confusion.per_class
     for heading in ("class", "images", "right", "mostly mistaken for"):
         table.add_column(heading, justify="right" if heading in ("images", "right") else "left")
     for index in np.argsort(np.nan_to_num(per_class, nan=2.0), kind="stable"):
-        wrong = confusion[index].copy()
-        wrong[index] = 0
-        other = f"{classes[wrong.argmax()]} ({wrong.max()})" if wrong.any() else ""
+        mistaken = confusion.mostly_for(index)
+        other = "" if mistaken is None else f"{classes[mistaken[0]]} ({mistaken[1]})"
         right = "" if np.isnan(per_class[index]) else f"{per_class[index]:.1%}"
-        table.add_row(classes[index], str(confusion[index].sum()), right, other)
+        table.add_row(classes[index], str(confusion.seen[index]), right, other)
     return table
 
 

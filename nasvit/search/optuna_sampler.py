@@ -6,10 +6,13 @@ This module and the study import Optuna; nothing else of the search does.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -241,3 +244,24 @@ def _set_up_sqlite(connection: Any, _: Any) -> None:
 def _begin_to_write(connection: sqlalchemy.Connection) -> None:
     """Lock before the first read: SQLite has no row locks, and two workers would both take a waiting trial."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def records_in(path: Path) -> list[dict[str, Any]]:
+    """Return the records of the last search in an SQLite file, which may be under way: a copy of it is read.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    with TemporaryDirectory() as folder:
+        for file in path.parent.glob(f"{path.name}*"):  # also the log of what is not in the file itself yet
+            shutil.copy(file, folder)
+        try:
+            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(folder) / path.name}")
+            try:
+                searches = [completed(storage.get_all_trials(each._study_id)) for each in storage.get_all_studies()]
+            finally:
+                storage.engine.dispose()
+        except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+            raise ValueError(f"{path} is no database of a search: {error}") from error
+    last = max(filter(None, searches), key=lambda trials: trials[-1].datetime_complete or datetime.min, default=[])
+    return [trial.user_attrs["record"] for trial in last if "record" in trial.user_attrs]

@@ -1,0 +1,251 @@
+"""What a folder is: data, classes, how far it got, when, for how long, and the file that makes it again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nasvit.experiment import plan as plans
+from nasvit.experiment.clock import LABELS, TIMES, minutes
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.stages.evaluate import RESULTS
+from nasvit.experiment.training import FitConfig
+from nasvit.experiment.workbench import CLASSES, PLAN, SPLIT
+from nasvit.export.card import CARD
+from nasvit.report.page.holding import LOG, Holding
+from nasvit.report.page.reading import Fields, mapping_of, number_of
+from nasvit.report.page.words import plain
+from search_spaces.reading import from_node, read_text
+
+MOST_CLASSES = 200
+"""Names of classes that are listed."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage took.
+
+    Args:
+        name: its name.
+        wall: seconds on the clock.
+        processor: seconds of processors.
+        share: of the longest stage, from 0 to 1.
+    """
+
+    name: str
+    wall: str
+    processor: str
+    share: float
+
+
+@dataclass(frozen=True)
+class Head:
+    """What a folder is.
+
+    Args:
+        title: what was made.
+        folder: the folder.
+        finished: whether it is finished.
+        state: how far it got, in words.
+        note: remark of the configuration.
+        facts: what is worth knowing, by name.
+        classes: names of the classes.
+        stages: what the stages took.
+        in_all: what they took together.
+        plan: how the time was divided, in sentences.
+        config: the file that makes it again.
+        again: how; empty if the file is no longer read.
+        versions: versions of packages.
+    """
+
+    title: str
+    folder: str
+    finished: bool
+    state: str
+    note: str
+    facts: tuple[tuple[str, str], ...]
+    classes: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    in_all: str
+    plan: tuple[str, ...]
+    config: str
+    again: str
+    versions: str
+
+
+def head(holding: Holding) -> Head:
+    """Return what a folder is."""
+    config, reader = holding.config, holding.reader
+    finished = bool(holding.results) or holding.kind == "network"
+    classes, stages, (text, again) = _classes(holding), [*_stages(holding)], _again(holding)
+    versions = holding.results.get("versions") or _card(holding).get("versions")
+    wall, processor = (sum(number_of(each[name]) for each in _times(holding).values()) for name in ("wall", "processor"))
+    return Head(
+        _title(holding),
+        str(holding.folder),
+        finished,
+        "finished" if finished else _reached(holding),
+        str(config.get("note") or ""),
+        tuple(_facts(holding, classes)),
+        classes,
+        tuple(stages),
+        f"{minutes(wall)} in all (processor {minutes(processor)})" if stages else "",
+        tuple(_plan(reader.mapping(PLAN).get("plan"))),
+        text,
+        again,
+        plain(mapping_of(versions)),
+    )
+
+
+def _source(holding: Holding) -> str:
+    data = mapping_of(holding.config.get("data"))
+    return str(holding.results.get("data") or data.get("source") or _origin(holding).get("data") or "")
+
+
+def _title(holding: Holding) -> str:
+    what = str(holding.config.get("space") or holding.config.get("network") or "")
+    if holding.kind == "network":
+        what = what or str(_card(holding).get("kind", "network"))
+    on = _source(holding)
+    return f"{what or holding.folder.name} on {on}" if on else what or holding.folder.name
+
+
+def _card(holding: Holding) -> Fields:
+    """Return the content of the card of a folder that is one network, or of the network that a training deployed."""
+    folder = holding.entries[0].deployed if holding.kind != "experiment" and holding.entries else None
+    return {} if folder is None else holding.reader.mapping(folder.relative_to(holding.folder) / CARD)
+
+
+def _origin(holding: Holding) -> Fields:
+    return mapping_of(_card(holding).get("origin"))
+
+
+def _classes(holding: Holding) -> tuple[str, ...]:
+    """Return the names of the classes, as the first card that there is tells them."""
+    names = holding.reader.json(CLASSES)
+    for entry in holding.entries:
+        for folder in entry.networks.values():
+            names = names or holding.reader.mapping(folder.relative_to(holding.folder) / CARD).get("classes")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _facts(holding: Holding, classes: tuple[str, ...]) -> Iterable[tuple[str, str]]:
+    config, results = holding.config, holding.results
+    split, search = holding.reader.mapping(SPLIT), mapping_of(config.get("search"))
+    counts = {
+        "training": split.get("train") or results.get("training_images"),
+        "held out": split.get("held_out"),
+        "test": results.get("test_images"),
+    }
+    images = ", ".join(f"{count:,} {name}" for name, count in counts.items() if isinstance(count, int))
+    budgets = "; ".join(map(str, search.get("budgets") or ()))
+    trained = mapping_of(_card(holding).get("image"))
+    found = {
+        "data": _source(holding),
+        "images": images,
+        "classes": str(len(classes) or len(split.get("held_out_per_class") or ()) or ""),
+        "search space": str(config.get("space") or ""),
+        "network": str(config.get("network") or ""),
+        "kind": str(_card(holding).get("kind") or ""),
+        "image size": f"{trained['side']} px, {trained.get('channels')} channels" if trained.get("side") else "",
+        "weights": str(_origin(holding).get("weights") or "") if holding.kind == "network" else "",
+        "budgets": budgets,
+        "hours": plain(config["hours"]) if config.get("hours") else "",
+        "seed": str(config.get("seed", "")),
+        "device": str(results.get("device", "")),
+        "last change": _changed(holding),
+    }
+    return [(name, value) for name, value in found.items() if value]
+
+
+def _changed(holding: Holding) -> str:
+    """Return when a folder was last written to, by the files that its stages write."""
+    names = (RESULTS, TIMES, CARD, f"train/{LOG}", f"training/{LOG}", "search/choices.json")
+    paths = [path for name in names if (path := holding.folder / name).is_file()]
+    paths += [path / LOG for entry in holding.entries for path in entry.trainings.values()]
+    if not paths:
+        return ""
+    latest = max(path.stat().st_mtime for path in paths)
+    return datetime.fromtimestamp(latest, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _times(holding: Holding) -> dict[str, Fields]:
+    """Return the seconds of every stage; of a training what its results say."""
+    found = {name: mapping_of(each) for name, each in holding.reader.mapping(TIMES).items()}
+    seconds = holding.results.get("training_seconds")
+    if not found and isinstance(seconds, (int, float)):
+        found = {"training": {"wall": seconds, "processor": seconds}}
+    return {name: each for name, each in found.items() if {"wall", "processor"} <= each.keys()}
+
+
+def _stages(holding: Holding) -> Iterable[Stage]:
+    times = _times(holding)
+    longest = max((number_of(each["wall"]) for each in times.values()), default=0) or 1.0
+    for name, each in times.items():
+        wall, processor = number_of(each["wall"]), number_of(each["processor"])
+        yield Stage(LABELS.get(name, name), minutes(wall), minutes(processor), wall / longest)
+
+
+def _reached(holding: Holding) -> str:
+    """Return how far an unfinished folder got."""
+    if holding.kind == "fit":
+        entry = holding.entries[0]
+        stage = "evaluation" if entry.networks else "training" if entry.trainings else "the start"
+        return f"not finished: {stage} was reached"
+    times = holding.reader.mapping(TIMES)
+    reached = [LABELS[name] for name in times if name in LABELS] or [*_by_files(holding)]
+    return f"not finished: {reached[-1]} was reached" if reached else "not finished: nothing was trained yet"
+
+
+def _by_files(holding: Holding) -> Iterable[str]:
+    """Yield the stages that left files, where nothing recorded their times."""
+    there = {
+        "train": (holding.folder / "train").exists(),
+        "search": (holding.folder / "search").exists(),
+        "extract": (holding.folder / "subnets").exists(),
+        "finetune": any(entry.trainings for entry in holding.entries),
+    }
+    return (LABELS[name] for name, is_there in there.items() if is_there)
+
+
+def _plan(content: Any) -> list[str]:
+    try:
+        return [line.strip() for line in plans.from_json(content).lines()] if content else []
+    except (KeyError, TypeError):
+        return []  # of another version
+
+
+def _again(holding: Holding) -> tuple[str, str]:
+    """Return the file that makes a folder again, and how: nothing if it would not be read as the same."""
+    if not holding.config:
+        return "", ""
+    kind: type[Experiment] | type[FitConfig] = Experiment if "search" in holding.config else FitConfig
+    text = yaml.safe_dump(_as_file(holding.config), sort_keys=False, allow_unicode=True, width=100)
+    command = "run" if kind is Experiment else "fit"
+    name = Path(holding.folder).name or "again"
+    try:
+        same = from_node(kind, read_text(text, "")).to_json() == dict(holding.config)
+    except (ValueError, TypeError):
+        same = False
+    return text, f"nasvit {command} {name}.yaml --output runs/{name}-again" if same else ""
+
+
+def _as_file(content: Fields) -> dict[str, Any]:
+    """Return a configuration as a file has it: without what is left open, the recipe of ``finetune`` in line."""
+    found = _without_empty(content)
+    finetune = found.get("finetune")
+    if isinstance(finetune, dict) and isinstance(finetune.get("recipe"), dict):
+        found["finetune"] = {**finetune.pop("recipe"), **finetune}
+    return found
+
+
+def _without_empty(content: Fields) -> dict[str, Any]:
+    plain_fields = {
+        name: _without_empty(each) if isinstance(each, Mapping) else each for name, each in content.items()
+    }
+    return {name: each for name, each in plain_fields.items() if each not in (None, {}, [], "")}

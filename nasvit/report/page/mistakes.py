@@ -1,0 +1,260 @@
+"""What a network gets wrong: which classes it mistakes for which, and pictures."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from nasvit.export.card import Card
+from nasvit.report.page.holding import Entry, Holding
+from nasvit.report.page.reading import number_of
+from nasvit.report.shipping import Classifier, pictures_of
+from nasvit.specs import WidthsSpec
+from nasvit.tasks.confusion import Confusion
+
+MOST_PICTURES = 24
+LARGEST_SIDE = 160
+"""Pixels along a side of a picture in the page; larger ones are made smaller."""
+
+MOST_NAMED = 40
+"""Classes up to which the confusion matrix has their names beside it."""
+
+_SMALL = 64  # pixels up to which a picture is stored exactly
+_CELL, _LABELS = 22, 96
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A picture that is taken for another class.
+
+    Args:
+        data: the picture, as an address that holds it.
+        true: its class.
+        given: the class that it is taken for.
+        probability: how sure the network is of that, from 0 to 1.
+        of_true: how probable it holds the true class.
+    """
+
+    data: str
+    true: str
+    given: str
+    probability: float
+    of_true: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """How many pictures of one class are taken for one class.
+
+    Args:
+        row: the true class.
+        column: the class that they are taken for.
+        count: pictures.
+        share: of all of the true class, from 0 to 1.
+        says: that in words.
+    """
+
+    row: int
+    column: int
+    count: int
+    share: float
+    says: str
+
+
+@dataclass(frozen=True)
+class OfClass:
+    """How one class does.
+
+    Args:
+        name: its name.
+        images: pictures of it.
+        right: share of them that is found, from 0 to 1; None without pictures.
+        mistaken: what it is mistaken for most, and how often; nothing if it never is.
+    """
+
+    name: str
+    images: int
+    right: float | None
+    mistaken: str
+
+
+@dataclass(frozen=True)
+class Mistakes:
+    """What a network gets wrong.
+
+    Args:
+        network: which network.
+        images: test images that it was tried on.
+        source: where they are from.
+        accuracy: share that is right, from 0 to 1.
+        cells: the confusion matrix where it is not zero.
+        classes: how every class does, the worst first.
+        names: names of the classes.
+        wrong: pictures, those first that the network is surest of.
+        wrong_in_all: how many are wrong.
+    """
+
+    network: str
+    images: int
+    source: str
+    accuracy: float
+    cells: tuple[Cell, ...]
+    classes: tuple[OfClass, ...]
+    names: tuple[str, ...]
+    wrong: tuple[Wrong, ...]
+    wrong_in_all: int
+
+    @property
+    def labeled(self) -> bool:
+        """Whether the matrix has names beside it."""
+        return len(self.names) <= MOST_NAMED
+
+    @property
+    def margin(self) -> int:
+        """Room for names beside the matrix."""
+        return _LABELS if self.labeled else 4
+
+    @property
+    def cell(self) -> float:
+        """Side of a cell."""
+        return _CELL if self.labeled else 440 / len(self.names)
+
+    @property
+    def side(self) -> float:
+        """Side of the picture of the matrix."""
+        return self.margin + self.cell * len(self.names) + 4
+
+
+def shown_network(holding: Holding) -> Entry | None:
+    """Return the network whose mistakes are shown: of those that were chosen, the one of the highest test score."""
+    saved = [entry for entry in holding.entries if entry.deployed is not None]
+    chosen = [entry for entry in saved if entry.choice or holding.kind != "experiment"] or saved
+
+    def score(entry: Entry) -> float:
+        assert entry.deployed is not None
+        value = number_of(dict(entry.row.get("scores", {})).get(entry.deployed.name))
+        return -math.inf if math.isnan(value) else value
+
+    return max(chosen, key=score, default=None)
+
+
+def mistakes(entry: Entry, most: int) -> Mistakes:
+    """Return what a network gets wrong of the test images that belong to its training.
+
+    Args:
+        entry: a network that is saved.
+        most: test images that are looked at, at most.
+
+    Raises:
+        ValueError: if the images are not there, or the network cannot be loaded.
+    """
+    folder = entry.deployed
+    assert folder is not None
+    card = Card.read(folder)
+    pictures, why = pictures_of(None, card, download=False)
+    if pictures is None:
+        raise ValueError(f"the test images are not there: {why}")
+    classifier = Classifier(folder, width=_widest(card))
+    confusion, wrong = Confusion(len(card.classes)), _Surest(card.classes)
+    for pixels, targets in pictures.test(most).evaluation_batches():
+        probabilities = classifier(pixels)
+        confusion.update(probabilities, targets)
+        wrong.update(pixels, probabilities, targets)
+    return Mistakes(
+        entry.title if not folder.name or folder.name == entry.title else f"{entry.title} ({_how(folder)})",
+        confusion.images,
+        pictures.source,
+        confusion.accuracy,
+        tuple(_cells(confusion, card.classes)),
+        tuple(_classes(confusion, card.classes)),
+        card.classes,
+        wrong.pictures,
+        confusion.images - int(confusion.counts.trace()),
+    )
+
+
+def _how(folder: Path) -> str:
+    return {"scratch": "from scratch", "finetuned": "fine-tuned", "scratch_time": "from scratch"}.get(
+        folder.name, folder.name
+    )
+
+
+def _widest(card: Card) -> float | None:
+    if not isinstance(card.spec, WidthsSpec):
+        return None
+    widths = [each for each in getattr(card.spec, "widths", ()) if isinstance(each, (int, float))]
+    if not widths:
+        raise ValueError("its widths have no names, so that none can be asked for")
+    return max(widths)
+
+
+def _cells(confusion: Confusion, names: Sequence[str]) -> list[Cell]:
+    seen, found = confusion.seen, list[Cell]()
+    for row, column in zip(*confusion.counts.nonzero()):
+        count = int(confusion.counts[row, column])
+        says = f"{count} of {seen[row]} pictures of {names[row]} are taken for {names[column]}"
+        found.append(Cell(int(row), int(column), count, count / int(seen[row]), says))
+    return found
+
+
+def _classes(confusion: Confusion, names: Sequence[str]) -> list[OfClass]:
+    found = []
+    for index, (name, right) in enumerate(zip(names, confusion.per_class.tolist())):
+        mistaken = confusion.mostly_for(index)
+        other = "" if mistaken is None else f"{names[mistaken[0]]} ({mistaken[1]})"
+        found.append(OfClass(name, int(confusion.seen[index]), None if math.isnan(right) else right, other))
+    return sorted(found, key=lambda each: 2.0 if each.right is None else each.right)
+
+
+class _Surest:
+    """Keeps the pictures that are wrong, those that a network is surest of."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names, self._kept, self._count = names, list[tuple[float, int, Tensor, Wrong]](), 0
+
+    def update(self, pixels: Tensor, probabilities: Tensor, targets: Tensor) -> None:
+        given = probabilities.argmax(1)
+        for index in (given != targets).nonzero().flatten().tolist():
+            mine, true = probabilities[index], int(targets[index])
+            sure, of_true = float(mine[given[index]]), float(mine[true])
+            wrong = Wrong("", self._names[true], self._names[int(given[index])], sure, of_true)
+            self._count += 1
+            heapq.heappush(self._kept, (sure, -self._count, pixels[index], wrong))
+            if len(self._kept) > MOST_PICTURES:
+                heapq.heappop(self._kept)
+
+    @property
+    def pictures(self) -> tuple[Wrong, ...]:
+        """The pictures, the surest first."""
+        in_order = sorted(self._kept, key=lambda each: (-each[0], -each[1]))
+        return tuple(
+            Wrong(address(pixels), each.true, each.given, each.probability, each.of_true)
+            for _, _, pixels, each in in_order
+        )
+
+
+def address(pixels: Tensor) -> str:
+    """Return a picture, pixels from 0 to 1 ``(channels, height, width)``, as an address that holds it."""
+    image = _image(pixels)
+    exact = max(image.size) <= _SMALL
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    file = io.BytesIO()
+    image.save(file, **({"format": "PNG", "optimize": True} if exact else {"format": "JPEG", "quality": 85}))
+    kind = "png" if exact else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    """Return a picture of one channel as gray, of three as colors, of others by its first channel."""
+    levels = (pixels.clamp(0, 1) * 255).round().byte()
+    if len(levels) == 3:
+        return Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy())
+    return Image.fromarray(levels[0].contiguous().numpy())

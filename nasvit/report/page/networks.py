@@ -1,0 +1,141 @@
+"""The networks of a folder as a table: what they cost and what they score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nasvit.costs.counting import count
+from nasvit.experiment.stages.jobs import KINDS
+from nasvit.export.card import Card
+from nasvit.report.console import short
+from nasvit.report.page.holding import Entry, Holding
+from nasvit.report.page.reading import Fields, mapping_of, number_of
+from nasvit.report.page.words import plain
+from nasvit.report.results import compared, table_of
+from nasvit.specs import WidthsSpec
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Args:
+        title: what the numbers are.
+        headings: headings of the columns; the first one is that of names.
+        rows: cells of the rows.
+        notes: what the columns mean.
+    """
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number that stands out.
+
+    Args:
+        value: the number.
+        name: what it is.
+    """
+
+    value: str
+    name: str
+
+
+def table(holding: Holding) -> Table | None:
+    """Return the table of the networks; None if there are none yet."""
+    if holding.kind == "experiment":
+        return _results(holding) if holding.rows else _choices(holding)
+    if holding.kind == "fit":
+        return _fitted(holding)
+    return _alone(holding.entries[0])
+
+
+def tiles(holding: Holding, entry: Entry | None) -> list[Tile]:
+    """Return the numbers of the network that a user would take; none if it was not evaluated."""
+    deployed = mapping_of(holding.results.get("deployed"))
+    row: Fields = holding.results if deployed else {} if entry is None else entry.row
+    if "macs" not in row or entry is None or entry.deployed is None:
+        return []
+    score = deployed.get(holding.metric, mapping_of(row.get("scores")).get(entry.deployed.name))
+    found = [] if score is None else [Tile(f"{100 * number_of(score):.2f} %", f"test {holding.metric}")]
+    found += [Tile(short(row["macs"]), "multiply-adds"), Tile(short(row["params"]), "parameters")]
+    return found + ([Tile(f"{row['memory'] / 1e3:,.0f} kB", "peak memory")] if "memory" in row else [])
+
+
+def _results(holding: Holding) -> Table:
+    rows = [dict(each) for each in holding.rows]
+    headings, cells = table_of(rows)
+    names = [str(row["budget"]) or f"({row['name']})" for row in rows]
+    title = f"{holding.results.get('data')}: {holding.metric} on {holding.results.get('test_images')} test images (%)"
+    whole = tuple((name, *each) for name, each in zip(names, cells))
+    return Table(title, ("budget", *headings), whole, tuple(compared(rows)))
+
+
+def _choices(holding: Holding) -> Table | None:
+    """Return what the search chose, before anything was evaluated on test images."""
+    chosen = [entry for entry in holding.entries if entry.choice]
+    if not chosen:
+        return None
+    rows = []
+    for entry in chosen:
+        costs, score = mapping_of(entry.choice.get("costs")), entry.choice.get("score")
+        measured = "" if score is None else f"{100 * number_of(score):.2f}"
+        rows.append((entry.title, *_costs(costs), measured, _trained(entry)))
+    headings = ("budget", "MACs", "parameters", "peak memory", f"held-out {holding.metric} in the search", "saved")
+    return Table("Chosen, and not evaluated on test images yet", headings, tuple(rows))
+
+
+def _costs(costs: Fields) -> tuple[str, ...]:
+    counts = (short(number_of(costs[name])) if name in costs else "" for name in ("macs", "params"))
+    return (*counts, f"{number_of(costs['memory']) / 1e3:,.0f} kB" if "memory" in costs else "")
+
+
+def _trained(entry: Entry) -> str:
+    return ", ".join(KINDS.get(how, how) for how in entry.networks) or "nothing"
+
+
+def _fitted(holding: Holding) -> Table | None:
+    results = holding.results
+    title = f"{holding.metric} on {results.get('test_images')} test images"
+    widths = results.get("widths")
+    if isinstance(widths, list):
+        named = [(_width(each.get("width")), each) for each in widths if isinstance(each, dict)]
+        rows = tuple((name, *_costs(each)[:2], f"{100 * number_of(each.get('score')):.2f}") for name, each in named)
+        return Table(f"{title} (%)", ("width", "MACs", "parameters", holding.metric), rows)
+    scores = {name: mapping_of(results.get(name)) for name in ("deployed", "before_fusing") if name in results}
+    if not scores:
+        return None
+    numbers: Sequence[str] = [*dict.fromkeys(name for each in scores.values() for name in each)]
+    rows = tuple(
+        (how.replace("_", " "), *_costs(results)[:2], *(_score(name, each.get(name)) for name in numbers))
+        for how, each in scores.items()
+    )
+    return Table(title, ("network", "MACs", "parameters", *(name.replace("_", " ") for name in numbers)), rows)
+
+
+def _width(width: object) -> str:
+    return plain(width) if isinstance(width, (int, float)) else "found by AutoSlim"
+
+
+def _score(name: str, value: object) -> str:
+    if not isinstance(value, (int, float)):
+        return ""
+    return f"{value:.4f}" if name == "loss" else f"{value:.2%}"
+
+
+def _alone(entry: Entry) -> Table | None:
+    """Return what one saved network costs."""
+    assert entry.deployed is not None
+    card = Card.read(entry.deployed)
+    if isinstance(card.spec, WidthsSpec):
+        return None
+    cost = count(card.spec.build(len(card.classes)), *card.shape)
+    costs = _costs({"macs": cost.macs, "params": cost.params, "memory": cost.memory})
+    size = f"{card.shape[1]}×{card.shape[2]}, {card.shape[0]} channels"
+    headings = ("network", "images", "classes", "MACs", "parameters", "peak memory")
+    return Table("One saved network", headings, ((entry.title, size, str(len(card.classes)), *costs),))
