@@ -16,7 +16,7 @@ from nasvit.report.page.holding import LOG, Entry, Holding
 from nasvit.report.page.plotting import Figure, color, plot
 from nasvit.report.page.reading import Reader, number_of
 
-MOST_POINTS = 200
+MOST_POINTS = 80
 """Points of a line: the losses of more steps are averaged."""
 
 _WORDS = {"random_0": "a random subnet", "random_1": "another random subnet"}
@@ -31,11 +31,13 @@ class Group:
     Args:
         title: whose trainings.
         figures: the plots.
+        is_chosen: whether they are of the supernet, or of a network that is no comparison.
         notes: what happened in them.
     """
 
     title: str
     figures: tuple[Figure, ...]
+    is_chosen: bool = True
     notes: tuple[str, ...] = ()
 
 
@@ -44,7 +46,11 @@ def curves(holding: Holding) -> list[Group]:
     reader, groups = holding.reader, list[Group]()
     if (holding.folder / "train" / LOG).is_file():
         groups.append(_supernet(reader, holding.metric))
-    found = [_network(reader, number, entry, holding.metric) for number, entry in enumerate(holding.entries)]
+    chosen = holding.chosen
+    found = [
+        _network(reader, f"network-{number}", entry, holding.metric, chosen=entry in chosen)
+        for number, entry in enumerate(holding.entries)
+    ]
     return [group for group in [*groups, *found] if group.figures]
 
 
@@ -55,25 +61,25 @@ def _supernet(reader: Reader, metric: str) -> Group:
         _lines("supernet-loss", "supernet: loss", "loss", {"largest subnet": log.loss}),
         _lines("supernet-score", f"supernet: {metric} on held-out images", f"{metric} (%)", scores),
     ]
-    return Group("Supernet", tuple(each for each in figures if each is not None), log.events)
+    return Group("Supernet", tuple(each for each in figures if each is not None), notes=log.events)
 
 
-def _network(reader: Reader, number: int, entry: Entry, metric: str) -> Group:
+def _network(reader: Reader, name: str, entry: Entry, metric: str, *, chosen: bool) -> Group:
     logs = {
         KINDS.get(how, how): _Log(reader, folder.relative_to(reader.folder)) for how, folder in entry.trainings.items()
     }
     scores = {
-        f"{how}, {name}" if name else how: line
+        f"{how}, {part}" if part else how: line
         for how, log in logs.items()
-        for name, line in log.scores(metric).items()
+        for part, line in log.scores(metric).items()
     }
-    title, name = entry.title, f"network-{number}"
+    title = entry.title
     figures = [
         _lines(f"{name}-loss", f"{title}: loss", "loss", {how: log.loss for how, log in logs.items()}),
         _lines(f"{name}-score", f"{title}: {metric} on held-out images", f"{metric} (%)", scores),
     ]
     told = [f"{how}: {event}" for how, log in logs.items() for event in log.events]
-    return Group(title, tuple(each for each in figures if each is not None), tuple(told))
+    return Group(title, tuple(each for each in figures if each is not None), chosen, tuple(told))
 
 
 class _Log:
@@ -145,4 +151,4 @@ def _lines(name: str, title: str, label: str, lines: Mapping[str, Line]) -> Figu
             axes.plot(x, y, style, color=color(number), label=key, marker=marker, markersize=3)
         axes.set(xlabel="training step", ylabel=label)
 
-    return plot(name, title, paint)
+    return plot(name, title, paint, caption=title.rpartition(": ")[2].capitalize())

@@ -28,8 +28,10 @@ from search_spaces import Architecture
 COLORS = 8
 """Colors of stages that the page's style defines."""
 
-_BAR, _GAP, _STAGE_GAP = 34, 4, 10
+_NARROW, _WIDE, _WHOLE = 34, 54, 980
+_GAP, _STAGE_GAP = 4, 10
 _HIGHEST, _LOWEST, _TEXT = 110, 26, 15
+_HANGING = 56  # what the largest share of the costs is drawn as
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Bar:
         height: height.
         above: text above it.
         inside: lines of text inside it.
+        macs: length of the bar below it that stands for its multiply-adds.
+        params: the same of its parameters.
     """
 
     block: Block
@@ -80,6 +84,8 @@ class Bar:
     height: int
     above: str
     inside: tuple[str, ...]
+    macs: float
+    params: float
 
 
 @dataclass(frozen=True)
@@ -91,12 +97,14 @@ class Drawing:
         width: width of the picture.
         height: height of the picture.
         bar: width of a bar.
+        ground: height at which the bars stand, and their costs hang.
     """
 
     bars: tuple[Bar, ...]
     width: int
     height: int
-    bar: int = _BAR
+    bar: int
+    ground: int
 
     @property
     def blocks(self) -> list[Block]:
@@ -197,17 +205,20 @@ def _facts(module: nn.Module) -> tuple[str, ...]:
 
 
 def _draw(found: Sequence[Block]) -> Drawing:
-    """Place the bars: higher where maps are larger, on a common ground line, stages apart."""
+    """Place the bars: higher where maps are larger, on a common ground line, stages apart, their costs below it."""
     sides = [_side(block) for block in found]
     largest = max([math.log2(side) for side in sides] or [1.0]) or 1.0
+    most = max([max(block.macs_share, block.params_share) for block in found] or [1.0]) or 1.0
+    width = min(_WIDE, max(_NARROW, _WHOLE // max(1, len(found)) - _STAGE_GAP))
     ground, x, bars = _TEXT + _HIGHEST, _GAP, list[Bar]()
     for number, (block, side) in enumerate(zip(found, sides)):
         if number:
-            x += _BAR + (_GAP if block.stage == found[number - 1].stage else _STAGE_GAP)
+            x += width + (_GAP if block.stage == found[number - 1].stage else _STAGE_GAP)
         height = round(_LOWEST + (_HIGHEST - _LOWEST) * math.log2(side) / largest)
         channels = block.shape.partition(" x ")[0] if " x " in block.shape else ""
-        bars.append(Bar(block, x, ground - height, height, channels, _inside(block, height)))
-    return Drawing(tuple(bars), x + _BAR + _GAP, ground + _TEXT)
+        costs = (round(_HANGING * share / most, 1) for share in (block.macs_share, block.params_share))
+        bars.append(Bar(block, x, ground - height, height, channels, _inside(block, height), *costs))
+    return Drawing(tuple(bars), x + width + _GAP, ground + _HANGING + _GAP, width, ground)
 
 
 def _side(block: Block) -> int:

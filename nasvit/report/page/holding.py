@@ -50,6 +50,12 @@ class Entry:
         return next((self.networks[how] for how in order if how in self.networks), None)
 
     @property
+    def described(self) -> str:
+        """Its title, and how it was trained."""
+        how = "" if self.deployed is None else {**KINDS, "extracted": "extracted"}.get(self.deployed.name, "")
+        return f"{self.title}, {how}" if how else self.title
+
+    @property
     def architecture(self) -> Fields:
         """Fields of its architecture; none if it has none."""
         return mapping_of(self.choice.get("architecture") or self.row.get("architecture"))
@@ -77,6 +83,11 @@ class Holding:
     def folder(self) -> Path:
         """The folder."""
         return self.reader.folder
+
+    @property
+    def chosen(self) -> tuple[Entry, ...]:
+        """The networks that are no comparisons; all, where nothing says which are."""
+        return tuple(entry for entry in self.entries if entry.choice) or self.entries
 
     @property
     def rows(self) -> list[Fields]:

@@ -8,7 +8,6 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -28,7 +27,7 @@ MOST_NAMED = 40
 """Classes up to which the confusion matrix has their names beside it."""
 
 _SMALL = 64  # pixels up to which a picture is stored exactly
-_CELL, _LABELS = 22, 96
+_CELL, _MOST_LETTERS = 24, 15
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Mistakes:
     @property
     def margin(self) -> int:
         """Room for names beside the matrix."""
-        return _LABELS if self.labeled else 4
+        return 14 + 7 * min(_MOST_LETTERS, max(map(len, self.names))) if self.labeled else 4
 
     @property
     def cell(self) -> float:
@@ -136,7 +135,7 @@ class Mistakes:
 def shown_network(holding: Holding) -> Entry | None:
     """Return the network whose mistakes are shown: of those that were chosen, the one of the highest test score."""
     saved = [entry for entry in holding.entries if entry.deployed is not None]
-    chosen = [entry for entry in saved if entry.choice or holding.kind != "experiment"] or saved
+    chosen = [entry for entry in holding.chosen if entry in saved] or saved
 
     def score(entry: Entry) -> float:
         assert entry.deployed is not None
@@ -169,7 +168,7 @@ def mistakes(entry: Entry, most: int) -> Mistakes:
         confusion.update(probabilities, targets)
         wrong.update(pixels, probabilities, targets)
     return Mistakes(
-        entry.title if not folder.name or folder.name == entry.title else f"{entry.title} ({_how(folder)})",
+        entry.described,
         confusion.images,
         pictures.source,
         confusion.accuracy,
@@ -178,12 +177,6 @@ def mistakes(entry: Entry, most: int) -> Mistakes:
         card.classes,
         wrong.pictures,
         confusion.images - int(confusion.counts.trace()),
-    )
-
-
-def _how(folder: Path) -> str:
-    return {"scratch": "from scratch", "finetuned": "fine-tuned", "scratch_time": "from scratch"}.get(
-        folder.name, folder.name
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nasvit.costs.counting import count
 from nasvit.experiment.stages.jobs import KINDS
 from nasvit.export.card import Card
 from nasvit.report.console import short
 from nasvit.report.page.holding import Entry, Holding
+from nasvit.report.page.plotting import Dot, Figure, Key, plot
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
-from nasvit.report.results import compared, table_of
+from nasvit.report.results import HOW, compared, table_of
 from nasvit.specs import WidthsSpec
 
 
@@ -25,12 +27,14 @@ class Table:
         headings: headings of the columns; the first one is that of names.
         rows: cells of the rows.
         notes: what the columns mean.
+        figures: scores against costs, if there are several networks.
     """
 
     title: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,46 @@ def _results(holding: Holding) -> Table:
     names = [str(row["budget"]) or f"({row['name']})" for row in rows]
     title = f"{holding.results.get('data')}: {holding.metric} on {holding.results.get('test_images')} test images (%)"
     whole = tuple((name, *each) for name, each in zip(names, cells))
-    return Table(title, ("budget", *headings), whole, tuple(compared(rows)))
+    return Table(title, ("budget", *headings), whole, tuple(compared(rows)), tuple(_against_costs(holding)))
+
+
+def _against_costs(holding: Holding) -> Iterable[Figure]:
+    """Yield plots of test scores against costs: of chosen networks, and of those that they are compared with."""
+    shown = [entry for entry in holding.entries if entry.row.get("scores")]
+    if len(shown) > 1:
+        yield _against("macs", "multiply-adds", holding.metric, shown)
+        yield _against("params", "parameters", holding.metric, shown)
+
+
+def _against(cost: str, name: str, metric: str, shown: Sequence[Entry]) -> Figure:
+    kinds = [kind for kind in HOW if any(kind in entry.row["scores"] for entry in shown)]
+    kinds = [kind for kind in kinds if kind != "extracted"]  # scores as in the supernet
+
+    def paint(axes: Any) -> list[Dot]:
+        dots = [
+            Dot(entry.row[cost] / 1e6, 100 * entry.row["scores"][kind], _says(entry, kind), _style(number, entry), 4.5)
+            for number, kind in enumerate(kinds)
+            for entry in shown
+            if kind in entry.row["scores"]
+        ]
+        axes.plot([dot.x for dot in dots], [dot.y for dot in dots], linestyle="none")
+        axes.margins(0.08)
+        axes.set(xlabel=f"{name} (millions)", ylabel=f"test {metric} (%)")
+        return dots
+
+    keys = [Key(f"series-{number + 1} filled", HOW[kind]) for number, kind in enumerate(kinds)]
+    compared_with = [Key("hollow end", "for comparison")] if any(not entry.choice for entry in shown) else []
+    title = f"Test {metric} against {name}"
+    return plot(f"tested-{cost}", title, paint, keys=[*keys, *compared_with])
+
+
+def _style(number: int, entry: Entry) -> str:
+    return f"series-{number + 1} {'filled' if entry.choice else 'hollow'}"
+
+
+def _says(entry: Entry, kind: str) -> str:
+    score = f"{100 * entry.row['scores'][kind]:.2f} %"
+    return f"{entry.title}, {HOW[kind]}: {score}; {short(entry.row['macs'])} MACs, {short(entry.row['params'])} parameters"
 
 
 def _choices(holding: Holding) -> Table | None:

@@ -73,6 +73,11 @@ class Key:
     label: str
     dashed: bool = False
 
+    @property
+    def is_line(self) -> bool:
+        """Whether it stands for a line, and not for dots."""
+        return re.fullmatch(r"series-\d", self.kind) is not None
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -80,12 +85,14 @@ class Figure:
 
     Args:
         title: what it shows.
+        caption: the same where it is known whose it is.
         svg: the picture.
         keys: the legend.
         note: a remark.
     """
 
     title: str
+    caption: str
     svg: str
     keys: tuple[Key, ...] = ()
     note: str = ""
@@ -111,6 +118,7 @@ def plot(
     title: str,
     paint: Callable[[Any], Sequence[Dot] | None],
     *,
+    caption: str = "",
     keys: Sequence[Key] = (),
     note: str = "",
 ) -> Figure:
@@ -118,8 +126,9 @@ def plot(
 
     Args:
         name: name of the picture, other than that of any other in the page.
-        title: what it shows.
+        title: what it shows, said in full.
         paint: draws on matplotlib's axes with :func:`color`, and returns dots; lines with a label say it.
+        caption: the title as it stands above the picture; the whole of it if left out.
         keys: legend of the dots.
         note: a remark.
     """
@@ -138,7 +147,8 @@ def plot(
         root.append(_dots(canvas, axes, dots))
     _tell(root, {gid: label for gid, label in says.items() if not label.startswith("_")})
     _name(root, name, title)
-    return Figure(title, _colored(ElementTree.tostring(root, "unicode")), (*line_keys(axes), *keys), note)
+    svg = _colored(ElementTree.tostring(root, "unicode"))
+    return Figure(title, caption or title, svg, (*line_keys(axes), *keys), note)
 
 
 def _clean(root: ElementTree.Element) -> ElementTree.Element:

@@ -88,10 +88,10 @@ def page(holding: Holding, images: int) -> str:
     return _environment().get_template("page.html").render(
         head=top,
         tiles=tried("the numbers of the best network", lambda: tiles(holding, best)) or [],
-        best=best,
+        best="" if best is None else best.described,
         sections=shown,
         problems=[*holding.reader.notes, *tried.problems],
-        missing=[*_missing(holding, {section.name for section in shown}, images)],
+        missing=[*_missing(holding, best, {section.name for section in shown}, images)],
         folder=holding.folder,
         version=versions()["nasvit"],
     )
@@ -121,9 +121,8 @@ def _sections(holding: Holding, best: Entry | None, images: int, tried: _Tried) 
 
 
 def _portraits(holding: Holding, tried: _Tried) -> list[Portrait]:
-    chosen = [entry for entry in holding.entries if entry.choice] or holding.entries
     found = []
-    for entry in chosen:
+    for entry in holding.chosen:
         drawn = tried(f"the blocks of {entry.title}", lambda entry=entry: drawing(holding, entry))  # type: ignore[misc]
         recipe = recipe_words(recipe_of(holding.reader, entry) or _own_recipe(holding))
         if drawn is not None or recipe:
@@ -136,9 +135,9 @@ def _own_recipe(holding: Holding) -> dict[str, Any]:
     return recipe if isinstance(recipe, dict) else {}
 
 
-def _missing(holding: Holding, there: set[str], images: int) -> Iterable[str]:
+def _missing(holding: Holding, best: Entry | None, there: set[str], images: int) -> Iterable[str]:
     """Yield what is not in the page, and why or what would bring it."""
-    saved = next((entry.deployed for entry in holding.entries if entry.deployed is not None), None)
+    saved = None if best is None else best.deployed
     asked = holding.config.get("search")
     evaluate = asked.get("evaluate") if isinstance(asked, dict) else None
     if holding.kind != "network" and not holding.results:

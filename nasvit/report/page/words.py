@@ -11,7 +11,7 @@ _SHORT = {"kernel_size": "kernel", "expand_ratio": "expand", "mlp_ratio": "MLP"}
 
 
 def architecture_words(fields: Fields) -> str:
-    """Return an architecture in one line, such as ``8 px, width 8-8-16, depth 2-2, kernel 5-3``."""
+    """Return an architecture in one line, such as ``8 px, width 8/8/16, depth 2/2, kernel 5/3``."""
     words = [f"{fields['resolution']} px"] if "resolution" in fields else []
     for name, value in fields.items():
         if name != "resolution" and value and not _is_empty(value):
@@ -44,4 +44,4 @@ def _is_empty(value: Any) -> bool:
 def _joined(value: Any) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{name}={plain(each)}" for name, each in value.items())
-    return "-".join(map(plain, value)) if isinstance(value, (list, tuple)) else plain(value)
+    return "/".join(map(plain, value)) if isinstance(value, (list, tuple)) else plain(value)
