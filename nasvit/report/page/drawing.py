@@ -18,7 +18,6 @@ from nasvit.layers import Network
 from nasvit.layers.network import Resized
 from nasvit.report.console import short
 from nasvit.report.page.holding import Entry, Holding
-from nasvit.report.page.reading import mapping_of
 from nasvit.report.page.words import plain
 from nasvit.report.profile import blocks, named_blocks
 from nasvit.specs import Spec, SubnetSpec, WidthsSpec
@@ -159,6 +158,8 @@ def _blocks(network: nn.Module, spec: Spec, classes: int) -> list[Block]:
     stages = list(dict.fromkeys(_stage(name) for name, _, _ in rows if _stage(name)))
     found = []
     for number, (name, shape, cost) in enumerate(rows):
+        if not cost.macs and not cost.params:  # an activation, say
+            continue
         facts = _facts(modules[name]) if keys is None else _facts_of_key(keys[number])
         stage = stages.index(_stage(name)) % COLORS if _stage(name) in stages else None
         found.append(Block(name, stage, facts, shape, cost, cost.macs / macs, cost.params / params))

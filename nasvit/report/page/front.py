@@ -126,7 +126,7 @@ def _front(holding: Holding, others: Sequence[Fields], finalists: Sequence[Field
 def _marked(holding: Holding, known: Sequence[Fields], *, chosen: bool) -> list[Fields]:
     """Return the chosen networks, or those that they are compared with, as the search measured them."""
     by_architecture = {repr(each.get("architecture")): each for each in reversed(known)}
-    found = []
+    found: list[Fields] = []
     for entry in holding.entries:
         record = by_architecture.get(repr(dict(entry.architecture)))
         if record is not None and bool(entry.choice) == chosen:

@@ -84,7 +84,8 @@ def head(holding: Holding) -> Head:
     finished = bool(holding.results) or holding.kind == "network"
     classes, stages, (text, again) = _classes(holding), [*_stages(holding)], _again(holding)
     versions = holding.results.get("versions") or _card(holding).get("versions")
-    wall, processor = (sum(number_of(each[name]) for each in _times(holding).values()) for name in ("wall", "processor"))
+    times = _times(holding).values()
+    wall, processor = (sum(number_of(each[name]) for each in times) for name in ("wall", "processor"))
     return Head(
         _title(holding),
         str(holding.folder),
@@ -197,20 +198,20 @@ def _reached(holding: Holding) -> str:
         entry = holding.entries[0]
         stage = "evaluation" if entry.networks else "training" if entry.trainings else "the start"
         return f"not finished: {stage} was reached"
-    times = holding.reader.mapping(TIMES)
-    reached = [LABELS[name] for name in times if name in LABELS] or [*_by_files(holding)]
+    begun = {*holding.reader.mapping(TIMES), *_by_files(holding)}
+    reached = [label for stage, label in LABELS.items() if stage in begun]
     return f"not finished: {reached[-1]} was reached" if reached else "not finished: nothing was trained yet"
 
 
 def _by_files(holding: Holding) -> Iterable[str]:
-    """Yield the stages that left files, where nothing recorded their times."""
+    """Yield the stages that left files: how long they took is written a few seconds after they begin."""
     there = {
         "train": (holding.folder / "train").exists(),
         "search": (holding.folder / "search").exists(),
-        "extract": (holding.folder / "subnets").exists(),
+        "extract": any("extracted" in entry.networks for entry in holding.entries),
         "finetune": any(entry.trainings for entry in holding.entries),
     }
-    return (LABELS[name] for name, is_there in there.items() if is_there)
+    return (stage for stage, is_there in there.items() if is_there)
 
 
 def _plan(content: Any) -> list[str]:
@@ -245,7 +246,5 @@ def _as_file(content: Fields) -> dict[str, Any]:
 
 
 def _without_empty(content: Fields) -> dict[str, Any]:
-    plain_fields = {
-        name: _without_empty(each) if isinstance(each, Mapping) else each for name, each in content.items()
-    }
+    plain_fields = {name: _without_empty(each) if isinstance(each, Mapping) else each for name, each in content.items()}
     return {name: each for name, each in plain_fields.items() if each not in (None, {}, [], "")}

@@ -8,11 +8,15 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
 from nasvit.export.card import Card
+from nasvit.export.saved import load_saved
+from nasvit.export.switchable import SwitchableModel
 from nasvit.report.page.holding import Entry, Holding
 from nasvit.report.page.reading import number_of
 from nasvit.report.shipping import Classifier, pictures_of
@@ -161,7 +165,7 @@ def mistakes(entry: Entry, most: int) -> Mistakes:
     pictures, why = pictures_of(None, card, download=False)
     if pictures is None:
         raise ValueError(f"the test images are not there: {why}")
-    classifier = Classifier(folder, width=_widest(card))
+    classifier = Classifier(folder, width=_widest(folder, card))
     confusion, wrong = Confusion(len(card.classes)), _Surest(card.classes)
     for pixels, targets in pictures.test(most).evaluation_batches():
         probabilities = classifier(pixels)
@@ -180,13 +184,13 @@ def mistakes(entry: Entry, most: int) -> Mistakes:
     )
 
 
-def _widest(card: Card) -> float | None:
+def _widest(folder: Path, card: Card) -> Any:
+    """Return the largest width of a network that runs at several; None of others."""
     if not isinstance(card.spec, WidthsSpec):
         return None
-    widths = [each for each in getattr(card.spec, "widths", ()) if isinstance(each, (int, float))]
-    if not widths:
-        raise ValueError("its widths have no names, so that none can be asked for")
-    return max(widths)
+    network = load_saved(folder).network
+    assert isinstance(network, SwitchableModel)
+    return network.largest
 
 
 def _cells(confusion: Confusion, names: Sequence[str]) -> list[Cell]:
@@ -240,8 +244,8 @@ def address(pixels: Tensor) -> str:
     exact = max(image.size) <= _SMALL
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     file = io.BytesIO()
-    image.save(file, **({"format": "PNG", "optimize": True} if exact else {"format": "JPEG", "quality": 85}))
     kind = "png" if exact else "jpeg"
+    image.save(file, kind, optimize=True, quality=85)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -115,8 +115,9 @@ def _style(number: int, entry: Entry) -> str:
 
 
 def _says(entry: Entry, kind: str) -> str:
-    score = f"{100 * entry.row['scores'][kind]:.2f} %"
-    return f"{entry.title}, {HOW[kind]}: {score}; {short(entry.row['macs'])} MACs, {short(entry.row['params'])} parameters"
+    row = entry.row
+    score = f"{100 * row['scores'][kind]:.2f} %"
+    return f"{entry.title}, {HOW[kind]}: {score}; {short(row['macs'])} MACs, {short(row['params'])} parameters"
 
 
 def _choices(holding: Holding) -> Table | None:

@@ -15,7 +15,7 @@ SERIES = 8
 
 _INK, _GRID = "#010203", "#010204"  # placeholders, replaced by colors of the page
 _COLORS = [f"#0a0b{number:02x}" for number in range(1, SERIES + 1)]
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,  # a dollar sign in a name is one
     "font.size": 10,
@@ -139,7 +139,7 @@ def plot(
         canvas, file = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained"), io.BytesIO()
         axes = canvas.subplots()
         dots = paint(axes) or ()
-        says = {f"line-{number}": line.get_label() for number, line in enumerate(axes.lines)}
+        says = {f"line-{number}": str(line.get_label()) for number, line in enumerate(axes.lines)}
         for gid, line in zip(says, axes.lines):
             line.set_gid(gid)
         canvas.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator")))

@@ -85,7 +85,8 @@ def page(holding: Holding, images: int) -> str:
     top = tried("the head", lambda: head(holding))
     best = shown_network(holding)
     shown = [each for each in _sections(holding, best, images, tried) if each.content]
-    return _environment().get_template("page.html").render(
+    template = _environment().get_template("page.html")
+    return template.render(
         head=top,
         tiles=tried("the numbers of the best network", lambda: tiles(holding, best)) or [],
         best="" if best is None else best.described,
