@@ -50,7 +50,7 @@ def searched(holding: Holding) -> Searched | None:
         figures.append(_front(holding, others, finalists))
         notes.append(_counted(holding, others, finalists))
     quality = reader.mapping("search/predictor.json")
-    figures += [each for each in (_predicted(quality), _learning(quality)) if each is not None]
+    figures += [each for each in (_predicted(quality) or _learning(quality),) if each is not None]
     notes += _quality(quality)
     return Searched(tuple(figures), tuple(notes)) if figures or notes else None
 
@@ -170,7 +170,7 @@ def _predicted(quality: Mapping[str, Any]) -> Figure | None:
         axes.set(xlabel=f"predicted {name}", ylabel=f"measured {name}")
         return dots
 
-    return plot("predicted", "The predictor on candidates that it was not fitted on", paint)
+    return plot("predicted", "Predicted and measured: candidates that the predictor was not fitted on", paint)
 
 
 def _learning(quality: Mapping[str, Any]) -> Figure | None:
@@ -195,5 +195,14 @@ def _quality(quality: Mapping[str, Any]) -> list[str]:
     one, two = (number_of(quality.get(f"within_{name}")) for name in ("one_deviation", "two_deviations"))
     return [
         f"Predictor on held-out candidates: rank correlation {tau:.2f} (Kendall), {rho:.2f} (Spearman); {one:.0%} are "
-        f"within one predicted standard deviation (68% is right), {two:.0%} within two (95%)."
+        f"within one predicted standard deviation (68% is right), {two:.0%} within two (95%).",
+        *_rising(quality),
     ]
+
+
+def _rising(quality: Mapping[str, Any]) -> list[str]:
+    points = [mapping_of(each) for each in quality.get("learning_curve", ())]
+    if len(points) < 2:
+        return []
+    words = [f"{number_of(each.get('kendall_tau')):.2f} of {each.get('trained')}" for each in points]
+    return [f"Its rank correlation (Kendall) by the candidates that it is fitted on: {', '.join(words)}."]
