@@ -32,6 +32,16 @@ def test_a_report_holds_rank_correlation_calibration_and_a_rising_learning_curve
     assert "Kendall tau" in format_report(report)
 
 
+def test_what_was_predicted_of_held_out_candidates_is_kept_beside_what_was_measured() -> None:
+    codes, scores = evaluated(40)
+    report = predictor_report(
+        make, np.concatenate([codes, codes[:3]]), np.append(scores, scores[:3] + 1), np.random.default_rng(0)
+    )
+    predicted, measured = (np.array(report["held_out"][name]) for name in ("predicted", "measured"))
+    assert sorted(measured) == pytest.approx(sorted([*(scores[:3] + 0.5), *scores[3:]]))
+    assert np.sqrt(((predicted - measured) ** 2).mean()) == pytest.approx(report["rmse"])
+
+
 def test_no_candidate_is_predicted_by_a_predictor_that_saw_it_under_another_evaluation() -> None:
     codes, _ = evaluated(40)
     lottery = 10.0 * np.random.default_rng(2).standard_normal(len(codes))  # nothing to learn but the rows themselves
