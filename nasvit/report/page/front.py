@@ -10,7 +10,7 @@ from typing import Any
 
 from nasvit.report.console import short
 from nasvit.report.page.holding import Holding
-from nasvit.report.page.plotting import Dot, Figure, Key, color, plot
+from nasvit.report.page.plotting import Dot, Figure, Key, color, in_thousands, plot
 from nasvit.report.page.reading import Fields, Reader, mapping_of, number_of
 from nasvit.report.page.words import architecture_words
 from nasvit.search.judge import Judge
@@ -103,18 +103,19 @@ def _front(holding: Holding, others: Sequence[Fields], finalists: Sequence[Field
         "chosen": chosen,
     }
     front = pareto_front(finalists or others, judge)
+    unit, unit_name = in_thousands(max(each["macs"] for each in [*others, *finalists]))
 
     def paint(axes: Any) -> list[Dot]:
         dots = [
-            Dot(each["macs"] / 1e6, scale * judge.value(each), _says(each, holding.metric), kind, _RADIUS[kind])
+            Dot(each["macs"] / unit, scale * judge.value(each), _says(each, holding.metric), kind, _RADIUS[kind])
             for kind, records in drawn.items()
             for each in records
         ]
         axes.plot([dot.x for dot in dots], [dot.y for dot in dots], linestyle="none")  # axes that hold all
-        x, y = [each["macs"] / 1e6 for each in front], [scale * judge.value(each) for each in front]
+        x, y = [each["macs"] / unit for each in front], [scale * judge.value(each) for each in front]
         axes.step(x, y, where="post", color=color(0), label="front")
-        unit = "(%)" if percent else "(lower is better)"
-        axes.set(xlabel="multiply-adds (millions)", ylabel=f"held-out {judge.decisive.name} {unit}")
+        of_score = "(%)" if percent else "(lower is better)"
+        axes.set(xlabel=f"multiply-adds ({unit_name})", ylabel=f"held-out {judge.decisive.name} {of_score}")
         if not judge.decisive.higher_is_better:
             axes.invert_yaxis()
         return dots

@@ -11,7 +11,7 @@ from nasvit.experiment.stages.jobs import KINDS
 from nasvit.export.card import Card
 from nasvit.report.console import short
 from nasvit.report.page.holding import Entry, Holding
-from nasvit.report.page.plotting import Dot, Figure, Key, plot
+from nasvit.report.page.plotting import Dot, Figure, Key, in_thousands, plot
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
 from nasvit.report.results import HOW, compared, table_of
@@ -92,16 +92,18 @@ def _against(cost: str, name: str, metric: str, shown: Sequence[Entry]) -> Figur
     kinds = [kind for kind in HOW if any(kind in entry.row["scores"] for entry in shown)]
     kinds = [kind for kind in kinds if kind != "extracted"]  # scores as in the supernet
 
+    unit, unit_name = in_thousands(max(entry.row[cost] for entry in shown))
+
     def paint(axes: Any) -> list[Dot]:
         dots = [
-            Dot(entry.row[cost] / 1e6, 100 * entry.row["scores"][kind], _says(entry, kind), _style(number, entry), 4.5)
+            Dot(entry.row[cost] / unit, 100 * entry.row["scores"][kind], _says(entry, kind), _style(number, entry), 4.5)
             for number, kind in enumerate(kinds)
             for entry in shown
             if kind in entry.row["scores"]
         ]
         axes.plot([dot.x for dot in dots], [dot.y for dot in dots], linestyle="none")
         axes.margins(0.08)
-        axes.set(xlabel=f"{name} (millions)", ylabel=f"test {metric} (%)")
+        axes.set(xlabel=f"{name} ({unit_name})", ylabel=f"test {metric} (%)")
         return dots
 
     keys = [Key(f"series-{number + 1} filled", HOW[kind]) for number, kind in enumerate(kinds)]

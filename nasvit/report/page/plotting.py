@@ -25,6 +25,7 @@ _STYLE: Any = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
+    "axes.formatter.useoffset": False,
     "grid.color": _GRID,
     "grid.linewidth": 0.7,
     "grid.alpha": 0.6,
@@ -101,6 +102,11 @@ class Figure:
     note: str = ""
 
 
+def in_thousands(most: float) -> tuple[float, str]:
+    """Return what counts up to ``most`` are divided by on an axis, and its name."""
+    return (1e6, "millions") if most >= 1e6 else (1e3, "thousands")
+
+
 def color(number: int) -> str:
     """Return the color of a series, counted from 0, as plots take it."""
     return _COLORS[number % SERIES]
@@ -142,6 +148,7 @@ def plot(
         canvas, file = Canvas(figsize=(WIDTH, HEIGHT)), io.BytesIO()
         axes = canvas.subplots(gridspec_kw=_MARGINS)
         dots = paint(axes) or ()
+        axes.locator_params(axis="x", nbins=6)
         says = {f"line-{number}": str(line.get_label()) for number, line in enumerate(axes.lines)}
         for gid, line in zip(says, axes.lines):
             line.set_gid(gid)
