@@ -25,6 +25,9 @@ BATCHES, IMAGES = 8, 64
 
 _POOL = 4096  # subnets within a budget, in case that none has all decisions about equally far up
 
+UNMEASURED_BY = ("prior", "size", "features")
+"""What choices are judged by for which nothing is trained."""
+
 Found = tuple[Subnet, dict[str, Any]]
 """A subnet, and what its choice rests on."""
 
@@ -45,10 +48,11 @@ def choose_unmeasured(bench: Workbench) -> list[Choice]:
 
 def describe_unmeasured(choices: list[Choice]) -> list[str]:
     """Return a line for every choice that says what it rests on."""
-    return [f"{each.budget or each.budget.name}: {_describe(each.evidence)}" for each in choices]
+    return [f"{each.budget or each.budget.name}: {describe_evidence(each.evidence)}" for each in choices]
 
 
-def _describe(evidence: dict[str, Any]) -> str:
+def describe_evidence(evidence: dict[str, Any]) -> str:
+    """Return what a choice rests on that nothing was measured for."""
     if evidence["judged_by"] == "prior":
         points, data = 100 * evidence["expected_gain"], ", ".join(evidence["measured_on"])
         trainings = f"{evidence['measured']} trainings on {data}"

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
-
-import yaml
 
 from nasvit.experiment import plan as plans
 from nasvit.experiment.clock import LABELS, TIMES, minutes
-from nasvit.experiment.config import Experiment
 from nasvit.experiment.stages.evaluate import RESULTS
-from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import CLASSES, PLAN, SPLIT
 from nasvit.export.card import CARD
+from nasvit.report.page.again import again
 from nasvit.report.page.holding import LOG, Holding
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
-from search_spaces.reading import from_node, read_text
 
 MOST_CLASSES = 200
 """Names of classes that are listed."""
@@ -82,7 +77,7 @@ def head(holding: Holding) -> Head:
     """Return what a folder is."""
     config, reader = holding.config, holding.reader
     finished = bool(holding.results) or holding.kind == "network"
-    classes, stages, (text, again) = _classes(holding), [*_stages(holding)], _again(holding)
+    classes, stages, (text, command) = _classes(holding), [*_stages(holding)], again(holding)
     versions = holding.results.get("versions") or _card(holding).get("versions")
     times = _times(holding).values()
     wall, processor = (sum(number_of(each[name]) for each in times) for name in ("wall", "processor"))
@@ -98,7 +93,7 @@ def head(holding: Holding) -> Head:
         f"{minutes(wall)} in all (processor {minutes(processor)})" if stages else "",
         tuple(_plan(reader.mapping(PLAN).get("plan"))),
         text,
-        again,
+        command,
         plain(mapping_of(versions)),
     )
 
@@ -219,32 +214,3 @@ def _plan(content: Any) -> list[str]:
         return [line.strip() for line in plans.from_json(content).lines()] if content else []
     except (KeyError, TypeError):
         return []  # of another version
-
-
-def _again(holding: Holding) -> tuple[str, str]:
-    """Return the file that makes a folder again, and how: nothing if it would not be read as the same."""
-    if not holding.config:
-        return "", ""
-    kind: type[Experiment] | type[FitConfig] = Experiment if "search" in holding.config else FitConfig
-    text = yaml.safe_dump(_as_file(holding.config), sort_keys=False, allow_unicode=True, width=100)
-    command = "run" if kind is Experiment else "fit"
-    name = Path(holding.folder).name or "again"
-    try:
-        same = from_node(kind, read_text(text, "")).to_json() == dict(holding.config)
-    except (ValueError, TypeError):
-        same = False
-    return text, f"nasvit {command} {name}.yaml --output runs/{name}-again" if same else ""
-
-
-def _as_file(content: Fields) -> dict[str, Any]:
-    """Return a configuration as a file has it: without what is left open, the recipe of ``finetune`` in line."""
-    found = _without_empty(content)
-    finetune = found.get("finetune")
-    if isinstance(finetune, dict) and isinstance(finetune.get("recipe"), dict):
-        found["finetune"] = {**finetune.pop("recipe"), **finetune}
-    return found
-
-
-def _without_empty(content: Fields) -> dict[str, Any]:
-    plain_fields = {name: _without_empty(each) if isinstance(each, Mapping) else each for name, each in content.items()}
-    return {name: each for name, each in plain_fields.items() if each not in (None, {}, [], "")}

@@ -8,6 +8,7 @@ from typing import Any
 
 from nasvit.costs.counting import count
 from nasvit.experiment.stages.jobs import KINDS
+from nasvit.experiment.stages.unmeasured import UNMEASURED_BY, describe_evidence
 from nasvit.export.card import Card
 from nasvit.report.console import short
 from nasvit.report.page.holding import Entry, Holding
@@ -77,7 +78,9 @@ def _results(holding: Holding) -> Table:
     names = [str(row["budget"]) or f"({row['name']})" for row in rows]
     title = f"{holding.results.get('data')}: {holding.metric} on {holding.results.get('test_images')} test images (%)"
     whole = tuple((name, *each) for name, each in zip(names, cells))
-    return Table(title, ("budget", *headings), whole, tuple(compared(rows)), tuple(_against_costs(holding)))
+    return Table(
+        title, ("budget", *headings), whole, (*_reasons(holding), *compared(rows)), tuple(_against_costs(holding))
+    )
 
 
 def _against_costs(holding: Holding) -> Iterable[Figure]:
@@ -133,7 +136,20 @@ def _choices(holding: Holding) -> Table | None:
         measured = "" if score is None else f"{100 * number_of(score):.2f}"
         rows.append((entry.title, *_costs(costs), measured, _trained(entry)))
     headings = ("budget", "MACs", "parameters", "peak memory", f"held-out {holding.metric} in the search", "saved")
-    return Table("Chosen, and not evaluated on test images yet", headings, tuple(rows))
+    return Table("Chosen, and not evaluated on test images yet", headings, tuple(rows), tuple(_reasons(holding)))
+
+
+def _reasons(holding: Holding) -> Iterable[str]:
+    """Yield what the choice of each network rests on, as far as it was recorded."""
+    for entry in holding.entries:
+        evidence = dict(mapping_of(entry.choice.get("evidence")))
+        if evidence.get("judged_by") in UNMEASURED_BY:
+            yield f"{entry.title}: {describe_evidence(evidence)}."
+        elif "images" in evidence:
+            name, others = evidence.get("judged_by"), len(evidence.get("equals") or ())
+            judged_by = holding.metric if name == "score" else name
+            as_good = f"; {others} other{'s' * (others != 1)} measured as good, as far as can be seen" if others else ""
+            yield f"{entry.title}: the best by {judged_by} on {evidence['images']} held-out images{as_good}."
 
 
 def _costs(costs: Fields) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import jinja2
 from nasvit.experiment.config import UNMEASURED
 from nasvit.records import versions
 from nasvit.report.console import short
+from nasvit.report.page.blocks import network_blocks
 from nasvit.report.page.curves import curves
 from nasvit.report.page.drawing import Drawing, drawing
 from nasvit.report.page.front import searched
@@ -124,7 +125,7 @@ def _sections(holding: Holding, best: Entry | None, images: int, tried: _Tried) 
 def _portraits(holding: Holding, tried: _Tried) -> list[Portrait]:
     found = []
     for entry in holding.chosen:
-        drawn = tried(f"the blocks of {entry.title}", lambda entry=entry: drawing(holding, entry))  # type: ignore[misc]
+        drawn = tried(f"the blocks of {entry.title}", lambda entry=entry: drawing(network_blocks(holding, entry)))  # type: ignore[misc]
         recipe = recipe_words(recipe_of(holding.reader, entry) or _own_recipe(holding))
         if drawn is not None or recipe:
             found.append(Portrait(entry.title, architecture_words(entry.architecture), drawn, recipe))

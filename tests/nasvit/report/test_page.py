@@ -28,9 +28,10 @@ from nasvit.export.card import Card
 from nasvit.report.page.command import show_report
 from nasvit.report.page.head import head
 from nasvit.report.page.holding import Entry, Holding, read_folder
-from nasvit.report.page.mistakes import address, mistakes, shown_network
+from nasvit.report.page.mistakes import mistakes, shown_network
 from nasvit.report.page.reading import Reader
 from nasvit.report.page.render import page
+from nasvit.report.page.wrong import address
 from nasvit.report.results import table_of
 from nasvit.report.shipping import Classifier
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
