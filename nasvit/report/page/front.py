@@ -141,7 +141,7 @@ def _says(record: Fields, metric: str) -> str:
     loss = f", loss {record['loss']:.3f}" if math.isfinite(number_of(record.get("loss"))) else ""
     words = architecture_words(mapping_of(record.get("architecture")))
     words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
-    return f"{title}{metric} {100 * record['score']:.2f} %{loss}; {costs}; {words}"
+    return f"{title}{metric} {100 * record['score']:.2f}%{loss}; {costs}; {words}"
 
 
 def _counted(holding: Holding, others: Sequence[Fields], finalists: Sequence[Fields]) -> str:

@@ -67,7 +67,7 @@ def tiles(holding: Holding, entry: Entry | None) -> list[Tile]:
     if "macs" not in row or entry is None or entry.deployed is None:
         return []
     score = deployed.get(holding.metric, mapping_of(row.get("scores")).get(entry.deployed.name))
-    found = [] if score is None else [Tile(f"{100 * number_of(score):.2f} %", f"test {holding.metric}")]
+    found = [] if score is None else [Tile(f"{100 * number_of(score):.2f}%", f"test {holding.metric}")]
     found += [Tile(short(row["macs"]), "multiply-adds"), Tile(short(row["params"]), "parameters")]
     return found + ([Tile(f"{row['memory'] / 1e3:,.0f} kB", "peak memory")] if "memory" in row else [])
 
@@ -121,7 +121,7 @@ def _style(number: int, entry: Entry) -> str:
 
 def _says(entry: Entry, kind: str) -> str:
     row = entry.row
-    score = f"{100 * row['scores'][kind]:.2f} %"
+    score = f"{100 * row['scores'][kind]:.2f}%"
     return f"{entry.title}, {HOW[kind]}: {score}; {short(row['macs'])} MACs, {short(row['params'])} parameters"
 
 

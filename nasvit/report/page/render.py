@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jinja2
 
-from nasvit.experiment.config import UNMEASURED
+from nasvit.experiment.stages.unmeasured import UNMEASURED_BY
 from nasvit.records import versions
 from nasvit.report.console import short
 from nasvit.report.page.blocks import network_blocks
@@ -20,6 +21,7 @@ from nasvit.report.page.head import head
 from nasvit.report.page.holding import Entry, Holding, recipe_of
 from nasvit.report.page.mistakes import mistakes, shown_network
 from nasvit.report.page.networks import table, tiles
+from nasvit.report.page.reading import mapping_of
 from nasvit.report.page.shipped import files, times
 from nasvit.report.page.words import architecture_words, recipe_words
 
@@ -125,11 +127,15 @@ def _sections(holding: Holding, best: Entry | None, images: int, tried: _Tried) 
 def _portraits(holding: Holding, tried: _Tried) -> list[Portrait]:
     found = []
     for entry in holding.chosen:
-        drawn = tried(f"the blocks of {entry.title}", lambda entry=entry: drawing(network_blocks(holding, entry)))  # type: ignore[misc]
+        drawn = tried(f"the blocks of {entry.title}", partial(_drawn, holding, entry))
         recipe = recipe_words(recipe_of(holding.reader, entry) or _own_recipe(holding))
         if drawn is not None or recipe:
             found.append(Portrait(entry.title, architecture_words(entry.architecture), drawn, recipe))
     return found
+
+
+def _drawn(holding: Holding, entry: Entry) -> Drawing | None:
+    return drawing(network_blocks(holding, entry))
 
 
 def _own_recipe(holding: Holding) -> dict[str, Any]:
@@ -140,15 +146,13 @@ def _own_recipe(holding: Holding) -> dict[str, Any]:
 def _missing(holding: Holding, best: Entry | None, there: set[str], images: int) -> Iterable[str]:
     """Yield what is not in the page, and why or what would bring it."""
     saved = None if best is None else best.deployed
-    asked = holding.config.get("search")
-    evaluate = asked.get("evaluate") if isinstance(asked, dict) else None
     if holding.kind != "network" and not holding.results:
         yield "Results on the test images: they are measured in the last stage."
     if "curves" not in there and holding.kind != "network":
         yield "Curves: no training has begun, or its log is gone."
     if "search" not in there and holding.kind == "experiment":
-        none = f"none was needed (search.evaluate: {evaluate})" if evaluate in UNMEASURED else "none was evaluated yet"
-        yield f"Candidates of a search: {none}."
+        by = [mapping_of(entry.choice.get("evidence")).get("judged_by") for entry in holding.chosen]
+        yield f"Candidates of a search: none was {'needed' if {*by} & {*UNMEASURED_BY} else 'evaluated yet'}."
     if not images:
         yield "Mistakes: left out, as was asked for."
     elif saved is None:

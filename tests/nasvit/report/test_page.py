@@ -183,7 +183,7 @@ def test_every_candidate_every_network_and_every_block_says_what_it_is(done: Wor
     (finalists,) = (done.folder / "search").glob("finalists-*")
     thorough = {json.loads(line)["key"]: json.loads(line) for line in finalists.read_text().splitlines()}
     for each in evaluated:
-        assert f"accuracy {100 * thorough.get(each['key'], each)['score']:.2f} %" in text
+        assert f"accuracy {100 * thorough.get(each['key'], each)['score']:.2f}%" in text
     blocks = [shown.children[number] for number, (_, told) in enumerate(shown.elements) if "rx" in told]
     assert blocks
     for entry in holding.chosen:
@@ -319,6 +319,22 @@ def test_a_training_is_shown_with_what_its_network_gets_wrong(fitted: Path) -> N
     assert (found.wrong[0].true, found.wrong[0].given) == tuple(card.classes[int(n[surest])] for n in (targets, given))
     stored = Image.open(io.BytesIO(base64.b64decode(found.wrong[0].data.partition(",")[2])))
     assert np.array_equal(np.array(stored), (pixels[surest] * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_an_unfinished_training_is_shown_as_far_as_it_got(fitted: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(fitted, folder)
+    for gone, state, sections in [
+        ("results.json", "evaluation was reached", ["curves", "architectures"]),
+        ("deployed", "training was reached", ["curves", "architectures"]),
+        ("training/metrics.jsonl", "the start was reached", ["architectures"]),
+    ]:
+        path = folder / gone
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shown = Parsed(page(read_folder(folder), 0))
+        assert f"not finished: {state}" in shown.texts
+        assert shown.sections == sections
+        assert "learning rate" in shown.texts, "the recipe is known from the start"
 
 
 def test_a_saved_network_alone_is_shown_with_its_costs(fitted: Path) -> None:
