@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,6 +18,7 @@ from nasvit.report.page.holding import LOG, Holding
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
 
+_KINDS = ("wall", "processor")
 MOST_CLASSES = 200
 """Names of classes that are listed."""
 
@@ -72,6 +74,12 @@ class Head:
     again: str
     versions: str
 
+    @property
+    def listed_classes(self) -> str:
+        """Names of the classes in one line, not more than can be read."""
+        names, left = ", ".join(self.classes[:MOST_CLASSES]), len(self.classes) - MOST_CLASSES
+        return f"{names} and {left} more" if left > 0 else names
+
 
 def head(holding: Holding) -> Head:
     """Return what a folder is."""
@@ -80,7 +88,7 @@ def head(holding: Holding) -> Head:
     classes, stages, (text, command) = _classes(holding), [*_stages(holding)], again(holding)
     versions = holding.results.get("versions") or _card(holding).get("versions")
     times = _times(holding).values()
-    wall, processor = (sum(number_of(each[name]) for each in times) for name in ("wall", "processor"))
+    wall, processor = (sum(number_of(each[name]) for each in times) for name in _KINDS)
     return Head(
         _title(holding),
         str(holding.folder),
@@ -176,7 +184,8 @@ def _times(holding: Holding) -> dict[str, Fields]:
     seconds = holding.results.get("training_seconds")
     if not found and isinstance(seconds, (int, float)):
         found = {"training": {"wall": seconds, "processor": seconds}}
-    return {name: each for name, each in found.items() if {"wall", "processor"} <= each.keys()}
+    known = [name for name, each in found.items() if all(math.isfinite(number_of(each.get(kind))) for kind in _KINDS)]
+    return {name: found[name] for name in known}
 
 
 def _stages(holding: Holding) -> Iterable[Stage]:

@@ -60,7 +60,11 @@ class Reader:
         path = self.folder / name
         if not path.is_file():
             return []
-        *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError as error:
+            self.note(path, error)
+            return []
         found = [self._line(path, number, line) for number, line in enumerate(whole, start=1)]
         return [each for each in found if each is not None]
 

@@ -86,7 +86,7 @@ def page(holding: Holding, images: int) -> str:
     """
     tried = _Tried()
     top = tried("the head", lambda: head(holding))
-    best = shown_network(holding)
+    best = tried("the best network", lambda: shown_network(holding))
     shown = [each for each in _sections(holding, best, images, tried) if each.content]
     template = _environment().get_template("page.html")
     return template.render(
@@ -94,8 +94,8 @@ def page(holding: Holding, images: int) -> str:
         tiles=tried("the numbers of the best network", lambda: tiles(holding, best)) or [],
         best="" if best is None else best.described,
         sections=shown,
+        missing=tried("the rest", lambda: [*_missing(holding, best, {each.name for each in shown}, images)]) or [],
         problems=[*holding.reader.notes, *tried.problems],
-        missing=[*_missing(holding, best, {section.name for section in shown}, images)],
         folder=holding.folder,
         version=versions()["nasvit"],
     )
@@ -128,9 +128,10 @@ def _portraits(holding: Holding, tried: _Tried) -> list[Portrait]:
     found = []
     for entry in holding.chosen:
         drawn = tried(f"the blocks of {entry.title}", partial(_drawn, holding, entry))
-        recipe = recipe_words(recipe_of(holding.reader, entry) or _own_recipe(holding))
+        recipe = tried(f"the recipe of {entry.title}", partial(_recipe, holding, entry)) or []
+        words = tried(f"the sizes of {entry.title}", partial(architecture_words, entry.architecture)) or ""
         if drawn is not None or recipe:
-            found.append(Portrait(entry.title, architecture_words(entry.architecture), drawn, recipe))
+            found.append(Portrait(entry.title, words, drawn, recipe))
     return found
 
 
@@ -138,9 +139,8 @@ def _drawn(holding: Holding, entry: Entry) -> Drawing | None:
     return drawing(network_blocks(holding, entry))
 
 
-def _own_recipe(holding: Holding) -> dict[str, Any]:
-    recipe = holding.config.get("recipe")
-    return recipe if isinstance(recipe, dict) else {}
+def _recipe(holding: Holding, entry: Entry) -> list[tuple[str, str]]:
+    return recipe_words(recipe_of(holding.reader, entry) or mapping_of(holding.config.get("recipe")))
 
 
 def _missing(holding: Holding, best: Entry | None, there: set[str], images: int) -> Iterable[str]:

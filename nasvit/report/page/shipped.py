@@ -50,7 +50,7 @@ class Time:
     """
 
     network: str
-    threads: int
+    threads: str
     median: float
     p90: float
     share: float
@@ -128,6 +128,5 @@ def _rows(rows: list[dict[str, Any]]) -> Iterable[Time]:
     slowest = max((number_of(each["median"]) for each in rows), default=1.0) or 1.0
     for each in rows:
         median = number_of(each["median"])
-        yield Time(
-            str(each["network"]), int(each.get("threads", 1)), median, number_of(each.get("p90")), median / slowest
-        )
+        threads, p90 = str(each.get("threads", "")), number_of(each.get("p90"))
+        yield Time(str(each["network"]), threads, median, p90, median / slowest)

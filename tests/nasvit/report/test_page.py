@@ -26,6 +26,7 @@ from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.report.page.command import show_report
+from nasvit.report.page.curves import curves
 from nasvit.report.page.head import head
 from nasvit.report.page.holding import Entry, Holding, read_folder
 from nasvit.report.page.mistakes import mistakes, shown_network
@@ -335,6 +336,24 @@ def test_an_unfinished_training_is_shown_as_far_as_it_got(fitted: Path, tmp_path
         assert f"not finished: {state}" in shown.texts
         assert shown.sections == sections
         assert "learning rate" in shown.texts, "the recipe is known from the start"
+
+
+def test_a_training_that_went_back_is_drawn_twice_and_says_so(tmp_path: Path) -> None:
+    lines: list[dict[str, object]] = [{"step": step, "loss": 2.0 + step / 10} for step in (1, 2, 3)]
+    lines += [{"step": 4, "loss": "NaN"}, {"step": 1, "event": "rollback", "collapsed_at": 4, "reason": "loss nan"}]
+    lines += [{"step": step, "loss": 1.0} for step in (2, 3)] + [{"step": 3, "epoch": 1, "score": 0.25}]
+    (tmp_path / "training").mkdir()
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "training" / "metrics.jsonl").write_text(log + '{"step": 4, "loss": 0.')
+    holding = read_folder(tmp_path)
+    (group,) = curves(holding)
+    assert group.notes == (
+        "training: collapsed at step 4 (loss nan), and went on from step 1 at half the learning rate",
+    )
+    loss, score = group.figures
+    (drawn,) = re.findall(r'<g id="network-0-loss-line-0">.*?<path d="(.*?)"', loss.svg, re.DOTALL)
+    assert (drawn.count("M"), drawn.count("L")) == (2, 3), "a line of three steps and one of two"
+    assert score.caption == "Accuracy on held-out images" and not holding.reader.notes
 
 
 def test_a_saved_network_alone_is_shown_with_its_costs(fitted: Path) -> None:
