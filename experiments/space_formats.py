@@ -2,8 +2,8 @@
 
     python -m experiments.space_formats
 
-Weights are random and batch norms calibrated on noise; each file is written, loaded in its runtime and compared on noise
-by ``nasvit export``'s own code, which refuses it if it disagrees. Killed and called again, it goes on.
+Weights are random and batch norms calibrated on noise; each file is written, loaded in its runtime and compared on
+noise by ``nasvit export``'s own code, which refuses it if it disagrees. Killed and called again, it goes on.
 """
 
 from __future__ import annotations
