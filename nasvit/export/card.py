@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ class Card:
         versions: versions of Python and of the packages that saved it.
         crop_pct: share of the resized short side of a larger image that it is evaluated on: 0.875 is 224 of 256 pixels.
         exports: files for other runtimes beside it, by name: size, and how their scores compare with the network's.
+        bundles: folders made of it beside it, such as a browser page, by name: their files.
     """
 
     spec: Spec
@@ -43,6 +44,7 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=versions)
     crop_pct: float = 1.0
     exports: Mapping[str, Any] = field(default_factory=dict)
+    bundles: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,6 +66,7 @@ class Card:
             "origin": dict(self.origin),
             "versions": dict(self.versions),
             **({"exports": dict(self.exports)} if self.exports else {}),
+            **({"bundles": {name: list(files) for name, files in self.bundles.items()}} if self.bundles else {}),
         }
 
     def write(self, folder: Path) -> None:
@@ -100,6 +103,7 @@ class Card:
             content["versions"],
             content["image"].get("crop_pct", 1.0),
             content.get("exports", {}),
+            {name: tuple(files) for name, files in content.get("bundles", {}).items()},
         )
 
 
@@ -108,12 +112,29 @@ def is_card(folder: Path) -> bool:
     return (folder / CARD).exists()
 
 
-def exported_files(folder: Path) -> list[Path]:
-    """Return the files for other runtimes that the card of a folder tells of."""
-    if not is_card(folder):
-        return []
-    exports = read_json(folder / CARD).get("exports", {})
-    return [folder / name for entry in exports.values() for name in entry["files"]]
+def remove_exported(folder: Path) -> None:
+    """Remove the files that the card of a folder tells of: exports, and the folders made of them."""
+    if is_card(folder):
+        content = read_json(folder / CARD)
+        exports = [name for entry in content.get("exports", {}).values() for name in entry["files"]]
+        remove_files(folder, [*exports, *(name for files in content.get("bundles", {}).values() for name in files)])
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files inside a folder, and the folders inside it that are empty then.
+
+    Args:
+        folder: the folder.
+        names: names relative to it; those that lead out of it are left alone, since anybody may have written a card.
+    """
+    for name in names:
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        path.unlink(missing_ok=True)
+        for parent in path.relative_to(folder).parents[:-1]:
+            if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
+                (folder / parent).rmdir()
 
 
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

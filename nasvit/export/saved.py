@@ -11,7 +11,7 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from nasvit.branches import fuse, reparameterize
-from nasvit.export.card import CARD, Card, exported_files, is_card
+from nasvit.export.card import CARD, Card, is_card, remove_exported
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
 from nasvit.layers.reparameterized import has_branches
@@ -52,8 +52,7 @@ def save_network(
     check_complete(network)
     network = on_processor(network)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in exported_files(folder):  # which would be those of another network
-        file.unlink(missing_ok=True)
+    remove_exported(folder)  # what is there would be of another network
     (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
     if program:
         plain = {PROGRAM: network}
