@@ -282,7 +282,8 @@ def export(
 
     Args:
         network: folder of a saved network, such as runs/small/deployed; it gets the files.
-        to: formats: torch, onnx, openvino, executorch; web: a page that runs it in the browser.
+        to: formats: torch, onnx, openvino, executorch; web: a page that runs it in the browser; hub: a folder for the
+            Hugging Face hub, with all files that were exported.
         int8: also write them as integers of 8 bits, calibrated on training images; all but torch have that.
         images: images to compare and calibrate on, as in the data.source of an experiment; those that the network was
             trained on, if they are found.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,9 @@ from nasvit.records import read_json, versions, write_json
 from nasvit.specs import Spec, SubnetSpec, spec_from_json
 
 CARD = "card.json"
+CONFIG, IN_CONFIG = "config.json", "nasvit"
+"""The file that stands for the card where a network is shared on a hub, and the card's place in it."""
+
 FORMAT = 1
 
 
@@ -75,16 +79,16 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> Card:
-        """Read the card of a folder, also one that an earlier version wrote.
+        """Read the card of a folder, also one that an earlier version wrote, or one for a hub.
 
         Raises:
             FileNotFoundError: if the folder has no card.
             ValueError: if the card is of a later version, or damaged.
         """
-        path = folder / CARD
-        if not path.exists():
+        found = _found(folder)
+        if found is None:
             raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
-        content = read_json(path)
+        path, content = found
         if "format" not in content:
             content = _of_old(content, folder)
         if content["format"] > FORMAT:
@@ -108,16 +112,17 @@ class Card:
 
 
 def is_card(folder: Path) -> bool:
-    """Return whether a folder has a card."""
-    return (folder / CARD).exists()
+    """Return whether a folder has a card, its own or that of a hub."""
+    return _found(folder) is not None
 
 
-def remove_exported(folder: Path) -> None:
-    """Remove the files that the card of a folder tells of: exports, and the folders made of them."""
-    if is_card(folder):
-        content = read_json(folder / CARD)
+def remove_card(folder: Path) -> None:
+    """Remove the card of a folder, and the files that it tells of: exports, and the folders made of them."""
+    while (found := _found(folder)) is not None:
+        path, content = found
         exports = [name for entry in content.get("exports", {}).values() for name in entry["files"]]
         remove_files(folder, [*exports, *(name for files in content.get("bundles", {}).values() for name in files)])
+        path.unlink()
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
@@ -135,6 +140,16 @@ def remove_files(folder: Path, names: Iterable[str]) -> None:
         for parent in path.relative_to(folder).parents[:-1]:
             if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
                 (folder / parent).rmdir()
+
+
+def _found(folder: Path) -> tuple[Path, Any] | None:
+    """Return the file with the card of a folder, and the card; None if it has none."""
+    if (folder / CARD).exists():
+        return folder / CARD, read_json(folder / CARD)
+    try:
+        return folder / CONFIG, json.loads((folder / CONFIG).read_text(encoding="utf-8"))[IN_CONFIG]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is the configuration of something else
+        return None
 
 
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

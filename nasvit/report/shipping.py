@@ -57,8 +57,9 @@ def export(
     """
     formats, bundles = _asked(to, int8=int8)
     network, card = _plain(folder, width)
+    told = Told(width, license, _costs(network, card) if bundles else {})
     for kind in bundles:
-        kind.require()
+        kind.require(told)
     pictures, why = _pictures(images, card)
     shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
     shipped, failed = _shipped(shipping, formats, int8=int8)
@@ -66,7 +67,6 @@ def export(
         open_console().print(_table(shipped))
         print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
     floats = {each.format for each in shipped if not each.int8}
-    told = Told(width, license, _costs(network, card) if bundles else {})
     for kind in bundles:
         if floats.issuperset(kind.formats):
             print(f"{bundle(kind, folder, told)}: {kind.hint}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from nasvit.export.bundles.contract import Bundle, Told, bundle
+from nasvit.export.bundles.hub import HubFolder
 from nasvit.export.bundles.web import WebPage
 
 __all__ = ["BUNDLES", "Bundle", "Told", "bundle"]
 
-BUNDLES: dict[str, Bundle] = {each.name: each for each in (WebPage(),)}
+BUNDLES: dict[str, Bundle] = {each.name: each for each in (WebPage(), HubFolder())}
 """All bundles by name."""

@@ -39,11 +39,14 @@ class Bundle(ABC):
     hint: ClassVar[str]
     """What one does with it, in a line."""
 
-    def require(self) -> None:
-        """Get what writing needs besides the network, before anything is exported.
+    def require(self, told: Told) -> None:
+        """Check what is told, and get what writing needs besides the network, before anything is exported.
+
+        Args:
+            told: what the card does not say.
 
         Raises:
-            ValueError: if that is not to be had; the message says the way out.
+            ValueError: if something is illegal or not to be had; the message says the way out.
         """
         return
 

@@ -71,3 +71,22 @@ def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dic
         and (not formats or entry["format"] in formats)
         and all((saved / file).exists() for file in entry["files"])
     }
+
+
+def size_of(entry: Mapping[str, Any]) -> str:
+    """Return the size of an exported file in words."""
+    return f"{entry['bytes'] / 1e3:,.0f} kB" if entry["bytes"] < 1e6 else f"{entry['bytes'] / 1e6:,.1f} MB"
+
+
+def accuracy_of(entry: Mapping[str, Any]) -> str:
+    """Return the accuracy of an exported file in percent; empty if it was not measured."""
+    accuracy = entry["parity"]["accuracy"]
+    return "" if accuracy is None else f"{accuracy:.2%}"
+
+
+def compared(entry: Mapping[str, Any]) -> str:
+    """Return what images an exported file was compared with the network on."""
+    images = entry["parity"]["images"]
+    if entry["compared_on"] == "noise":
+        return f"{images} images of noise, since no others were given"
+    return f"{images} test images of {without_folders(entry['compared_on'])}"

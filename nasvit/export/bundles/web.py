@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nasvit.export.bundles import onnxruntime_web
 from nasvit.export.bundles.contract import Bundle, Told
-from nasvit.export.bundles.describe import files_at, name_of, source_of, without_folders
+from nasvit.export.bundles.describe import accuracy_of, compared, files_at, name_of, size_of, source_of
 from nasvit.export.card import Card
 from nasvit.export.formats.onnx_file import INPUT, OUTPUT
 from nasvit.records import versions
@@ -32,7 +32,7 @@ class WebPage(Bundle):
     name, formats = "web", ("onnx",)
     hint = "a page for the browser; see it with: python -m http.server (in that folder), http://localhost:8000"
 
-    def require(self) -> None:
+    def require(self, told: Told) -> None:
         onnxruntime_web.fetch()
 
     def write(self, saved: Path, card: Card, folder: Path, told: Told) -> None:
@@ -67,13 +67,13 @@ def _shown(card: Card, files: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]
         "facts": [
             f"{len(card.classes)} classes",
             *([f"trained on {source}"] if source else []),
-            *([f"{entries[0]['parity']['accuracy']:.1%} accurate"] if _accuracy(entries[0]) else []),
-            _size(entries[0]),
+            *([f"{entries[0]['parity']['accuracy']:.1%} accurate"] if accuracy_of(entries[0]) else []),
+            size_of(entries[0]),
             takes,
         ],
         "rows": _ROWS,
         "files": [_row(entry) for entry in entries],
-        "compared": _compared(entries[0]),
+        "compared": f"Compared with PyTorch on {compared(entries[0])}.",
         "input": f"{takes}: the middle of a picture{share}",
         "classes": card.classes,
         "runtime": onnxruntime_web.VERSION,
@@ -86,24 +86,8 @@ def _row(entry: Mapping[str, Any]) -> dict[str, str]:
     return {
         "file": entry["file"],
         "kind": "8-bit integers" if entry["int8"] else "32-bit floats",
-        "size": _size(entry),
-        "accuracy": _accuracy(entry) or "not known",
+        "size": size_of(entry),
+        "accuracy": accuracy_of(entry) or "not known",
         "agreement": f"{parity['agreement']:.2%}",
         "deviation": f"{parity['deviation']:.1e}",
     }
-
-
-def _size(entry: Mapping[str, Any]) -> str:
-    return f"{entry['bytes'] / 1e3:,.0f} kB" if entry["bytes"] < 1e6 else f"{entry['bytes'] / 1e6:,.1f} MB"
-
-
-def _accuracy(entry: Mapping[str, Any]) -> str:
-    accuracy = entry["parity"]["accuracy"]
-    return "" if accuracy is None else f"{accuracy:.2%}"
-
-
-def _compared(entry: Mapping[str, Any]) -> str:
-    images = entry["parity"]["images"]
-    if entry["compared_on"] == "noise":
-        return f"Compared with PyTorch on {images} images of noise, since no images were given."
-    return f"Compared with PyTorch on {images} test images of {without_folders(entry['compared_on'])}."

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import subprocess
-import sys
 import tarfile
 from base64 import b64encode
 from dataclasses import replace
@@ -15,13 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
-from torch import nn
 
-import nasvit
-from nasvit import cli
 from nasvit.data.pictures import open_picture
 from nasvit.export.bundles import BUNDLES, Told, bundle, onnxruntime_web
 from nasvit.export.bundles.describe import name_of, without_folders
@@ -29,26 +24,9 @@ from nasvit.export.bundles.web import PAGE
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import load_saved, save_network
-from nasvit.registry import create, spec_of
+from nasvit.registry import spec_of
 from tests.nasvit.export.browser import CHROMIUM, browser, served
-
-HOSTILE = "</script><script>alert(1)</script>"
-
-
-def classifier(folder: Path, name: str, side: int, channels: int, *, crop_pct: float = 1.0) -> Path:
-    """A saved network of ten classes that is sure of itself, though it was never trained."""
-    network, card = create(name, 10, seed=1, image_channels=channels)
-    generator = torch.Generator().manual_seed(0)
-    pixels = torch.randn(64, channels, side, side, generator=generator)
-    network = nasvit.calibrate(network, [pixels]).eval()
-    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
-    with torch.no_grad():
-        last.weight.mul_(3 / network(pixels).std())
-    classes = (HOSTILE, *(f"class {number}" for number in range(1, 10)))
-    mean, deviation = (0.4, 0.5, 0.6)[:channels], (0.3, 0.2, 0.25)[:channels]
-    origin = {"config": {"data": {"source": "/home/somebody/photos"}}}
-    save_network(network, folder, Card(card.spec, classes, side, mean, deviation, crop_pct=crop_pct, origin=origin))
-    return folder
+from tests.nasvit.export.classifiers import HOSTILE, classifier, command
 
 
 @pytest.fixture
@@ -220,8 +198,3 @@ def test_a_browser_says_what_the_command_says(tmp_path: Path, monkeypatch: pytes
             assert row["class"] == expected["class"]
         assert float(row["probability"]) == pytest.approx(expected["probability"], abs=1e-3)
     assert asked and all(each.startswith(address) for each in asked)
-
-
-def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["nasvit", *map(str, words)])
-    cli.main()
