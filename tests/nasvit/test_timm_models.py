@@ -107,13 +107,15 @@ def test_the_seed_of_torch_draws_the_weights_and_rates_of_dropping_count() -> No
 def test_gradients_with_checkpoints_are_those_without() -> None:
     torch.manual_seed(0)
     network = timm.create_model("nasvit_smallest", num_classes=2).train()
-    gradients = []
+    gradients, calls = [], []
+    network.stages[0][0].register_forward_pre_hook(lambda *_: calls.append(network.grad_checkpointing))
     for enable in (False, True):
         network.set_grad_checkpointing(enable)
         network.zero_grad()
         network(images("nasvit_smallest")).square().sum().backward()
         gradients.append(network.stem.conv.weight.grad.clone())
     torch.testing.assert_close(*gradients)
+    assert calls == [False, True, True]  # once more in the backward pass
     groups = param_groups_layer_decay(network, layer_decay=0.5, no_weight_decay_list=network.no_weight_decay())
     rates = {id(each): group["lr_scale"] for group in groups for each in group["params"]}
     assert rates[id(network.stem.conv.weight)] < rates[id(network.head.classifier.weight)] == 1

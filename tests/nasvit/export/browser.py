@@ -74,7 +74,7 @@ class Browser:
     def wait(self, until: str) -> None:
         """Wait until an expression is true in the page."""
         end = time.monotonic() + _LONGEST
-        while not self.value(until):
+        while not self.value(f"(() => {{ try {{ return Boolean({until}); }} catch {{ return false; }} }})()"):
             assert time.monotonic() < end, f"{until} did not come true: {self.value('document.body.innerText')}"
             time.sleep(0.05)
 
