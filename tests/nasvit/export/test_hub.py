@@ -68,6 +68,8 @@ def test_the_header_says_what_was_measured_and_nothing_else(shared: Path) -> Non
     assert (header["library_name"], header["pipeline_tag"]) == ("nasvit", "image-classification")
     assert header["license"] == "cc0-1.0" and "license_name" not in header
     assert "datasets" not in header  # digits is no data set of the hub
+    (read,) = huggingface_hub.ModelCard((shared / "README.md").read_text()).data.eval_results
+    assert (read.task_type, read.metric_type) == ("image-classification", "accuracy")
     parity = Card.read(shared).exports["program.pt2"]["parity"]
     (result,) = header["model-index"][0]["results"]
     assert result["metrics"][0]["value"] == pytest.approx(parity["accuracy_of_network"], abs=1e-4)
