@@ -67,7 +67,7 @@ def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dic
     return {
         name: entry
         for name, entry in card.exports.items()
-        if entry["width"] == width
+        if entry.get("width") == width  # which an earlier version did not write
         and (not formats or entry["format"] in formats)
         and all((saved / file).exists() for file in entry["files"])
     }

@@ -107,6 +107,8 @@ def test_what_nobody_said_is_not_said(tmp_path: Path, monkeypatch: pytest.Monkey
             assert line in text
     of_hub = replace(card, origin={"config": {"data": {"source": "hf:uoft-cs/cifar10:plain_text"}}})
     assert yaml.safe_load(model_card(of_hub, Told()).split("---\n")[1])["datasets"] == ["uoft-cs/cifar10"]
+    at_a_width = model_card(card, Told(width=0.5))
+    assert "network = network.export(0.5)\n" in at_a_width and "nasvit predict . photo.jpg --width 0.5`" in at_a_width
     page = bundle(BUNDLES["hub"], folder, Told())
     assert "somebody" not in (page / "config.json").read_text() + (page / "README.md").read_text()
     with pytest.raises(ValueError, match="--license 'My own': legal are identifiers"):
