@@ -348,6 +348,23 @@ def predict(
     shipping.predict(network, images, top=top, out=out, width=width)
 
 
+def tensorboard(
+    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    out: Path | None = None,
+    follow: bool = False,
+) -> None:
+    """Write the losses and scores of all trainings and of the search of a folder for TensorBoard.
+
+    Args:
+        folder: folder of results, finished, killed, or of a run that is under way.
+        out: folder of TensorBoard's files; FOLDER/tensorboard if left out.
+        follow: go on with what is written from now on, until stopped.
+    """
+    from nasvit.report.tensorboard import show_in_tensorboard
+
+    show_in_tensorboard(folder, out, follow=follow)
+
+
 def import_(
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")],
     checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
@@ -391,6 +408,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "bench": bench,
     "predict": predict,
+    "tensorboard": tensorboard,
     "fit": fit,
     "suggest": suggest,
     "fields": fields,

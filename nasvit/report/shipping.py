@@ -21,8 +21,9 @@ from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Floats, Format, Run
+from nasvit.export.memory import added_memory
 from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, with_shipped
+from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, require_runtime, with_shipped
 from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.records import versions, write_json
@@ -270,14 +271,14 @@ def bench(
     width: float | None,
     out: Path | None,
 ) -> None:
-    """Print how long one image takes in PyTorch and in every exported file, in turns, and write it as JSON if asked.
+    """Print how long one image takes in PyTorch and in every exported file, in turns, and how much memory each adds.
 
     Args:
         paths: saved networks, each with all files exported into it, or such files.
         threads: numbers of threads.
         rounds: turns of each.
         width: width of networks with several.
-        out: JSON file.
+        out: JSON file that gets the numbers too.
 
     Raises:
         ValueError: if a number is not above 0.
@@ -289,10 +290,15 @@ def bench(
     rows = list[dict[str, Any]]()
     before = torch.get_num_threads()
     try:
+        torch.set_num_threads(threads[0])
+        memory = {str(path): _memory(path, threads[0], width) for path in every}
         for count in threads:
             torch.set_num_threads(count)
-            taken = time_in_turns(_runs(every, count, width), rounds=rounds)
-            rows += [{"network": path, "threads": count, **asdict(each)} for path, each in taken.items()]
+            taken = time_in_turns({str(path): _one_image(path, count, width) for path in every}, rounds=rounds)
+            rows += [
+                {"network": path, "threads": count, **asdict(each), "memory": memory[path]}
+                for path, each in taken.items()
+            ]
     finally:
         torch.set_num_threads(before)
     open_console().print(_times(rows))
@@ -303,14 +309,18 @@ def bench(
         write_json(out, content)
 
 
-def _runs(paths: list[Path], threads: int, width: float | None) -> dict[str, Callable[[], object]]:
-    """Return what runs one image through each network, by its path."""
-    runs: dict[str, Callable[[], object]] = {}
-    for path in paths:
-        classifier = Classifier(path, threads, width, fold=True)
-        image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
-        runs[str(path)] = partial(classifier.run, image)
-    return runs
+def _one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
+    """Return what runs one image through a network."""
+    classifier = Classifier(path, threads, width, fold=True)
+    image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
+    return partial(classifier.run, image)
+
+
+def _memory(path: Path, threads: int, width: float | None) -> int | None:
+    """Return the bytes that loading a network and running one image add, its runtime being there already."""
+    if path.is_file():
+        require_runtime(path)
+    return added_memory(lambda: _one_image(path, threads, width))
 
 
 def _with_files(path: Path) -> list[Path]:
@@ -322,12 +332,13 @@ def _with_files(path: Path) -> list[Path]:
 
 def _times(rows: list[dict[str, Any]]) -> Table:
     table = Table()
-    for heading in ("network", "threads", "median", "p90", "times as fast as the first"):
+    for heading in ("network", "threads", "median", "p90", "times as fast as the first", "memory"):
         table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
     first = rows[0]["median"]
     for row in rows:
         times = [f"{row[name]:.2f} ms" for name in ("median", "p90")]
-        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}")
+        memory = "" if row["memory"] is None else f"{row['memory'] / 1e6:.0f} MB"
+        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}", memory)
     return table
 
 
