@@ -15,10 +15,12 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from nasvit.costs.counting import count
 from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
+from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Floats, Run, format_of
+from nasvit.export.formats import FORMATS, Floats, Format, Run
 from nasvit.export.memory import added_memory
 from nasvit.export.saved import is_saved, load_saved
 from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, require_runtime, with_shipped
@@ -30,52 +32,84 @@ from nasvit.report.console import open_console
 
 def export(
     folder: Path,
-    formats: tuple[str, ...],
+    to: tuple[str, ...],
     *,
     int8: bool,
     images: str | None,
     width: float | None,
     calibration: int,
     most_drop: float,
+    license: str | None = None,
 ) -> None:
     """Write a saved network in other formats, compare each with it, and print and keep what was found.
 
     Args:
         folder: folder of the saved network, which gets the files.
-        formats: names of formats.
+        to: names of formats, and of bundles of them.
         int8: also write them as integers of 8 bits.
         images: source of images to compare and calibrate on; those that it was trained on, if they are found.
         width: width of a network with several.
         calibration: training images that integers are calibrated on.
         most_drop: accuracy that integers may lose.
+        license: identifier of the license that bundles state.
 
     Raises:
         ValueError: if a format is unknown, or, after all others were written, if one failed.
     """
-    asked = [format_of(name) for name in formats]
-    if not asked:
-        raise ValueError("in which formats? Give --to onnx, for example")
-    if int8 and not any(format.quantizes_with for format in asked):
-        legal = ", ".join(name for name, each in FORMATS.items() if each.quantizes_with)
-        raise ValueError(f"--int8: legal with --to {legal}")
+    formats, bundles = _asked(to, int8=int8)
     network, card = _plain(folder, width)
+    told = Told(width, license, _costs(network, card) if bundles else {})
+    for kind in bundles:
+        kind.require(told)
     pictures, why = _pictures(images, card)
     shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
+    shipped, failed = _shipped(shipping, formats, int8=int8)
+    if shipped:
+        open_console().print(_table(shipped))
+        print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
+    floats = {each.format for each in shipped if not each.int8}
+    for kind in bundles:
+        if floats.issuperset(kind.formats):
+            print(f"{bundle(kind, folder, told)}: {kind.hint}")
+    if failed:
+        raise ValueError("\n".join(dict.fromkeys(failed)))
+
+
+def _shipped(shipping: Shipping, formats: list[Format], *, int8: bool) -> tuple[list[Shipped], list[str]]:
+    """Write formats and tell of them in the card; return what was written, and what went wrong with others."""
     shipped, failed = list[Shipped](), list[str]()
-    for format in asked:
+    for format in formats:
         for integers in (False, True) if int8 and format.quantizes_with else (False,):
             try:
                 each = shipping.ship(format, int8=integers)
             except (ValueError, ImportError) as error:
                 failed.append(str(error))
                 continue
-            with_shipped(Card.read(folder), [each]).write(folder)
+            with_shipped(Card.read(shipping.folder), [each]).write(shipping.folder)
             shipped.append(each)
-    if shipped:
-        open_console().print(_table(shipped))
-        print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
-    if failed:
-        raise ValueError("\n".join(dict.fromkeys(failed)))
+    return shipped, failed
+
+
+def _asked(to: tuple[str, ...], *, int8: bool) -> tuple[list[Format], list[Bundle]]:
+    """Return the formats and bundles of these names, with the formats that the bundles are made of."""
+    if not to:
+        raise ValueError("in which formats? Give --to onnx, for example")
+    for name in to:
+        if name not in {**FORMATS, **BUNDLES}:
+            raise ValueError(f"format {name!r} is unknown; legal: {', '.join((*FORMATS, *BUNDLES))}")
+    bundles = [BUNDLES[name] for name in dict.fromkeys(to) if name in BUNDLES]
+    names = dict.fromkeys([*(name for name in to if name in FORMATS), *(n for each in bundles for n in each.formats)])
+    formats = [FORMATS[name] for name in names]
+    if int8 and not any(format.quantizes_with for format in formats):
+        legal = [name for name, each in FORMATS.items() if each.quantizes_with]
+        raise ValueError(f"--int8: legal with --to {', '.join(legal)}")
+    return formats, bundles
+
+
+def _costs(network: nn.Module, card: Card) -> dict[str, int]:
+    """Return the costs of a network for one image."""
+    channels, side, _ = card.shape
+    return asdict(count(network, channels, side, side))
 
 
 def _plain(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
