@@ -175,7 +175,7 @@ def train_plainly(
     config = FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
     chosen = folder / "epochs.json"
     if not chosen.exists():
-        write_json(chosen, _epochs(config, seconds, compute))
+        write_json(chosen, epochs_within(config, seconds, compute))
     epochs, clock = read_json(chosen), clock_of(compute)
     began = clock()
     results = fit(replace(config, recipe=with_epochs(recipe, epochs)), folder, compute)
@@ -190,7 +190,8 @@ def train_plainly(
     }
 
 
-def _epochs(config: FitConfig, seconds: float, compute: Compute) -> int:
+def epochs_within(config: FitConfig, seconds: float, compute: Compute) -> int:
+    """Return how many epochs of a training take so many seconds; its pace is measured."""
     folder = Path(mkdtemp())
     images = images_of(config, compute)
     endless = replace(config, recipe=replace(config.recipe, epochs=100_000))

@@ -273,6 +273,7 @@ def export(
     width: float | None = None,
     calibration: int = 256,
     most_drop: float = 0.01,
+    license: str | None = None,
 ) -> None:
     """Write a saved network for other runtimes, and check that every file computes what the network does.
 
@@ -281,17 +282,28 @@ def export(
 
     Args:
         network: folder of a saved network, such as runs/small/deployed; it gets the files.
-        to: formats: torch, onnx, openvino, executorch.
+        to: formats: torch, onnx, openvino, executorch; web: a page that runs it in the browser; hub: a folder for the
+            Hugging Face hub, with all files that were exported.
         int8: also write them as integers of 8 bits, calibrated on training images; all but torch have that.
         images: images to compare and calibrate on, as in the data.source of an experiment; those that the network was
             trained on, if they are found.
         width: width of a network with several.
         calibration: training images that integers are calibrated on.
         most_drop: accuracy, from 0 to 1, that integers may lose.
+        license: identifier of the license of the network, such as apache-2.0, for those who get it.
     """
     from nasvit.report import shipping
 
-    shipping.export(network, to, int8=int8, images=images, width=width, calibration=calibration, most_drop=most_drop)
+    shipping.export(
+        network,
+        to,
+        int8=int8,
+        images=images,
+        width=width,
+        calibration=calibration,
+        most_drop=most_drop,
+        license=license,
+    )
 
 
 def bench(
@@ -355,6 +367,23 @@ def report(
     show_report(folder, out, test_images if images else 0)
 
 
+def tensorboard(
+    folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    out: Path | None = None,
+    follow: bool = False,
+) -> None:
+    """Write the losses and scores of all trainings and of the search of a folder for TensorBoard.
+
+    Args:
+        folder: folder of results, finished, killed, or of a run that is under way.
+        out: folder of TensorBoard's files; FOLDER/tensorboard if left out.
+        follow: go on with what is written from now on, until stopped.
+    """
+    from nasvit.report.tensorboard import show_in_tensorboard
+
+    show_in_tensorboard(folder, out, follow=follow)
+
+
 def import_(
     source: Annotated[Positional[str], tyro.conf.arg(metavar="SOURCE")],
     checkpoint: Annotated[Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")],
@@ -399,6 +428,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "predict": predict,
     "report": report,
+    "tensorboard": tensorboard,
     "fit": fit,
     "suggest": suggest,
     "fields": fields,

@@ -37,7 +37,7 @@ FAMILIES: dict[str, Callable[[], Family]] = {
 }
 """Families of any width, by name."""
 
-TIMM, TORCHVISION = "timm:", "torchvision:"
+TIMM, TORCHVISION, HUB = "timm:", "torchvision:", "hf:"
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"(?P<kind>[A-Za-z]\w*)(-(?P<width>\d+(\.\d+)?))?(?P<small>@32)?")
 
@@ -108,7 +108,8 @@ def _subnet(name: str) -> SubnetSpec:
         raise ValueError(
             f"network {name!r} is unknown ({error}); legal: {legal}, SPACE:smallest|largest|ARCHITECTURE.json with a "
             f"space of {', '.join(space_names())}, a published network such as alphanet_a0, timm:MODEL, "
-            "torchvision:MODEL, package.module:function, the folder of a saved network, a file that nasvit import wrote"
+            "torchvision:MODEL, package.module:function, the folder of a saved network, hf:USER/NAME, a file that "
+            "nasvit import wrote"
         ) from error
     if not which and space.size > 1:
         raise ValueError(

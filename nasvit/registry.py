@@ -11,6 +11,7 @@
 ``torchvision:MODEL``                     a classifier of torchvision
 ``package.module:function``               what a function of your own returns, called with ``num_classes``
 ``FOLDER``                                a network that nasvit saved, with its weights
+``hf:USER/NAME[@REVISION]``               one that ``nasvit export --to hub`` wrote, from the Hugging Face hub
 ``FILE.safetensors[:WHICH]``              what ``nasvit import`` wrote, with its weights; where they are shared WHICH
                                           subnet: ``smallest``, ``largest``, FILE.json, PUBLISHED, or a width
 ========================================  =============================================================================
@@ -24,12 +25,12 @@ from typing import Any
 
 from torch import nn
 
-from nasvit.export.card import CARD, Card
-from nasvit.export.saved import Described, load_saved
+from nasvit.export.card import CARD, CONFIG, Card, is_card
+from nasvit.export.saved import HUB_WEIGHTS, Described, load_saved
 from nasvit.models import Family
 from nasvit.models.tiny import TARGETS
-from nasvit.names import FAMILIES, TIMM, architecture_of, spec_of_name, timm_spec
-from nasvit.specs import PlannedSpec, Spec, SubnetSpec, TimmSpec
+from nasvit.names import FAMILIES, HUB, TIMM, architecture_of, spec_of_name, timm_spec
+from nasvit.specs import CodeSpec, ElasticSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
 from search_spaces import Architecture, Space
 
 CLASSES = 1000  # of a network whose name says nothing of classes
@@ -79,8 +80,10 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     Raises:
         ValueError: if there is no such network.
     """
-    if (Path(name) / CARD).exists():
+    if is_card(Path(name)):
         return Card.read(Path(name)).spec
+    if name.startswith(HUB):
+        return _shared(name, [CONFIG])[1].spec
     if imported_path(name) is not None:
         return _imported(name).card.spec
     return spec_of_name(name, image_channels=image_channels)
@@ -88,8 +91,8 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
 
 def has_weights(name: str) -> bool:
     """Return whether a network of that name brings weights of its own, those that timm would fetch left aside."""
-    saved_or_imported = (Path(name) / CARD).exists() or imported_path(name) is not None
-    return saved_or_imported or (name.startswith(TIMM) and name.count(":") > 1)
+    saved_or_imported = is_card(Path(name)) or imported_path(name) is not None
+    return saved_or_imported or name.startswith(HUB) or (name.startswith(TIMM) and name.count(":") > 1)
 
 
 def find_architecture(space: Space, which: str) -> Architecture:
@@ -102,7 +105,7 @@ def find_architecture(space: Space, which: str) -> Architecture:
     Raises:
         ValueError: if there is no such architecture, or the space does not hold it.
     """
-    if not (Path(which) / CARD).exists():
+    if not is_card(Path(which)):
         return architecture_of(space, which)
     spec = Card.read(Path(which)).spec
     if not isinstance(spec, SubnetSpec):
@@ -129,8 +132,10 @@ def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
 
 def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described | None:
     """Return the network of a name that has weights of its own, else None."""
-    if (Path(name) / CARD).exists():
+    if is_card(Path(name)):
         return load_saved(Path(name))
+    if name.startswith(HUB):
+        return load_saved(_shared(name, [CONFIG, HUB_WEIGHTS])[0])
     if Path(name).is_dir() and not _is_known(name):
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
     if imported_path(name) is not None:
@@ -138,6 +143,37 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
     return None
+
+
+def _shared(name: str, files: list[str]) -> tuple[Path, Card]:
+    """Return the folder to which a network of the hub was downloaded, unless it is there already, and its card.
+
+    Args:
+        name: ``hf:USER/NAME``, with ``@REVISION`` where another one than the last is meant.
+        files: names of the files that are needed.
+
+    Raises:
+        ValueError: if the hub has no such network, or cannot be reached, or the network needs code of its user.
+    """
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.removeprefix(HUB).partition("@")
+    try:
+        folder = Path(snapshot_download(repository, revision=revision or None, allow_patterns=files))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name!r} cannot be had from the Hugging Face hub: {error}") from error
+    if not is_card(folder):
+        raise ValueError(f"{name!r} is no network of nasvit: its {CONFIG} is missing, or another library's")
+    card = Card.read(folder)
+    spec = card.spec
+    while isinstance(spec, ElasticSpec):
+        spec = spec.base
+    if isinstance(spec, CodeSpec):  # a stranger would name the function that is called here
+        raise ValueError(
+            f"{name!r} is built by the function {spec.function} of its user's code, which a download does not start; "
+            f"it lies in {folder}: create(that folder) does"
+        )
+    return folder, card
 
 
 def _is_known(name: str) -> bool:

@@ -16,7 +16,7 @@ Integers = NDArray[np.int64]
 
 _ROWS = 65_536  # entries of a joint table: its index fits 16 bits, and the table the processor's second cache
 _CHUNK = 32_768  # candidates at once, for the same reason
-METRICS: dict[str, np.ufunc] = {"macs": np.add, "params": np.add, "memory": np.maximum}
+METRICS: dict[str, np.ufunc] = {"macs": np.add, "params": np.add, "memory": np.maximum, "int8_size": np.add}
 """The costs, and how those of two parts make that of both."""
 
 
@@ -29,12 +29,14 @@ class Part:
         macs: multiply-adds, one axis a gene, in the order of ``columns``.
         params: parameters, likewise.
         memory: the most bytes of activations alive at once while the part runs, likewise.
+        int8_size: bytes of its weights as integers of 8 bits, likewise.
     """
 
     columns: tuple[int, ...]
     macs: Integers
     params: Integers
     memory: Integers
+    int8_size: Integers
 
     def join(self, other: Part) -> Part:
         """Return both parts as one, over the genes of either."""
@@ -87,6 +89,10 @@ class CostTable:
     def memory(self, population: Codes) -> Integers:
         """Return the most bytes of activations alive at once (float32, batch size 1), shape ``(n,)``."""
         return self.costs(population, ("memory",))["memory"]
+
+    def int8_size(self, population: Codes) -> Integers:
+        """Return the bytes of the parameters where weights are integers of 8 bits, shape ``(n,)``."""
+        return self.costs(population, ("int8_size",))["int8_size"]
 
     def costs(self, population: Codes, metrics: Sequence[str] = tuple(METRICS)) -> dict[str, Integers]:
         """Return several of them by name, for the work of hardly more than one.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from predictors.arrays import Floats, Mask
 from search_spaces.saved import Saved
 
-UNITS = {"macs": "", "params": "", "memory": " bytes", "latency": " ms"}
+UNITS = {"macs": "", "params": "", "memory": " bytes", "int8_size": " bytes", "latency": " ms"}
 """The costs that can be limited and the units they are counted in."""
 
 SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ms": 1.0, "us": 1e-3, "s": 1e3}
@@ -22,8 +22,9 @@ SUFFIXES |= {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "g
 SUFFIXES |= {"%": 0.01}
 _SHARE = "%"
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*|%)"
-_UPPER = re.compile(rf"\s*([a-z_]+)\s*(<=|>=|==)\s*{_NUMBER}\s*$")
-_RANGE = re.compile(rf"\s*{_NUMBER}\s*<=\s*([a-z_]+)\s*<=\s*{_NUMBER}\s*$")
+_NAME = r"([a-z][a-z0-9_ ]*?)"
+_UPPER = re.compile(rf"\s*{_NAME}\s*(<=|>=|==)\s*{_NUMBER}\s*$")
+_RANGE = re.compile(rf"\s*{_NUMBER}\s*<=\s*{_NAME}\s*<=\s*{_NUMBER}\s*$")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Limit:
     """A range that one cost must lie in, both ends included.
 
     Args:
-        metric: "macs", "params", "memory" (bytes) or "latency" (milliseconds).
+        metric: "macs", "params", "memory" (bytes), "int8_size" (bytes; written "int8 size" too) or "latency"
+            (milliseconds).
         low: smallest value allowed; ``-inf`` if there is none.
         high: largest value allowed; ``inf`` if there is none.
         share: whether both are shares of the cost of the largest network there is; see :meth:`of`.
@@ -47,7 +49,7 @@ class Limit:
 
     def __post_init__(self) -> None:
         if self.metric not in UNITS:
-            raise ValueError(f"unknown cost {self.metric!r} in a limit; legal: {', '.join(UNITS)}")
+            raise ValueError(f"unknown cost {self.metric!r} in a limit; legal: {', '.join(map(_spoken, UNITS))}")
         if self.share and 1 < self.high < np.inf:
             raise ValueError(f"the limit {self} is more than the whole network; legal: shares up to 100%")
         if not self.low <= self.high:
@@ -57,8 +59,8 @@ class Limit:
     def parse(cls, text: str) -> Limit:
         """Read ``"macs<=300M"``, ``"latency>=5ms"``, ``"params==4M"``, ``"200M<=macs<=300M"`` or ``"macs<=50%"``.
 
-        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory), us, ms, s (latency), % (of the cost of the
-        largest network).
+        Suffixes: K, M, G (thousands), KB, MB, GB, KiB, MiB, GiB (memory, int8 size), us, ms, s (latency), % (of the
+        cost of the largest network).
 
         Raises:
             ValueError: if the text is none of these.
@@ -66,6 +68,7 @@ class Limit:
         ranged = _RANGE.match(text)
         if ranged:
             low, low_unit, metric, high, high_unit = ranged.groups()
+            metric = metric.replace(" ", "_")
             if (low_unit == _SHARE) != (high_unit == _SHARE):
                 raise ValueError(
                     f"the limit {text!r} has a share at one end only; give both ends as shares, or neither"
@@ -79,6 +82,7 @@ class Limit:
                 "'latency<=20ms' or a range like '200M<=macs<=300M'"
             )
         metric, relation, digits, unit = single.groups()
+        metric = metric.replace(" ", "_")
         value = _number(digits, unit, metric, text)
         low, high = value if relation != "<=" else -np.inf, value if relation != ">=" else np.inf
         return cls(metric, low, high, share=unit == _SHARE)
@@ -102,13 +106,14 @@ class Limit:
         """
         if self.metric not in costs:
             hint = "; nasvit latency build measures it" if self.metric == "latency" else ""
-            raise ValueError(f"the limit {self} needs {self.metric}, but only {', '.join(costs)} is known{hint}")
+            known = ", ".join(map(_spoken, costs))
+            raise ValueError(f"the limit {self} needs {_spoken(self.metric)}, but only {known} is known{hint}")
 
     def __str__(self) -> str:
         ends = [f"{100 * end:.6g}%" if self.share else _pretty(end, self.metric) for end in (self.low, self.high)]
         low = f"{ends[0]}<=" if np.isfinite(self.low) else ""
         high = f"<={ends[1]}" if np.isfinite(self.high) else ""
-        return f"{low}{self.metric}{high}"
+        return f"{low}{_spoken(self.metric)}{high}"
 
     def violation(self, values: NDArray[Any]) -> NDArray[np.float64]:
         """Return how far outside the range each value is, relative to the end it breaks; 0 inside."""
@@ -238,10 +243,17 @@ def _number(digits: str, unit: str, metric: str, text: str) -> float:
         raise ValueError(
             f"unknown suffix {unit!r} in the limit {text!r}; legal: K, M, G, KB, MB, GB, KiB, MiB, ms, s, %"
         )
-    family = "latency" if unit.lower() in ("us", "ms", "s") else "memory" if unit.lower().endswith("b") else metric
-    if family != metric:
-        raise ValueError(f"the suffix {unit!r} belongs to {family}, not to {metric!r}, in the limit {text!r}")
+    of_time, of_bytes = unit.lower() in ("us", "ms", "s"), unit.lower().endswith("b")
+    family = ("latency",) if of_time else ("memory", "int8_size") if of_bytes else (metric,)
+    if metric not in family:
+        belongs = " and ".join(map(_spoken, family))
+        raise ValueError(f"the suffix {unit!r} belongs to {belongs}, not to {metric!r}, in the limit {text!r}")
     return float(digits) * SUFFIXES[unit.lower()]
+
+
+def _spoken(metric: str) -> str:
+    """Return the name of a cost as it is written in budgets."""
+    return metric.replace("_", " ")
 
 
 def _pretty(value: float, metric: str) -> str:

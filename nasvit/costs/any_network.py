@@ -42,7 +42,8 @@ class ElasticCosts:
 
         Args:
             population: rows of the space, shape ``(n, genes)``.
-            metrics: names of ``macs``, ``params`` and ``memory``; see :class:`nasvit.costs.counting.Cost`.
+            metrics: names of ``macs``, ``params``, ``memory`` and ``int8_size``; see
+                :class:`nasvit.costs.counting.Cost`.
         """
         found = {metric: np.zeros(len(population), np.int64) for metric in metrics}
         resolution = self.space.sizes(population)["resolution"]

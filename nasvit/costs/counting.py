@@ -27,11 +27,41 @@ class Cost:
             "FLOPs"; norms, activations, biases, pooling and resizing do not count.
         params: parameters that are used, batch-norm gains and biases among them, statistics not.
         memory: the most bytes of activations alive at once in float32 at batch size 1, the input among them.
+        int8_size: bytes of the parameters where convolutions and linear layers hold integers of 8 bits: see
+            :func:`int8_bytes`. A file has the graph besides.
     """
 
     macs: int
     params: int
     memory: int
+    int8_size: int
+
+
+def int8_bytes(owner: nn.Module, name: str) -> tuple[int, int]:
+    """Return the bytes that a parameter takes in a network of 8-bit integers: of each value, and of each channel.
+
+    A weight of a convolution or linear layer takes a byte a value, and each of its output channels a scale and a bias
+    of 4 bytes. Batch norms are folded into convolutions, so that they and the biases take nothing of their own. All
+    else stays in float32.
+
+    Args:
+        owner: the module that has the parameter.
+        name: its name in that module.
+    """
+    if isinstance(owner, (nn.Conv2d, nn.Linear)):
+        return (1, 2 * BYTES) if name == "weight" else (0, 0)
+    if isinstance(owner, nn.modules.batchnorm._BatchNorm):
+        return 0, 0
+    return BYTES, 0
+
+
+def _int8_size(network: nn.Module) -> int:
+    owners = ((module, name, each) for module in network.modules() for name, each in module.named_parameters("", False))
+    sizes = {}
+    for owner, name, parameter in owners:
+        a_value, a_channel = int8_bytes(owner, name)
+        sizes[id(parameter)] = a_value * parameter.numel() + (a_channel * len(parameter) if a_channel else 0)
+    return sum(sizes.values())
 
 
 def count(network: nn.Module, *shape: int) -> Cost:
@@ -46,7 +76,8 @@ def count(network: nn.Module, *shape: int) -> Cost:
     except RuntimeError:  # such as an operation that is not defined there
         cost = _count_on("cpu", network, shape)
     # Moving to another device unties parameters that several modules share, so they are counted before.
-    return replace(cost, params=sum(parameter.numel() for parameter in network.parameters()))
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return replace(cost, params=params, int8_size=_int8_size(network))
 
 
 def _count_on(device: str, network: nn.Module, shape: tuple[int, ...]) -> Cost:
@@ -65,7 +96,8 @@ def count_on_meta(network: nn.Module, x: Tensor) -> Cost:
         counter.ignore(network)
         counter.hold(x)
         network(x)
-    return Cost(counter.macs, sum(parameter.numel() for parameter in network.parameters()), counter.peak)
+    params = sum(parameter.numel() for parameter in network.parameters())
+    return Cost(counter.macs, params, counter.peak, _int8_size(network))
 
 
 class _Counter(TorchDispatchMode):

@@ -54,6 +54,7 @@ def _counted(space: Space, architecture: Architecture, classes: int) -> Costs:
             cost = count_block(space, block, classes)
             found["macs"] += times * cost.macs
             found["params"] += times * cost.params
+            found["int8_size"] += times * cost.int8_size
             found["memory"] = max(found["memory"], cost.memory + image)
     return found
 

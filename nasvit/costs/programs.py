@@ -19,7 +19,7 @@ from nasvit.any_network.plan import Plan, number_type
 from nasvit.any_network.runs import Run, runs_of
 from nasvit.any_network.sizes import Size, Sizes
 from nasvit.any_network.terms import Integers, Interval, Subnets, Term
-from nasvit.costs.counting import BYTES
+from nasvit.costs.counting import BYTES, int8_bytes
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Program:
 
     products: tuple[Term, ...]
     tensors: tuple[Term, ...]
+    int8: tuple[Term, ...]
     intervals: tuple[Interval, ...]
     operations: int
 
@@ -39,6 +40,7 @@ class Program:
         return cls(
             tuple(builder.products()),
             tuple(builder.parameters()),
+            tuple(builder.int8()),
             tuple(builder.intervals()),
             len(found.operations),
         )
@@ -48,6 +50,9 @@ class Program:
 
     def params(self, subnets: Subnets) -> Integers:
         return sum((term.of(subnets) for term in self.tensors), np.zeros(len(subnets.kept), np.int64))
+
+    def int8_size(self, subnets: Subnets) -> Integers:
+        return sum((term.of(subnets) for term in self.int8), np.zeros(len(subnets.kept), np.int64))
 
     def memory(self, subnets: Subnets) -> Integers:
         changes = np.zeros((self.operations + 1, len(subnets.kept)), np.int64)
@@ -87,17 +92,31 @@ class _Builder:
         return Term(macs.fixed, sizes) if side is None else Term(macs.fixed // side**2, sizes, path)
 
     def parameters(self) -> list[Term]:
+        return [self._values(name, parameter) for name, parameter in self.bare.named_parameters()]
+
+    def int8(self) -> list[Term]:
+        """Return the bytes of every parameter where weights are integers of 8 bits, and those of its channels."""
         terms = []
         for name, parameter in self.bare.named_parameters():
             path, _, own = name.rpartition(".")
-            axes = self.found.tensors.get(name, {})
-            kernel = path if own == "weight" and path in self.plan.kernels else ""
-            shape = parameter.shape[:2] if kernel else parameter.shape
-            free = {axis: labels for axis, labels in axes.items() if axis < len(shape)}
-            fixed = math.prod(size for axis, size in enumerate(shape) if axis not in free)
-            sizes = tuple(self.sizes.of(labels) for labels in free.values())
-            terms.append(Term(fixed, sizes, kernel, self._block(_parents(path))))
+            a_value, a_channel = int8_bytes(self.bare.get_submodule(path), own)
+            values = self._values(name, parameter)
+            terms.append(replace(values, fixed=a_value * values.fixed))
+            if a_channel:
+                channels = self._values(name, parameter, axes=1)
+                terms.append(replace(channels, fixed=a_channel * channels.fixed))
         return terms
+
+    def _values(self, name: str, parameter: Tensor, axes: int | None = None) -> Term:
+        """Return the number of values of a parameter, or of those along its first axes only."""
+        path, _, own = name.rpartition(".")
+        kernel = path if own == "weight" and path in self.plan.kernels and axes is None else ""
+        shape = parameter.shape[:2] if kernel else parameter.shape[:axes]
+        labels = self.found.tensors.get(name, {})
+        free = {axis: each for axis, each in labels.items() if axis < len(shape)}
+        fixed = math.prod(size for axis, size in enumerate(shape) if axis not in free)
+        sizes = tuple(self.sizes.of(each) for each in free.values())
+        return Term(fixed, sizes, kernel, self._block(_parents(path)))
 
     def intervals(self) -> list[Interval]:
         """Return how long every memory is alive, the image's from the beginning to the end."""

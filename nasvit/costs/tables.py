@@ -55,6 +55,7 @@ def _part(space: Space, part: BlockPart, costs: Mapping[BlockKey, Cost]) -> Part
         macs=table(lambda blocks: sum(times * costs[block].macs for block, times in blocks)),
         params=table(lambda blocks: sum(times * costs[block].params for block, times in blocks)),
         memory=table(lambda blocks: max(costs[block].memory for block, _ in blocks)) + _image_bytes(space, part),
+        int8_size=table(lambda blocks: sum(times * costs[block].int8_size for block, times in blocks)),
     )
 
 

@@ -24,6 +24,7 @@ from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
 from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
+from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
 from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
 from nasvit.specs import GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
@@ -101,6 +102,8 @@ class Fitting:
             return _InsideWider(self.start, training.netaug, self.images, classes, self.seed)
         if training.branches is not None:
             return _WithBranches(self.start, training, classes, self.seed)
+        if training.quantize is not None:
+            return _Rounded(self.start, classes, self.seed)
         return _AsItIs(self.start, classes, self.seed)
 
     def trainer(
@@ -254,6 +257,16 @@ class Way(ABC):
 class _AsItIs(Way):
     def __init__(self, start: Start, classes: int, seed: int) -> None:
         self.model = _network(start, classes, seed)
+
+
+class _Rounded(Way):
+    """Weights and activations rounded as integers of 8 bits will be; what is deployed rounds nothing."""
+
+    def __init__(self, start: Start, classes: int, seed: int) -> None:
+        self.model = fake_quantize(_network(start, classes, seed))
+
+    def deployed(self, trained: nn.Module) -> nn.Module:
+        return without_fake_quantization(trained)
 
 
 class _WithBranches(Way):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nasvit.compute import ALONE, Compute
-from nasvit.experiment.clock import LABELS, spent, timed
+from nasvit.experiment.clock import LABELS, minutes, spent, timed, total
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import objective
 from nasvit.experiment.image_size import size_remarks
@@ -23,6 +24,7 @@ from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import SUPERNET, is_trained, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.records import read_json, write_json
+from nasvit.training.progress import part_of
 
 T = TypeVar("T")
 Stage = Callable[[Workbench], Any]
@@ -93,18 +95,18 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
     bench.compute.once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.uses_supernet
     if bench.experiment.search.trains_supernet and not is_trained(bench):
-        _begin(bench, "train")
-        _timed(bench, "train", train)
+        with _begun(bench, "train"):
+            _timed(bench, "train", train)
     if not bench.compute.from_first(lambda: is_searched(bench)):
-        _begin(bench, "search")
-        _timed(bench, "search", search)
+        with _begun(bench, "search"):
+            _timed(bench, "search", search)
     if inherits:
-        _begin(bench, "extract")
-        _timed(bench, "extract", extract)
-    _begin(bench, "finetune")
-    _finetune(bench)
-    _begin(bench, "evaluate")
-    return _evaluate(bench)
+        with _begun(bench, "extract"):
+            _timed(bench, "extract", extract)
+    with _begun(bench, "finetune"):
+        _finetune(bench)
+    with _begun(bench, "evaluate"):
+        return _evaluate(bench)
 
 
 def _finetune(bench: Workbench) -> None:
@@ -121,13 +123,19 @@ def _check_times(bench: Workbench) -> None:
         require_times(bench, [stage for stage, finished in done.items() if finished])
 
 
-def _begin(bench: Workbench, stage: str) -> None:
-    """Say which stage of how many begins."""
+@contextmanager
+def _begun(bench: Workbench, stage: str) -> Iterator[None]:
+    """Say which stage of how many begins, and let its progress bars tell of the whole experiment."""
     experiment = bench.experiment
     skipped = {"train": not experiment.search.trains_supernet, "extract": not experiment.uses_supernet}
     stages = [name for name in STAGES if not skipped.get(name)]
+    number = f"stage {stages.index(stage) + 1} of {len(stages)}"
     if bench.compute.is_first:
-        print(f"stage {stages.index(stage) + 1} of {len(stages)}: {LABELS[stage]}", flush=True)
+        print(f"{number}: {LABELS[stage]}", flush=True)
+    hours = bench.asked.hours
+    there_is = "" if hours is None else f" of {minutes(3600 * hours)}"
+    with part_of(lambda: f"{number}, {minutes(total(spent(bench.folder)).wall)}{there_is} of the whole"):
+        yield
 
 
 def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:

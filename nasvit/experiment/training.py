@@ -166,16 +166,22 @@ class TrainingHelp(Running):
         teacher: learn from a teacher too, or from several.
         branches: train with branches and fuse them afterwards.
         netaug: train inside wider networks and extract afterwards.
+        quantize: ``int8``: train with weights and activations rounded as integers of 8 bits will round them, so that
+            files of such integers lose less; the network itself stays one of floats. Best from trained weights, for a
+            few epochs at a small learning rate.
     """
 
     teacher: TeacherConfig | None = None
     branches: Branches | None = None
     netaug: NetAugConfig | None = None
+    quantize: Literal["int8"] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.branches is not None and self.netaug is not None:
             raise FieldError(["netaug"], "a network trains with branches or inside wider ones; leave one of them out")
+        if self.quantize is not None and (self.branches or self.netaug):
+            raise FieldError(["quantize"], "is for the plain network, without branches and netaug; train it on with it")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +247,8 @@ class FitConfig(TrainingHelp, YamlFile):
             raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.widths and (self.branches or self.netaug):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
+        if self.widths and self.quantize is not None:
+            raise FieldError(["quantize"], "is for a network of one width")
         if self.widths and self.weights is not None and not self._is_from_elsewhere:
             raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
         self._check_loaded()
@@ -268,5 +276,6 @@ class FitConfig(TrainingHelp, YamlFile):
             teacher=self.teacher,
             branches=self.branches,
             netaug=self.netaug,
+            quantize=self.quantize,
             **{each.name: getattr(self, each.name) for each in fields(Running)},
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from nasvit.records import read_json, versions, write_json
 from nasvit.specs import Spec, SubnetSpec, spec_from_json
 
 CARD = "card.json"
+CONFIG, IN_CONFIG = "config.json", "nasvit"
+"""The file that stands for the card where a network is shared on a hub, and the card's place in it."""
+
 FORMAT = 1
 
 
@@ -31,6 +35,7 @@ class Card:
         versions: versions of Python and of the packages that saved it.
         crop_pct: share of the resized short side of a larger image that it is evaluated on: 0.875 is 224 of 256 pixels.
         exports: files for other runtimes beside it, by name: size, and how their scores compare with the network's.
+        bundles: folders made of it beside it, such as a browser page, by name: their files.
     """
 
     spec: Spec
@@ -43,6 +48,7 @@ class Card:
     versions: Mapping[str, str] = field(default_factory=versions)
     crop_pct: float = 1.0
     exports: Mapping[str, Any] = field(default_factory=dict)
+    bundles: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -64,6 +70,7 @@ class Card:
             "origin": dict(self.origin),
             "versions": dict(self.versions),
             **({"exports": dict(self.exports)} if self.exports else {}),
+            **({"bundles": {name: list(files) for name, files in self.bundles.items()}} if self.bundles else {}),
         }
 
     def write(self, folder: Path) -> None:
@@ -72,16 +79,16 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> Card:
-        """Read the card of a folder, also one that an earlier version wrote.
+        """Read the card of a folder, also one that an earlier version wrote, or one for a hub.
 
         Raises:
             FileNotFoundError: if the folder has no card.
             ValueError: if the card is of a later version, or damaged.
         """
-        path = folder / CARD
-        if not path.exists():
+        found = _found(folder)
+        if found is None:
             raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
-        content = read_json(path)
+        path, content = found
         if "format" not in content:
             content = _of_old(content, folder)
         if content["format"] > FORMAT:
@@ -100,20 +107,49 @@ class Card:
             content["versions"],
             content["image"].get("crop_pct", 1.0),
             content.get("exports", {}),
+            {name: tuple(files) for name, files in content.get("bundles", {}).items()},
         )
 
 
 def is_card(folder: Path) -> bool:
-    """Return whether a folder has a card."""
-    return (folder / CARD).exists()
+    """Return whether a folder has a card, its own or that of a hub."""
+    return _found(folder) is not None
 
 
-def exported_files(folder: Path) -> list[Path]:
-    """Return the files for other runtimes that the card of a folder tells of."""
-    if not is_card(folder):
-        return []
-    exports = read_json(folder / CARD).get("exports", {})
-    return [folder / name for entry in exports.values() for name in entry["files"]]
+def remove_card(folder: Path) -> None:
+    """Remove the card of a folder, and the files that it tells of: exports, and the folders made of them."""
+    while (found := _found(folder)) is not None:
+        path, content = found
+        exports = [name for entry in content.get("exports", {}).values() for name in entry["files"]]
+        remove_files(folder, [*exports, *(name for files in content.get("bundles", {}).values() for name in files)])
+        path.unlink()
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Remove files inside a folder, and the folders inside it that are empty then.
+
+    Args:
+        folder: the folder.
+        names: names relative to it; those that lead out of it are left alone, since anybody may have written a card.
+    """
+    for name in names:
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue
+        path.unlink(missing_ok=True)
+        for parent in path.relative_to(folder).parents[:-1]:
+            if (folder / parent).is_dir() and not any((folder / parent).iterdir()):
+                (folder / parent).rmdir()
+
+
+def _found(folder: Path) -> tuple[Path, Any] | None:
+    """Return the file with the card of a folder, and the card; None if it has none."""
+    if (folder / CARD).exists():
+        return folder / CARD, read_json(folder / CARD)
+    try:
+        return folder / CONFIG, json.loads((folder / CONFIG).read_text(encoding="utf-8"))[IN_CONFIG]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is the configuration of something else
+        return None
 
 
 def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:

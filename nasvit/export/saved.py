@@ -11,13 +11,15 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from nasvit.branches import fuse, reparameterize
-from nasvit.export.card import CARD, Card, exported_files, is_card
+from nasvit.export.card import CARD, Card, is_card, remove_card
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
 from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import WidthsSpec
 
-WEIGHTS = "network.safetensors"
+WEIGHTS, HUB_WEIGHTS = "network.safetensors", "model.safetensors"
+"""The file of the weights, and its name where a network is shared on a hub."""
+
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -52,9 +54,7 @@ def save_network(
     check_complete(network)
     network = on_processor(network)
     folder.mkdir(parents=True, exist_ok=True)
-    for file in exported_files(folder):  # which would be those of another network
-        file.unlink(missing_ok=True)
-    (folder / CARD).unlink(missing_ok=True)  # written last: who finds it finds everything
+    remove_card(folder)  # with files of another network; the new one is written last: who finds it finds everything
     if program:
         plain = {PROGRAM: network}
         if isinstance(network, SwitchableModel):
@@ -76,24 +76,25 @@ def load_network(folder: Path | str) -> nn.Module:
 
 
 def load_saved(folder: Path | str) -> Described:
-    """Load a network that :func:`save_network` saved, in evaluation mode, with its card.
+    """Load a network that :func:`save_network` saved, in evaluation mode, with its card; also as a hub has it.
 
     Raises:
         FileNotFoundError: if the folder holds no saved network.
         ValueError: if a later version of nasvit saved it, or the weights do not fit its card.
     """
     folder = Path(folder)
-    missing = [name for name in (WEIGHTS, CARD) if not (folder / name).exists()]
-    if missing:
+    weights = next((folder / name for name in (WEIGHTS, HUB_WEIGHTS) if (folder / name).exists()), None)
+    missing = [*([] if weights else [WEIGHTS]), *([] if is_card(folder) else [CARD])]
+    if weights is None or missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card, dtype = Card.read(folder), _dtype(folder / WEIGHTS)
+    card, dtype = Card.read(folder), _dtype(weights)
     if isinstance(card.spec, WidthsSpec):
         shared = card.spec.empty(len(card.classes)).to(dtype)
-        load_model(shared, str(folder / WEIGHTS))
+        load_model(shared, str(weights))
         return Described(SwitchableModel(shared), card)
     network = card.spec.build(len(card.classes)).eval()
     network = (with_fused_structure(network) if card.fused else network).to(dtype)
-    load_model(network, str(folder / WEIGHTS))
+    load_model(network, str(weights))
     return Described(network.eval(), card)
 
 

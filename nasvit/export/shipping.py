@@ -193,6 +193,21 @@ def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
         ValueError: if the card does not tell of it, or its runtime cannot load it.
         FileNotFoundError: if there is no card beside it.
     """
+    format, card = require_runtime(path)
+    try:
+        return format.load(path, threads), card
+    except Exception as error:  # runtimes raise errors of every kind
+        raise ValueError(f"{path}: {format.runtime} cannot load it: {type(error).__name__}: {error}") from error
+
+
+def require_runtime(path: Path) -> tuple[Format, Card]:
+    """Return the format of a shipped file, whose runtime is imported, and the card beside it.
+
+    Raises:
+        ImportError: if a package of the runtime is not installed.
+        ValueError: if the card does not tell of the file.
+        FileNotFoundError: if there is no card beside it.
+    """
     if not is_card(path.parent):
         raise FileNotFoundError(f"{path}: the {CARD} that tells its classes must lie beside it, and does not")
     card = Card.read(path.parent)
@@ -206,7 +221,4 @@ def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
             f"{path}: the card beside it tells of no such file (it tells of {told}); nasvit export writes it"
         )
     format.require()
-    try:
-        return format.load(path, threads), card
-    except Exception as error:  # runtimes raise errors of every kind
-        raise ValueError(f"{path}: {format.runtime} cannot load it: {type(error).__name__}: {error}") from error
+    return format, card

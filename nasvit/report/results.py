@@ -61,7 +61,12 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
 
 def _help(training: Training) -> str:
     teacher = f"teacher {' and '.join(training.teacher.networks)}" if training.teacher else ""
-    named = (teacher, "branches" if training.branches else "", "inside wider networks" if training.netaug else "")
+    named = (
+        teacher,
+        "branches" if training.branches else "",
+        "inside wider networks" if training.netaug else "",
+        "rounded as int8" if training.quantize else "",
+    )
     return "".join(f"; {each}" for each in named if each)
 
 

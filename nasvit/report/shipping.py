@@ -15,12 +15,15 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
+from nasvit.costs.counting import count
 from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
+from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Floats, Run, format_of
+from nasvit.export.formats import FORMATS, Floats, Format, Run
+from nasvit.export.memory import added_memory
 from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, with_shipped
+from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, require_runtime, with_shipped
 from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.records import versions, write_json
@@ -30,52 +33,84 @@ from nasvit.tasks.confusion import Confusion
 
 def export(
     folder: Path,
-    formats: tuple[str, ...],
+    to: tuple[str, ...],
     *,
     int8: bool,
     images: str | None,
     width: float | None,
     calibration: int,
     most_drop: float,
+    license: str | None = None,
 ) -> None:
     """Write a saved network in other formats, compare each with it, and print and keep what was found.
 
     Args:
         folder: folder of the saved network, which gets the files.
-        formats: names of formats.
+        to: names of formats, and of bundles of them.
         int8: also write them as integers of 8 bits.
         images: source of images to compare and calibrate on; those that it was trained on, if they are found.
         width: width of a network with several.
         calibration: training images that integers are calibrated on.
         most_drop: accuracy that integers may lose.
+        license: identifier of the license that bundles state.
 
     Raises:
         ValueError: if a format is unknown, or, after all others were written, if one failed.
     """
-    asked = [format_of(name) for name in formats]
-    if not asked:
-        raise ValueError("in which formats? Give --to onnx, for example")
-    if int8 and not any(format.quantizes_with for format in asked):
-        legal = ", ".join(name for name, each in FORMATS.items() if each.quantizes_with)
-        raise ValueError(f"--int8: legal with --to {legal}")
+    formats, bundles = _asked(to, int8=int8)
     network, card = _plain(folder, width)
+    told = Told(width, license, _costs(network, card) if bundles else {})
+    for kind in bundles:
+        kind.require(told)
     pictures, why = pictures_of(images, card)
     shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
+    shipped, failed = _shipped(shipping, formats, int8=int8)
+    if shipped:
+        open_console().print(_table(shipped))
+        print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
+    floats = {each.format for each in shipped if not each.int8}
+    for kind in bundles:
+        if floats.issuperset(kind.formats):
+            print(f"{bundle(kind, folder, told)}: {kind.hint}")
+    if failed:
+        raise ValueError("\n".join(dict.fromkeys(failed)))
+
+
+def _shipped(shipping: Shipping, formats: list[Format], *, int8: bool) -> tuple[list[Shipped], list[str]]:
+    """Write formats and tell of them in the card; return what was written, and what went wrong with others."""
     shipped, failed = list[Shipped](), list[str]()
-    for format in asked:
+    for format in formats:
         for integers in (False, True) if int8 and format.quantizes_with else (False,):
             try:
                 each = shipping.ship(format, int8=integers)
             except (ValueError, ImportError) as error:
                 failed.append(str(error))
                 continue
-            with_shipped(Card.read(folder), [each]).write(folder)
+            with_shipped(Card.read(shipping.folder), [each]).write(shipping.folder)
             shipped.append(each)
-    if shipped:
-        open_console().print(_table(shipped))
-        print(_compared_on(folder, shipped[0], why, most_drop if int8 else None))
-    if failed:
-        raise ValueError("\n".join(dict.fromkeys(failed)))
+    return shipped, failed
+
+
+def _asked(to: tuple[str, ...], *, int8: bool) -> tuple[list[Format], list[Bundle]]:
+    """Return the formats and bundles of these names, with the formats that the bundles are made of."""
+    if not to:
+        raise ValueError("in which formats? Give --to onnx, for example")
+    for name in to:
+        if name not in {**FORMATS, **BUNDLES}:
+            raise ValueError(f"format {name!r} is unknown; legal: {', '.join((*FORMATS, *BUNDLES))}")
+    bundles = [BUNDLES[name] for name in dict.fromkeys(to) if name in BUNDLES]
+    names = dict.fromkeys([*(name for name in to if name in FORMATS), *(n for each in bundles for n in each.formats)])
+    formats = [FORMATS[name] for name in names]
+    if int8 and not any(format.quantizes_with for format in formats):
+        legal = [name for name, each in FORMATS.items() if each.quantizes_with]
+        raise ValueError(f"--int8: legal with --to {', '.join(legal)}")
+    return formats, bundles
+
+
+def _costs(network: nn.Module, card: Card) -> dict[str, int]:
+    """Return the costs of a network for one image."""
+    channels, side, _ = card.shape
+    return asdict(count(network, channels, side, side))
 
 
 def _plain(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
@@ -247,14 +282,14 @@ def bench(
     width: float | None,
     out: Path | None,
 ) -> None:
-    """Print how long one image takes in PyTorch and in every exported file, in turns, and write it as JSON if asked.
+    """Print how long one image takes in PyTorch and in every exported file, in turns, and how much memory each adds.
 
     Args:
         paths: saved networks, each with all files exported into it, or such files.
         threads: numbers of threads.
         rounds: turns of each.
         width: width of networks with several.
-        out: JSON file.
+        out: JSON file that gets the numbers too.
 
     Raises:
         ValueError: if a number is not above 0.
@@ -266,10 +301,15 @@ def bench(
     rows = list[dict[str, Any]]()
     before = torch.get_num_threads()
     try:
+        torch.set_num_threads(threads[0])
+        memory = {str(path): _memory(path, threads[0], width) for path in every}
         for count in threads:
             torch.set_num_threads(count)
-            taken = time_in_turns(_runs(every, count, width), rounds=rounds)
-            rows += [{"network": path, "threads": count, **asdict(each)} for path, each in taken.items()]
+            taken = time_in_turns({str(path): _one_image(path, count, width) for path in every}, rounds=rounds)
+            rows += [
+                {"network": path, "threads": count, **asdict(each), "memory": memory[path]}
+                for path, each in taken.items()
+            ]
     finally:
         torch.set_num_threads(before)
     open_console().print(_times(rows))
@@ -280,14 +320,18 @@ def bench(
         write_json(out, content)
 
 
-def _runs(paths: list[Path], threads: int, width: float | None) -> dict[str, Callable[[], object]]:
-    """Return what runs one image through each network, by its path."""
-    runs: dict[str, Callable[[], object]] = {}
-    for path in paths:
-        classifier = Classifier(path, threads, width, fold=True)
-        image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
-        runs[str(path)] = partial(classifier.run, image)
-    return runs
+def _one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
+    """Return what runs one image through a network."""
+    classifier = Classifier(path, threads, width, fold=True)
+    image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
+    return partial(classifier.run, image)
+
+
+def _memory(path: Path, threads: int, width: float | None) -> int | None:
+    """Return the bytes that loading a network and running one image add, its runtime being there already."""
+    if path.is_file():
+        require_runtime(path)
+    return added_memory(lambda: _one_image(path, threads, width))
 
 
 def _with_files(path: Path) -> list[Path]:
@@ -299,12 +343,13 @@ def _with_files(path: Path) -> list[Path]:
 
 def _times(rows: list[dict[str, Any]]) -> Table:
     table = Table()
-    for heading in ("network", "threads", "median", "p90", "times as fast as the first"):
+    for heading in ("network", "threads", "median", "p90", "times as fast as the first", "memory"):
         table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
     first = rows[0]["median"]
     for row in rows:
         times = [f"{row[name]:.2f} ms" for name in ("median", "p90")]
-        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}")
+        memory = "" if row["memory"] is None else f"{row['memory'] / 1e6:.0f} MB"
+        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}", memory)
     return table
 
 

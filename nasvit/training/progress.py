@@ -1,9 +1,14 @@
-"""A progress bar with the time left; a line every half minute where there is no terminal."""
+"""A progress bar with the time left; a line every half minute where there is no terminal.
+
+Both also tell of the job that they are a part of; see :func:`part_of`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -14,6 +19,22 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 LINE_SECONDS = 30.0
+
+_JOB: ContextVar[Callable[[], str]] = ContextVar("_JOB", default=lambda: "")
+
+
+@contextmanager
+def part_of(job: Callable[[], str]) -> Iterator[None]:
+    """Let all bars inside tell of the whole job, too.
+
+    Args:
+        job: returns a few words, such as ``stage 2 of 5, 12:31 of 1:00:00``; asked whenever something is shown.
+    """
+    token = _JOB.set(job)
+    try:
+        yield
+    finally:
+        _JOB.reset(token)
 
 
 class Progress:
@@ -46,8 +67,11 @@ class Progress:
         self._clock = clock
         self._started = self._line_at = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
+        self._job, self._job_at = _JOB.get()(), self._started
         self._task = (
-            None if self._bar is None else self._bar.add_task(description, total=total, completed=done, note="")
+            None
+            if self._bar is None
+            else self._bar.add_task(description, total=total, completed=done, note="", job=self._job)
         )
 
     def advance(self, count: int = 1, note: str = "") -> None:
@@ -60,7 +84,7 @@ class Progress:
         self._done += count
         self._note = note = note or self._note
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=self._done, note=note)
+            self._bar.update(self._task, completed=self._done, note=note, job=self._whole_job())
         elif self._clock() - self._line_at >= LINE_SECONDS:
             self._line_at = self._clock()
             self._console.print(self._line(note), highlight=False, soft_wrap=True, markup=False)
@@ -88,6 +112,7 @@ class Progress:
             rich_progress.TimeElapsedColumn(),
             rich_progress.TimeRemainingColumn(),
             rich_progress.TextColumn("{task.fields[note]}", markup=False),
+            rich_progress.TextColumn("{task.fields[job]}", style="dim", markup=False),
             console=self._console,
         )
 
@@ -95,7 +120,14 @@ class Progress:
         per_unit = (self._clock() - self._started) / max(1, self._done - self._done_before)
         left = per_unit * max(0, self._total - self._done)
         text = f"{self._description}: {self._done}/{self._total}, {_duration(left)} left"
-        return f"{text}, {note}" if note else text
+        job = self._whole_job()
+        return text + (f", {note}" if note else "") + (f" ({job})" if job else "")
+
+    def _whole_job(self) -> str:
+        """Return what is said of the whole job, asked for anew every second."""
+        if self._clock() - self._job_at >= 1:
+            self._job, self._job_at = _JOB.get()(), self._clock()
+        return self._job
 
 
 def _duration(seconds: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -123,14 +122,13 @@ def test_the_first_process_prints_for_all(runs: Runs) -> None:
         assert runs[1].count(once) == 1, once
 
 
-@pytest.mark.parametrize("how", ["scratch", pytest.param("finetune", marks=pytest.mark.slow)])
-def test_processes_that_train_candidates_each_train_their_own(tmp_path: Path, how: str) -> None:
-    changes = CHANGES | {"evaluations": f"  evaluations: 4\n  evaluate: {how}", "compare": ""}
+def test_processes_that_train_candidates_each_train_their_own(tmp_path: Path) -> None:
+    changes = CHANGES | {"evaluations": "  evaluations: 4\n  evaluate: scratch", "compare": ""}
     nasvit("run", str(write_experiment(tmp_path, **changes)), "--output", str(tmp_path / "out"), processes=2)
     assert len(evaluations(tmp_path / "out")) == 4
     assert len(workers(tmp_path / "out")) == 2
     (row,) = rows(tmp_path / "out")
-    assert set(row["scores"]) == ({"scratch"} if how == "scratch" else {"supernet", "extracted", "finetuned"})
+    assert set(row["scores"]) == {"scratch"}
 
 
 STAGES = {
@@ -158,14 +156,12 @@ def test_an_experiment_whose_process_was_killed_at_random_ends_with_a_clear_erro
         pytest.skip("the experiment was over before the kill")
     assert status == 2, (stage, victim)
     assert "nasvit: another process failed: a process ended or did not answer" in said
-    shutil.copytree(tmp_path / "out", tmp_path / "alone")
-    nasvit(*words, processes=2)
-    assert_close(tmp_path / "out", runs[0] / "2", rtol=0, atol=0)
-    nasvit(*words[:-1], str(tmp_path / "alone"))
-    assert_close(tmp_path / "alone", runs[0] / "2", rtol=1e-3, atol=1e-4)
-    for folder in (tmp_path / "out", tmp_path / "alone"):
-        assert len(evaluations(folder)) == 12
-        assert [row["name"] for row in rows(folder)] == ["macs-300K", "random-0", "random-1"]
+    processes = random.randint(1, 2)
+    nasvit(*words, processes=processes)
+    close = {"rtol": 0.0, "atol": 0.0} if processes == 2 else {"rtol": 1e-3, "atol": 1e-4}
+    assert_close(tmp_path / "out", runs[0] / "2", **close)
+    assert len(evaluations(tmp_path / "out")) == 12
+    assert [row["name"] for row in rows(tmp_path / "out")] == ["macs-300K", "random-0", "random-1"]
 
 
 def test_machines_that_do_not_share_the_folder_are_told_to(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_without_a_limit_everything_is_left() -> None:
 
 def test_a_limit_on_what_is_not_known_is_refused_in_words() -> None:
     with pytest.raises(
-        ValueError, match="the limit latency<=2ms needs latency, but only macs, params, memory is known"
+        ValueError, match="the limit latency<=2ms needs latency, but only macs, params, memory, int8 size is known"
     ):
         admitted(GENOME, parts_of(cost_table(SPACE, 10)), Budget("latency<=2ms").limits)
 

@@ -19,6 +19,8 @@ from search_spaces.saved import to_json_value
         ("200M <= macs <= 300M", Limit("macs", 200e6, 300e6)),
         ("params>=2.5m", Limit("params", low=2.5e6)),
         ("memory<=64MiB", Limit("memory", high=64 * 2**20)),
+        ("int8 size<=300KB", Limit("int8_size", high=300e3)),
+        ("100KB <= int8_size <= 1MiB", Limit("int8_size", 100e3, 2**20)),
         ("latency<=20ms", Limit("latency", high=20.0)),
         ("latency<=0.02s", Limit("latency", high=20.0)),
         ("macs<=1e8", Limit("macs", high=1e8)),
@@ -37,6 +39,8 @@ def test_a_limit_reads_as_it_is_written(text: str, limit: Limit) -> None:
         ("flops<=300M", "unknown cost 'flops'.*legal: macs"),
         ("macs<=300X", "unknown suffix 'X'"),
         ("macs<=300ms", "belongs to latency"),
+        ("params<=300KB", "belongs to memory and int8 size, not to 'params'"),
+        ("int4 size<=300", "unknown cost 'int4_size'.*legal: macs, params, memory, int8 size, latency"),
         ("300M<=macs<=200M", "holds for no value"),
     ],
 )
@@ -51,6 +55,7 @@ def test_a_limit_that_means_nothing_is_refused_in_words(text: str, message: str)
         ("macs<=2.5M and params<=1M", "macs-2.5M_params-1M"),
         ("300K<=macs<=600K", "300K-macs-600K"),
         ("latency >= 5ms and params==4M", "latency+5ms_params=4M"),
+        ("int8 size<=300KB", "int8size-300KB"),
         ("", "best"),
     ],
 )

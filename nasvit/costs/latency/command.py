@@ -8,7 +8,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from nasvit.costs.latency.exporting import RuntimeName, exported, require
+from nasvit.costs.latency.exporting import PrecisionName, RuntimeName, exported, require
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
 
@@ -22,19 +22,28 @@ class CommandRuntime:
         command: run without a shell; ``{model}`` becomes the path of the exported file and ``{shape}`` the shape of its
             input, such as ``1x3x32x32``. The last line that it prints must be the milliseconds of one call.
         folder: folder of the exported files.
-        runtime: "torch" exports ``.pt2`` programs, "onnxruntime" ONNX files.
+        runtime: "torch" exports ``.pt2`` programs, "onnxruntime" ONNX files, "executorch" ``.pte`` files.
+        precision: "float32" or "int8".
         timeout: seconds after which a measurement is aborted.
 
     Raises:
         ValueError: if the command does not name ``{model}``.
-        ImportError: if ONNX files are asked for and the ``export`` extra is not installed.
+        ImportError: if a package that writes the files is not installed.
     """
 
-    def __init__(self, command: str, folder: Path, runtime: RuntimeName, timeout: float = 600.0) -> None:
+    def __init__(
+        self,
+        command: str,
+        folder: Path,
+        runtime: RuntimeName,
+        precision: PrecisionName = "float32",
+        timeout: float = 600.0,
+    ) -> None:
         if "{model}" not in command:
             raise ValueError(f"the command {command!r} does not say where {{model}} goes, the file to measure")
-        require(runtime)
-        self.command, self.folder, self.runtime, self.timeout = command, folder, runtime, timeout
+        require(runtime, precision)
+        self.command, self.folder, self.timeout = command, folder, timeout
+        self.runtime, self.precision = runtime, precision
 
     def __call__(self, module: TimedModule) -> Timing:
         """Return the milliseconds that the command prints.
@@ -42,7 +51,7 @@ class CommandRuntime:
         Raises:
             ValueError: if the command fails or prints no number; the message holds its output.
         """
-        path = exported(module, self.folder, self.runtime)
+        path = exported(module, self.folder, self.runtime, self.precision)
         filled = {"{model}": str(path), "{shape}": "x".join(map(str, module.shape))}
         words = [re.sub(r"\{model\}|\{shape\}", lambda found: filled[found[0]], w) for w in shlex.split(self.command)]
         return Timing(_milliseconds(words, self.timeout))

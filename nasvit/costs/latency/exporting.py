@@ -1,56 +1,46 @@
-"""Blocks and networks as files that other programs run: ``torch.export`` programs or ONNX."""
+"""Blocks and networks as files that other programs run: one format for each runtime."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from importlib import import_module, metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasvit.costs.latency.timed_modules import TimedModule
-from nasvit.export.saved import export_program
+from nasvit.export.formats import FORMATS, Format
 
-RuntimeName: TypeAlias = Literal["torch", "onnxruntime"]
+RuntimeName: TypeAlias = Literal["torch", "onnxruntime", "openvino", "executorch"]
+PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
 
-PACKAGES: dict[str, tuple[str, ...]] = {"torch": ("torch",), "onnxruntime": ("onnxruntime", "onnx", "onnxscript")}
-"""Packages that each runtime needs; the first one runs the file, the others export it."""
+RUNTIMES: dict[RuntimeName, Format] = {each.runtime: each for each in FORMATS.values()}  # type: ignore[misc]
+"""The format of the files of each runtime."""
 
 
-def exported(module: TimedModule, folder: Path, runtime: RuntimeName) -> Path:
-    """Return the path of a module's exported file; a missing file is written first, whole or not at all."""
-    suffix = ".pt2" if runtime == "torch" else ".onnx"
-    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", module.name) + suffix)
+def exported(module: TimedModule, folder: Path, runtime: RuntimeName, precision: PrecisionName = "float32") -> Path:
+    """Return the path of a module's exported file; a missing file is written first, whole or not at all.
+
+    Args:
+        module: the module; its file is for the batch size of its input alone, as devices compile it best.
+        folder: folder of the file.
+        runtime: what runs it.
+        precision: "float32", or "int8" in a runtime that has it: what the integers mean does not matter for their time.
+    """
+    format = RUNTIMES[runtime]
+    path = folder / (re.sub(r"[^A-Za-z0-9.]+", "-", module.name) + Path(format.file).suffix)
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"unfinished{suffix}")
-        export = _export_as_it_is if runtime == "torch" and module.stride is not None else _EXPORTERS[runtime]
-        export(module.make(), module.shape, temporary)
-        temporary.replace(path)
+        temporary = path.with_name(f"unfinished{path.suffix}")
+        network, (batch, *shape) = module.make(), module.shape
+        if precision == "int8":
+            format.write_int8(network, temporary, tuple(shape), [example(module.shape)], batch)
+        else:
+            format.write(network, temporary, tuple(shape), batch)
+        for file in reversed(format.files(temporary)):  # the one that is looked for comes last
+            file.replace(path.with_name(path.stem + file.suffix))
     return path
-
-
-def _export_program(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    export_program(module, path, shape=shape[1:])
-
-
-def _export_as_it_is(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    """Write a program for this batch size alone, which code that is not ours may have worked into its sizes."""
-    torch.export.save(torch.export.export(module, (example(shape),), strict=False), path)
-
-
-def _export_onnx(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
-    """Write one file with its weights inside, for this batch size alone, as devices compile it best."""
-    torch.onnx.export(module, (example(shape),), path, dynamo=True, external_data=False, verbose=False)
-
-
-_EXPORTERS: dict[str, Callable[[nn.Module, tuple[int, ...], Path], None]] = {
-    "torch": _export_program,
-    "onnxruntime": _export_onnx,
-}
 
 
 def example(shape: tuple[int, ...]) -> Tensor:
@@ -58,22 +48,18 @@ def example(shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def require(runtime: RuntimeName) -> None:
+def require(runtime: RuntimeName, precision: PrecisionName = "float32") -> None:
     """Refuse a runtime whose packages are not installed.
 
     Raises:
         ImportError: naming the packages and how to install them.
     """
-    for package in PACKAGES[runtime]:
-        try:
-            import_module(package)
-        except ImportError as error:
-            raise ImportError(
-                f"--runtime {runtime} needs {package}, which is not installed: pip install 'nasvit[export]' "
-                "(in a clone: pip install -e '.[export]')"
-            ) from error
+    try:
+        RUNTIMES[runtime].require(writing=True, int8=precision == "int8")
+    except ImportError as error:
+        raise ImportError(f"--runtime {runtime}: {error}") from error
 
 
-def runtime_versions(runtime: RuntimeName) -> dict[str, str]:
+def runtime_versions(runtime: RuntimeName, precision: PrecisionName = "float32") -> dict[str, str]:
     """Return the versions of the packages of a runtime."""
-    return {package: metadata.version(package) for package in PACKAGES[runtime]}
+    return RUNTIMES[runtime].versions(int8=precision == "int8")

@@ -12,9 +12,9 @@ import torch
 
 from nasvit.compute import device_name, find_device
 from nasvit.costs.latency.correction import FEWEST
-from nasvit.costs.latency.exporting import RuntimeName, runtime_versions
+from nasvit.costs.latency.exporting import RUNTIMES, PrecisionName, RuntimeName, runtime_versions
 from nasvit.costs.latency.measure import Measure, NoisePolicy
-from nasvit.costs.latency.runtimes import PrecisionName, make_measure, this_device
+from nasvit.costs.latency.runtimes import make_measure, this_device
 from nasvit.costs.latency.subjects import Apart, Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import TimingLog
@@ -28,18 +28,19 @@ class MeasurementSettings:
     """Device, runtime, number of networks and noise policy of a latency table.
 
     Args:
-        runtime: what runs the networks: torch or onnxruntime (needs the export extra).
+        runtime: what runs the networks: torch, onnxruntime (needs the export extra), openvino (the openvino extra) or
+            executorch (the edge extra).
         threads: threads of one operation; where a command measures, only a note.
         batch_size: images of one call.
         classes: classes of the classifier; of an experiment, those of its images.
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
-            of the file (.pt2 for torch, .onnx for onnxruntime) and {shape} the shape of its input, such as 1x3x32x32;
-            the last line it prints must be the milliseconds of one call.
+            of the file (.pt2, .onnx, .xml or .pte, by the runtime) and {shape} the shape of its input (1x3x32x32); the
+            last line it prints must be the milliseconds of one call.
         device: device that torch runs the modules on, as it is plugged into this machine: cpu, cuda, cuda:1, mps, xpu,
-            or auto, which is an accelerator if there is one. ONNX Runtime runs on cpu, a command wherever it likes.
+            or auto, which is an accelerator if there is one. Other runtimes run on cpu, a command wherever it likes.
         name: name of the device, for the record; the accelerator's or processor's own if left out, or the command.
-        precision: type of weights and images, for torch in this process; accelerators are often used with bfloat16 or
-            float16.
+        precision: type of weights and images: for torch in this process also bfloat16 or float16, as accelerators are
+            often used; for files of other runtimes also int8.
         networks: whole networks measured; scale and offset are fitted on half of them, the error is that of the others.
         seed: seed of the draw of networks.
         policy: rounds, repeats and tolerance of noise.
@@ -64,18 +65,21 @@ class MeasurementSettings:
         for name, least in (("threads", 1), ("batch_size", 1), ("classes", 1), ("networks", 2 * FEWEST)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; legal: from {least} up")
+        if self.precision == "int8" and not RUNTIMES[self.runtime].quantizes_with:
+            legal = ", ".join(name for name, each in RUNTIMES.items() if each.quantizes_with)
+            raise ValueError(f"precision is int8, which {self.runtime} has not here; legal: --runtime {legal}")
         if self.command is not None or self.runtime != "torch":
             self._check_device()
 
     def _check_device(self) -> None:
         """Refuse what only torch in this process can do."""
-        runs = "a command measures files in float32, where it likes"
+        runs = "a command measures files of float32 or int8, where it likes"
         if self.command is None:
-            runs = f"{self.runtime} runs files in float32, on cpu"
+            runs = f"{self.runtime} runs files of float32 or int8, on cpu"
         if self.device != "cpu":
             hint = "the name of the device in the table is --name"
             raise ValueError(f"device is {self.device!r}, but {runs}; leave --device out ({hint})")
-        if self.precision != "float32":
+        if self.precision not in ("float32", "int8"):
             raise ValueError(f"precision is {self.precision!r}, but {runs}; leave --precision out")
 
 
@@ -161,7 +165,7 @@ class MeasurementPlan:
             "runs_on": None if settings.command else str(self.device),
             **{name: getattr(settings, name) for name in _RECORDED},
             **{name: getattr(settings.policy, name) for name in ("warm_up", "repeats", "least_ms", "turn_ms")},
-            "versions": versions() | runtime_versions(settings.runtime),
+            "versions": versions() | runtime_versions(settings.runtime, settings.precision),
         }
 
     def timing_log(self) -> TimingLog:

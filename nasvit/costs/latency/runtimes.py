@@ -1,26 +1,24 @@
-"""Runtimes that time modules in this process: PyTorch and ONNX Runtime."""
+"""Runtimes that time modules in this process: PyTorch as it is, and those of exported files."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from importlib import import_module
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from nasvit.compute import CPU
 from nasvit.costs.latency.command import CommandRuntime
-from nasvit.costs.latency.exporting import RuntimeName, example, exported, require
+from nasvit.costs.latency.exporting import RUNTIMES, PrecisionName, RuntimeName, example, exported, require
 from nasvit.costs.latency.measure import Measure, NoisePolicy, in_turns
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timers import Timer, current, timer_on
 from nasvit.costs.latency.timing_log import Timing
 from nasvit.export.timing import processor
-
-PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16"]
 
 Load: TypeAlias = Callable[[TimedModule], Callable[[], object]]
 """Prepares a module and returns the function that runs it once."""
@@ -88,26 +86,23 @@ def _input(timed: TimedModule, layout: torch.memory_format) -> Tensor:
     return torch.empty_strided(timed.shape, timed.stride).copy_(x)
 
 
-def onnx_loader(folder: Path, threads: int) -> Load:
-    """Return the loader that runs exported files with ONNX Runtime on this processor.
+def file_loader(runtime: RuntimeName, folder: Path, threads: int, precision: PrecisionName = "float32") -> Load:
+    """Return the loader that runs exported files on this processor.
 
     Args:
+        runtime: what runs them.
         folder: folder of the exported files.
         threads: threads of one operation.
+        precision: "float32" or "int8".
 
     Raises:
-        ImportError: if the ``export`` extra is not installed.
+        ImportError: if a package of the runtime is not installed.
     """
-    require("onnxruntime")
-    onnxruntime = import_module("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    require(runtime, precision)
 
     def load(module: TimedModule) -> Callable[[], object]:
-        path = exported(module, folder, "onnxruntime")
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: example(module.shape).numpy()}
-        return lambda: session.run(None, feed)
+        run = RUNTIMES[runtime].start(exported(module, folder, runtime, precision), threads)
+        return partial(run, example(module.shape).numpy())
 
     return load
 
@@ -126,21 +121,22 @@ def make_measure(
     """Return the function that measures one module.
 
     Args:
-        runtime: "torch" or "onnxruntime".
+        runtime: what runs the modules; torch runs them as they are.
         command: measures exported files instead; see :class:`CommandRuntime`.
         threads: threads of one operation; a command chooses its own.
         folder: folder of the exported files.
         policy: warm-up, repeats and length of a turn.
         yardstick: the module to compare every other one with; a command has none.
         device: device that torch runs modules on.
-        precision: type of weights and maps, for torch.
+        precision: type of weights and maps; of files, float32 or int8.
 
     Raises:
         ImportError: if a package of the runtime is not installed.
     """
     if command is not None:
-        return CommandRuntime(command, folder, runtime)
-    load = torch_loader(device, precision) if runtime == "torch" else onnx_loader(folder, threads)
+        return CommandRuntime(command, folder, runtime, precision)
+    in_torch = runtime == "torch"
+    load = torch_loader(device, precision) if in_torch else file_loader(runtime, folder, threads, precision)
     return InProcessRuntime(load, yardstick, policy, timer_on(device, threads), threads=threads, device=device)
 
 

@@ -17,6 +17,9 @@ Floats = NDArray[np.floating[Any]]
 Run = Callable[[Floats], Floats]
 """Runs a loaded file: pixels from 0 to 1, float32 (batch, channels, height, width), to scores (batch, classes)."""
 
+Start = Callable[[Floats], Sequence[Any]]
+"""Runs a started file: to all its outputs, in memory that the next call may write to again."""
+
 
 class Format(ABC):
     """One format, and the runtime that runs it. A new one is a class, named once in :data:`FORMATS`."""
@@ -43,25 +46,32 @@ class Format(ABC):
     """Extra of nasvit that installs them all."""
 
     @abstractmethod
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         """Write a network in float32.
 
         Args:
             network: takes pixels from 0 to 1, in evaluation mode.
             path: the file; what else belongs to it lies beside it, under the same stem.
             shape: shape of one image.
+            batch: the one batch size that the file is for; None: any, where the format has that.
         """
 
     def write_int8(
-        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
     ) -> None:
-        """Write a network whose weights and activations are integers of 8 bits, arguments as in :meth:`write`.
+        """Write a network whose weights and activations are integers of 8 bits.
 
         Args:
-            network: takes pixels from 0 to 1, in evaluation mode.
+            network: as in :meth:`write`, and the next ones too.
             path: the file.
             shape: shape of one image.
             calibration: batches of pixels that say what range activations have.
+            batch: the one batch size that the file is for.
 
         Raises:
             ValueError: if the format has none.
@@ -70,13 +80,18 @@ class Format(ABC):
         raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
 
     @abstractmethod
-    def load(self, path: Path, threads: int = 1) -> Run:
-        """Load a file in its runtime.
+    def start(self, path: Path, threads: int = 1) -> Start:
+        """Load a file in its runtime, with nothing between that and the caller, as it is timed.
 
         Args:
             path: the file.
-            threads: threads of one operation, where the runtime lets them be set.
+            threads: threads of one operation.
         """
+
+    def load(self, path: Path, threads: int = 1) -> Run:
+        """Load a file in its runtime, and return what gives its scores; arguments as in :meth:`start`."""
+        outputs = self.start(path, threads)
+        return lambda pixels: np.array(outputs(pixels)[0])
 
     def files(self, path: Path) -> list[Path]:
         """Return the files that were written at a path."""

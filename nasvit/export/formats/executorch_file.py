@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Run
+from nasvit.export.formats.contract import Floats, Format, Start
 
 
 class ExecuTorch(Format):
-    """One file for one image at a time, as such devices run it. The runtime chooses its threads.
+    """One file for one image at a time, as such devices run it, unless another batch size is asked for.
 
     8-bit integers: static, by torchao's quantization of exported programs with XNNPACK's rules, weights by channel.
     """
@@ -23,36 +24,67 @@ class ExecuTorch(Format):
     name, runtime, file = "executorch", "executorch", "network.pte"
     packages, quantizes_with, extra = ("executorch",), ("torchao",), "edge"
 
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
-        _lower(network, path, shape)
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
+        _lower(network, path, (batch or 1, *shape))
 
     def write_int8(
-        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
     ) -> None:
         tools: Any = import_module("torchao.quantization.pt2e.quantize_pt2e")
         rules: Any = import_module("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
         quantizer = rules.XNNPACKQuantizer().set_global(rules.get_symmetric_quantization_config(is_per_channel=True))
-        program = torch.export.export(network, (torch.rand(1, *shape),), strict=False).module()
+        whole = (batch or 1, *shape)
+        program = torch.export.export(network, (torch.rand(whole),), strict=False).module()
         prepared = tools.prepare_pt2e(program, quantizer)
         with torch.no_grad():
-            for image in torch.cat(list(calibration)).split(1):
-                prepared(image)
-        _lower(tools.convert_pt2e(prepared), path, shape)
+            for images in torch.cat(list(calibration)).split(whole[0]):
+                prepared(images)
+        _lower(tools.convert_pt2e(prepared), path, whole)
 
-    def load(self, path: Path, threads: int = 1) -> Run:
-        runtime: Any = import_module("executorch.runtime").Runtime.get()
-        method = runtime.load_program(str(path)).load_method("forward")
-
-        def run(pixels: Floats) -> Floats:
-            images = torch.from_numpy(np.ascontiguousarray(pixels)).split(1)
-            return np.concatenate([method.execute([image])[0].numpy().copy() for image in images])
-
-        return run
+    def start(self, path: Path, threads: int = 1) -> Start:
+        return _Started(path, threads)
 
 
-def _lower(network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+class _Started:
+    """A file in the runtime, all of whose files share one pool of threads.
+
+    Args:
+        path: the file.
+        threads: threads of the pool.
+
+    Raises:
+        ValueError: if another file is still in use with another number of threads, which would be left without any.
+    """
+
+    _in_use: ClassVar[WeakSet[_Started]] = WeakSet()
+
+    def __init__(self, path: Path, threads: int) -> None:
+        pool: Any = import_module("executorch.extension.pybindings.portable_lib")
+        if pool._threadpool_get_thread_count() != threads:
+            if self._in_use:
+                raise ValueError(f"{path}: with {threads} threads, while other files are in use with another number")
+            pool._unsafe_reset_threadpool(threads)
+        self._in_use.add(self)
+        self._program = import_module("executorch.runtime").Runtime.get().load_program(str(path))
+        self._method = self._program.load_method("forward")
+        self._batch = self._method.metadata.input_tensor_meta(0).sizes()[0]
+
+    def __call__(self, pixels: Floats) -> list[Any]:
+        images = torch.from_numpy(np.ascontiguousarray(pixels))
+        if len(images) == self._batch:
+            return [output.numpy() for output in self._method.execute([images])]
+        parts = [[each.clone() for each in self._method.execute([part])] for part in images.split(self._batch)]
+        return [torch.cat(outputs).numpy() for outputs in zip(*parts)]
+
+
+def _lower(network: nn.Module, path: Path, shape: tuple[int, ...]) -> None:
     lower: Any = import_module("executorch.exir").to_edge_transform_and_lower
     partitioner: Any = import_module("executorch.backends.xnnpack.partition.xnnpack_partitioner")
-    program = torch.export.export(network, (torch.rand(1, *shape),), strict=False)
+    program = torch.export.export(network, (torch.rand(shape),), strict=False)
     lowered = lower(program, partitioner=[partitioner.XnnpackPartitioner()]).to_executorch()
     path.write_bytes(lowered.buffer)

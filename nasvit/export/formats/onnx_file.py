@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Run
+from nasvit.export.formats.contract import Floats, Format, Start
 
 INPUT, OUTPUT = "pixels", "scores"
 OPSET = 18
@@ -28,17 +28,22 @@ class Onnx(Format):
     packages, writes_with, quantizes_with = ("onnxruntime",), ("onnx", "onnxscript"), ("onnxruntime",)
     extra = "export"
 
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
-        write_onnx(network, path, shape)
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
+        write_onnx(network, path, shape, batch)
 
     def write_int8(
-        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
     ) -> None:
         quantization: Any = import_module("onnxruntime.quantization")
         prepare: Any = import_module("onnxruntime.quantization.shape_inference").quant_pre_process
         with TemporaryDirectory() as folder:
             plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
-            write_onnx(network, plain, shape)
+            write_onnx(network, plain, shape, batch)
             prepare(str(plain), str(prepared), skip_symbolic_shape=True)
             quantization.quantize_static(
                 str(prepared),
@@ -50,28 +55,23 @@ class Onnx(Format):
                 weight_type=quantization.QuantType.QInt8,
             )
 
-    def load(self, path: Path, threads: int = 1) -> Run:
+    def start(self, path: Path, threads: int = 1) -> Start:
         onnxruntime: Any = import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-        def run(pixels: Floats) -> Floats:
-            scores: Floats = session.run(None, {INPUT: pixels})[0]
-            return scores
-
-        return run
+        return lambda pixels: session.run(None, {INPUT: pixels})  # type: ignore[no-any-return]
 
 
-def write_onnx(network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
     """Write a network as an ONNX file that passes the checker; arguments as in :meth:`Format.write`."""
     onnx: Any = import_module("onnx")
     program = torch.onnx.export(
         network,
-        (torch.rand(2, *shape),),
+        (torch.rand(batch or 2, *shape),),
         input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        output_names=[OUTPUT] if batch is None else None,  # parts of networks may have several
+        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if batch is None else None,
         opset_version=OPSET,
         dynamo=True,
         verbose=False,

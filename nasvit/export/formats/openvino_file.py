@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Run
+from nasvit.export.formats.contract import Format, Start
 from nasvit.export.formats.onnx_file import write_onnx
 
 
@@ -25,42 +25,42 @@ class OpenVino(Format):
     packages, writes_with, quantizes_with = ("openvino",), ("onnx", "onnxscript"), ("nncf",)
     extra = "openvino"
 
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         openvino: Any = import_module("openvino")
-        openvino.save_model(_converted(network, shape), str(path), compress_to_fp16=False)
+        openvino.save_model(_converted(network, shape, batch), str(path), compress_to_fp16=False)
 
     def write_int8(
-        self, network: nn.Module, path: Path, shape: tuple[int, int, int], calibration: Sequence[Tensor]
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
     ) -> None:
         openvino: Any = import_module("openvino")
         nncf: Any = import_module("nncf")
-        images = [image.numpy() for image in torch.cat(list(calibration)).split(1)]
+        images = [image.numpy() for image in torch.cat(list(calibration)).split(batch or 1)]
         quantized = nncf.quantize(
-            _converted(network, shape),
+            _converted(network, shape, batch),
             nncf.Dataset(images),
             model_type=nncf.ModelType.TRANSFORMER,  # with other rules networks with attention disagree far more
             subset_size=len(images),
         )
         openvino.save_model(quantized, str(path), compress_to_fp16=False)
 
-    def load(self, path: Path, threads: int = 1) -> Run:
+    def start(self, path: Path, threads: int = 1) -> Start:
         openvino: Any = import_module("openvino")
         hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.Core().compile_model(str(path), "CPU", hints)
-
-        def run(pixels: Floats) -> Floats:
-            scores: Floats = compiled(pixels)[0].copy()  # its memory is written to again by the next call
-            return scores
-
-        return run
+        return lambda pixels: compiled(pixels).to_tuple()  # type: ignore[no-any-return]
 
     def files(self, path: Path) -> list[Path]:
         return [path, path.with_suffix(".bin")]
 
 
-def _converted(network: nn.Module, shape: tuple[int, int, int]) -> Any:
+def _converted(network: nn.Module, shape: tuple[int, ...], batch: int | None) -> Any:
     openvino: Any = import_module("openvino")
     with TemporaryDirectory() as folder:
         plain = Path(folder) / "network.onnx"
-        write_onnx(network, plain, shape)
+        write_onnx(network, plain, shape, batch)
         return openvino.convert_model(str(plain))

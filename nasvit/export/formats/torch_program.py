@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
-from nasvit.export.formats.contract import Floats, Format, Run
+from nasvit.export.formats.contract import Floats, Format, Start
 from nasvit.export.program import PROGRAM, export_program
 
 
@@ -17,15 +18,18 @@ class TorchProgram(Format):
 
     name, runtime, file = "torch", "torch", PROGRAM
 
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
-        export_program(network, path, shape=shape)
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
+        if batch is None:
+            export_program(network, path, shape=shape)
+        else:
+            torch.export.save(torch.export.export(network, (torch.rand(batch, *shape),), strict=False), path)
 
-    def load(self, path: Path, threads: int = 1) -> Run:
+    def start(self, path: Path, threads: int = 1) -> Start:
         module = torch.export.load(path).module()
 
-        def run(pixels: Floats) -> Floats:
+        def run(pixels: Floats) -> list[Floats]:
             with torch.inference_mode():
-                scores: Floats = module(torch.from_numpy(np.ascontiguousarray(pixels))).numpy()
-            return scores
+                outputs = module(torch.from_numpy(np.ascontiguousarray(pixels)))
+            return [output.numpy() for output in tree_leaves(outputs)]
 
         return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,7 @@ class Time:
         median: milliseconds.
         p90: nine of ten are faster; milliseconds.
         share: the median as a share of the slowest, from 0 to 1.
+        memory: what it adds to the memory, as it is printed; nothing if it was not measured.
     """
 
     network: str
@@ -54,6 +56,7 @@ class Time:
     median: float
     p90: float
     share: float
+    memory: str
 
 
 @dataclass(frozen=True)
@@ -129,4 +132,6 @@ def _rows(rows: list[dict[str, Any]]) -> Iterable[Time]:
     for each in rows:
         median = number_of(each["median"])
         threads, p90 = str(each.get("threads", "")), number_of(each.get("p90"))
-        yield Time(str(each["network"]), threads, median, p90, median / slowest)
+        memory = number_of(each.get("memory"))
+        added = f"{memory / 1e6:.1f} MB" if math.isfinite(memory) else ""
+        yield Time(str(each["network"]), threads, median, p90, median / slowest, added)

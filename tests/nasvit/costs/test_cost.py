@@ -115,7 +115,19 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 
 def test_a_cost_counted_by_hand_comes_out() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 5))
-    # The image, the map after the convolution and the map after the ReLU are alive at once.
+    # The image, the map after the convolution and the map after the ReLU are alive at once. A channel of integers has
+    # a scale and a bias.
     assert count(network, 3, 8, 8) == Cost(
-        macs=8 * 8 * 4 * 3 * 9 + 4 * 64 * 5, params=4 * 27 + 4 + 4 * 64 * 5 + 5, memory=4 * 64 * (3 + 4 + 4)
+        macs=8 * 8 * 4 * 3 * 9 + 4 * 64 * 5,
+        params=4 * 27 + 4 + 4 * 64 * 5 + 5,
+        memory=4 * 64 * (3 + 4 + 4),
+        int8_size=4 * 27 + 4 * 8 + 4 * 64 * 5 + 5 * 8,
     )
+
+
+def test_batch_norms_are_folded_into_integers_and_other_norms_stay_floats() -> None:
+    norms = nn.Sequential(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.GroupNorm(1, 4))
+    assert count(norms, 3, 2, 2).int8_size == 12 + 4 * 8 + 2 * 4 * 4
+    tied = nn.Sequential(nn.Linear(6, 6), nn.Linear(6, 6))
+    tied[1].weight = tied[0].weight
+    assert count(tied, 6).int8_size == 36 + 6 * 8

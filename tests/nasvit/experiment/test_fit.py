@@ -26,6 +26,7 @@ from nasvit.export import saved
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.export.saved import load_network, load_saved, save_network
+from nasvit.layers.fake_quantize import InputRange
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.registry import create
 from nasvit.supernets.augmented_space import AugmentedSupernet
@@ -57,7 +58,8 @@ threads: 1
 program: false
 """
 NETAUG = "netaug: {augmentation: 2, diversity: 1, calibration_images: 64}\n"
-WAYS = {"plain": "", "branches": "branches: {count: 2}\n", "netaug": NETAUG}
+INT8 = "quantize: int8\n"
+WAYS = {"plain": "", "branches": "branches: {count: 2}\n", "netaug": NETAUG, "int8": INT8}
 
 
 def config(folder: Path, more: str = "") -> FitConfig:
@@ -88,7 +90,8 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     assert results["test_images"] == len(load_images("digits", "test"))
     assert not any(isinstance(module, Reparameterized) for module in network.modules())
     assert results["params"] == sum(p.numel() for p in network.parameters())
-    assert (results["training_params"] > results["params"]) == (way != "plain")
+    assert (results["training_params"] > results["params"]) == (way in ("branches", "netaug"))
+    assert not any(isinstance(module, InputRange) for module in network.modules())
     assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
 
 
@@ -124,12 +127,23 @@ def test_a_deployed_netaug_network_is_the_base_of_the_wider_one(tmp_path: Path) 
             assert torch.equal(tensor, shared[name])
 
 
-@pytest.mark.parametrize("way", ["branches", "netaug"])
+@pytest.mark.parametrize("way", ["branches", "netaug", "int8"])
 def test_a_training_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path, way: str) -> None:
     asked = config(tmp_path, WAYS[way])
     fitting(asked).trainer(tmp_path / "parts" / "training").run(until=7)
     whole, parts = fit(asked, tmp_path / "whole"), fit(asked, tmp_path / "parts")
     assert whole["deployed"] == parts["deployed"]
+
+
+def test_a_training_that_rounds_is_another_one_and_is_validated_rounded(tmp_path: Path) -> None:
+    plain, rounding = (fitting(config(tmp_path, more)) for more in ("", INT8))
+    for each in (plain, rounding):
+        each.trainer(tmp_path / each.training.to_json().get("quantize", "plain")).run()
+    trained = rounding.way.model
+    assert any(isinstance(module, InputRange) and module.high > 0 for module in trained.modules())
+    deployed = rounding.deployed(trained)
+    assert not torch.equal(trained.eval()(some_images()), deployed(some_images()))
+    assert not torch.equal(plain.deployed(plain.way.model)(some_images()), deployed(some_images()))
 
 
 def test_a_fitted_network_can_be_the_teacher_of_another(tmp_path: Path) -> None:
@@ -207,6 +221,9 @@ REFUSED: dict[str, Any] = {
         NETAUG + "branches: {count: 2}\n",
         "netaug: a network trains with branches or inside wider ones",
     ),
+    "rounding with branches": (INT8 + "branches: {count: 2}\n", "quantize: is for the plain network, without branches"),
+    "rounding at several widths": (INT8 + "widths: [0.5, 1.0]\n", "quantize: is for a network of one width"),
+    "an unknown rounding": ("quantize: int4\n", "fit.yaml:7: quantize: .*int8"),
     "an unknown key": ("teachr: x\n", r"fit.yaml:7: teachr: unknown key; did you mean 'teacher'\?"),
     "an illegal share": (
         "teacher: {network: x, distillation: {alpha: 2}}\n",

@@ -142,8 +142,7 @@ def test_what_has_no_such_widths_is_refused_before_a_folder_is_claimed(
     assert not (tmp_path / "out" / "config.json").exists()
 
 
-MORE = {
-    "switchable": "",
+MORE = {  # AutoSlim ends with a training of switchable widths
     "autoslim": "slimmable: {norm: universal, random: 1, autoslim: ['macs<=60%'], calibration_images: 64}\n",
     "netaug": "netaug: {width: [1, 2], expand: [1, 2], calibration_images: 64}\n",
 }

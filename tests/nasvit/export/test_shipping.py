@@ -25,7 +25,8 @@ from nasvit.experiment.fit import fit
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import FitConfig
 from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Format, Run
+from nasvit.export.formats import FORMATS, Floats, Format
+from nasvit.export.formats.contract import Start
 from nasvit.export.saved import load_saved, save_network
 from nasvit.export.shipping import Shipping, as_saved, folded, load_file, with_shipped
 from nasvit.export.timing import time_in_turns
@@ -43,21 +44,28 @@ class Lookalike(Format):
     def __init__(self, noise: float = 0.0, fails: Exception | None = None) -> None:
         self.noise, self.fails = noise, fails
 
-    def write(self, network: nn.Module, path: Path, shape: tuple[int, int, int]) -> None:
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         if self.fails is not None:
             raise self.fails
         torch.save(network, path)
 
-    def write_int8(self, network: nn.Module, path: Path, shape: Any, calibration: Sequence[Tensor]) -> None:
+    def write_int8(
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
+    ) -> None:
         assert sum(map(len, calibration)) == 100
         self.write(network, path, shape)
 
-    def load(self, path: Path, threads: int = 1) -> Run:
+    def start(self, path: Path, threads: int = 1) -> Start:
         network = torch.load(path, weights_only=False)
 
-        def run(pixels: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        def run(pixels: Floats) -> list[Floats]:
             with torch.no_grad():
-                return (network(torch.from_numpy(pixels)) * (1 + self.noise)).numpy()  # type: ignore[no-any-return]
+                return [(network(torch.from_numpy(pixels)) * (1 + self.noise)).numpy()]
 
         return run
 

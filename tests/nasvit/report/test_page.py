@@ -131,7 +131,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     parity = {"images": 359, "deviation": 1.25e-7, "agreement": 0.9931, "accuracy": 0.5, "accuracy_of_network": 0.51}
     told["exports"] = {"network.onnx": {"bytes": 127_563, "parity": parity, "compared_on": "digits", "files": []}}
     (deployed / "card.json").write_text(json.dumps(told))
-    rows = [{"network": "network.onnx", "threads": 2, "median": 0.456, "p90": 0.789}]
+    rows = [{"network": "network.onnx", "threads": 2, "median": 0.456, "p90": 0.789, "memory": 1_250_000}]
     (folder / "out" / "times.of.bench.json").write_text(json.dumps({"processor": "a processor", "rows": rows}))
     return bench
 
@@ -173,7 +173,7 @@ def test_a_finished_experiment_is_shown_whole(done: Workbench, text: str) -> Non
     headings, cells = table_of(rows)
     assert all(each in shown.texts for each in [*headings, *(cell for row in cells for cell in row)])
     assert all((row["budget"] or f"({row['name']})") in shown.texts for row in rows)
-    assert {"99.31%", "128 kB", "1.2e-07", "0.456 ms", "0.789 ms"} <= set(shown.texts)
+    assert {"99.31%", "128 kB", "1.2e-07", "0.456 ms", "0.789 ms", "1.2 MB"} <= set(shown.texts)
 
 
 def test_every_candidate_every_network_and_every_block_says_what_it_is(done: Workbench, text: str) -> None:

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from nasvit.training.progress import Progress
+from nasvit.training.progress import Progress, part_of
 
 
 def progress_without_terminal(seconds: list[float], **options: int) -> tuple[Progress, io.StringIO]:
@@ -40,6 +40,28 @@ def test_hours_are_shown_as_hours() -> None:
     now[0] = 100.0
     progress.advance()
     assert "2:45:00 left" in shown.getvalue()
+
+
+def test_the_whole_job_is_told_beside_and_only_inside_it() -> None:
+    now, asked = [0.0], list[float]()
+
+    def job() -> str:
+        asked.append(now[0])
+        return f"stage 2 of 5, {now[0]:.0f} s"
+
+    with part_of(job):
+        progress, shown = progress_without_terminal(now)
+        for now[0] in (0.1, 0.2, 40.0):
+            progress.advance(note="loss 1.50")
+    assert shown.getvalue() == "train: 3/100, 21:33 left, loss 1.50 (stage 2 of 5, 40 s)\n"
+    assert asked == [0.0, 40.0]
+    outside, shown = progress_without_terminal(now)
+    now[0] = 80.0
+    outside.advance()
+    assert "stage" not in shown.getvalue()
+    with part_of(job), Progress("search", 10, console=Console(file=shown, force_terminal=True, width=150)) as bar:
+        bar.advance()
+    assert "stage 2 of 5, 80 s" in shown.getvalue()
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_note() -> None:

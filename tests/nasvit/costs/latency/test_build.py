@@ -163,7 +163,8 @@ def test_settings_that_measure_nothing_are_refused(field: str, value: int) -> No
             "device is 'auto', but onnxruntime .* on cpu; leave --device out",
         ),
         ({"precision": "float16", "command": "run {model}"}, "precision is 'float16', but a command .*--precision out"),
-        ({"precision": "float16", "runtime": "onnxruntime"}, "precision is 'float16', but onnxruntime .* in float32"),
+        ({"precision": "float16", "runtime": "onnxruntime"}, "precision is 'float16', but onnxruntime .* float32 or"),
+        ({"precision": "int8"}, "precision is int8, which torch has not here; legal: --runtime onnxruntime, openvino"),
     ],
 )
 def test_only_torch_in_this_process_runs_on_a_chosen_device(settings: dict[str, Any], message: str) -> None:

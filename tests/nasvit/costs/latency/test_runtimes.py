@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,8 +13,9 @@ from torch import nn
 import search_spaces
 from nasvit.compute import CPU, find_device
 from nasvit.costs.latency import exporting
+from nasvit.costs.latency.exporting import RUNTIMES, RuntimeName
 from nasvit.costs.latency.measure import NoisePolicy
-from nasvit.costs.latency.runtimes import InProcessRuntime, make_measure, onnx_loader, this_device, torch_loader
+from nasvit.costs.latency.runtimes import InProcessRuntime, file_loader, make_measure, this_device, torch_loader
 from nasvit.costs.latency.timed_modules import TimedModule, timed_blocks, timed_network
 from nasvit.costs.latency.timers import timer_on
 
@@ -54,23 +55,20 @@ def test_one_thread_is_timed_by_its_own_processor_time(monkeypatch: pytest.Monke
 
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(exporting, "import_module", missing)
-    message = r"--runtime onnxruntime needs onnxruntime, which is not installed: pip install 'nasvit\[export\]'"
+    monkeypatch.setattr(type(exporting.RUNTIMES["onnxruntime"]), "packages", ("no_such_package",))
+    message = r"--runtime onnxruntime: format onnx needs no_such_package, .* pip install 'nasvit\[export\]'"
     with pytest.raises(ImportError, match=message):
-        onnx_loader(tmp_path, 1)
+        file_loader("onnxruntime", tmp_path, 1)
 
 
 def test_a_file_that_was_exported_in_part_is_exported_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken(module: nn.Module, shape: tuple[int, ...], path: Path) -> None:
+    def broken(module: nn.Module, path: Path, *how: Any) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
 
     module = TimedModule("block 1-2", (1, 1, 4, 4), lambda: nn.Conv2d(1, 2, 1))
     with monkeypatch.context() as patch:
-        patch.setitem(exporting._EXPORTERS, "torch", broken)
+        patch.setattr(exporting.RUNTIMES["torch"], "write", broken)
         with pytest.raises(KeyboardInterrupt):
             exporting.exported(module, tmp_path, "torch")
     path = exporting.exported(module, tmp_path, "torch")
@@ -78,16 +76,31 @@ def test_a_file_that_was_exported_in_part_is_exported_anew(monkeypatch: pytest.M
     torch.export.load(path)
 
 
-def test_onnx_runtime_computes_what_the_plain_blocks_compute(tmp_path: Path) -> None:
-    for package in exporting.PACKAGES["onnxruntime"]:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_files_compute_what_the_plain_blocks_compute(runtime: RuntimeName, tmp_path: Path) -> None:
+    for package in RUNTIMES[runtime].needs(writing=True):
         pytest.importorskip(package)
     space = search_spaces.load("micro8")
     blocks = timed_blocks(space, 10, 2)
-    for module in (blocks[0], blocks[20], blocks[45], blocks[-1], timed_network(space, space.smallest, 10, 2)):
-        computed = onnx_loader(tmp_path, threads=1)(module)()
+    for module in (blocks[0], blocks[20], blocks[45], blocks[-1]):
+        computed = file_loader(runtime, tmp_path, threads=1)(module)()
         expected = module.make()(exporting.example(module.shape)).detach().numpy()
-        assert abs(computed[0] - expected).max() < 1e-4  # type: ignore[index]
-    assert all(import_module("onnx").load(path).graph.input for path in tmp_path.glob("*.onnx"))
+        np.testing.assert_allclose(computed[0], expected, atol=1e-4)  # type: ignore[index]
+    assert not list(tmp_path.glob("unfinished*"))
+
+
+@pytest.mark.parametrize("runtime", [name for name, format in RUNTIMES.items() if format.quantizes_with])
+def test_blocks_are_timed_as_integers(runtime: RuntimeName, tmp_path: Path) -> None:
+    for package in RUNTIMES[runtime].needs(writing=True, int8=True):
+        pytest.importorskip(package)
+    block = timed_blocks(search_spaces.load("micro8"), 10, 1)[20]
+    measure = make_measure(
+        runtime, command=None, threads=1, folder=tmp_path, policy=QUICK, yardstick=block, precision="int8"
+    )
+    assert measure(block).milliseconds > 0
+    computed = file_loader(runtime, tmp_path, 1, "int8")(block)()[0]  # type: ignore[index]
+    expected = block.make()(exporting.example(block.shape)).detach().numpy()
+    assert 0 < abs(computed - expected).max() < 0.1 * abs(expected).max()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

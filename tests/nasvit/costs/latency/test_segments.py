@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.costs.latency.exporting import PACKAGES, example, exported
+from nasvit.costs.latency.exporting import RUNTIMES, example, exported
 from nasvit.costs.latency.recording import record
-from nasvit.costs.latency.runtimes import onnx_loader, torch_loader
+from nasvit.costs.latency.runtimes import file_loader, torch_loader
 from nasvit.costs.latency.segments import Segment, segments_of
 from tests.nasvit.any_network import networks
 from tests.nasvit.any_network.networks import Classifying, Residual, conv
@@ -154,10 +154,10 @@ def test_code_that_needs_numbers_is_refused_in_words() -> None:
 
 @pytest.mark.parametrize("name", ["attention", "u-net"])
 def test_onnx_runtime_computes_what_segments_compute(name: str, tmp_path: Path) -> None:
-    for package in PACKAGES["onnxruntime"]:
+    for package in RUNTIMES["onnxruntime"].needs(writing=True):
         pytest.importorskip(package)
     for each in segments(MIDDLES[name]()):
-        computed = onnx_loader(tmp_path, threads=1)(each.timed)()
+        computed = file_loader("onnxruntime", tmp_path, threads=1)(each.timed)()
         with torch.no_grad():
             expected = each.timed.make()(example(each.timed.shape))
         for one, other in zip(computed, expected, strict=True):  # type: ignore[call-overload]

@@ -1,0 +1,33 @@
+"""Memory that loading and running something adds to a process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nasvit.export.memory import added_memory
+
+
+def holding(megabytes: int, freed: int = 0) -> Callable[[], Callable[[], object]]:
+    def prepare() -> Callable[[], object]:
+        held = np.ones(megabytes * 2**17)
+        return lambda: (held.sum(), np.ones(freed * 2**17).sum())
+
+    return prepare
+
+
+def test_what_is_held_counts_and_what_is_needed_for_a_moment_too() -> None:
+    if (little := added_memory(holding(1))) is None:
+        pytest.skip("this system does not tell")
+    assert 2**20 <= little < 2**24
+    assert 64 * 2**20 <= (held := added_memory(holding(64)) or 0) < 80 * 2**20
+    assert (added_memory(holding(64, freed=32)) or 0) >= held + 31 * 2**20
+
+
+def test_a_failure_is_no_number() -> None:
+    def fails() -> Callable[[], object]:
+        raise MemoryError
+
+    assert added_memory(fails) is None
