@@ -4,9 +4,9 @@
     python -m experiments.shipping nasvit alphanet ghost slimmable mcunet micro --minutes 20
     python -m experiments.shipping nasvit alphanet ghost slimmable mcunet micro --minutes 0 --ship
 
-Each network is trained on Caltech-101 (30 images of each class) for so many minutes, of a processor thread or by the
+LiteRT's converter needs older versions of some packages, and had an environment of its own (``--formats litert``). Each network is trained on Caltech-101 (30 images of each class) for so many minutes, of a processor thread or by the
 clock on a GPU (``--device cuda``); with ``--ship`` it goes through ``nasvit export --to torch onnx openvino executorch
---int8`` and ``nasvit bench``. Killed and called again, it goes on.
+litert --int8`` and ``nasvit bench``. Killed and called again, it goes on.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from nasvit.experiment.fit import fit
 from nasvit.experiment.plan import with_epochs
 from nasvit.experiment.training import FitConfig
 from nasvit.export.card import Card
+from nasvit.export.formats import FORMATS
 from nasvit.export.saved import is_saved
 from nasvit.records import read_json, versions, write_json
 from nasvit.report import shipping
 
 FOLDER = Path("runs/shipping")
-FORMATS = ("torch", "onnx", "openvino", "executorch")
+ALL = 10_000  # more test images than there are
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Asked:
         minutes: minutes of training of each; 0: they are trained already.
         device: where they are trained.
         ship: export, evaluate and time them.
+        formats: formats that they are exported to.
         json: file of the results.
     """
 
@@ -78,6 +80,7 @@ class Asked:
     minutes: float = 20
     device: str = "cpu"
     ship: bool = False
+    formats: tuple[str, ...] = tuple(FORMATS)
     json: Path = Path("experiments/results/shipping.json")
 
 
@@ -106,20 +109,28 @@ def _expected_best(folder: Path) -> str:
     return f"{SETTINGS['caltech30'].space}:{path}"
 
 
-def ship(name: str) -> list[dict[str, Any]]:
-    """Export a network to all formats, time all files in turns, and return a row for each."""
+def ship(name: str, formats: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Export a network to some formats, time all its files in turns, and return a row for each."""
     folder = FOLDER / name / "deployed"
     width = min(NETWORKS[name].widths, default=None)
     try:
         shipping.export(
-            folder, FORMATS, int8=True, images=None, width=width, calibration=256, most_drop=1.0
-        )  # whatever is lost is shown
+            folder,
+            formats,
+            int8=True,
+            images=None,
+            width=width,
+            calibration=256,
+            compared=ALL,
+            most_drop=1.0,  # whatever is lost is shown
+        )
     except ValueError as error:
         print(error)
     times = folder / "times.json"
     shipping.bench((folder,), threads=(1,), rounds=50, width=width, out=times)
     timed = {Path(row["network"]).name: row for row in read_json(times)["rows"]}
     card = Card.read(folder)
+    exports = {file: entry for file, entry in card.exports.items() if entry["format"] in formats}
     whole = {"network": name, "file": "in PyTorch", "milliseconds": timed[folder.name]["median"]}
     return [whole] + [
         {
@@ -130,7 +141,7 @@ def ship(name: str) -> list[dict[str, Any]]:
             "milliseconds": timed[file]["median"],
             "times_as_fast": timed[folder.name]["median"] / timed[file]["median"],
         }
-        for file, entry in card.exports.items()
+        for file, entry in exports.items()
     ]
 
 
@@ -142,7 +153,9 @@ def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
             train(name, asked.minutes, Compute(find_device(asked.device)))
     for name in asked.networks if asked.ship else ():
         rows = read_json(asked.json)["rows"] if asked.json.exists() else []
-        rows = [row for row in rows if row["network"] != name] + ship(name)
+        new = ship(name, asked.formats)
+        done = {(row["network"], row["file"]) for row in new}
+        rows = [row for row in rows if (row["network"], row["file"]) not in done] + new
         content = {"command": __doc__.split("\n")[2:5], "versions": versions()}
         write_json(asked.json, content | {"processor": shipping.processor()[0], "rows": rows})
 

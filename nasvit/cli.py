@@ -272,6 +272,7 @@ def export(
     images: str | None = None,
     width: float | None = None,
     calibration: int = 256,
+    compared: int = 512,
     most_drop: float = 0.01,
     license: str | None = None,
 ) -> None:
@@ -282,13 +283,14 @@ def export(
 
     Args:
         network: folder of a saved network, such as runs/small/deployed; it gets the files.
-        to: formats: torch, onnx, openvino, executorch; web: a page that runs it in the browser; hub: a folder for the
-            Hugging Face hub, with all files that were exported.
+        to: formats: torch, onnx, openvino, executorch, litert; web: a page that runs it in the browser; hub: a folder
+            for the Hugging Face hub, with all files that were exported.
         int8: also write them as integers of 8 bits, calibrated on training images; all but torch have that.
         images: images to compare and calibrate on, as in the data.source of an experiment; those that the network was
             trained on, if they are found.
         width: width of a network with several.
-        calibration: training images that integers are calibrated on.
+        calibration: training images that integers are calibrated on, at most.
+        compared: test images that files are compared on, at most, spread over all.
         most_drop: accuracy, from 0 to 1, that integers may lose.
         license: identifier of the license of the network, such as apache-2.0, for those who get it.
     """
@@ -301,6 +303,7 @@ def export(
         images=images,
         width=width,
         calibration=calibration,
+        compared=compared,
         most_drop=most_drop,
         license=license,
     )

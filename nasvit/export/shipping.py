@@ -85,7 +85,8 @@ class Shipping:
         folder: folder of the files.
         pictures: images of its classes; None: floats are compared on noise, and there are no integers.
         most_drop: the accuracy that integers may lose, from 0 to 1.
-        calibrated: training images that integers are calibrated on.
+        calibrated: training images that integers are calibrated on, at most.
+        compared: test images that files are compared on, at most.
         width: width of a network with several, for the names of files.
 
     Raises:
@@ -101,15 +102,18 @@ class Shipping:
         *,
         most_drop: float = 0.01,
         calibrated: int = CALIBRATED,
+        compared: int = COMPARED,
         width: float | None = None,
     ) -> None:
         if not 0 <= most_drop <= 1:
             raise ValueError(f"--most-drop {most_drop}; legal are shares from 0 to 1, such as 0.01 for one point")
         if calibrated < 1:
             raise ValueError(f"--calibration {calibrated}; legal are numbers of images from 1 up")
+        if compared < 1:
+            raise ValueError(f"--compared {compared}; legal are numbers of images from 1 up")
         self.reference, self.network = as_saved(network, card), folded(network, card)
         self.card, self.folder, self.pictures = card, folder, pictures
-        self.most_drop, self.calibrated, self.width = most_drop, calibrated, width
+        self.most_drop, self.calibrated, self.compared, self.width = most_drop, calibrated, compared, width
 
     def ship(self, format: Format, *, int8: bool = False) -> Shipped:
         """Write a file, load it again, and compare it with the network; one that disagrees is not left behind.
@@ -156,7 +160,7 @@ class Shipping:
 
     def _compared(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         if self.pictures is not None:
-            yield from self.pictures.test(COMPARED).evaluation_batches()
+            yield from self.pictures.test(self.compared).evaluation_batches()
             return
         generator = torch.Generator().manual_seed(0)
         yield torch.rand(BATCH, *self.card.shape, generator=generator), None
@@ -166,7 +170,8 @@ class Shipping:
         if int8 and (parity.drop > self.most_drop or 1 - parity.agreement > MOST_OTHERS):
             raise ValueError(
                 f"{path.name} loses {100 * parity.drop:.1f} points of accuracy, and {others}; allowed are "
-                f"{100 * self.most_drop:.1f} points (--most-drop) and {MOST_OTHERS:.0%}; give more --calibration images"
+                f"{100 * self.most_drop:.1f} points (--most-drop) and {MOST_OTHERS:.0%}; give more --calibration images, "
+                "or train it on with `quantize: int8` (nasvit fit), which teaches it to live with the rounding"
             )
         if not int8 and parity.deviation > MOST_DEVIATION:
             raise ValueError(

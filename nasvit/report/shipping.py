@@ -39,6 +39,7 @@ def export(
     images: str | None,
     width: float | None,
     calibration: int,
+    compared: int,
     most_drop: float,
     license: str | None = None,
 ) -> None:
@@ -50,7 +51,8 @@ def export(
         int8: also write them as integers of 8 bits.
         images: source of images to compare and calibrate on; those that it was trained on, if they are found.
         width: width of a network with several.
-        calibration: training images that integers are calibrated on.
+        calibration: training images that integers are calibrated on, at most.
+        compared: test images that files are compared on, at most.
         most_drop: accuracy that integers may lose.
         license: identifier of the license that bundles state.
 
@@ -63,7 +65,16 @@ def export(
     for kind in bundles:
         kind.require(told)
     pictures, why = pictures_of(images, card)
-    shipping = Shipping(network, card, folder, pictures, most_drop=most_drop, calibrated=calibration, width=width)
+    shipping = Shipping(
+        network,
+        card,
+        folder,
+        pictures,
+        most_drop=most_drop,
+        calibrated=calibration,
+        compared=compared,
+        width=width,
+    )
     shipped, failed = _shipped(shipping, formats, int8=int8)
     if shipped:
         open_console().print(_table(shipped))

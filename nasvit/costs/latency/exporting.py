@@ -12,7 +12,7 @@ from torch import Tensor
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.export.formats import FORMATS, Format
 
-RuntimeName: TypeAlias = Literal["torch", "onnxruntime", "openvino", "executorch"]
+RuntimeName: TypeAlias = Literal["torch", "onnxruntime", "openvino", "executorch", "litert"]
 PrecisionName: TypeAlias = Literal["float32", "bfloat16", "float16", "int8"]
 
 RUNTIMES: dict[RuntimeName, Format] = {each.runtime: each for each in FORMATS.values()}  # type: ignore[misc]

@@ -28,13 +28,13 @@ class MeasurementSettings:
     """Device, runtime, number of networks and noise policy of a latency table.
 
     Args:
-        runtime: what runs the networks: torch, onnxruntime (needs the export extra), openvino (the openvino extra) or
-            executorch (the edge extra).
+        runtime: what runs the networks: torch, onnxruntime (needs the export extra), openvino (the openvino extra),
+            executorch (the edge extra) or litert (the litert extra).
         threads: threads of one operation; where a command measures, only a note.
         batch_size: images of one call.
         classes: classes of the classifier; of an experiment, those of its images.
         command: measures an exported file instead of this process: a program to run, in which {model} becomes the path
-            of the file (.pt2, .onnx, .xml or .pte, by the runtime) and {shape} the shape of its input (1x3x32x32); the
+            of the file (.pt2, .onnx, .xml, .pte, .tflite) and {shape} the shape of its input (1x3x32x32); the
             last line it prints must be the milliseconds of one call.
         device: device that torch runs the modules on, as it is plugged into this machine: cpu, cuda, cuda:1, mps, xpu,
             or auto, which is an accelerator if there is one. Other runtimes run on cpu, a command wherever it likes.

@@ -7,41 +7,8 @@ from textwrap import dedent
 from typing import Any
 
 from nasvit.export.card import CONFIG, IN_CONFIG, Card
-from nasvit.export.formats.onnx_file import INPUT
+from nasvit.export.formats import format_of
 
-_TITLES = {
-    "torch": "PyTorch alone",
-    "onnx": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "executorch": "ExecuTorch",
-}
-_RUNS = {
-    "torch": """
-        import torch
-
-        network = torch.export.load("{file}").module()
-        scores = network(torch.from_numpy(pixels)).detach().numpy()
-        """,
-    "onnx": """
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession("{file}")
-        scores = session.run(None, {{"{input}": pixels}})[0]
-        """,
-    "openvino": """
-        import openvino
-
-        network = openvino.Core().compile_model("{file}", "CPU")
-        scores = network(pixels)[0]
-        """,
-    "executorch": """
-        import torch
-        from executorch.runtime import Runtime
-
-        method = Runtime.get().load_program("{file}").load_method("forward")
-        scores = method.execute([torch.from_numpy(pixels)])[0].numpy()
-        """,
-}
 _OURS = """
     import torch
     from nasvit.export.shipping import as_saved
@@ -65,9 +32,8 @@ def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | No
     at = "" if width is None else f"network = network.export({width:g})\n"
     found["nasvit"] = f"{dedent(_OURS).strip().format(width=at)}\n{_LAST}"
     for entry in entries:
-        if entry["format"] in _RUNS:
-            code = dedent(_RUNS[entry["format"]]).strip().format(file=entry["file"], input=INPUT)
-            found.setdefault(_TITLES[entry["format"]], f"{code}\n{_LAST}")
+        format = format_of(entry["format"])
+        found.setdefault(format.title, f"{dedent(format.code).strip().format(file=entry['file'])}\n{_LAST}")
     return found
 
 

@@ -30,6 +30,12 @@ class Format(ABC):
     runtime: ClassVar[str]
     """Name of the runtime."""
 
+    title: ClassVar[str]
+    """Name of the runtime as its makers write it."""
+
+    code: ClassVar[str]
+    """Python code that loads ``{file}`` and turns the array ``pixels`` into the array ``scores``, for model cards."""
+
     file: ClassVar[str]
     """Name of the file, such as ``network.onnx``."""
 

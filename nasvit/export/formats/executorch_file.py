@@ -21,8 +21,15 @@ class ExecuTorch(Format):
     8-bit integers: static, by torchao's quantization of exported programs with XNNPACK's rules, weights by channel.
     """
 
-    name, runtime, file = "executorch", "executorch", "network.pte"
+    name, runtime, file, title = "executorch", "executorch", "network.pte", "ExecuTorch"
     packages, quantizes_with, extra = ("executorch",), ("torchao",), "edge"
+    code = """
+        import torch
+        from executorch.runtime import Runtime
+
+        method = Runtime.get().load_program("{file}").load_method("forward")
+        scores = method.execute([torch.from_numpy(pixels)])[0].numpy()
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         _lower(network, path, (batch or 1, *shape))

@@ -24,9 +24,15 @@ class Onnx(Format):
     8-bit integers: static, by ONNX Runtime's own tool, weights by channel (``QDQ``, unsigned activations).
     """
 
-    name, runtime, file = "onnx", "onnxruntime", "network.onnx"
+    name, runtime, file, title = "onnx", "onnxruntime", "network.onnx", "ONNX Runtime"
     packages, writes_with, quantizes_with = ("onnxruntime",), ("onnx", "onnxscript"), ("onnxruntime",)
     extra = "export"
+    code = f"""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession("{{file}}")
+        scores = session.run(None, {{{{"{INPUT}": pixels}}}})[0]
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         write_onnx(network, path, shape, batch)
@@ -41,6 +47,7 @@ class Onnx(Format):
     ) -> None:
         quantization: Any = import_module("onnxruntime.quantization")
         prepare: Any = import_module("onnxruntime.quantization.shape_inference").quant_pre_process
+        registry: Any = import_module("onnxruntime.quantization.registry").QDQRegistry
         with TemporaryDirectory() as folder:
             plain, prepared = Path(folder) / "plain.onnx", Path(folder) / "prepared.onnx"
             write_onnx(network, plain, shape, batch)
@@ -50,6 +57,7 @@ class Onnx(Format):
                 str(path),
                 _Batches(calibration),
                 quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=[name for name in registry if name != "LayerNormalization"],  # whose gains are few
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,

@@ -21,9 +21,15 @@ class OpenVino(Format):
     8-bit integers: static, by NNCF, OpenVINO's own tool, weights by channel.
     """
 
-    name, runtime, file = "openvino", "openvino", "network.xml"
+    name, runtime, file, title = "openvino", "openvino", "network.xml", "OpenVINO"
     packages, writes_with, quantizes_with = ("openvino",), ("onnx", "onnxscript"), ("nncf",)
     extra = "openvino"
+    code = """
+        import openvino
+
+        network = openvino.Core().compile_model("{file}", "CPU")
+        scores = network(pixels)[0]
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         openvino: Any = import_module("openvino")

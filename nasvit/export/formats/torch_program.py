@@ -16,7 +16,13 @@ from nasvit.export.program import PROGRAM, export_program
 class TorchProgram(Format):
     """A program of PyTorch, for any batch size. Its threads are those of the process: ``torch.set_num_threads``."""
 
-    name, runtime, file = "torch", "torch", PROGRAM
+    name, runtime, file, title = "torch", "torch", PROGRAM, "PyTorch alone"
+    code = """
+        import torch
+
+        network = torch.export.load("{file}").module()
+        scores = network(torch.from_numpy(pixels)).detach().numpy()
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         if batch is None:

@@ -22,8 +22,8 @@ from nasvit.specs import TimmSpec
 from tests.nasvit.filled import filled
 
 SHAPE = (3, 32, 32)
-SLOW = ("executorch",)  # lowering a network takes long
-LARGE = ("openvino", "executorch")  # packages that not everybody who runs the tests has
+SLOW = ("executorch", "litert")  # lowering a network takes long
+LARGE = ("openvino", "executorch", "litert")  # packages that not everybody who runs the tests has
 
 
 def _subnet(space: str, which: str) -> nn.Module:

@@ -40,6 +40,7 @@ class Lookalike(Format):
     """Writes whole tensors: the network, or with ``noise`` another one."""
 
     name, runtime, file, quantizes_with = "lookalike", "torch", "network.pt", ("torch",)
+    title, code = "Lookalike", ""
 
     def __init__(self, noise: float = 0.0, fails: Exception | None = None) -> None:
         self.noise, self.fails = noise, fails

@@ -1,0 +1,88 @@
+"""LiteRT's files, the former TensorFlow Lite: Android, boards, microcontrollers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasvit.export.formats.contract import Floats, Format, Start
+
+
+class LiteRt(Format):
+    """One file for one image at a time, unless another batch size is asked for; images channel by channel.
+
+    8-bit integers: static, by AI Edge Quantizer, LiteRT's own tool, weights by channel; in and out go floats.
+    """
+
+    name, runtime, file, title = "litert", "litert", "network.tflite", "LiteRT"
+    packages, writes_with = ("ai_edge_litert",), ("litert_torch",)
+    quantizes_with, extra = ("ai_edge_quantizer",), "litert"
+    code = """
+        from ai_edge_litert.interpreter import Interpreter
+
+        network = Interpreter("{file}").get_signature_runner()
+        (given,) = network.get_input_details()
+        (scores,) = network(**{{given: pixels}}).values()
+        """
+
+    def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
+        convert: Any = import_module("litert_torch").convert
+        convert(network.eval(), (torch.rand(batch or 1, *shape),)).export(str(path))
+
+    def write_int8(
+        self,
+        network: nn.Module,
+        path: Path,
+        shape: tuple[int, ...],
+        calibration: Sequence[Tensor],
+        batch: int | None = None,
+    ) -> None:
+        tools: Any = import_module("ai_edge_quantizer.quantizer")
+        recipe: Any = import_module("ai_edge_quantizer.recipe").static_wi8_ai8()
+        with TemporaryDirectory() as folder:
+            plain = Path(folder) / "plain.tflite"
+            self.write(network, plain, shape, batch)
+            interpreter = _interpreter(plain, 1)
+            ((signature, told),) = interpreter.get_signature_list().items()
+            (name,) = told["inputs"]
+            quantizer = tools.Quantizer(str(plain), recipe)
+            for end in ("INPUT", "OUTPUT"):
+                quantizer.update_quantization_recipe(
+                    regex=".*", operation_name=end, algorithm_key=tools.AlgorithmName.NO_QUANTIZE
+                )
+            images = [{name: part.numpy()} for part in torch.cat(list(calibration)).split(batch or 1)]
+            ranges = quantizer.calibrate({signature: images}, num_threads=1)
+            quantizer.quantize(ranges).export_model(str(path))
+
+    def start(self, path: Path, threads: int = 1) -> Start:
+        interpreter = _interpreter(path, threads)
+        (taken,), given = interpreter.get_input_details(), interpreter.get_output_details()
+        batch = int(taken["shape"][0])
+
+        def once(pixels: Floats) -> list[Floats]:
+            interpreter.set_tensor(taken["index"], np.ascontiguousarray(pixels))
+            interpreter.invoke()
+            return [interpreter.get_tensor(each["index"]) for each in given]
+
+        def run(pixels: Floats) -> list[Floats]:
+            if len(pixels) == batch:
+                return once(pixels)
+            parts = [once(pixels[begin : begin + batch]) for begin in range(0, len(pixels), batch)]
+            return [np.concatenate(outputs) for outputs in zip(*parts)]
+
+        return run
+
+
+def _interpreter(path: Path, threads: int) -> Any:
+    interpreter: Any = import_module("ai_edge_litert.interpreter").Interpreter(
+        model_path=str(path), num_threads=threads
+    )
+    interpreter.allocate_tensors()
+    return interpreter
