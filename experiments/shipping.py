@@ -4,9 +4,10 @@
     python -m experiments.shipping nasvit alphanet ghost slimmable mcunet micro --minutes 20
     python -m experiments.shipping nasvit alphanet ghost slimmable mcunet micro --minutes 0 --ship
 
-LiteRT's converter needs older versions of some packages, and had an environment of its own (``--formats litert``). Each network is trained on Caltech-101 (30 images of each class) for so many minutes, of a processor thread or by the
-clock on a GPU (``--device cuda``); with ``--ship`` it goes through ``nasvit export --to torch onnx openvino executorch
-litert --int8`` and ``nasvit bench``. Killed and called again, it goes on.
+LiteRT's converter needs older versions of some packages, and had an environment of its own (``--formats litert``).
+Each network is trained on Caltech-101 (30 images of each class) or CIFAR-10 for so many minutes, of a processor thread
+or by the clock on a GPU (``--device cuda``); with ``--ship`` it goes through ``nasvit export --to torch onnx openvino
+executorch litert --int8`` and ``nasvit bench``. Killed and called again, it goes on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from nasvit.records import read_json, versions, write_json
 from nasvit.report import shipping
 
 FOLDER = Path("runs/shipping")
-ALL = 10_000  # more test images than there are
+MOST = 10_000  # training images, of a large set, and test images
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class Network:
     Args:
         name: its name; empty: what the space's prior expects to be best under 20M multiply-adds.
         side: side of its images in pixels.
+        images: a setting of :mod:`experiments.worth`, whose images it is trained on.
         branches: branches that it is trained with, and that are fused.
-        widths: widths that it is trained at, the first of which is shipped.
+        widths: widths that it is trained at, the last of which is shipped.
     """
 
     name: str
     side: int
+    images: str = "caltech30"
     branches: Branches | None = None
     widths: tuple[float, ...] = ()
 
@@ -56,8 +59,8 @@ class Network:
 NETWORKS = {
     "nasvit": Network("nasvit:smallest", 192),
     "alphanet": Network("alphanet_a0", 192),
-    "ghost": Network("ghostnet_v3-0.5", 128, branches=Branches()),
-    "slimmable": Network("mobilenet_v2", 128, widths=(0.5, 1.0)),
+    "ghost": Network("ghostnet_v3-0.5@32", 32, "cifar10", branches=Branches()),
+    "slimmable": Network("mobilenet_v2@32", 32, "cifar10", widths=(0.25, 0.5)),
     "mcunet": Network("mcunet", 128),
     "micro": Network("", 128),
 }
@@ -86,13 +89,15 @@ class Asked:
 
 def train(name: str, minutes: float, compute: Compute) -> None:
     """Train a network from random weights for so many minutes."""
-    network, setting, folder = NETWORKS[name], SETTINGS["caltech30"], FOLDER / name
+    network, folder = NETWORKS[name], FOLDER / name
+    setting = SETTINGS[network.images]
     config = FitConfig(
         network=network.name or _expected_best(folder),
         data=replace(setting.data, image_size=network.side),
         recipe=replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size),
         branches=network.branches,
         widths=network.widths,
+        images=MOST,
         program=False,
         threads=1,
     )
@@ -112,7 +117,7 @@ def _expected_best(folder: Path) -> str:
 def ship(name: str, formats: tuple[str, ...]) -> list[dict[str, Any]]:
     """Export a network to some formats, time all its files in turns, and return a row for each."""
     folder = FOLDER / name / "deployed"
-    width = min(NETWORKS[name].widths, default=None)
+    width = max(NETWORKS[name].widths, default=None)
     try:
         shipping.export(
             folder,
@@ -121,7 +126,7 @@ def ship(name: str, formats: tuple[str, ...]) -> list[dict[str, Any]]:
             images=None,
             width=width,
             calibration=256,
-            compared=ALL,
+            compared=MOST,
             most_drop=1.0,  # whatever is lost is shown
         )
     except ValueError as error:

@@ -170,8 +170,8 @@ class Shipping:
         if int8 and (parity.drop > self.most_drop or 1 - parity.agreement > MOST_OTHERS):
             raise ValueError(
                 f"{path.name} loses {100 * parity.drop:.1f} points of accuracy, and {others}; allowed are "
-                f"{100 * self.most_drop:.1f} points (--most-drop) and {MOST_OTHERS:.0%}; give more --calibration images, "
-                "or train it on with `quantize: int8` (nasvit fit), which teaches it to live with the rounding"
+                f"{100 * self.most_drop:.1f} points (--most-drop) and {MOST_OTHERS:.0%}; give more --calibration "
+                "images, or train it on with `quantize: int8` (nasvit fit), which teaches it to live with the rounding"
             )
         if not int8 and parity.deviation > MOST_DEVIATION:
             raise ValueError(
