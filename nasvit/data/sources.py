@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torchvision
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from nasvit.data.bad import BadImageError, OnBadImage, judge
@@ -132,6 +131,8 @@ def _list(source: str, split: SplitName) -> Listed:
 
 
 def _digits(split: SplitName, reading: Reading) -> ImageSet:
+    from sklearn.datasets import load_digits  # takes long
+
     data = load_digits()
     # Gray levels are 0 to 16; spread them over the whole byte.
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, :, :, None]

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from nasvit.data.config import TENTH
@@ -127,6 +126,8 @@ def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[In
             f"fraction {fraction} of {len(labels)} images holds out {held}: both sides need at least one image of each "
             f"of {len(present)} classes"
         )
+    from sklearn.model_selection import train_test_split  # takes long
+
     keep, out = train_test_split(np.arange(len(labels)), test_size=held, random_state=seed, stratify=labels)
     return np.sort(keep).astype(np.int64), np.sort(out).astype(np.int64)
 

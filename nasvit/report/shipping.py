@@ -20,7 +20,7 @@ from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Floats, Format, Run
+from nasvit.export.formats import FORMATS, Floats, Format, Run, format_of
 from nasvit.export.memory import added_memory
 from nasvit.export.saved import is_saved, load_saved
 from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, require_runtime, with_shipped
@@ -346,10 +346,18 @@ def _memory(path: Path, threads: int, width: float | None) -> int | None:
 
 
 def _with_files(path: Path) -> list[Path]:
-    """Return a saved network and all files that were exported into its folder; of a file itself."""
+    """Return a saved network and all files exported into its folder whose runtime is installed; a file itself."""
     if path.is_file():
         return [path]
-    return [path, *(path / file for file in Card.read(path).exports if (path / file).exists())]
+    found = [path]
+    for file, entry in Card.read(path).exports.items():
+        try:
+            format_of(entry["format"]).require()
+        except ImportError as error:
+            print(f"nasvit: {path / file} is left out: {error}", file=sys.stderr)
+            continue
+        found += [path / file] if (path / file).exists() else []
+    return found
 
 
 def _times(rows: list[dict[str, Any]]) -> Table:

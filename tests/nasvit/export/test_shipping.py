@@ -297,6 +297,10 @@ def test_networks_are_timed_in_turns_with_their_files(
     both = [str(saved), str(saved / "program.pt2")]
     assert [(row["network"], row["threads"]) for row in rows] == [(name, n) for n in (1, 2) for name in both]
     assert "instructions for 8-bit integers" in capsys.readouterr().out
+    monkeypatch.setattr(type(FORMATS["torch"]), "packages", ("no_such_package",))
+    command(monkeypatch, "bench", saved, "--rounds", 1, "--out", tmp_path / "times.json")
+    assert [row["network"] for row in json.loads((tmp_path / "times.json").read_text())["rows"]] == both[:1]
+    assert "program.pt2 is left out: format torch needs no_such_package" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

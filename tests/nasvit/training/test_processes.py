@@ -17,7 +17,7 @@ from tests.nasvit.training.jointly import KINDS
 
 RESUMED = ("resumed_network", "resumed_mixed", "resumed_dropped_subnets", "resumed_own_norms")
 EQUAL = [name for name in KINDS if name not in ("own_norms", "collapsing", "long")]
-BY_FOUR = ("project", "netaug", "dropped_subnets", "mixed", "accumulated_norms")
+BY_FOUR = ("project", "accumulated_norms")
 ASKED = {1: (*EQUAL, "own_norms", "collapsing"), 2: (*KINDS, *RESUMED), 4: BY_FOUR}  # by number of processes
 
 
