@@ -161,6 +161,8 @@ class SearchConfig:
         seed: seed of the proposals; None: the experiment's.
         calibration_batches: batches of training images that batch-norm statistics are taken from.
         calibration_batch_size: images in each.
+        quantize: ``int8``: candidates with the supernet's weights are evaluated as networks of 8-bit integers, so that
+            what is chosen is good at that. Those that are trained are with ``finetune.quantize``.
     """
 
     budgets: tuple[Budget, ...] = ()
@@ -182,8 +184,12 @@ class SearchConfig:
     seed: int | None = None
     calibration_batches: int = 4
     calibration_batch_size: int = 256
+    quantize: Literal["int8"] | None = None
 
     def __post_init__(self) -> None:
+        if self.quantize is not None and self.evaluate not in ("auto", "inherited"):
+            problem = f"is for candidates with the supernet's weights, and evaluate is {self.evaluate}"
+            raise FieldError(["quantize"], f"{problem}; finetune.quantize is for those that are trained")
         if self.recipes is not None and self.evaluate in ("auto", "inherited"):
             raise FieldError(["evaluate"], "inherited weights say nothing of recipes; legal here: finetune, scratch")
         if self.recipes is not None and self.evaluate in UNMEASURED:

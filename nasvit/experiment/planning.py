@@ -218,7 +218,13 @@ class Timing:
         supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         supernet.requires_grad_(False)
         held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
-        measure = InheritedWeights(supernet, bench.task, bench.calibration(), held_out.evaluation_batches)
+        measure = InheritedWeights(
+            supernet,
+            bench.task,
+            bench.calibration(),
+            held_out.evaluation_batches,
+            rounded=bench.experiment.search.quantize is not None,
+        )
         measure(architecture)  # the first one also prepares the images
         whole = seconds_of(lambda: measure(architecture), self.clock)
         calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -74,6 +75,20 @@ def fake_quantize(network: M) -> M:
             module.add_module(RANGE, InputRange())
             module.register_forward_pre_hook(_rounded)
             module.register_forward_hook(_as_before, always_call=True)
+    return network
+
+
+@torch.no_grad()
+def set_ranges(network: M, batches: Iterable[Tensor]) -> M:
+    """Take the ranges of a network that rounds from some batches of images; return it in evaluation mode."""
+    network.eval()
+    ranges = [module for module in network.modules() if isinstance(module, InputRange)]
+    for each in ranges:
+        each.train()
+    for images in batches:
+        network(images)
+    for each in ranges:
+        each.eval()
     return network
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from nasvit.data.loader import Batch
 from nasvit.layers.calibration import calibrate
+from nasvit.layers.fake_quantize import fake_quantize, set_ranges
 from nasvit.search.candidates import Candidate
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.task import Score, Task
@@ -25,6 +27,7 @@ class InheritedWeights:
         task: scores a subnet.
         calibration: batches of training images.
         validation: gives the held-out batches anew at each call.
+        rounded: score subnets as networks of 8-bit integers.
     """
 
     def __init__(
@@ -33,16 +36,22 @@ class InheritedWeights:
         task: Task,
         calibration: Sequence[Tensor],
         validation: Callable[[], Iterable[Batch]],
+        *,
+        rounded: bool = False,
     ) -> None:
         self.supernet, self.task, self.calibration, self.validation = supernet, task, calibration, validation
+        self.rounded = rounded
 
     def __call__(self, architecture: Subnet) -> Score:
         """Return the score of one subnet."""
         return self.task.evaluate(self.calibrated(architecture), self.validation())
 
     def calibrated(self, architecture: Subnet) -> nn.Module:
-        """Return one subnet with batch-norm statistics of its own."""
-        return calibrate(self.supernet.at(architecture), self.calibration)
+        """Return one subnet with batch-norm statistics of its own, and ranges of its maps if it is rounded."""
+        subnet = calibrate(self.supernet.at(architecture), self.calibration)
+        if not self.rounded:
+            return subnet
+        return set_ranges(fake_quantize(copy.deepcopy(subnet)), self.calibration)
 
 
 class Journal:

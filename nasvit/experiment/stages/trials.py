@@ -67,8 +67,16 @@ class InheritedTrials:
             images.evaluation_loader(each, compute=bench.compute.alone())
             for each in (looked_at(bench), images.validation)
         )
-        self._some = InheritedWeights(supernet, bench.task, calibration, some.evaluation_batches)
-        self._all = InheritedWeights(supernet, bench.task, calibration, everything.evaluation_batches)
+        self._some, self._all = (
+            InheritedWeights(
+                supernet,
+                bench.task,
+                calibration,
+                each.evaluation_batches,
+                rounded=bench.experiment.search.quantize is not None,
+            )
+            for each in (some, everything)
+        )
 
     def quick(self, candidate: Candidate, share: float) -> Record:
         """Measure on some validation images."""

@@ -27,6 +27,7 @@ from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.stages.search import search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import load_supernet, train
+from nasvit.experiment.stages.trials import InheritedTrials
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.card import Card
@@ -235,6 +236,17 @@ def test_candidates_are_measured_on_some_validation_images_and_finalists_on_all(
         for path in (bench.folder / "search" / "evaluations.jsonl", finalists)
     )
     assert (quick, thorough) == ({100}, {len(bench.images.validation)})
+
+
+def test_candidates_are_measured_as_integers_where_that_is_asked_for(done: tuple[Workbench, Any]) -> None:
+    plain, search_of = done[0], done[0].experiment.search
+    rounding = Workbench(replace(plain.experiment, search=replace(search_of, quantize="int8")), plain.folder)
+    candidate = Candidate(plain.space.smallest)
+    floats, integers = (InheritedTrials(bench).quick(candidate, 1.0) for bench in (plain, rounding))
+    assert floats["macs"] == integers["macs"]
+    assert 0 < abs(floats["loss"] - integers["loss"]) < 0.1 * floats["loss"]
+    with pytest.raises(ValueError, match="quantize.*evaluate is scratch; finetune.quantize is for those that are"):
+        replace(search_of, quantize="int8", evaluate="scratch")
 
 
 def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:

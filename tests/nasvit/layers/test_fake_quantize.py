@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nasvit.layers.fake_quantize import InputRange, fake_quantize, round_weight, without_fake_quantization
+from nasvit.layers.fake_quantize import InputRange, fake_quantize, round_weight, set_ranges, without_fake_quantization
 from nasvit.registry import create
 
 
@@ -70,6 +70,16 @@ def test_all_layers_round_and_all_weights_learn_and_are_what_they_were() -> None
     track.load_state_dict(again.state_dict())
     assert torch.equal(again(images(1)), track(images(1)))
     assert any(hasattr(module, "input_range") for module in rounding.modules())  # the original goes on
+
+
+def test_ranges_are_taken_from_images_and_nothing_else_changes() -> None:
+    rounding = fake_quantize(network())
+    before = copy.deepcopy(rounding.state_dict())
+    assert set_ranges(rounding, [images(), images(1)]) is rounding
+    changed = [name for name, tensor in rounding.state_dict().items() if not torch.equal(tensor, before[name])]
+    ranges = [name for name, module in rounding.named_modules() if isinstance(module, InputRange)]
+    assert {name.rpartition(".")[0] for name in changed} == set(ranges)
+    assert not any(module.training for module in rounding.modules())
 
 
 def test_a_failed_forward_leaves_the_weights_in_place() -> None:
