@@ -30,7 +30,7 @@ from nasvit.export.saved import HUB_WEIGHTS, Described, load_saved
 from nasvit.models import Family
 from nasvit.models.tiny import TARGETS
 from nasvit.names import FAMILIES, HUB, TIMM, architecture_of, spec_of_name, timm_spec
-from nasvit.specs import CodeSpec, ElasticSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
+from nasvit.specs import CodeSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
 from search_spaces import Architecture, Space
 
 CLASSES = 1000  # of a network whose name says nothing of classes
@@ -166,8 +166,8 @@ def _shared(name: str, files: list[str]) -> tuple[Path, Card]:
         raise ValueError(f"{name!r} is no network of nasvit: its {CONFIG} is missing, or another library's")
     card = Card.read(folder)
     spec = card.spec
-    while isinstance(spec, ElasticSpec):
-        spec = spec.base
+    while isinstance(base := getattr(spec, "base", None), Spec):
+        spec = base
     if isinstance(spec, CodeSpec):  # a stranger would name the function that is called here
         raise ValueError(
             f"{name!r} is built by the function {spec.function} of its user's code, which a download does not start; "

@@ -49,7 +49,9 @@ class Limit:
 
     def __post_init__(self) -> None:
         if self.metric not in UNITS:
-            raise ValueError(f"unknown cost {self.metric!r} in a limit; legal: {', '.join(map(_spoken, UNITS))}")
+            raise ValueError(
+                f"unknown cost {_spoken(self.metric)!r} in a limit; legal: {', '.join(map(_spoken, UNITS))}"
+            )
         if self.share and 1 < self.high < np.inf:
             raise ValueError(f"the limit {self} is more than the whole network; legal: shares up to 100%")
         if not self.low <= self.high:
@@ -68,7 +70,7 @@ class Limit:
         ranged = _RANGE.match(text)
         if ranged:
             low, low_unit, metric, high, high_unit = ranged.groups()
-            metric = metric.replace(" ", "_")
+            metric = "_".join(metric.split())
             if (low_unit == _SHARE) != (high_unit == _SHARE):
                 raise ValueError(
                     f"the limit {text!r} has a share at one end only; give both ends as shares, or neither"
@@ -82,7 +84,7 @@ class Limit:
                 "'latency<=20ms' or a range like '200M<=macs<=300M'"
             )
         metric, relation, digits, unit = single.groups()
-        metric = metric.replace(" ", "_")
+        metric = "_".join(metric.split())
         value = _number(digits, unit, metric, text)
         low, high = value if relation != "<=" else -np.inf, value if relation != ">=" else np.inf
         return cls(metric, low, high, share=unit == _SHARE)
@@ -247,7 +249,7 @@ def _number(digits: str, unit: str, metric: str, text: str) -> float:
     family = ("latency",) if of_time else ("memory", "int8_size") if of_bytes else (metric,)
     if metric not in family:
         belongs = " and ".join(map(_spoken, family))
-        raise ValueError(f"the suffix {unit!r} belongs to {belongs}, not to {metric!r}, in the limit {text!r}")
+        raise ValueError(f"the suffix {unit!r} belongs to {belongs}, not to {_spoken(metric)!r}, in the limit {text!r}")
     return float(digits) * SUFFIXES[unit.lower()]
 
 

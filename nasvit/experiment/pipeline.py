@@ -23,6 +23,7 @@ from nasvit.experiment.stages.search import check_budgets, is_searched, search
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import SUPERNET, is_trained, train
 from nasvit.experiment.workbench import Workbench
+from nasvit.experiment.yaml_file import decisive
 from nasvit.records import read_json, write_json
 from nasvit.training.progress import part_of
 
@@ -133,8 +134,13 @@ def _begun(bench: Workbench, stage: str) -> Iterator[None]:
     if bench.compute.is_first:
         print(f"{number}: {LABELS[stage]}", flush=True)
     hours = bench.asked.hours
-    there_is = "" if hours is None else f" of {minutes(3600 * hours)}"
-    with part_of(lambda: f"{number}, {minutes(total(spent(bench.folder)).wall)}{there_is} of the whole"):
+
+    def job() -> str:
+        so_far = total(spent(bench.folder)).wall
+        left = "" if hours is None else f", {minutes(max(0.0, 3600 * hours - so_far))} left"
+        return f"{number}; whole job: {minutes(so_far)} so far{left}"
+
+    with part_of(job):
         yield
 
 
@@ -148,7 +154,7 @@ def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:
 
 def _is_finished(bench: Workbench) -> bool:
     path = bench.folder / RESULTS
-    return path.exists() and bool({"weights": None} | read_json(path)["config"] == bench.experiment.to_json())
+    return path.exists() and decisive(read_json(path)["config"]) == decisive(bench.experiment.to_json())
 
 
 def _evaluate(bench: Workbench) -> list[dict[str, Any]]:

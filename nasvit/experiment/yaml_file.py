@@ -44,11 +44,18 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Whether budgets bound the supernet is left out too: a record of its own tells what it is trained for.
     """
-    kept = {name: value for name, value in content.items() if name not in ("threads", "note")}
+    kept = {name: value for name, value in content.items() if name not in ("threads", "note") and _says(name, value)}
     kept["data"] = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
+    if "search" in kept:
+        kept["search"] = {name: value for name, value in kept["search"].items() if _says(name, value)}
     if "train" in kept:
         kept["train"] = {name: value for name, value in kept["train"].items() if not _is_as_before(name, value)}
     return kept
+
+
+def _says(name: str, value: Any) -> bool:
+    """Whether a field of a configuration says anything; records of earlier versions lack it where it does not."""
+    return name not in ("quantize", "weights") or value is not None
 
 
 def _is_as_before(name: str, value: Any) -> bool:

@@ -1,7 +1,8 @@
-"""How much memory loading and running a network adds to a process, looked at in a process of its own."""
+"""How much memory loading and running a network adds to a process, looked at in a copy of this one."""
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import multiprocessing
 from collections.abc import Callable
@@ -16,7 +17,8 @@ _LONGEST = 120.0  # seconds
 def added_memory(prepare: Callable[[], Callable[[], object]]) -> int | None:
     """Return the bytes that something adds to the resident memory of a process at its peak; None where none can tell.
 
-    Linux tells it. What the packages of a runtime take is not counted if they are imported before.
+    Linux tells it. It is done once before it is looked at, so that what a runtime loads of its own does not count. The
+    process that calls this must not have computed with several threads before, whose copies would wait forever.
 
     Args:
         prepare: loads it and returns what runs it once.
@@ -39,13 +41,21 @@ def added_memory(prepare: Callable[[], Callable[[], object]]) -> int | None:
 
 def _look(prepare: Callable[[], Callable[[], object]], answer: Connection) -> None:
     with suppress(OSError):
+        prepare()()
         gc.collect()
+        _give_back()
         before = _kilobytes("VmRSS")
         _RESET.write_text("5", encoding="ascii")  # forgets the peak
         run = prepare()
         for _ in range(2):
             run()
         answer.send(1024 * max(0, _kilobytes("VmHWM") - before))
+
+
+def _give_back() -> None:
+    """Let the allocator return what is free, which would be used again without being seen."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _kilobytes(name: str) -> int:

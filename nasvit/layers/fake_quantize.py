@@ -42,8 +42,9 @@ class InputRange(nn.Module):
     def _follow(self, x: Tensor) -> None:
         low, high = x.amin().clamp_max(0).float(), x.amax().clamp_min(0).float()
         share = torch.where(self.high > self.low, MOMENTUM, 1.0)  # the first map counts whole
-        self.low += share * (low - self.low)
-        self.high += share * (high - self.high)
+        fine = torch.isfinite(low) & torch.isfinite(high)  # a step that overflows is left out, and so is its map
+        self.low.copy_(torch.where(fine, self.low + share * (low - self.low), self.low))
+        self.high.copy_(torch.where(fine, self.high + share * (high - self.high), self.high))
 
 
 def round_weight(weight: Tensor) -> Tensor:

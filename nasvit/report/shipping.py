@@ -21,13 +21,13 @@ from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Floats, Format, Run, format_of
-from nasvit.export.memory import added_memory
 from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, require_runtime, with_shipped
+from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, with_shipped
 from nasvit.export.switchable import SwitchableModel
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.records import versions, write_json
 from nasvit.report.console import open_console
+from nasvit.report.memory import memory_of
 from nasvit.tasks.confusion import Confusion
 
 
@@ -245,6 +245,8 @@ def predict(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None,
         raise ValueError(f"--out {out}: legal are names that end in .csv or .json")
     if top < 1:
         raise ValueError(f"--top {top}: legal are numbers from 1 up")
+    if not images:
+        raise ValueError("of which images? Give image files or folders of them")
     classifier = Classifier(path, width=width)
     names, rows = classifier.card.classes, list[dict[str, Any]]()
     for file, probabilities in _probabilities(classifier, picture_files(images)):
@@ -307,18 +309,19 @@ def bench(
     """
     if rounds < 1 or min(threads, default=0) < 1:
         raise ValueError(f"--rounds {rounds}, --threads {' '.join(map(str, threads))}; legal are numbers from 1 up")
-    every = [file for path in paths for file in _with_files(path)]
+    if not paths:
+        raise ValueError("of which networks? Give saved networks or exported files")
+    every = [file for path in paths for file in _with_files(path, width)]
     name, instructions = processor()
     rows = list[dict[str, Any]]()
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(threads[0])
-        memory = {str(path): _memory(path, threads[0], width) for path in every}
+        memory = memory_of(every, threads[0], width)
         for count in threads:
             torch.set_num_threads(count)
-            taken = time_in_turns({str(path): _one_image(path, count, width) for path in every}, rounds=rounds)
+            taken = time_in_turns({str(path): one_image(path, count, width) for path in every}, rounds=rounds)
             rows += [
-                {"network": path, "threads": count, **asdict(each), "memory": memory[path]}
+                {"network": path, "threads": count, **asdict(each), "memory": memory.pop(path, None)}
                 for path, each in taken.items()
             ]
     finally:
@@ -331,26 +334,21 @@ def bench(
         write_json(out, content)
 
 
-def _one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
-    """Return what runs one image through a network."""
-    classifier = Classifier(path, threads, width, fold=True)
+def one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
+    """Return what runs one image through a saved network, of ``width`` if it has several, or an exported file."""
+    classifier = Classifier(path, threads, width if path.is_dir() else None, fold=True)
     image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
     return partial(classifier.run, image)
 
 
-def _memory(path: Path, threads: int, width: float | None) -> int | None:
-    """Return the bytes that loading a network and running one image add, its runtime being there already."""
-    if path.is_file():
-        require_runtime(path)
-    return added_memory(lambda: _one_image(path, threads, width))
-
-
-def _with_files(path: Path) -> list[Path]:
-    """Return a saved network and all files exported into its folder whose runtime is installed; a file itself."""
+def _with_files(path: Path, width: float | None) -> list[Path]:
+    """Return a saved network and all files exported of it, at that width, whose runtime is installed; a file itself."""
     if path.is_file():
         return [path]
     found = [path]
     for file, entry in Card.read(path).exports.items():
+        if entry.get("width") != width:
+            continue
         try:
             format_of(entry["format"]).require()
         except ImportError as error:

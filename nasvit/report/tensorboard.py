@@ -9,10 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from nasvit.search.optuna_sampler import records_in
 from nasvit.training.metrics import read_metrics
 
 EVERY = 5.0  # seconds between two looks
-_EVALUATIONS = "evaluations.jsonl"
+_METRICS, _EVALUATIONS, _STUDY = "metrics.jsonl", "evaluations.jsonl", "study.db"
+_EVENTS = "events.out.tfevents.*"
 
 
 class Mirror:
@@ -20,7 +22,8 @@ class Mirror:
 
     Args:
         folder: folder of results, finished or not; all trainings inside are found.
-        out: folder of the events; those that are there are written anew.
+        out: folder of the events, one folder inside for each training and search. Earlier events of these are written
+            anew, and nothing else is touched.
 
     Raises:
         ImportError: if TensorBoard is not installed.
@@ -36,44 +39,46 @@ class Mirror:
             raise ImportError("TensorBoard is not installed: pip install 'nasvit[track]'") from error
         self.folder, self.out = folder, out
         self._written: dict[Path, int] = {}
-        self._writers: dict[Path, Any] = {}
-        for earlier in out.rglob("events.out.tfevents.*") if out.exists() else ():
-            earlier.unlink()
 
     def look(self) -> int:
         """Write the records that came since the last look, and return how many."""
-        new = 0
-        for log in sorted(self.folder.rglob("metrics.jsonl")) + sorted(self.folder.rglob(_EVALUATIONS)):
-            records = list(_records(log))
-            for step, values in records[self._written.get(log, 0) :]:
+        return sum(self._add(run, list(records)) for run, records in self._logs())
+
+    def _logs(self) -> Iterator[tuple[Path, Iterator[tuple[int, dict[str, float]]]]]:
+        """Yield the folder of every training and search, and the steps and numbers of its whole records."""
+        for log in sorted(self.folder.rglob(_METRICS)):
+            yield log.parent, _of_training(log)
+        for search in sorted({log.parent for name in (_STUDY, _EVALUATIONS) for log in self.folder.rglob(name)}):
+            yield search, _of_search(search)
+
+    def _add(self, run: Path, records: list[tuple[int, dict[str, float]]]) -> int:
+        before, self._written[run] = self._written.get(run, 0), len(records)
+        new = records[before:]
+        folder = self.out / run.relative_to(self.folder)
+        if not before:
+            for earlier in folder.glob(_EVENTS):
+                earlier.unlink()
+        if new:
+            writer: Any = import_module("torch.utils.tensorboard").SummaryWriter(str(folder))
+            for step, values in new:
                 for name, value in values.items():
-                    self._writer(log).add_scalar(name, value, step)
-            new += max(0, len(records) - self._written.get(log, 0))
-            self._written[log] = len(records)
-        for writer in self._writers.values():
-            writer.flush()
-        return new
-
-    def close(self) -> None:
-        """Close all files."""
-        for writer in self._writers.values():
+                    writer.add_scalar(name, value, step)
             writer.close()
-
-    def _writer(self, log: Path) -> Any:
-        if log not in self._writers:
-            make: Any = import_module("torch.utils.tensorboard").SummaryWriter
-            self._writers[log] = make(str(self.out / log.parent.relative_to(self.folder)))
-        return self._writers[log]
+        return len(new)
 
 
-def _records(log: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Yield the step of every whole record and its numbers; of a search, the step is the number of the evaluation."""
-    if log.name == _EVALUATIONS:
-        for number, line in enumerate(log.read_text(encoding="utf-8").split("\n")[:-1], 1):
-            yield number, _numbers(json.loads(line))
-        return
+def _of_training(log: Path) -> Iterator[tuple[int, dict[str, float]]]:
     for record in read_metrics(log):
         yield record["step"], _numbers({name: value for name, value in record.items() if name != "step"})
+
+
+def _of_search(folder: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield the number and the scores of every evaluation, of a search that is under way too."""
+    path = folder / _EVALUATIONS
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else None
+    records = records_in(folder / _STUDY) if lines is None else map(json.loads, lines)
+    for number, record in enumerate(records, 1):
+        yield number, _numbers(record)
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
@@ -97,9 +102,6 @@ def show_in_tensorboard(folder: Path, out: Path | None, *, follow: bool) -> None
     if not found and not follow:
         raise ValueError(f"{folder} has no numbers of a training or search yet; --follow waits for them")
     print(f"{found} records are in {out}; look at them: tensorboard --logdir {out}", flush=True)
-    try:
-        while follow:
-            time.sleep(EVERY)
-            mirror.look()
-    finally:
-        mirror.close()
+    while follow:
+        time.sleep(EVERY)
+        mirror.look()

@@ -6,7 +6,7 @@ This module and the study import Optuna; nothing else of the search does.
 from __future__ import annotations
 
 import contextlib
-import shutil
+import sqlite3
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -253,15 +253,17 @@ def records_in(path: Path) -> list[dict[str, Any]]:
         ValueError: if the file is damaged.
     """
     with TemporaryDirectory() as folder:
-        for file in path.parent.glob(f"{path.name}*"):  # also the log of what is not in the file itself yet
-            shutil.copy(file, folder)
+        copied = Path(folder) / path.name
         try:
-            storage = optuna.storages.RDBStorage(f"sqlite:///{Path(folder) / path.name}")
+            read = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+            with contextlib.closing(read), contextlib.closing(sqlite3.connect(copied)) as copy:
+                read.backup(copy)  # as it is at one moment, whoever writes to it
+            storage = optuna.storages.RDBStorage(f"sqlite:///{copied}")
             try:
                 searches = [completed(storage.get_all_trials(each._study_id)) for each in storage.get_all_studies()]
             finally:
                 storage.engine.dispose()
-        except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
             raise ValueError(f"{path} is no database of a search: {error}") from error
     last = max(filter(None, searches), key=lambda trials: trials[-1].datetime_complete or datetime.min, default=[])
     return [trial.user_attrs["record"] for trial in last if "record" in trial.user_attrs]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -67,7 +67,8 @@ class Progress:
         self._clock = clock
         self._started = self._line_at = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
-        self._job, self._job_at = _JOB.get()(), self._started
+        self._job, self._job_at = "", -float("inf")
+        self._whole_job()
         self._task = (
             None
             if self._bar is None
@@ -126,7 +127,9 @@ class Progress:
     def _whole_job(self) -> str:
         """Return what is said of the whole job, asked for anew every second."""
         if self._clock() - self._job_at >= 1:
-            self._job, self._job_at = _JOB.get()(), self._clock()
+            with suppress(OSError, ValueError):  # of a file that is being replaced; no training ends for want of words
+                self._job = _JOB.get()()
+            self._job_at = self._clock()
         return self._job
 
 

@@ -40,7 +40,7 @@ def test_a_limit_reads_as_it_is_written(text: str, limit: Limit) -> None:
         ("macs<=300X", "unknown suffix 'X'"),
         ("macs<=300ms", "belongs to latency"),
         ("params<=300KB", "belongs to memory and int8 size, not to 'params'"),
-        ("int4 size<=300", "unknown cost 'int4_size'.*legal: macs, params, memory, int8 size, latency"),
+        ("int4 size<=300", "unknown cost 'int4 size'.*legal: macs, params, memory, int8 size, latency"),
         ("300M<=macs<=200M", "holds for no value"),
     ],
 )

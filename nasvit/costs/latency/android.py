@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -102,7 +103,8 @@ def time_on_phone(
         printed = _said(*adb, "shell", f"{program or f'{FOLDER}/{kind.name}'} {words}")
         return kind.read(printed + _said(*adb, "logcat", "-d"))
     finally:
-        _said(*adb, "shell", f"rm {there}")
+        with suppress(ValueError):  # what happened before is what matters
+            _said(*adb, "shell", f"rm {there}")
 
 
 def _said(*words: str) -> str:

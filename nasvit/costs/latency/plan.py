@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,8 +124,9 @@ class MeasurementPlan:
 
     @property
     def folder(self) -> Path:
-        """Folder of the exported files, which are removed once the table is written."""
-        return self.out.with_suffix(".exported")
+        """Folder of the exported files of these conditions, which are removed once the table is written."""
+        told = json.dumps(self.conditions, sort_keys=True, default=str)
+        return self.out.with_suffix(".exported") / hashlib.sha256(told.encode()).hexdigest()[:12]
 
     @cached_property
     def device(self) -> torch.device:
@@ -177,5 +180,5 @@ class MeasurementPlan:
         return TimingLog(self.out.with_suffix(".journal.jsonl"), self.conditions)
 
     def discard_exported(self) -> None:
-        """Remove the exported files."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the exported files, those of other conditions too."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)

@@ -233,6 +233,8 @@ def _study_name(bench: Workbench) -> str:
     for name in ("network", "elastic", "weights"):
         if config.get(name) is not None:
             decides[name] = config[name]
+    if "quantize" in asked:
+        decides["quantize"] = asked["quantize"]
     if bench.started_from:
         decides["started_from"] = bench.started_from["started_from"].get("sha256", "")
     decides["genes"] = [(gene.name, [str(value) for value in gene.values]) for gene in bench.candidates.genome.genes]
@@ -250,7 +252,7 @@ def _study_name(bench: Workbench) -> str:
 def _asked(bench: Workbench) -> dict[str, Any]:
     """Return the configuration that a search result depends on."""
     asked = bench.experiment.to_json()["search"]
-    for name, automatic in (("judge", "auto"), ("prior", "auto"), ("splits", None)):
+    for name, automatic in (("judge", "auto"), ("prior", "auto"), ("splits", None), ("quantize", None)):
         if asked[name] == automatic:
             del asked[name]  # the results of earlier versions, which do not know it, stay
     return {"study": _study_name(bench), "search": asked}

@@ -24,8 +24,8 @@ from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import load_saved, save_network
 from nasvit.registry import create, find_architecture, has_weights, spec_of
-from nasvit.specs import CodeSpec
-from search_spaces import load
+from nasvit.specs import CodeSpec, SlimmableSpec
+from search_spaces import ElasticArchitecture, load
 from tests.nasvit.export.classifiers import classifier, command
 
 
@@ -144,7 +144,9 @@ def test_a_network_comes_from_the_hub_by_name(shared: Path, tmp_path: Path, monk
     (tmp_path / "config.json").write_text('{"model_type": "another"}')
     with pytest.raises(ValueError, match="is no network of nasvit: its config.json is missing, or another library's"):
         create("hf:me/other")
-    content = Card(CodeSpec("os:abort"), ("a", "b")).to_json()
-    (tmp_path / "config.json").write_text(json.dumps({"nasvit": content}))
-    with pytest.raises(ValueError, match="is built by the function os:abort of its user's code"):
-        create("hf:me/other")
+    strange = CodeSpec("os:abort")
+    for spec in (strange, SlimmableSpec(strange, (1.0,), (ElasticArchitecture(32),), "switchable", 32)):
+        content = Card(spec, ("a", "b")).to_json()
+        (tmp_path / "config.json").write_text(json.dumps({"nasvit": content}))
+        with pytest.raises(ValueError, match="is built by the function os:abort of its user's code"):
+            create("hf:me/other")

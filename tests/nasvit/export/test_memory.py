@@ -26,6 +26,18 @@ def test_what_is_held_counts_and_what_is_needed_for_a_moment_too() -> None:
     assert (added_memory(holding(64, freed=32)) or 0) >= held + 31 * 2**20
 
 
+def test_what_is_loaded_once_and_for_all_does_not_count() -> None:
+    kept = []
+
+    def prepare() -> Callable[[], object]:
+        if not kept:
+            kept.append(np.ones(64 * 2**17))  # as a runtime loads its own parts
+        return lambda: None
+
+    if (added := added_memory(prepare)) is not None:
+        assert added < 16 * 2**20
+
+
 def test_a_failure_is_no_number() -> None:
     def fails() -> Callable[[], object]:
         raise MemoryError

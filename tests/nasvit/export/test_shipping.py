@@ -238,6 +238,9 @@ def test_a_network_with_several_widths_is_used_at_one(
         command(monkeypatch, "evaluate", network, "digits", *options, "--output", tmp_path / "numbers.json")
         accuracy = json.loads((tmp_path / "numbers.json").read_text())["accuracy"]
         assert accuracy == pytest.approx(exports["network-0.2.pt"]["parity"]["accuracy_of_network"], abs=0.003)
+    command(monkeypatch, "bench", folder, "--width", 0.2, "--rounds", 1, "--out", tmp_path / "times.json")
+    rows = json.loads((tmp_path / "times.json").read_text())["rows"]
+    assert [row["network"] for row in rows] == [str(folder), str(folder / "network-0.2.pt")]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
@@ -296,6 +299,9 @@ def test_networks_are_timed_in_turns_with_their_files(
     rows = json.loads((tmp_path / "times.json").read_text())["rows"]
     both = [str(saved), str(saved / "program.pt2")]
     assert [(row["network"], row["threads"]) for row in rows] == [(name, n) for n in (1, 2) for name in both]
+    told = [row["memory"] for row in rows]
+    assert told[2:] == [None, None]
+    assert told[0] is None or all(0 < each < 100e6 for each in told[:2])
     assert "instructions for 8-bit integers" in capsys.readouterr().out
     monkeypatch.setattr(type(FORMATS["torch"]), "packages", ("no_such_package",))
     command(monkeypatch, "bench", saved, "--rounds", 1, "--out", tmp_path / "times.json")

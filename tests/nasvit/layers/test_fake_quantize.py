@@ -46,6 +46,9 @@ def test_a_map_has_256_values_between_the_ends_that_it_had() -> None:
     inputs.train()(10 * first)
     torch.testing.assert_close(inputs.high, torch.tensor(3 + 0.01 * 27))
     before = inputs.high.clone()
+    for wrong in (float("inf"), float("nan")):
+        inputs(torch.tensor([0.0, wrong]))
+    assert inputs.high == before
     inputs.eval()(100 * first)
     assert inputs.high == before
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from nasvit.report.tensorboard import Mirror, show_in_tensorboard
@@ -43,13 +44,34 @@ def test_every_training_and_the_search_is_a_run_with_its_numbers(tmp_path: Path)
     assert len(scalars(out / "train", "loss")) == 3  # anew, not twice
 
 
+def test_events_of_others_stay(tmp_path: Path) -> None:
+    trained(tmp_path / "run" / "train", range(1, 3))
+    foreign = [tmp_path / "logs" / name / "events.out.tfevents.1.host" for name in (".", "other", "train/inner")]
+    for file in foreign:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"theirs")
+    show_in_tensorboard(tmp_path / "run", tmp_path / "logs", follow=False)
+    assert all(file.read_bytes() == b"theirs" for file in foreign)
+
+
+def test_a_search_that_is_under_way_is_read_from_its_study(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name="nasvit-x")
+    for score in (0.25, 0.5):
+        trial = study.ask()
+        trial.set_user_attr("record", {"score": score})
+        study.tell(trial, score)
+    study.ask()
+    show_in_tensorboard(tmp_path, None, follow=False)
+    assert scalars(tmp_path / "tensorboard", "score") == [(1, 0.25), (2, 0.5)]
+
+
 def test_what_comes_later_is_added(tmp_path: Path) -> None:
     trained(tmp_path / "train", range(1, 3))
     mirror = Mirror(tmp_path, tmp_path / "out")
     assert [mirror.look(), mirror.look()] == [2, 0]
     trained(tmp_path / "train", range(3, 6))
     assert mirror.look() == 3
-    mirror.close()
     assert [step for step, _ in scalars(tmp_path / "out" / "train", "loss")] == [1, 2, 3, 4, 5]
 
 
