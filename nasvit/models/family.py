@@ -151,6 +151,22 @@ class Family:
                 chosen.append(most if fixed else self.scaled(most, width))
         return ChannelPlan(tuple(chosen))
 
+    def width_of(self, plan: ChannelPlan) -> float | None:
+        """Return the roundest width, in hundredths, that gives these channels; None if none up to 4 does.
+
+        Args:
+            plan: the channels of every layer.
+        """
+        steps = (100, 50, 25, 10, 5, 1)  # the roundest first: close widths can give the same channels
+        hundredths = dict.fromkeys(each for step in steps for each in range(step, 401, step))
+        return next((each / 100 for each in hundredths if self._gives(each / 100, plan)), None)
+
+    def _gives(self, width: float, plan: ChannelPlan) -> bool:
+        try:
+            return self.plan(width) == plan
+        except ValueError:  # too narrow, or not among those that were published
+            return False
+
     def _hidden(self, block: BlockSpec, in_channels: int, out_channels: int, width: float) -> list[int]:
         if not block.widens:
             return []

@@ -35,12 +35,12 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     console = open_console()
     test = bench.images.test
     title = f"{test.name}: {bench.task.metric.name} on {len(test)} test images (%)"
-    kinds = _kinds(rows)
+    kinds, costs = _kinds(rows), _cost_headings(rows)
     table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
-    for heading in ("budget", *_cost_headings(rows), *(_two_lines(kind) for kind in kinds.values())):
+    for heading in ("budget", *costs, *(_two_lines(kind) for kind in kinds.values())):
         table.add_column(heading, justify="left" if heading == "budget" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(row["budget"] or f"({row['name']})", *_costs(row), *_scores(row, kinds))
+        table.add_row(row["budget"] or f"({row['name']})", *_costs(row, costs), *_scores(row, kinds))
     console.print(table)
     for choice in load_choices(bench):
         console.print(f"{choice.budget or choice.budget.name}: {describe(choice.architecture)}", soft_wrap=True)
@@ -72,9 +72,8 @@ def _help(training: Training) -> str:
 
 def table_of(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return the headings of the table of results but the first, and the cells below them, a list for every row."""
-    kinds = _kinds(rows)
-    headings = [*_cost_headings(rows), *kinds.values()]
-    return headings, [[*_costs(row), *_scores(row, kinds)] for row in rows]
+    kinds, costs = _kinds(rows), _cost_headings(rows)
+    return [*costs, *kinds.values()], [[*_costs(row, costs), *_scores(row, kinds)] for row in rows]
 
 
 def compared(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -143,12 +142,29 @@ def _times(bench: Workbench) -> str:
 
 
 def _cost_headings(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return ["MACs", "parameters", "peak memory", *(["latency"] if "latency" in rows[0] else [])]
+    known = {
+        "int8 size": asks_int8_size(row["budget"] for row in rows),
+        "latency": any("latency" in row for row in rows),
+    }
+    return ["MACs", "parameters", "peak memory", *(name for name, is_shown in known.items() if is_shown)]
 
 
-def _costs(row: dict[str, Any]) -> list[str]:
-    latency = [f"{row['latency']:.3g} ms"] if "latency" in row else []
-    return [short(row["macs"]), short(row["params"]), f"{row['memory'] / 1e3:,.0f} kB", *latency]
+def asks_int8_size(budgets: Iterable[object]) -> bool:
+    """Return whether a budget limits the size of integers of 8 bits, however it is written."""
+    return any("int8_size" in str(budget).replace(" ", "_") for budget in budgets)
+
+
+def in_kilobytes(size: float) -> str:
+    """Return a number of bytes in thousands: ``1,250 kB``."""
+    return f"{size / 1e3:,.0f} kB"
+
+
+def _costs(row: dict[str, Any], headings: Sequence[str]) -> list[str]:
+    """Return the cells below headings of costs; empty where an earlier version did not record a cost."""
+    cells = {"MACs": short(row["macs"]), "parameters": short(row["params"]), "peak memory": in_kilobytes(row["memory"])}
+    cells |= {"int8 size": in_kilobytes(row["int8_size"])} if "int8_size" in row else {}
+    cells |= {"latency": f"{row['latency']:.3g} ms"} if "latency" in row else {}
+    return [cells.get(heading, "") for heading in headings]
 
 
 def _scores(row: dict[str, Any], kinds: Iterable[str]) -> list[str]:

@@ -114,7 +114,9 @@ def _asked(to: tuple[str, ...], *, int8: bool) -> tuple[list[Format], list[Bundl
     formats = [FORMATS[name] for name in names]
     if int8 and not any(format.quantizes_with for format in formats):
         legal = [name for name, each in FORMATS.items() if each.quantizes_with]
-        raise ValueError(f"--int8: legal with --to {', '.join(legal)}")
+        made_of_them = [name for name, each in BUNDLES.items() if {*legal}.intersection(each.formats)]
+        besides = f"give one besides: --to {' '.join((*to, legal[0]))}"
+        raise ValueError(f"--int8: legal with --to {', '.join((*legal, *made_of_them))}; {besides}")
     return formats, bundles
 
 

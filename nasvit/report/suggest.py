@@ -9,7 +9,7 @@ from rich.table import Table
 
 from nasvit.experiment.suggest import Suggestion, carried_over, suggest
 from nasvit.report.console import open_console, short
-from nasvit.report.results import describe
+from nasvit.report.results import asks_int8_size, describe, in_kilobytes
 from predictors.limits import Budget
 
 
@@ -29,11 +29,14 @@ def show_suggestions(budget: str, spaces: Sequence[str], classes: int, out: Path
     console = open_console()
     table = Table(title=f"{budget}, {classes} classes: expected to be best before anything is trained")
     table.title_justify = "left"
-    for heading in ("space", "image size", "MACs", "parameters", "peak memory", "over a random subnet", "carries over"):
+    more = ["int8 size"] if asks_int8_size([budget]) else []
+    costs = ("MACs", "parameters", "peak memory", *more)
+    for heading in ("space", "image size", *costs, "over a random subnet", "carries over"):
         table.add_column(heading, justify="left" if heading == "space" else "right")
     for each in found:
         size, gain = str(each.architecture.resolution), f"{each.gain:+.1f} points"
-        table.add_row(each.space, size, *_costs(each), gain, _ranks(each))
+        sizes = [in_kilobytes(each.costs["int8_size"]) for _ in more]
+        table.add_row(each.space, size, *_costs(each), *sizes, gain, _ranks(each))
     console.print(table)
     for each in found:
         console.print(f"{each.space}: {describe(each.architecture)}", soft_wrap=True)
@@ -49,7 +52,7 @@ def show_suggestions(budget: str, spaces: Sequence[str], classes: int, out: Path
 
 
 def _costs(each: Suggestion) -> list[str]:
-    return [short(each.costs["macs"]), short(each.costs["params"]), f"{each.costs['memory'] / 1e3:,.0f} kB"]
+    return [short(each.costs["macs"]), short(each.costs["params"]), in_kilobytes(each.costs["memory"])]
 
 
 def _ranks(each: Suggestion) -> str:

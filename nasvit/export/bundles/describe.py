@@ -27,7 +27,9 @@ def name_of(spec: Spec) -> str:
         return f"subnet of {spec.space.name.removesuffix(f'-{spec.architecture.key}')}"
     if isinstance(spec, ElasticSpec):
         return f"subnet of {name_of(spec.base)}"
-    if isinstance(spec, (PlannedSpec, SwitchableSpec)):
+    if isinstance(spec, PlannedSpec):
+        return _planned(spec)
+    if isinstance(spec, SwitchableSpec):
         return spec.family.name
     if isinstance(spec, GhostNetSpec):
         return f"ghostnet_v3-{spec.width:g}"
@@ -36,6 +38,14 @@ def name_of(spec: Spec) -> str:
     if isinstance(spec, (TimmSpec, TorchvisionSpec)):
         return f"{spec.model} of {spec.kind}"
     return spec.function if isinstance(spec, CodeSpec) else spec.kind
+
+
+def _planned(spec: PlannedSpec) -> str:
+    """Return the name of a network of a family, with its width unless that is 1."""
+    width = spec.family.width_of(spec.plan)
+    if width is None:
+        return f"{spec.family.name} with channels of its own"
+    return spec.family.name if width == 1 else f"{spec.family.name}-{width:g}"
 
 
 def source_of(card: Card) -> str | None:
@@ -58,6 +68,8 @@ def without_folders(value: Any) -> Any:
 def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dict[str, Mapping[str, Any]]:
     """Return the entries of the exported files that are there, by name.
 
+    Anybody may have written a card, so entries with names that lead out of the folder are left out.
+
     Args:
         card: card of a saved network.
         saved: its folder.
@@ -69,8 +81,14 @@ def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dic
         for name, entry in card.exports.items()
         if entry.get("width") == width  # which an earlier version did not write
         and (not formats or entry["format"] in formats)
-        and all((saved / file).exists() for file in entry["files"])
+        and all(map(_is_plain, (name, entry["file"], *entry["files"])))
+        and all((saved / file).is_file() for file in entry["files"])
     }
+
+
+def _is_plain(name: str) -> bool:
+    """Return whether a name is that of a file in a folder, on every system, and leads nowhere else."""
+    return name not in ("", "..") and all(kind(name).name == name for kind in (PurePosixPath, PureWindowsPath))
 
 
 def size_of(entry: Mapping[str, Any]) -> str:

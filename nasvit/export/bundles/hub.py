@@ -69,6 +69,7 @@ def model_card(card: Card, told: Told) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    pages.filters["text"] = _in_markdown
     entries = sorted(card.exports.values(), key=lambda entry: bool(entry["int8"]))
     channels, side, _ = card.shape
     text: str = pages.get_template("model-card.md").render(
@@ -86,6 +87,12 @@ def model_card(card: Card, told: Told) -> str:
         nasvit=versions()["nasvit"],
     )
     return text
+
+
+def _in_markdown(value: object) -> str:
+    """Return any text so that Markdown shows it as it is, in one line and in one cell of a table."""
+    line = " ".join(str(value).split())
+    return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

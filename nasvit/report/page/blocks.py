@@ -63,7 +63,7 @@ def network_blocks(holding: Holding, entry: Entry) -> list[Block]:
     """
     if entry.deployed is not None:
         card = Card.read(entry.deployed)
-        network = _plain(entry, card)
+        network = plain_network(entry, card)
         return _blocks(network, card.spec, len(card.classes))
     spec = _chosen(holding, entry)
     if spec is None:
@@ -73,8 +73,8 @@ def network_blocks(holding: Holding, entry: Entry) -> list[Block]:
     return _blocks(spec.build(count), spec, count)
 
 
-def _plain(entry: Entry, card: Card) -> nn.Module:
-    """Return a saved network, or the widest of one with several widths."""
+def plain_network(entry: Entry, card: Card) -> nn.Module:
+    """Return the structure of a saved network as it is loaded, or of the widest of one with several widths."""
     assert entry.deployed is not None
     if isinstance(card.spec, WidthsSpec):
         network = load_saved(entry.deployed).network

@@ -12,9 +12,9 @@ from nasvit.experiment import plan as plans
 from nasvit.experiment.clock import LABELS, TIMES, minutes
 from nasvit.experiment.stages.evaluate import RESULTS
 from nasvit.experiment.workbench import CLASSES, PLAN, SPLIT
-from nasvit.export.card import CARD
+from nasvit.export.card import CARD, CONFIG
 from nasvit.report.page.again import again
-from nasvit.report.page.holding import LOG, Holding
+from nasvit.report.page.holding import LOG, Holding, card_of
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
 
@@ -122,7 +122,7 @@ def _title(holding: Holding) -> str:
 def _card(holding: Holding) -> Fields:
     """Return the content of the card of a folder that is one network, or of the network that a training deployed."""
     folder = holding.entries[0].deployed if holding.kind != "experiment" and holding.entries else None
-    return {} if folder is None else holding.reader.mapping(folder.relative_to(holding.folder) / CARD)
+    return {} if folder is None else card_of(holding.reader, folder)
 
 
 def _origin(holding: Holding) -> Fields:
@@ -134,7 +134,7 @@ def _classes(holding: Holding) -> tuple[str, ...]:
     names = holding.reader.json(CLASSES)
     for entry in holding.entries:
         for folder in entry.networks.values():
-            names = names or holding.reader.mapping(folder.relative_to(holding.folder) / CARD).get("classes")
+            names = names or card_of(holding.reader, folder).get("classes")
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
@@ -169,7 +169,7 @@ def _facts(holding: Holding, classes: tuple[str, ...]) -> Iterable[tuple[str, st
 
 def _changed(holding: Holding) -> str:
     """Return when a folder was last written to, by the files that its stages write."""
-    names = (RESULTS, TIMES, CARD, f"train/{LOG}", f"training/{LOG}", "search/choices.json")
+    names = (RESULTS, TIMES, CARD, CONFIG, f"train/{LOG}", f"training/{LOG}", "search/choices.json")
     paths = [path for name in names if (path := holding.folder / name).is_file()]
     paths += [path / LOG for entry in holding.entries for path in entry.trainings.values()]
     if not paths:

@@ -13,7 +13,8 @@ from nasvit.experiment.stages.choice import CHOICES
 from nasvit.experiment.stages.evaluate import RESULTS
 from nasvit.experiment.stages.jobs import ASKED, KINDS
 from nasvit.experiment.workbench import PLAN, RECORD, SPLIT, SUPERNET
-from nasvit.export.card import CARD
+from nasvit.export.card import CARD, IN_CONFIG, is_card
+from nasvit.export.card import CONFIG as OF_HUB
 from nasvit.report.page.reading import Fields, Reader, mapping_of
 
 Kind = Literal["experiment", "fit", "network"]
@@ -118,19 +119,25 @@ def read_folder(folder: Path) -> Holding:
         results = reader.mapping(RESULTS)
         config = reader.mapping(CONFIG) or mapping_of(results.get("config"))
         return Holding(reader, kind, config, results, (_fitted(folder, config),))
-    config = mapping_of(mapping_of(reader.mapping(CARD).get("origin")).get("config"))
+    config = mapping_of(mapping_of(card_of(reader, folder).get("origin")).get("config"))
     return Holding(reader, kind, config, {}, (Entry(folder.name, folder.name, {"": folder}),))
 
 
 def _kind(folder: Path) -> Kind:
     """Return what made a folder: each file tells, since any may be missing."""
-    if (folder / CARD).is_file():
+    if (folder / CARD).is_file() or is_card(folder):  # a damaged card is one, too
         return "network"
     if any((folder / name).exists() for name in _OF_FITS):
         return "fit"
     if any((folder / name).exists() for name in (*_OF_EXPERIMENTS, RESULTS)):
         return "experiment"
     raise ValueError(f"{folder} holds nothing that nasvit run, nasvit fit or nasvit export wrote")
+
+
+def card_of(reader: Reader, folder: Path) -> Fields:
+    """Return the content of the card of a saved network, its own or that of a hub; empty if there is none."""
+    inside = folder.relative_to(reader.folder)
+    return reader.mapping(inside / CARD) or mapping_of(reader.mapping(inside / OF_HUB).get(IN_CONFIG))
 
 
 def _rows(results: Fields) -> list[Fields]:

@@ -11,11 +11,12 @@ from nasvit.experiment.stages.jobs import KINDS
 from nasvit.experiment.stages.unmeasured import UNMEASURED_BY, describe_evidence
 from nasvit.export.card import Card
 from nasvit.report.console import short
+from nasvit.report.page.blocks import plain_network
 from nasvit.report.page.holding import Entry, Holding
 from nasvit.report.page.plotting import Dot, Figure, Key, in_thousands, plot
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
-from nasvit.report.results import HOW, compared, table_of
+from nasvit.report.results import HOW, asks_int8_size, compared, in_kilobytes, table_of
 from nasvit.specs import WidthsSpec
 
 
@@ -69,7 +70,9 @@ def tiles(holding: Holding, entry: Entry | None) -> list[Tile]:
     score = deployed.get(holding.metric, mapping_of(row.get("scores")).get(entry.deployed.name))
     found = [] if score is None else [Tile(f"{100 * number_of(score):.2f}%", f"test {holding.metric}")]
     found += [Tile(short(row["macs"]), "multiply-adds"), Tile(short(row["params"]), "parameters")]
-    return found + ([Tile(f"{row['memory'] / 1e3:,.0f} kB", "peak memory")] if "memory" in row else [])
+    found += [Tile(in_kilobytes(row["memory"]), "peak memory")] if "memory" in row else []
+    asked = "int8_size" in row and asks_int8_size([entry.title])
+    return found + ([Tile(in_kilobytes(row["int8_size"]), "int8 size")] if asked else [])
 
 
 def _results(holding: Holding) -> Table:
@@ -130,12 +133,14 @@ def _choices(holding: Holding) -> Table | None:
     chosen = [entry for entry in holding.entries if entry.choice]
     if not chosen:
         return None
-    rows = []
+    rows, more = [], ("int8 size",) if asks_int8_size(entry.title for entry in chosen) else ()
     for entry in chosen:
         costs, score = mapping_of(entry.choice.get("costs")), entry.choice.get("score")
         measured = "" if score is None else f"{100 * number_of(score):.2f}"
-        rows.append((entry.title, *_costs(costs), measured, _trained(entry)))
-    headings = ("budget", "MACs", "parameters", "peak memory", f"held-out {holding.metric} in the search", "saved")
+        sizes = [_bytes(costs, "int8_size") for _ in more]
+        rows.append((entry.title, *_costs(costs), *sizes, measured, _trained(entry)))
+    searched = f"held-out {holding.metric} in the search"
+    headings = ("budget", "MACs", "parameters", "peak memory", *more, searched, "saved")
     return Table("Chosen, and not evaluated on test images yet", headings, tuple(rows), tuple(_reasons(holding)))
 
 
@@ -154,7 +159,11 @@ def _reasons(holding: Holding) -> Iterable[str]:
 
 def _costs(costs: Fields) -> tuple[str, ...]:
     counts = (short(number_of(costs[name])) if name in costs else "" for name in ("macs", "params"))
-    return (*counts, f"{number_of(costs['memory']) / 1e3:,.0f} kB" if "memory" in costs else "")
+    return (*counts, _bytes(costs, "memory"))
+
+
+def _bytes(costs: Fields, name: str) -> str:
+    return in_kilobytes(number_of(costs[name])) if name in costs else ""
 
 
 def _trained(entry: Entry) -> str:
@@ -196,7 +205,7 @@ def _alone(entry: Entry) -> Table | None:
     card = Card.read(entry.deployed)
     if isinstance(card.spec, WidthsSpec):
         return None
-    cost = count(card.spec.build(len(card.classes)), *card.shape)
+    cost = count(plain_network(entry, card), *card.shape)
     costs = _costs({"macs": cost.macs, "params": cost.params, "memory": cost.memory})
     size = f"{card.shape[1]}×{card.shape[2]}, {card.shape[0]} channels"
     headings = ("network", "images", "classes", "MACs", "parameters", "peak memory")

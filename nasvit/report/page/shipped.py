@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nasvit.export.card import CARD
-from nasvit.report.page.holding import Holding
+from nasvit.report.page.holding import Holding, card_of
 from nasvit.report.page.reading import Fields, Reader, mapping_of, number_of
 
 
@@ -19,7 +18,7 @@ class File:
 
     Args:
         network: which network.
-        name: the file.
+        name: the file, and whether it is gone.
         size: its size.
         deviation: largest deviation of its scores.
         agreement: share of the images to which it gives the same class as the network.
@@ -80,13 +79,14 @@ def files(holding: Holding) -> list[File]:
     for entry in holding.entries:
         for how, folder in entry.networks.items():
             network = entry.title if how in ("", "deployed") else f"{entry.title}, {how}"
-            exports = mapping_of(_card(holding.reader, folder).get("exports"))
-            found += [_file(network, name, mapping_of(each)) for name, each in exports.items()]
+            exports = mapping_of(card_of(holding.reader, folder).get("exports"))
+            found += [_file(network, _named(folder, name), mapping_of(each)) for name, each in exports.items()]
     return found
 
 
-def _card(reader: Reader, folder: Path) -> Fields:
-    return reader.mapping(folder.relative_to(reader.folder) / CARD)
+def _named(folder: Path, name: str) -> str:
+    """Return the name of a file, and that it is gone if it was deleted since."""
+    return name if (folder / name).is_file() else f"{name} (no longer there)"
 
 
 def _file(network: str, name: str, told: Fields) -> File:

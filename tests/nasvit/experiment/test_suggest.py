@@ -61,3 +61,12 @@ def test_the_command_shows_and_writes_the_architecture(tmp_path: Path, capsys: p
     written = Architecture.from_json((tmp_path / "found.json").read_text(encoding="utf-8"))
     SPACE.check(written)
     assert f"width {list(written.width)}" in printed
+    assert "int8 size" not in printed
+
+
+def test_a_budget_for_the_size_of_integers_is_answered_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show_suggestions("int8 size<=20KB", ["micro8"], 10, None)
+    (found,) = suggest(Budget("int8 size<=20KB"), ["micro8"])
+    table, printed = f"{found.costs['int8_size'] / 1e3:,.0f} kB", capsys.readouterr().out
+    assert "int8 size" in printed.partition("over a random subnet")[0].partition("\n")[2]
+    assert table in printed and table != f"{found.costs['memory'] / 1e3:,.0f} kB"

@@ -26,7 +26,7 @@ from nasvit.export.saved import load_saved, save_network
 from nasvit.registry import create, find_architecture, has_weights, spec_of
 from nasvit.specs import CodeSpec, SlimmableSpec
 from search_spaces import ElasticArchitecture, load
-from tests.nasvit.export.classifiers import classifier, command
+from tests.nasvit.export.classifiers import HOSTILE, classifier, command
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,22 @@ def test_what_nobody_said_is_not_said(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "somebody" not in (page / "config.json").read_text() + (page / "README.md").read_text()
     with pytest.raises(ValueError, match="--license 'My own': legal are identifiers"):
         BUNDLES["hub"].require(Told(license="My own"))
+
+
+def test_names_and_notes_of_anybody_stay_in_their_lines_and_cells(tmp_path: Path) -> None:
+    card = Card.read(classifier(tmp_path / "net", "micro8:smallest", 8, 1))
+    classes = ("a\nb", "c|d", r"e\|f", *card.classes[:7])
+    origin = {
+        "note": "one | two\n\n# three",
+        "weights": HOSTILE,
+        "budget": "a\r\nb",
+        "training": {"recipe": {"<b>": "|"}},
+    }
+    text = model_card(replace(card, classes=classes, origin=origin), Told())
+    assert r"Classes: a b, c\|d, e\\\|f, &lt;/script>&lt;script>alert(1)&lt;/script>, class 1" in text
+    assert r"| Trained on | not recorded (one \| two # three) |" in text
+    assert "| Searched for | a b |" in text and r"- &lt;b>: \|" in text
+    assert "<script" not in text.split("---\n", 2)[2] and "\n# three" not in text
 
 
 def test_a_network_saved_into_a_shared_folder_replaces_it(shared: Path, tmp_path: Path) -> None:

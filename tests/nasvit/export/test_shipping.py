@@ -315,6 +315,7 @@ def test_networks_are_timed_in_turns_with_their_files(
     [
         (("export", "{net}", "--to", "paper"), "format 'paper' is unknown; legal: torch, onnx, openvino, executorch"),
         (("export", "{net}", "--to", "torch", "--int8"), "--int8: legal with --to onnx, openvino, executorch"),
+        (("export", "{net}", "--to", "hub", "--int8"), "litert, web; give one besides: --to hub onnx"),
         (("export", "{net}", "--to", "torch", "--width", "0.5"), "has one width only"),
         (("export", "{net}/nothing", "--to", "torch"), "holds no saved network"),
         (("export", "{net}", "--to", "torch", "--calibration", "0"), "--calibration 0; legal are numbers of images"),

@@ -24,7 +24,9 @@ from nasvit.export.bundles.web import PAGE
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import load_saved, save_network
+from nasvit.models.plan import ChannelPlan
 from nasvit.registry import spec_of
+from nasvit.specs import PlannedSpec
 from tests.nasvit.export.browser import CHROMIUM, browser, served
 from tests.nasvit.export.classifiers import HOSTILE, classifier, command
 
@@ -121,16 +123,45 @@ def test_a_card_removes_nothing_outside_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "other.txt").read_text() == "stays"
 
 
+def test_bundles_copy_nothing_from_or_to_places_outside_their_folder(archive: bytes, tmp_path: Path) -> None:
+    folder = classifier(tmp_path / "outer" / "net", "micro8:smallest", 8, 1)
+    put_into_cache(archive)
+    card = exported(folder)
+    (tmp_path / "x.sh").write_text("of another")
+    (folder / "inside").mkdir()
+    (folder / "inside" / "y.bin").write_text("deep")
+    honest = card.exports["network.onnx"]
+    strangers = ["../../x.sh", str(tmp_path / "x.sh"), "..", "inside/y.bin", r"..\..\x.sh", ""]
+    entries = {f"{number}.onnx": {**honest, "files": [name]} for number, name in enumerate(strangers)}
+    entries |= {name: honest for name in strangers} | {"a.onnx": {**honest, "file": "../../x.sh"}}
+    replace(card, exports=entries | {"network.onnx": honest}).write(folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents}
+    for kind in ("web", "hub"):
+        assert "x.sh" not in "".join(path.name for path in bundle(BUNDLES[kind], folder, Told()).rglob("*"))
+        assert (folder / kind / "network.onnx").read_bytes() == b"onnx"
+        assert "x.sh" not in (folder / kind / ("index.html" if kind == "web" else "README.md")).read_text()
+    assert list(Card.read(folder / "hub").exports) == ["network.onnx"]
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and folder not in path.parents}
+    assert after == before
+
+
 def test_networks_have_names_and_paths_become_names() -> None:
     names = {
         "micro8:largest": "subnet of micro8",
-        "mobilenet_v2-0.5": "mobilenet_v2",
+        "mobilenet_v2": "mobilenet_v2",
+        "mobilenet_v2-0.25": "mobilenet_v2-0.25",
+        "resnet18-0.6": "resnet18-0.6",
+        "shufflenet_v2-1.5": "shufflenet_v2-1.5",
         "ghostnet_v3-1.3": "ghostnet_v3-1.3",
         "fbnetv3_a": "fbnetv3_a",
         "timm:resnet18": "resnet18 of timm",
         "torchvision:resnet18": "resnet18 of torchvision",
     }
     assert {name: name_of(spec_of(name)) for name in names} == names
+    found = spec_of("mobilenet_v2-0.5")
+    assert isinstance(found, PlannedSpec)
+    other = replace(found, plan=ChannelPlan((11, *found.plan.channels[1:])))  # as AutoSlim finds channels
+    assert name_of(other) == "mobilenet_v2 with channels of its own"
     paths = {"source": "/home/me/photos", "more": [r"C:\me\photos", "hf:me/photos", "photos/mine", 3, None]}
     assert without_folders(paths) == {"source": "photos", "more": ["photos", "hf:me/photos", "photos/mine", 3, None]}
 

@@ -18,23 +18,31 @@ import torch
 from PIL import Image
 
 from nasvit import cli
+from nasvit.costs.counting import count
 from nasvit.data.pictures import Pictures
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
+from nasvit.export.bundles import BUNDLES, Told, bundle
 from nasvit.export.card import Card
+from nasvit.export.saved import load_saved, save_network, with_fused_structure
+from nasvit.registry import create
+from nasvit.report.console import short
 from nasvit.report.page.command import show_report
 from nasvit.report.page.curves import curves
 from nasvit.report.page.head import head
 from nasvit.report.page.holding import Entry, Holding, read_folder
 from nasvit.report.page.mistakes import mistakes, shown_network
+from nasvit.report.page.networks import table, tiles
 from nasvit.report.page.reading import Reader
 from nasvit.report.page.render import page
+from nasvit.report.page.shipped import files
 from nasvit.report.page.wrong import address
 from nasvit.report.results import table_of
 from nasvit.report.shipping import Classifier
+from nasvit.specs import GhostNetSpec
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
 FEWER = {
@@ -128,8 +136,9 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     run(bench)
     deployed = folder / "out" / "subnets" / "macs-300K" / "finetuned"
     told = json.loads((deployed / "card.json").read_text())
+    (deployed / "network.onnx").write_bytes(b"onnx")
     parity = {"images": 359, "deviation": 1.25e-7, "agreement": 0.9931, "accuracy": 0.5, "accuracy_of_network": 0.51}
-    told["exports"] = {"network.onnx": {"bytes": 127_563, "parity": parity, "compared_on": "digits", "files": []}}
+    told["exports"] = {"network.onnx": {"bytes": 127_563, "parity": parity, "compared_on": "digits"}}
     (deployed / "card.json").write_text(json.dumps(told))
     rows = [{"network": "network.onnx", "threads": 2, "median": 0.456, "p90": 0.789, "memory": 1_250_000}]
     (folder / "out" / "times.of.bench.json").write_text(json.dumps({"processor": "a processor", "rows": rows}))
@@ -151,10 +160,10 @@ def copied(done: Workbench, tmp_path: Path) -> Path:
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training on pictures whose classes have hostile names."""
     folder, rng = tmp_path_factory.mktemp("fitted"), np.random.default_rng(0)
-    for split, count in (("train", 40), ("val", 9)):
+    for split, images in (("train", 40), ("val", 9)):
         for name in (EVIL, "plain"):
             (folder / "images" / split / name).mkdir(parents=True)
-            for number in range(count):
+            for number in range(images):
                 pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / "images" / split / name / f"{number}.png")
     (folder / "tiny.yaml").write_text(TINY)
@@ -362,6 +371,65 @@ def test_a_saved_network_alone_is_shown_with_its_costs(fitted: Path) -> None:
     assert shown.sections == ["networks", "architectures"]
     assert f"{results['macs'] / 1e3:.1f}K" in shown.texts and f"{results['params'] / 1e3:.1f}K" in shown.texts
     assert "cannot be shown" not in text
+
+
+def test_a_folder_for_a_hub_is_shown_as_the_network_in_it(fitted: Path, tmp_path: Path) -> None:
+    shutil.copytree(fitted / "deployed", tmp_path / "net")
+    folder = bundle(BUNDLES["hub"], tmp_path / "net", Told())
+    card = json.loads((folder / "config.json").read_text())
+    parity = {"images": 9, "deviation": 1e-7, "agreement": 0.9876, "accuracy": None, "accuracy_of_network": None}
+    card["nasvit"]["exports"] = {"program.pt2": {"bytes": 5_000, "parity": parity, "compared_on": "noise"}}
+    (folder / "config.json").write_text(json.dumps(card))
+    holding = read_folder(folder)
+    assert holding.kind == "network"
+    shown, results = Parsed(page(holding, 0)), json.loads((fitted / "results.json").read_text())
+    assert shown.sections == ["networks", "architectures", "files"]
+    assert {f"{results['params'] / 1e3:.1f}K", "98.76%", "subnet", "8 px, 3 channels"} <= set(shown.texts)
+    assert head(holding).finished and head(holding).classes == Card.read(fitted / "deployed").classes
+
+
+def test_costs_of_a_fused_network_are_those_of_what_is_loaded(tmp_path: Path) -> None:
+    network, card = create("ghostnet_v3-0.5@32", 10)
+    assert isinstance(card.spec, GhostNetSpec)
+    spec = card.spec.branched(2, scale=True, identity=True)
+    save_network(
+        with_fused_structure(spec.build(10).eval()), tmp_path / "net", Card(spec, tuple("abcdefghij"), fused=True)
+    )
+    loaded = count(load_saved(tmp_path / "net").network, 3, 32, 32)
+    shown = table(read_folder(tmp_path / "net"))
+    assert shown is not None and shown.rows[0][3:5] == (short(loaded.macs), short(loaded.params))
+    assert loaded.params != count(spec.build(10), 3, 32, 32).params
+
+
+@pytest.mark.parametrize("budget", ["int8 size<=40KB", "macs<=400K and int8_size<=40KB"])
+def test_a_limit_on_the_size_of_integers_is_answered_with_it(copied: Path, budget: str) -> None:
+    for name in ("results.json", "search/choices.json"):
+        path = copied / name
+        path.write_text(path.read_text().replace("macs<=300K", budget))
+    rows = json.loads((copied / "results.json").read_text())["rows"]
+    sizes = [f"{row['int8_size'] / 1e3:,.0f} kB" for row in rows]
+    headings, cells = table_of(rows)
+    assert [row[headings.index("int8 size")] for row in cells] == sizes
+    holding = read_folder(copied)
+    assert [tile.value for tile in tiles(holding, holding.entries[0]) if tile.name == "int8 size"] == sizes[:1]
+    (copied / "results.json").unlink()
+    shown = table(read_folder(copied))
+    assert shown is not None and shown.rows[0][shown.headings.index("int8 size")] == sizes[0]
+    headings, cells = table_of([{k: v for k, v in row.items() if k != "int8_size"} for row in rows])
+    assert {row[headings.index("int8 size")] for row in cells} == {""}, "an earlier version did not record it"
+
+
+def test_sizes_of_integers_that_nobody_limits_are_left_out(done: Workbench) -> None:
+    holding = read_folder(done.folder)
+    shown = table(holding)
+    assert shown is not None and "int8 size" not in shown.headings
+    assert "int8 size" not in [tile.name for tile in tiles(holding, holding.entries[0])]
+
+
+def test_exported_files_that_are_gone_are_said_to_be(copied: Path) -> None:
+    assert [each.name for each in files(read_folder(copied))] == ["network.onnx"]
+    (copied / "subnets" / "macs-300K" / "finetuned" / "network.onnx").unlink()
+    assert [each.name for each in files(read_folder(copied))] == ["network.onnx (no longer there)"]
 
 
 def test_a_few_test_images_are_spread_over_all_and_counted(done: Workbench) -> None:
