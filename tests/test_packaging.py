@@ -76,7 +76,8 @@ def test_whatever_is_required_is_imported() -> None:
 def test_whatever_an_extra_installs_is_named_in_the_code(extra: str) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in sources())
     for each in extras()[extra]:
-        assert re.search(rf'"{each.name}"|import {each.name}\b|from [\w.]*{each.name} import', text), each
+        module = each.name.replace("-", "_")
+        assert re.search(rf'"{module}"|import {module}\b|from [\w.]*{module} import', text), each
 
 
 def test_no_requirement_has_an_upper_bound() -> None:

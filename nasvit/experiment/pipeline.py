@@ -154,7 +154,9 @@ def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:
 
 def _is_finished(bench: Workbench) -> bool:
     path = bench.folder / RESULTS
-    return path.exists() and decisive(read_json(path)["config"]) == decisive(bench.experiment.to_json())
+    if not path.exists():
+        return False
+    return decisive({"weights": None} | read_json(path)["config"]) == decisive(bench.experiment.to_json())
 
 
 def _evaluate(bench: Workbench) -> list[dict[str, Any]]:

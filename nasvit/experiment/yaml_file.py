@@ -55,7 +55,7 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _says(name: str, value: Any) -> bool:
     """Whether a field of a configuration says anything; records of earlier versions lack it where it does not."""
-    return name not in ("quantize", "weights") or value is not None
+    return name != "quantize" or value is not None
 
 
 def _is_as_before(name: str, value: Any) -> bool:

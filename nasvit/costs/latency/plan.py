@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -125,8 +123,9 @@ class MeasurementPlan:
     @property
     def folder(self) -> Path:
         """Folder of the exported files of these conditions, which are removed once the table is written."""
-        told = json.dumps(self.conditions, sort_keys=True, default=str)
-        return self.out.with_suffix(".exported") / hashlib.sha256(told.encode()).hexdigest()[:12]
+        asked = self.settings
+        conditions = f"{asked.runtime}-{asked.precision}-{asked.batch_size}-images-{asked.classes}-classes"
+        return self.out.with_suffix(".exported") / conditions
 
     @cached_property
     def device(self) -> torch.device:

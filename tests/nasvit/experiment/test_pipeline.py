@@ -400,7 +400,7 @@ def test_a_folder_that_another_experiment_began_is_refused(copied: Path, change:
         ("macs<=10K", r"no candidate meets macs<=10K; the closest feasible value is macs \d"),
         ("macs<=300K and params<=1K", r"no candidate meets macs<=300K and params<=1K; the closest .* params \d"),
         ("5M<=macs<=6M", r"no candidate meets 5M<=macs<=6M; the closest feasible value is macs \d"),
-        ("latency<=2ms", r"needs latency, but only macs, params, memory is known"),
+        ("latency<=2ms", r"needs latency, but only macs, params, memory, int8 size is known"),
     ],
 )
 def test_a_budget_that_no_subnet_meets_is_refused_before_anything_is_trained(
