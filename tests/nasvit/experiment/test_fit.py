@@ -22,6 +22,7 @@ from nasvit.experiment import fitting as fitting_module
 from nasvit.experiment.fit import fit, fitting_of, images_of, main
 from nasvit.experiment.fitting import Fitting, load_teacher, objective
 from nasvit.experiment.training import FitConfig, NetAugConfig, TeacherConfig
+from nasvit.experiment.yaml_file import decisive
 from nasvit.export import saved
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
@@ -133,6 +134,12 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_result(tmp_path: Path, 
     fitting(asked).trainer(tmp_path / "parts" / "training").run(until=7)
     whole, parts = fit(asked, tmp_path / "whole"), fit(asked, tmp_path / "parts")
     assert whole["deployed"] == parts["deployed"]
+
+
+def test_a_training_of_before_there_was_rounding_is_the_same_and_one_that_rounds_is_not(tmp_path: Path) -> None:
+    now, rounding = (config(tmp_path, more).to_json() for more in ("", INT8))
+    before = {name: value for name, value in now.items() if name != "quantize"}
+    assert decisive(before) == decisive(now) != decisive(rounding)
 
 
 def test_a_training_that_rounds_is_another_one_and_is_validated_rounded(tmp_path: Path) -> None:

@@ -189,6 +189,16 @@ def test_torch_gets_the_device_and_the_precision_of_the_settings(
     assert plan.measure == (torch.device("xpu:1"), "float16")  # type: ignore[comparison-overlap]
 
 
+def test_files_that_are_for_other_conditions_lie_elsewhere(tmp_path: Path) -> None:
+    asked = [SETTINGS, replace(SETTINGS, precision="int8", runtime="onnxruntime"), replace(SETTINGS, batch_size=2)]
+    plans = [MeasurementPlan(SpaceSubject(SPACE), each, tmp_path / "table.json") for each in asked]
+    assert len({plan.folder for plan in plans}) == 3
+    for plan in plans:
+        plan.folder.mkdir(parents=True)
+    plans[0].discard_exported()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_record_names_the_accelerator_and_where_torch_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "find_device", lambda name: torch.device(name))
     monkeypatch.setattr(plan_module, "device_name", lambda device: f"Fake GPU {device.index}")
