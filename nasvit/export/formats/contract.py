@@ -21,6 +21,14 @@ Start = Callable[[Floats], Sequence[Any]]
 """Runs a started file: to all its outputs, in memory that the next call may write to again."""
 
 
+def in_parts(run: Start, batch: int, pixels: Floats) -> Sequence[Any]:
+    """Run a file that is for one batch size on any multiple of so many images, part by part; return all its outputs."""
+    if len(pixels) == batch:
+        return run(pixels)
+    parts = [[np.array(each) for each in run(pixels[at : at + batch])] for at in range(0, len(pixels), batch)]
+    return [np.concatenate(outputs) for outputs in zip(*parts)]
+
+
 class Format(ABC):
     """One format, and the runtime that runs it. A new one is a class, named once in :data:`FORMATS`."""
 

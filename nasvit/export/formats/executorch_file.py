@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Start
+from nasvit.export.formats.contract import Floats, Format, Start, in_parts
 
 
 class ExecuTorch(Format):
@@ -81,12 +81,12 @@ class _Started:
         self._method = self._program.load_method("forward")
         self._batch = self._method.metadata.input_tensor_meta(0).sizes()[0]
 
-    def __call__(self, pixels: Floats) -> list[Any]:
-        images = torch.from_numpy(np.ascontiguousarray(pixels))
-        if len(images) == self._batch:
-            return [output.numpy() for output in self._method.execute([images])]
-        parts = [[each.clone() for each in self._method.execute([part])] for part in images.split(self._batch)]
-        return [torch.cat(outputs).numpy() for outputs in zip(*parts)]
+    def __call__(self, pixels: Floats) -> Sequence[Any]:
+        return in_parts(self._once, self._batch, pixels)
+
+    def _once(self, pixels: Floats) -> list[Floats]:
+        outputs = self._method.execute([torch.from_numpy(np.ascontiguousarray(pixels))])
+        return [output.numpy() for output in outputs]
 
 
 def _lower(network: nn.Module, path: Path, shape: tuple[int, ...]) -> None:

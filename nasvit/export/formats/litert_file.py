@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Start
+from nasvit.export.formats.contract import Floats, Format, Start, in_parts
 
 
 class LiteRt(Format):
@@ -71,13 +72,7 @@ class LiteRt(Format):
             interpreter.invoke()
             return [interpreter.get_tensor(each["index"]) for each in given]
 
-        def run(pixels: Floats) -> list[Floats]:
-            if len(pixels) == batch:
-                return once(pixels)
-            parts = [once(pixels[begin : begin + batch]) for begin in range(0, len(pixels), batch)]
-            return [np.concatenate(outputs) for outputs in zip(*parts)]
-
-        return run
+        return partial(in_parts, once, batch)
 
 
 def _interpreter(path: Path, threads: int) -> Any:
