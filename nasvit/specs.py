@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
+from nasvit.heads.dense import DenseNetwork
+from nasvit.heads.kinds import AnyHead
 from nasvit.models.family import Family
 from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
@@ -56,6 +58,16 @@ class Spec(ABC):
     @abstractmethod
     def side(self) -> int:
         """Side of the images that the network was designed for, in pixels."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the network was designed for, in pixels."""
+        return self.side, self.side
+
+    @property
+    def task(self) -> str:
+        """The task that the network is for."""
+        return "classification"
 
     @property
     def resizes_to(self) -> int | None:
@@ -515,6 +527,76 @@ def elastic_plan(base: Spec, classes: int, side: int) -> Plan:
     return plan_of(base.build(classes), torch.empty(base.channels, side, side, device="meta"))
 
 
+@dataclass(frozen=True)
+class _HeadField:
+    """The head as a field of its own, which names its kind."""
+
+    head: AnyHead
+
+
+@dataclass(frozen=True)
+class DenseSpec(Spec):
+    """A network with the head of a detector or segmenter.
+
+    Args:
+        base: the network whose maps the head takes.
+        head: the head.
+        size: height and width of the images that it was trained on; it takes others, too.
+    """
+
+    kind = "dense"
+    base: Spec
+    head: AnyHead
+    size: tuple[int, int]
+
+    def build(self, classes: int, *, seed: int = 0) -> DenseNetwork:
+        return self.around(self.base.build(1, seed=seed), classes, seed=seed)
+
+    def around(self, network: nn.Module, classes: int, *, seed: int = 0) -> DenseNetwork:
+        """Return the network with the head on its maps; it keeps its weights.
+
+        Args:
+            network: a network of the base, or one like it, such as a subnet of shared weights.
+            classes: number of classes.
+            seed: seed of the head's initial weights.
+
+        Raises:
+            ValueError: if it has no maps of the head's strides.
+        """
+        from nasvit.features import features
+
+        backbone = features(network, strides=self.head.strides, shape=(self.base.channels, *self.size))
+        return DenseNetwork(backbone, self.head.build(backbone.feature_info.channels(), classes, seed=seed))
+
+    @property
+    def task(self) -> str:
+        return self.head.task
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def side(self) -> int:
+        return max(self.size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return base, head and size as plain JSON values."""
+        base = {"kind": self.base.kind, "spec": self.base.to_json()}
+        return {"base": base, "head": _plain(asdict(self.head)), "size": list(self.size)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> DenseSpec:
+        base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
+        field = from_node(_HeadField, read_text(json.dumps({"head": content["head"]}), where))
+        height, width = content["size"]
+        return cls(base, field.head, (height, width))
+
+
 KINDS: dict[str, type[Spec]] = {
     each.kind: each
     for each in (
@@ -528,6 +610,7 @@ KINDS: dict[str, type[Spec]] = {
         CodeSpec,
         ElasticSpec,
         SlimmableSpec,
+        DenseSpec,
     )
 }
 """All kinds of specs by their name in cards."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
+from nasvit.experiment.dense_start import check_takes, dense_start
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting
 from nasvit.experiment.image_size import size_remarks, spec_for_images, square_side
@@ -100,7 +101,8 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None = None) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
-    return Images(config.data, seed=config.seed, most=config.images, compute=compute, folder=folder)
+    head = config.whole_head
+    return Images(config.data, seed=config.seed, most=config.images, compute=compute, head=head, folder=folder)
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:
@@ -109,7 +111,7 @@ def fitting_of(config: FitConfig, images: Images) -> Fitting:
     Raises:
         ValueError: if a name is wrong, or weights do not fit.
     """
-    start = _start(config, images)
+    start = _start(config, images) if config.task == "classification" else dense_start(config, images)
     if isinstance(start.spec, WidthsSpec):
         raise FieldError(
             ["network"], f"{config.network} runs at several widths and only evaluates; train a network with widths anew"
@@ -126,10 +128,7 @@ def _start(config: FitConfig, images: Images) -> Start:
     except (ValueError, FileNotFoundError) as error:
         raise FieldError(["network"], str(error)) from error
     spec = named.card.spec
-    if spec.channels != channels:
-        raise FieldError(
-            ["network"], f"{config.network} takes images of {spec.channels} channels, these have {channels}"
-        )
+    check_takes(config.network, spec, images)
     if isinstance(spec, WidthsSpec):
         return Start(spec, named.network if brings else None, named.card.fused)
     try:
@@ -286,11 +285,10 @@ def _summary(config: FitConfig, results: dict[str, Any]) -> str:
             f"{row['score']:.2%}"
             for row in results["widths"]
         )
-    deployed = results["deployed"]
-    by_class = f", mean over classes {deployed['class_accuracy']:.2%}" if "class_accuracy" in deployed else ""
-    return (
-        f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\n"
-        f"test {metric} {deployed[metric]:.2%}{by_class}"
+    deployed = dict(results["deployed"])
+    first, others = deployed.pop(metric), [f"{name} {value:.2%}" for name, value in deployed.items() if name != "loss"]
+    return f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\n" + ", ".join(
+        [f"test {metric} {first:.2%}", *others]
     )
 
 

@@ -29,7 +29,6 @@ from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
 from nasvit.specs import GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
-from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
@@ -128,7 +127,7 @@ class Fitting:
         learner = Learner(
             model,
             recipe,
-            objective(self.training, self.images),
+            objective(self.training, self.images, self.compute),
             sampling=self.way.sampling,
             is_loaded=self._is_loaded,
         )
@@ -187,16 +186,16 @@ class Fitting:
         return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
 
 
-def objective(training: Training, images: Images) -> Objective:
-    """Return the objective of a training: labels, and perhaps a teacher.
+def objective(training: Training, images: Images, compute: Compute) -> Objective:
+    """Return the objective of a training: targets, and perhaps a teacher.
 
     Raises:
         ValueError: if the teacher cannot be loaded, or was trained on other classes or channels.
     """
     smoothing, asked = training.recipe.label_smoothing, training.teacher
-    if asked is None:
-        return Objective(smoothing)
-    return Objective(smoothing, load_teacher(asked, images), asked.distillation or Distillation())
+    teacher = None if asked is None else load_teacher(asked, images)
+    blend = None if asked is None else asked.distillation
+    return images.task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, compute=compute)
 
 
 _TEACHERS: WeakKeyDictionary[Images, dict[str, Teacher]] = WeakKeyDictionary()

@@ -28,7 +28,9 @@ from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
 from nasvit.data.workers import choose_workers
 from nasvit.export.card import Card
+from nasvit.heads.kinds import AnyHead
 from nasvit.specs import Spec
+from nasvit.tasks.by_head import task_of
 from nasvit.tasks.classification import Classification
 from nasvit.tasks.task import Task
 from search_spaces.recipe import Recipe
@@ -50,6 +52,7 @@ class Images:
         channels: 1 or 3; None: those of the source.
         most: largest number of training images, held-out ones included; 0: all.
         compute: device of the batches, and the processes that share them.
+        head: the head of the networks, which says their task; None: classification.
         folder: folder that remembers which images are bad, where these are left out; all processes must see it.
     """
 
@@ -62,8 +65,10 @@ class Images:
         channels: int | None = None,
         most: int = 0,
         compute: Compute = ALONE,
+        head: AnyHead | None = None,
         folder: Path | None = None,
     ) -> None:
+        self.head = head
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
@@ -131,13 +136,15 @@ class Images:
     @cached_property
     def task(self) -> Task:
         """The task of these images."""
-        return Classification(len(self.classes))
+        classes, (_, height, width) = len(self.classes), self.shape
+        return Classification(classes) if self.head is None else task_of(self.head, classes, (height, width))
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: channels, height, width; zeros where sizes differ."""
-        side = self.config.image_size
-        return (self.train.channels, *((side, side) if side else self.train.image_size or (0, 0)))
+        asked = self.config.image_size
+        size = (asked, asked) if isinstance(asked, int) else asked
+        return (self.train.channels, *(size or self.train.image_size or (0, 0)))
 
     def shape_for(self, spec: Spec) -> tuple[int, int, int]:
         """Return the shape of one image as a network that was trained on these images is shipped to take it.
@@ -161,7 +168,8 @@ class Images:
             fused: whether its branches were fused.
         """
         normalization = self.normalization
-        side = self.shape_for(spec)[1] or None
+        _, height, width = self.shape_for(spec)
+        side = height if height and height == width else None
         return Card(
             spec,
             self.classes,

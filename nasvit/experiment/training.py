@@ -10,6 +10,7 @@ from typing import Any, Literal
 from nasvit.branches import Branches
 from nasvit.data.config import TENTH, DataConfig
 from nasvit.experiment.yaml_file import YamlFile
+from nasvit.heads.kinds import AnyHead, head_of
 from nasvit.supernets.factors import Factors, augmentation_factors
 from nasvit.tasks.distillation import Distillation
 from nasvit.training.execution import Running
@@ -203,11 +204,38 @@ class Training(TrainingHelp):
         return {name: value for name, value in to_json_value(self).items() if value is not None}
 
 
+TaskName = Literal["classification", "detection", "segmentation"]
+
+
 @dataclass(frozen=True, kw_only=True)
-class FitConfig(TrainingHelp, YamlFile):
+class ForTask:
+    """The task that networks are trained for.
+
+    Args:
+        task: ``classification``, ``detection`` (objects by boxes) or ``segmentation`` (a class for every pixel).
+        head: what turns a network's maps into boxes or masks: ``fcos`` for detection, ``lraspp`` or ``pyramid`` for
+            segmentation, or a mapping with its ``kind`` and options; None: the first of these.
+    """
+
+    task: TaskName = "classification"
+    head: AnyHead | None = None
+
+    def __post_init__(self) -> None:
+        head_of(self.task, self.head)
+
+    @property
+    def whole_head(self) -> AnyHead | None:
+        """The head of the task, given or not; None for classification."""
+        return head_of(self.task, self.head)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitConfig(TrainingHelp, ForTask, YamlFile):
     """Everything that determines the result of one training.
 
     Args:
+        task: see :class:`ForTask`.
+        head: see :class:`ForTask`.
         network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
@@ -241,6 +269,7 @@ class FitConfig(TrainingHelp, YamlFile):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        ForTask.__post_init__(self)
         if self.data.validation is None:  # nothing is chosen on these images, so that a tenth will do
             object.__setattr__(self, "data", replace(self.data, validation=TENTH))
         if self.images < 0:

@@ -55,7 +55,11 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _says(name: str, value: Any) -> bool:
     """Whether a field of a configuration says anything; records of earlier versions lack it where it does not."""
-    return name != "quantize" or value is not None
+    return name not in _SAYS_NOTHING or value != _SAYS_NOTHING[name]
+
+
+_SAYS_NOTHING = {"quantize": None, "task": "classification", "head": None}
+"""Fields that records of earlier versions lack, with the value that says nothing."""
 
 
 def _is_as_before(name: str, value: Any) -> bool:

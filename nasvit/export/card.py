@@ -53,19 +53,20 @@ class Card:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: channels, height, width."""
-        side = self.side or self.spec.side
-        return self.spec.channels, side, side
+        height, width = (self.side, self.side) if self.side else self.spec.image_size
+        return self.spec.channels, height, width
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as plain JSON values."""
-        channels, side, _ = self.shape
+        channels, height, width = self.shape
+        size = {"side": height} if height == width else {"side": 0, "height": height, "width": width}
         return {
             "format": FORMAT,
             "kind": self.spec.kind,
             "spec": self.spec.to_json(),
             "fused": self.fused,
             "classes": list(self.classes),
-            "image": {"channels": channels, "side": side, "crop_pct": self.crop_pct},
+            "image": {"channels": channels, **size, "crop_pct": self.crop_pct},
             "normalization": {"mean": list(self.mean), "deviation": list(self.deviation)},
             "origin": dict(self.origin),
             "versions": dict(self.versions),

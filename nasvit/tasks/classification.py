@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.compute import Compute
+from nasvit.compute import ALONE, Compute
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.objective import LabelObjective
 from nasvit.tasks.task import Metric, Task
 
 
@@ -77,6 +79,17 @@ class Classification(Task):
     def chance_loss(self) -> float:
         """The cross entropy of guessing, in nats."""
         return math.log(max(self.classes, 2))
+
+    def objective(
+        self,
+        *,
+        smoothing: float = 0.0,
+        teacher: nn.Module | None = None,
+        distillation: Distillation | None = None,
+        compute: Compute = ALONE,
+    ) -> LabelObjective:
+        """Return cross entropy with the labels, blended with what the teacher says."""
+        return LabelObjective(smoothing, teacher, distillation or Distillation())
 
     def meter(self) -> ClassificationMeter:
         """Return a new meter, for one network."""

@@ -1,7 +1,8 @@
-"""The objective of one network: targets, and perhaps a teacher."""
+"""Objectives: what networks learn from a batch, and their loss."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,29 @@ from torch.nn import functional as F
 from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
 
 
+class Objective(ABC):
+    """What networks learn from a batch, and their loss: the part of a task that training needs."""
+
+    @abstractmethod
+    def of_batch(self, images: Tensor, targets: Any, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
+        """Return what networks learn from a batch, once for all that learn from it.
+
+        Args:
+            images: shape ``(batch, channels, height, width)``.
+            targets: the targets of the loader: a tensor, or several, with a row for every image.
+            autocast: the context that a teacher runs in.
+
+        Returns:
+            Tensors with a row for every image, so that parts of a batch take their rows.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
+        """Return the mean loss over images, given a network's outputs and what :meth:`of_batch` returned of these."""
+
+
 @dataclass(frozen=True)
-class Objective:
+class LabelObjective(Objective):
     """Cross entropy with the labels; with a teacher, blended with its scores of the same augmented images.
 
     Where the teacher's share is 1 and its temperature 1, the loss is the cross entropy with its probabilities: the
@@ -48,14 +70,14 @@ class Objective:
             taught = self.teacher(images).float()
         return targets, taught.softmax(1) if self._teacher_alone else taught
 
-    def loss(self, logits: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
+    def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         """Return the mean loss of logits ``(batch, classes)``, given what :meth:`of_batch` returned of these images."""
         targets, *taught = learned
         if not taught:
-            return self._of_labels(logits, targets)
+            return self._of_labels(outputs, targets)
         if self._teacher_alone:
-            return SoftTargetCrossEntropy().of_probabilities(logits.float(), taught[0])
-        return self.distillation(self._of_labels(logits, targets), logits.float(), taught[0])
+            return SoftTargetCrossEntropy().of_probabilities(outputs.float(), taught[0])
+        return self.distillation(self._of_labels(outputs, targets), outputs.float(), taught[0])
 
     @property
     def _teacher_alone(self) -> bool:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.objective import Objective
 
-Batches = Iterable[tuple[Tensor, Tensor]]
-"""Images ``(batch, channels, height, width)`` with their targets."""
+Batches = Iterable[tuple[Tensor, Any]]
+"""Images ``(batch, channels, height, width)`` with their targets: a tensor, or several, with a row for every image."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Score(Protocol):
 class Meter(Protocol):
     """Adds the outputs of one network up, batch by batch, on the device, and never makes it wait before the end."""
 
-    def update(self, outputs: Tensor, targets: Tensor) -> None:
-        """Take in the outputs for one batch."""
+    def update(self, outputs: Any, targets: Any) -> None:
+        """Take in what the network returned for one batch, and its targets."""
 
     def score(self, compute: Compute) -> Score:
         """Return the score over all batches of all processes, which call this together.
@@ -94,6 +96,24 @@ class Task(ABC):
     @abstractmethod
     def chance_loss(self) -> float:
         """The loss of guessing, by which a collapse is detected."""
+
+    @abstractmethod
+    def objective(
+        self,
+        *,
+        smoothing: float = 0.0,
+        teacher: nn.Module | None = None,
+        distillation: Distillation | None = None,
+        compute: Compute = ALONE,
+    ) -> Objective:
+        """Return what networks learn from.
+
+        Args:
+            smoothing: label smoothing.
+            teacher: a frozen network in evaluation mode that they learn from too.
+            distillation: blend of targets and teacher; half and half if left out.
+            compute: the processes that share a batch.
+        """
 
     @abstractmethod
     def meter(self) -> Meter:

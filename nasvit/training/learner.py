@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nasvit.layers import sync_batch_norm
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.supernets.shared_network import SharedNetwork
-from nasvit.tasks.objective import Objective
+from nasvit.tasks.objective import LabelObjective, Objective
 from nasvit.training.conflict import ConflictPolicy, Sum
 from nasvit.training.execution import Execution
 from nasvit.training.loaded import Freezing, IsLoaded, loaded_parameters
@@ -83,7 +83,7 @@ class Learner:
         is_loaded: IsLoaded | None = None,
     ) -> None:
         self.model, self.recipe, self.distill = model, recipe, distill
-        self.objective = Objective(recipe.label_smoothing) if objective is None else objective
+        self.objective = LabelObjective(recipe.label_smoothing) if objective is None else objective
         self.sampling = Alone() if sampling is None else sampling
         clipped = Sum(recipe.clip_norm or None, recipe.clip_value or None)
         self.conflict = clipped if conflict is None else conflict

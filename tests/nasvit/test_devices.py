@@ -25,7 +25,7 @@ from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation
-from nasvit.tasks.objective import Objective
+from nasvit.tasks.objective import LabelObjective
 from nasvit.tasks.teacher import Teacher
 from nasvit.training.conflict import Project
 from nasvit.training.learner import Learner
@@ -80,7 +80,7 @@ def netaug_learner(recipe: Recipe = RECIPE) -> Learner:
 def taught_learner(recipe: Recipe = RECIPE) -> Learner:
     student, teacher = (build_subnet(SPACE, SPACE.smallest, 10) for _ in range(2))
     taught = Teacher(teacher, (0.5,), (0.2,), own_mean=(0.4,), own_deviation=(0.3,)).to(DEVICE)
-    return Learner(student.to(DEVICE), recipe, Objective(0.1, taught, Distillation()))
+    return Learner(student.to(DEVICE), recipe, LabelObjective(0.1, taught, Distillation()))
 
 
 LEARNERS = {

@@ -125,7 +125,7 @@ def supernet_trainer(
     learner = Learner(
         supernet,
         config.recipe,
-        _objective(config, bench.images),
+        _objective(config, bench.images, compute),
         sampling=_sampling(bench, config),
         distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
         conflict=conflict_policy(config, supernet),
@@ -151,12 +151,14 @@ def _sampling(bench: Workbench, config: TrainConfig) -> Sampling:
     return sandwich if config.savings == Savings() else Saving(sandwich, config.savings, bench.space.resolution)
 
 
-def _objective(config: TrainConfig, images: Images) -> Objective:
-    """Return the objective of the largest subnet: the labels, or the teacher alone if no distillation is given."""
-    if config.teacher is None:
-        return Objective(config.recipe.label_smoothing)
-    distillation = config.teacher.distillation or Distillation(alpha=1.0)
-    return Objective(config.recipe.label_smoothing, load_teacher(config.teacher, images), distillation)
+def _objective(config: TrainConfig, images: Images, compute: Compute) -> Objective:
+    """Return the objective of the largest subnet: the targets, or the teacher alone if no distillation is given."""
+    asked, smoothing = config.teacher, config.recipe.label_smoothing
+    if asked is None:
+        return images.task.objective(smoothing=smoothing, compute=compute)
+    distillation = asked.distillation or Distillation(alpha=1.0)
+    teacher = load_teacher(asked, images)
+    return images.task.objective(smoothing=smoothing, teacher=teacher, distillation=distillation, compute=compute)
 
 
 def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:

@@ -19,7 +19,7 @@ from nasvit.supernets.augment import augment
 from nasvit.supernets.augmented_family import AugmentedNetwork
 from nasvit.supernets.sorting import sort_channels
 from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.objective import Objective
+from nasvit.tasks.objective import LabelObjective
 from nasvit.training.execution import SIMPLE
 from nasvit.training.learner import Learner
 from nasvit.training.sampling import NetAug, Phases
@@ -80,7 +80,7 @@ def test_both_networks_of_a_step_learn_from_a_teacher_that_runs_once() -> None:
             calls.append(images)
             return torch.eye(10)[:8]
 
-    bare, objective = replace(RECIPE, clip_norm=0.0), Objective(0.0, Teacher(), Distillation(0.5))
+    bare, objective = replace(RECIPE, clip_norm=0.0), LabelObjective(0.0, Teacher(), Distillation(0.5))
     taught = gradients(learner(bare, objective))
     assert len(calls) == 1
     assert not torch.allclose(taught, gradients(learner(bare)))

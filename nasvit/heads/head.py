@@ -1,0 +1,104 @@
+"""Interface of heads: their description as a value, and the module that it builds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+Size = tuple[int, int]
+"""Height and width of an image, in pixels."""
+
+Learned = tuple[Tensor, ...]
+"""What a network learns from a batch: tensors with a row for every image."""
+
+
+class HeadModule(nn.Module):
+    """The layers of a head.
+
+    While it trains it returns one tensor, which the loss takes; in evaluation what a user wants to know.
+    """
+
+    head: Head
+    """What it was built from."""
+
+    def reads(self) -> Mapping[str, int]:
+        """Return the weights that read a map of the backbone, along their axis 1: their name -> number of the map.
+
+        They are all that depends on the backbone's channels, so that narrow backbones use the first channels of them.
+        """
+        raise NotImplementedError
+
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
+        """Return what the head makes of a batch.
+
+        Args:
+            maps: maps of the backbone ``(batch, channels, height / stride, width / stride)``, finest first.
+            size: of the images.
+        """
+        raise NotImplementedError
+
+
+class Head(ABC):
+    """Description of a head; heads are frozen dataclasses of plain values, written by their ``kind`` in files."""
+
+    task: ClassVar[str]
+    """The task that it is for."""
+
+    strides: tuple[int, ...]
+
+    @property
+    def comparable(self) -> tuple[Any, ...]:
+        """What must be equal of two heads whose outputs, place by place, can be compared."""
+        return (self.task,)
+
+    @abstractmethod
+    def module(self, channels: Sequence[int], classes: int) -> HeadModule:
+        """Return the layers, freshly initialized from PyTorch's generator.
+
+        Args:
+            channels: channels of the backbone's map of every stride.
+            classes: number of classes, without a background.
+        """
+
+    @abstractmethod
+    def learned(self, targets: Any, size: Size, classes: int) -> Learned:
+        """Return what outputs for a batch are compared with: it follows from targets alone, so once for all subnets.
+
+        Args:
+            targets: targets of the batch, as the loader gives them.
+            size: of the images.
+            classes: number of classes.
+
+        Returns:
+            Tensors with a row for every image; the last one is the number of examples in each image, float32
+            ``(batch,)``, whose mean over all images the losses are divided by.
+        """
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, learned: Learned, size: Size) -> Tensor:
+        """Return the loss of a batch, divided by the number of its images and by examples an image.
+
+        Args:
+            outputs: what the module returned for the batch while it trained.
+            learned: what :meth:`learned` returned, its last tensor replaced by examples an image, ``(batch,)``.
+            size: of the images.
+        """
+
+    def imitation(self, outputs: Tensor, taught: Tensor) -> Tensor:
+        """Return the mean loss over images of what a student says beside a teacher, both while they train.
+
+        Args:
+            outputs: what the student's module returned.
+            taught: what the teacher's returned for the same images; no gradient flows to it.
+        """
+        raise NotImplementedError
+
+    def build(self, channels: Sequence[int], classes: int, *, seed: int = 0) -> HeadModule:
+        """Return the layers, initialized by a seed; arguments as in :meth:`module`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.module(channels, classes)

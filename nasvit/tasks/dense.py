@@ -1,0 +1,109 @@
+"""What the tasks share whose targets fill images: detection and segmentation."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from nasvit.compute import ALONE, Compute
+from nasvit.heads.dense import DenseNetwork
+from nasvit.heads.head import Head, Size
+from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.objective import Objective
+from nasvit.tasks.teacher import Teacher
+from search_spaces.values import FieldError
+
+
+class DenseTask(Protocol):
+    """What the objective needs to know of a task."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    @property
+    def head(self) -> Head:
+        """The head that networks are trained with."""
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the images."""
+
+
+@dataclass(frozen=True)
+class HeadObjective(Objective):
+    """The loss of a head with the targets; with a teacher, blended with the distance from what the teacher says.
+
+    Losses are divided by the examples of the joined batch of all processes, places in objects or pixels with a class,
+    so that parts of a batch and several processes compute what one would on the whole.
+
+    Args:
+        task: says what the head is, and for which images.
+        compute: the processes that share a batch.
+        teacher: a frozen network of the same task and head, or None.
+        alpha: the teacher's share.
+    """
+
+    task: DenseTask
+    compute: Compute = ALONE
+    teacher: nn.Module | None = None
+    alpha: float = 0.5
+
+    def of_batch(self, images: Tensor, targets: Any, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
+        """Return what the outputs are compared with: of the targets, the mean number of examples, of the teacher."""
+        *learned, examples = self.task.head.learned(targets, self.task.size, self.task.classes)
+        total = self.compute.mean_(examples.sum())
+        mean = total.clamp(min=1 / self.compute.count) / len(examples)
+        learned.append(mean.expand(len(examples)))
+        if self.teacher is not None:
+            with torch.no_grad(), autocast:
+                learned.append(self.teacher(images).float())
+        return tuple(learned)
+
+    def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
+        """Return the loss of a batch or of a part of it."""
+        head, size = self.task.head, self.task.size
+        if self.teacher is None:
+            return head.loss(outputs, learned, size)
+        *learned_of_targets, taught = learned
+        of_targets = head.loss(outputs, tuple(learned_of_targets), size)
+        return (1 - self.alpha) * of_targets + self.alpha * head.imitation(outputs.float(), taught)
+
+
+def head_objective(
+    task: DenseTask,
+    smoothing: float,
+    teacher: nn.Module | None,
+    distillation: Distillation | None,
+    compute: Compute,
+) -> HeadObjective:
+    """Return the objective of a dense task; arguments as those of :meth:`nasvit.tasks.task.Task.objective`.
+
+    Raises:
+        FieldError: if something is asked for that these tasks do not have.
+    """
+    if smoothing:
+        raise FieldError(["label_smoothing"], f"{smoothing} is for classification; legal here: 0")
+    blend = distillation or Distillation()
+    if blend.temperature != 1:
+        problem = f"temperature {blend.temperature} is for classification; legal here: 1"
+        raise FieldError(["teacher", "distillation"], problem)
+    if teacher is not None:
+        _let_teach(teacher, task.head)
+    return HeadObjective(task, compute, teacher, blend.alpha)
+
+
+def _let_teach(teacher: nn.Module, head: Head) -> None:
+    """Let a network return what students are compared with, while it stays in evaluation mode.
+
+    Raises:
+        FieldError: if it is none of this task, or has another head.
+    """
+    network = teacher.network if isinstance(teacher, Teacher) else teacher
+    if not isinstance(network, DenseNetwork) or network.head.head.comparable != head.comparable:
+        raise FieldError(["teacher"], f"is no single network with the head {head}, which students are compared with")
+    network.head.training = True  # this mark alone: layers inside go on evaluating
