@@ -76,7 +76,7 @@ def check(bench: Workbench) -> list[str]:
     remarks += bench.origin.latency_remarks(len(bench.classes))
     if not bench.compute.from_first(lambda: is_searched(bench)):
         check_trainings(bench)
-        objective(bench.experiment.finetune, bench.images)
+        objective(bench.experiment.finetune, bench.images, bench.compute)
     return [*feasibility, *remarks]
 
 
