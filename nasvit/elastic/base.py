@@ -75,8 +75,13 @@ class Elastic(nn.Module):
     def _layers(self) -> Iterator[Elastic]:
         """Yield the elastic layers with parameters of their own; all views are views of these."""
         for module in self.modules():
-            if isinstance(module, Elastic) and module._parameters:
+            if isinstance(module, Elastic) and module.has_views:
                 yield module
+
+    @property
+    def has_views(self) -> bool:
+        """Whether there are views of parameters of its own."""
+        return bool(self._parameters)
 
     def zero_grad(self, set_to_none: bool = False) -> None:
         """Set the gradients to zero in place; views of them stay views.

@@ -15,6 +15,7 @@ from nasvit.data.targets import IGNORED
 from nasvit.heads.head import Head, HeadModule, Learned, Size
 from nasvit.heads.pyramid import READS, Pyramid
 from nasvit.heads.strides import check_strides
+from nasvit.layers.batch_norm import BatchNorm2d
 from search_spaces.values import FieldError
 
 
@@ -76,6 +77,7 @@ class LRASPPModule(HeadModule):
         super().__init__()
         self.head = head
         self.layers = LRASPPHead(*channels, classes, head.channels)
+        self.layers.cbr[1] = BatchNorm2d(head.channels)
 
     def reads(self) -> Mapping[str, int]:
         return {"layers.low_classifier.weight": 0, "layers.cbr.0.weight": 1, "layers.scale.1.weight": 1}

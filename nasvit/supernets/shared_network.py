@@ -32,10 +32,17 @@ class SharedNetwork(Elastic):
     def __init__(self) -> None:
         super().__init__()
         self._gradients: FlatGradients | None = None
+        self._whole: SharedNetwork | None = None
+
+    def become_part_of(self, whole: SharedNetwork) -> None:
+        """Leave the gradients to a network with shared weights that this one is a part of."""
+        self.__dict__["_whole"] = whole  # not as a module of this one: it is the other way round
 
     @property
     def gradients(self) -> FlatGradients:
         """All gradients as one buffer."""
+        if self._whole is not None:
+            return self._whole.gradients
         self.bind()
         assert self._gradients is not None, "a network with shared weights has at least one parameter that trains"
         return self._gradients
@@ -46,7 +53,9 @@ class SharedNetwork(Elastic):
         Raises:
             RuntimeError: if there is one and a gradient is no longer its slice of the buffer.
         """
-        if self._gradients is None:
+        if self._whole is not None:
+            self._whole.bind()
+        elif self._gradients is None:
             with _BINDING:  # threads that use the network for the first time must not each make a buffer
                 if self._gradients is None:
                     self._bind()
