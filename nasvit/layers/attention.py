@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+
+from nasvit.layers.windows import hide_padding, join, split, window_side
+
+for _name in ("hide_padding", "join", "split"):
+    fx.wrap(_name)  # they decide by sizes, which torch.fx cannot follow
 
 
 class TalkingHeads(nn.Module):
@@ -34,10 +39,12 @@ class TalkingHeads(nn.Module):
 
 
 class Attention(nn.Module):
-    """Self-attention of NASViT over a square map, global or in windows.
+    """Self-attention of NASViT over a map of any size, global or in windows.
 
     Queries and keys have the input's channels, values several times as many, and a depthwise convolution adds the
-    neighborhood to the values. Heads mix their maps before and after the softmax.
+    neighborhood to the values. Heads mix their maps before and after the softmax. A map that does not divide into
+    windows is padded with tokens that weigh nothing as keys; their values are zero besides, because the second mixing
+    has a bias, which gives every key some weight again.
 
     Source: Gong et al., NASViT (2022), section 3, https://openreview.net/forum?id=Qaw16njk6L
 
@@ -46,17 +53,18 @@ class Attention(nn.Module):
         key: ``channels -> channels``.
         value: ``channels -> value channels``.
         value_conv: depthwise convolution of the value map.
-        position_bias: returns the bias ``(heads, window tokens, window tokens)``.
+        position_bias: returns, for the height and width of a window in tokens, the bias
+            ``(heads, window tokens, window tokens)``.
         mix_logits: mixes the heads before the softmax.
         mix_weights: mixes the heads after it.
         project: ``value channels -> channels``.
         act: activation next to the projection.
         heads: number of heads.
-        windows: windows along a side of the map; 1 is global attention.
+        windows: windows along each side of the map; 1 is global attention.
         activate_first: whether ``act`` comes before the projection, as in LeViT, or after it.
 
     Shape:
-        ``(batch, height, width, channels) -> (batch, height, width, channels)``; ``windows`` divides both sides.
+        ``(batch, height, width, channels) -> (batch, height, width, channels)``
     """
 
     def __init__(
@@ -87,31 +95,14 @@ class Attention(nn.Module):
         size = tokens.shape[1:3]
         head_dim = tokens.shape[3] // self.heads
         value = self.value_conv(self.value(tokens).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        query = self._split(self.query(tokens) * head_dim**-0.5)
-        key, value = self._split(self.key(tokens)), self._split(value)
+        query = split(self.query(tokens) * head_dim**-0.5, self.windows, self.heads)
+        key, value = split(self.key(tokens), self.windows, self.heads), split(value, self.windows, self.heads)
 
-        logits = query @ key.transpose(2, 3) + self.position_bias()
-        weights = self.mix_weights(self.mix_logits(logits).softmax(dim=3))
-        mixed = self._join(weights.to(value.dtype) @ value, size)
+        window = window_side(size[0], self.windows), window_side(size[1], self.windows)
+        logits = query @ key.transpose(2, 3) + self.position_bias(*window)
+        weights = self.mix_weights(hide_padding(self.mix_logits(logits), size, self.windows).softmax(dim=3))
+        mixed = join(weights.to(value.dtype) @ value, size, self.windows)
         return self.project(self.act(mixed)) if self.activate_first else self.act(self.project(mixed))
-
-    def _split(self, x: Tensor) -> Tensor:
-        """``(batch, height, width, heads * d) -> (batch * windows ** 2, heads, window tokens, d)``."""
-        batch, height, width, channels = x.shape
-        k = self.windows
-        if k > 1:  # before heads are split: tensors of more than six axes are not for every runtime on a device
-            x = x.reshape(batch, k, height // k, k, width // k, channels).transpose(2, 3)
-        heads = x.reshape(batch * k * k, -1, self.heads, channels // self.heads).transpose(1, 2)
-        return heads.contiguous() if k > 1 else heads
-
-    def _join(self, x: Tensor, size: torch.Size) -> Tensor:
-        """Undo :meth:`_split` for a map of ``size``."""
-        height, width = size
-        k, channels = self.windows, self.heads * x.shape[3]
-        x = x.transpose(1, 2)
-        if k > 1:
-            x = x.reshape(-1, k, k, height // k, width // k, channels).transpose(2, 3)
-        return x.reshape(-1, height, width, channels)
 
     def extra_repr(self) -> str:
         return f"heads={self.heads}, windows={self.windows}, activate_first={self.activate_first}"

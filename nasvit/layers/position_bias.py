@@ -1,25 +1,45 @@
-"""Relative position bias of attention over a square window."""
+"""Relative position bias of attention over a window."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 
-def relative_positions(side: int, device: torch.device | None = None) -> Tensor:
-    """Return, for every pair of tokens of a square window, the row of the flattened bias table that holds its bias.
+def relative_positions(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return, for every pair of tokens of a window, the row of the flattened bias table that holds its bias.
 
     Args:
-        side: tokens along a side of the window.
+        height: tokens along the left side of the window.
+        width: tokens along its upper side.
         device: device of the result, which is computed there; the processor if left out.
 
     Returns:
-        int64, shape ``(side ** 4,)``, query-major.
+        int64, shape ``((height * width) ** 2,)``, query-major.
     """
-    row, column = (axis.flatten() for axis in torch.meshgrid(*[torch.arange(side, device=device)] * 2, indexing="ij"))
-    rows = row[:, None] - row[None, :] + side - 1
-    columns = column[:, None] - column[None, :] + side - 1
-    return (rows * (2 * side - 1) + columns).flatten()
+    sides = [torch.arange(side, device=device) for side in (height, width)]
+    row, column = (axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij"))
+    rows = row[:, None] - row[None, :] + height - 1
+    columns = column[:, None] - column[None, :] + width - 1
+    return (rows * (2 * width - 1) + columns).flatten()
+
+
+def resized_table(table: Tensor, height: int, width: int) -> Tensor:
+    """Return a table of biases for windows of another size: the same offset in the image keeps its bias.
+
+    Bicubic, as users of Swin Transformer do (timm's ``resize_rel_pos_bias_table_simple`` among them).
+
+    Args:
+        table: the biases, shape ``(2 * side - 1, 2 * side - 1, heads)``.
+        height: tokens along the left side of the new window.
+        width: tokens along its upper side.
+
+    Returns:
+        shape ``(2 * height - 1, 2 * width - 1, heads)``
+    """
+    size, maps = (2 * height - 1, 2 * width - 1), table.permute(2, 0, 1)[None]
+    return F.interpolate(maps, size=size, mode="bicubic", align_corners=False)[0].permute(1, 2, 0)
 
 
 class RelativePositionBias(nn.Module):
@@ -28,10 +48,10 @@ class RelativePositionBias(nn.Module):
     Source: Liu et al., Swin Transformer (2021), section 3.2, https://arxiv.org/abs/2103.14030
 
     Args:
-        table: the biases, shape ``(2 * side - 1, 2 * side - 1, heads)``.
+        table: the biases, shape ``(2 * side - 1, 2 * side - 1, heads)``, for windows of ``side`` by ``side`` tokens.
 
     Shape:
-        ``() -> (heads, side ** 2, side ** 2)``
+        a window's ``height, width -> (heads, height * width, height * width)``
     """
 
     index: Tensor
@@ -40,12 +60,22 @@ class RelativePositionBias(nn.Module):
         super().__init__()
         self.table = table
         self.side = (table.shape[0] + 1) // 2
-        self.register_buffer("index", relative_positions(self.side, table.device), persistent=False)
+        self.register_buffer("index", relative_positions(self.side, self.side, table.device), persistent=False)
 
-    def forward(self) -> Tensor:
-        tokens, heads = self.side**2, self.table.shape[2]
-        rows = self.table.reshape(-1, heads).index_select(0, self.index)
-        return rows.t().reshape(heads, tokens, tokens)
+    def forward(self, height: int, width: int) -> Tensor:
+        return _biases(self.table, self.index, height, width)
 
     def extra_repr(self) -> str:
         return f"side={self.side}, heads={self.table.shape[2]}"
+
+
+def _biases(table: Tensor, index: Tensor, height: int, width: int) -> Tensor:
+    """Look the biases up; ``index`` holds the rows of a window of the table's own size."""
+    tokens, heads = height * width, table.shape[2]
+    if (2 * height - 1, 2 * width - 1) != table.shape[:2]:
+        table, index = resized_table(table, height, width), relative_positions(height, width, table.device)
+    rows = table.reshape(-1, heads).index_select(0, index)
+    return rows.t().reshape(heads, tokens, tokens)
+
+
+fx.wrap("_biases")  # it decides by sizes, which torch.fx cannot follow

@@ -265,7 +265,7 @@ def test_a_layer_of_views_computes_and_learns_what_slicing_does_bit_for_bit(case
 
 def test_a_smaller_window_takes_the_center_of_the_position_table() -> None:
     elastic = filled(ElasticRelativePositionBias(5, 3).double())
-    bias = elastic.at(3, 2)()
+    bias = elastic.at(3, 2)(3, 3)
     weights = {"table": elastic.table.detach().clone().requires_grad_()}
     expected = reference.position_bias(weights, 3, 2)
     assert torch.equal(bias, expected)
