@@ -50,7 +50,9 @@ class ElasticHead(Elastic):
             for name, parameter in module._parameters.items():
                 place = reads.get(f"{prefix}.{name}")
                 if parameter is not None:
-                    index = () if place is None else (slice(None), slice(self._held(parameter.shape[1], channels[place])))
+                    index = (
+                        () if place is None else (slice(None), slice(self._held(parameter.shape[1], channels[place])))
+                    )
                     views[id(parameter)] = SharedParameter.of(module._parameters, name, index)
         head = copy.deepcopy(self.largest, views)  # which takes the views as copies made already
         for name in reads:

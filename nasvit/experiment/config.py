@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from nasvit.any_network.choices import Elastic
 from nasvit.data.config import DataConfig
-from nasvit.experiment.training import StartingWeights, TeacherConfig, Training
+from nasvit.experiment.training import ForTask, StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.records import versions
 from nasvit.search.judge import JudgedBy
@@ -249,10 +249,12 @@ _NOT_LOADED: dict[tuple[str, ...], str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experiment(YamlFile):
+class Experiment(ForTask, YamlFile):
     """Everything that determines the results of an experiment.
 
     Args:
+        task: see :class:`nasvit.experiment.training.ForTask`.
+        head: see :class:`nasvit.experiment.training.ForTask`.
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
             your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.
@@ -295,7 +297,9 @@ class Experiment(YamlFile):
     def __post_init__(self) -> None:
         if self.search.evaluate == "auto" and self.hours is None:
             object.__setattr__(self, "search", replace(self.search, evaluate="inherited"))
+        super().__post_init__()
         self._check_origin()
+        self._check_task()
         self._check_features()
         self._check_weights()
         if self.hours is None:
@@ -321,6 +325,18 @@ class Experiment(YamlFile):
         if self.search.evaluate == "prior":
             legal = "legal: inherited, finetune, scratch, largest, features"
             raise FieldError(["search", "evaluate"], f"nothing was measured of this network; {legal}")
+
+    def _check_task(self) -> None:
+        """Refuse what is known of classification alone."""
+        if self.task == "classification":
+            return
+        problem = f"is for classification, and the task is {self.task}; leave it out"
+        if self.network is not None:
+            raise FieldError(["network"], f"is made elastic for classification; a space is searched for {self.task}")
+        if self.hours is not None:
+            raise FieldError(["hours"], problem)
+        if self.search.evaluate in ("prior", "features"):
+            raise FieldError(["search", "evaluate"], f"{self.search.evaluate} {problem}")
 
     def _check_features(self) -> None:
         """Refuse features where there are none yet: of a search space, or of random weights."""

@@ -15,6 +15,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
+from nasvit.experiment.dense_origin import OfSpaceWithHead
 from nasvit.experiment.family import make_family, spared
 from nasvit.experiment.images import BAD_IMAGES, Images
 from nasvit.experiment.origin import Origin, origin_of
@@ -133,6 +134,9 @@ class Workbench:
     def origin(self) -> Origin:
         """What the supernet is made of: a search space, or a network."""
         asked = self.experiment
+        if asked.whole_head is not None:
+            assert asked.space is not None
+            return OfSpaceWithHead(asked.space, self.images, asked.whole_head, asked.search.latency)
         return origin_of(asked.network, asked.space, asked.elastic, self.images, asked.search.latency)
 
     @property
@@ -234,7 +238,13 @@ class Workbench:
         seed = experiment.seed
         channels = None if experiment.space is None else load(experiment.space).image_channels
         images = Images(
-            experiment.data, seed=seed, split_seed=seed, channels=channels, compute=self.compute, folder=self.folder
+            experiment.data,
+            seed=seed,
+            split_seed=seed,
+            channels=channels,
+            compute=self.compute,
+            head=experiment.whole_head,
+            folder=self.folder,
         )
         split = images.data.record
         self.compute.once(lambda: self._claim(split))
@@ -324,7 +334,7 @@ class Workbench:
             ValueError: if it holds no measurements of this space.
         """
         asked, space = self.experiment.search.prior, self.whole_space
-        if asked == "none" or not isinstance(space, Space):
+        if asked == "none" or not isinstance(space, Space) or self.experiment.task != "classification":
             return None
         proxies = Candidates(space, self.origin.costs).proxies
         if asked == "auto":

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nasvit.layers.calibration import track_statistics
+
 Size = tuple[int, int]
 """Height and width of an image, in pixels."""
 
@@ -101,4 +103,6 @@ class Head(ABC):
         """Return the layers, initialized by a seed; arguments as in :meth:`module`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.module(channels, classes)
+            module = self.module(channels, classes)
+        track_statistics(module)
+        return module

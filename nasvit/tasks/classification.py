@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nasvit.compute import ALONE, Compute
-from nasvit.tasks.distillation import Distillation
+from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
 from nasvit.tasks.objective import LabelObjective
 from nasvit.tasks.task import Metric, Task
 
@@ -90,6 +90,10 @@ class Classification(Task):
     ) -> LabelObjective:
         """Return cross entropy with the labels, blended with what the teacher says."""
         return LabelObjective(smoothing, teacher, distillation or Distillation())
+
+    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the adaptive divergence of AlphaNet, or that of Kullback and Leibler."""
+        return AdaptiveAlphaDivergence() if name == "adaptive_alpha" else KLDivergence()
 
     def meter(self) -> ClassificationMeter:
         """Return a new meter, for one network."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -89,6 +89,10 @@ class Detection(Task):
     ) -> HeadObjective:
         """Return the loss of the head, blended with how far a network is from what the teacher says."""
         return head_objective(self, smoothing, teacher, distillation, compute)
+
+    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how far a subnet is from what the largest one says, which is of one kind, whatever the name."""
+        return self.head.imitation
 
     def meter(self) -> DetectionMeter:
         """Return a new meter, for one network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +91,10 @@ class Segmentation(Task):
     ) -> HeadObjective:
         """Return the loss of the head, blended with how far a network is from what the teacher says."""
         return head_objective(self, smoothing, teacher, distillation, compute)
+
+    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how far a subnet is from what the largest one says, which is of one kind, whatever the name."""
+        return self.head.imitation
 
     def meter(self) -> SegmentationMeter:
         """Return a new meter, for one network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -113,6 +113,14 @@ class Task(ABC):
             teacher: a frozen network in evaluation mode that they learn from too.
             distillation: blend of targets and teacher; half and half if left out.
             compute: the processes that share a batch.
+        """
+
+    @abstractmethod
+    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the loss of a supernet's smaller subnets, from their outputs and the largest one's.
+
+        Args:
+            name: which one: ``adaptive_alpha`` or ``kl``, where the task has both.
         """
 
     @abstractmethod

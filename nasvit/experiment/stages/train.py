@@ -20,7 +20,7 @@ from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
 from nasvit.supernets.shared_network import SharedNetwork
-from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
+from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
@@ -127,7 +127,7 @@ def supernet_trainer(
         config.recipe,
         _objective(config, bench.images, compute),
         sampling=_sampling(bench, config),
-        distill=AdaptiveAlphaDivergence() if config.distill == "adaptive_alpha" else KLDivergence(),
+        distill=bench.task.between_subnets(config.distill),
         conflict=conflict_policy(config, supernet),
         is_loaded=None if start.report is None else start.is_loaded,
     )
