@@ -31,6 +31,7 @@ from search_spaces.reading import from_node, read_text
 if TYPE_CHECKING:
     from nasvit.any_network.plan import Plan
     from nasvit.any_network.widths import AnyWidth, SlimmableModel
+    from nasvit.supernets.dense import DenseSlimmable
     from nasvit.supernets.widths import Slimmable
 
 
@@ -586,15 +587,88 @@ class DenseSpec(Spec):
 
     def to_json(self) -> dict[str, Any]:
         """Return base, head and size as plain JSON values."""
-        base = {"kind": self.base.kind, "spec": self.base.to_json()}
-        return {"base": base, "head": _plain(asdict(self.head)), "size": list(self.size)}
+        return _dense_json(self)
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> DenseSpec:
-        base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
-        field = from_node(_HeadField, read_text(json.dumps({"head": content["head"]}), where))
-        height, width = content["size"]
-        return cls(base, field.head, (height, width))
+        return cls(*_dense_of_json(content, where))
+
+
+@dataclass(frozen=True)
+class DenseWidthsSpec(WidthsSpec):
+    """A slimmable network with all its widths and the head of a detector or segmenter.
+
+    Args:
+        base: the slimmable network whose maps the head takes.
+        head: the head.
+        size: height and width of the images that it was trained on.
+    """
+
+    kind = "dense_widths"
+    base: SwitchableSpec
+    head: AnyHead
+    size: tuple[int, int]
+
+    def build(self, classes: int, *, seed: int = 0) -> DenseSlimmable:
+        return self.around(self.base.build(1, seed=seed), classes, seed)
+
+    def empty(self, classes: int) -> DenseSlimmable:
+        """Return a frozen network of these sizes with room for the weights and statistics of every width."""
+        network = self.around(self.base.empty(1), classes)
+        network.requires_grad_(False)
+        return network
+
+    def around(self, backbones: SlimmableNetwork, classes: int, seed: int = 0) -> DenseSlimmable:
+        """Return slimmable backbones with the head; they become a part of it.
+
+        Args:
+            backbones: the slimmable network.
+            classes: number of classes.
+            seed: seed of the head's initial weights.
+        """
+        from nasvit.supernets.dense import DenseSlimmable, Maps
+
+        maps = Maps(self.head.strides, (self.base.channels, *self.size))
+        widest = maps.channels(backbones.at(max(backbones.widths, key=backbones.channels)))
+        return DenseSlimmable(backbones, maps, self.head.build(widest, classes, seed=seed))
+
+    @property
+    def task(self) -> str:
+        return self.head.task
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def side(self) -> int:
+        return max(self.size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return base, head and size as plain JSON values."""
+        return _dense_json(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], where: str) -> DenseWidthsSpec:
+        base, head, size = _dense_of_json(content, where)
+        assert isinstance(base, SwitchableSpec)
+        return cls(base, head, size)
+
+
+def _dense_json(spec: DenseSpec | DenseWidthsSpec) -> dict[str, Any]:
+    base = {"kind": spec.base.kind, "spec": spec.base.to_json()}
+    return {"base": base, "head": _plain(asdict(spec.head)), "size": list(spec.size)}
+
+
+def _dense_of_json(content: Mapping[str, Any], where: str) -> tuple[Spec, AnyHead, tuple[int, int]]:
+    base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
+    field = from_node(_HeadField, read_text(json.dumps({"head": content["head"]}), where))
+    height, width = content["size"]
+    return base, field.head, (height, width)
 
 
 KINDS: dict[str, type[Spec]] = {
@@ -611,6 +685,7 @@ KINDS: dict[str, type[Spec]] = {
         ElasticSpec,
         SlimmableSpec,
         DenseSpec,
+        DenseWidthsSpec,
     )
 }
 """All kinds of specs by their name in cards."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from torch import nn
-
 from nasvit.costs.dense import SUMMED, Taps, as_backbones, dense_cost_table
 from nasvit.experiment.origin import ImagesFor, OfSpace
-from nasvit.features import features
 from nasvit.heads.kinds import AnyHead
 from nasvit.search.candidates import Costs
 from nasvit.specs import DenseSpec, SubnetSpec
-from nasvit.supernets.dense import DenseShared
+from nasvit.supernets.dense import DenseShared, Maps
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes
 from predictors.bounds import Parts, parts_of
@@ -64,12 +61,8 @@ class OfSpaceWithHead(OfSpace):
         assert isinstance(space, Space)
         taps, head, shape = Taps.of(space, self._head.strides), self._head, self._images.shape
         supernet = Supernet(space, classes=1, seed=seed)
-
-        def maps(network: nn.Module) -> nn.Module:
-            return features(network, strides=head.strides, shape=shape)
-
         made = head.build(taps.channels(space.largest), classes, seed=seed)
-        return DenseShared(supernet, maps, taps.channels, made)
+        return DenseShared(supernet, Maps(head.strides, shape), taps.channels, made)
 
     def spec(self, space: SearchSpace, architecture: Any) -> DenseSpec:  # type: ignore[override]
         """Return the spec of a subnet with the head."""

@@ -21,7 +21,7 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import FitConfig, StartingWeights
-from nasvit.experiment.widths_start import FamilyWidths, NetworkWidths
+from nasvit.experiment.widths_start import DenseWidths, FamilyWidths, NetworkWidths, WidthsStart
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
@@ -232,9 +232,17 @@ def widths_fitting_of(config: FitConfig, images: Images) -> WidthsFitting:
     Raises:
         ValueError: if the network has no widths, or is a family at another width than 1, or one with weights.
     """
-    named = _start(config, images)
-    start = _family_widths(config, named) if isinstance(named.spec, PlannedSpec) else _widths(config, named, images)
-    return WidthsFitting(start, config.slimmable, config.training, images, seed=config.seed, name=config.network)
+    return WidthsFitting(
+        _widths_start(config, images), config.slimmable, config.training, images, seed=config.seed, name=config.network
+    )
+
+
+def _widths_start(config: FitConfig, images: Images) -> WidthsStart:
+    named, head = _start(config, images), config.whole_head
+    if not isinstance(named.spec, PlannedSpec):
+        return _widths(config, named, images)
+    family = _family_widths(config, named)
+    return family if head is None else DenseWidths(family, head, images.shape[1:])
 
 
 def _family_widths(config: FitConfig, named: Start) -> FamilyWidths:

@@ -72,7 +72,7 @@ class WidthsFitting:
         learner = Learner(
             network,
             recipe,
-            objective(self.training, self.images),
+            objective(self.training, self.images, compute),
             sampling=self._sampling(),
             distill=SoftTargetCrossEntropy() if universal else None,
             is_loaded=self.start.is_loaded,

@@ -281,8 +281,23 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
         if self.widths and self.weights is not None and not self._is_from_elsewhere:
             raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
         self._check_loaded()
+        self._check_task()
         if self.slimmable != SlimmableConfig() and not self.widths:
             raise FieldError(["slimmable"], "says how widths are trained; give widths too, such as [0.25, 0.5, 1.0]")
+
+    def _check_task(self) -> None:
+        """Refuse what detectors and segmenters do not have."""
+        if self.task == "classification":
+            return
+        if self.widths and self._is_from_elsewhere:
+            raise FieldError(["widths"], f"of a network with a head are those of a family; {self.network} is none")
+        if self.widths and self.slimmable != SlimmableConfig():
+            raise FieldError(["slimmable"], f"is for classification, and the task is {self.task}; leave it out")
+        if self.widths and self.whole_head is not None and self.whole_head.kind == "lraspp":
+            problem = "lraspp has batch norms, whose statistics would be those of all widths; legal: fcos, pyramid"
+            raise FieldError(["head"], problem)
+        if self.netaug is not None:
+            raise FieldError(["netaug"], f"is for classification, and the task is {self.task}; leave it out")
 
     @property
     def _is_from_elsewhere(self) -> bool:

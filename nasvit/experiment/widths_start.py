@@ -13,8 +13,10 @@ from nasvit.any_network.widths import AnyWidth, SlimmableModel, original_name
 from nasvit.elastic.norms import NormKind
 from nasvit.experiment.fitting import Start
 from nasvit.export.switchable import SwitchableModel, spec_of_widths
+from nasvit.heads.kinds import AnyHead
 from nasvit.models.family import Family
-from nasvit.specs import SlimmableSpec, WidthsSpec, elastic_plan
+from nasvit.specs import DenseWidthsSpec, SlimmableSpec, WidthsSpec, elastic_plan
+from nasvit.supernets.dense import DenseSlimmable
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 from search_spaces.values import FieldError
@@ -129,3 +131,37 @@ class NetworkWidths(WidthsStart):
     def is_loaded(self) -> Callable[[str], bool] | None:
         tells = self.origin.is_loaded
         return None if tells is None else lambda name: tells(original_name(name))
+
+
+@dataclass(frozen=True)
+class DenseWidths(WidthsStart):
+    """Several widths of a family with one head on the maps of each, with random weights.
+
+    Args:
+        family: the widths of the family.
+        head: the head.
+        size: height and width of the images.
+    """
+
+    family: FamilyWidths
+    head: AnyHead
+    size: tuple[int, int]
+    origin: None = field(default=None, init=False)
+
+    @property
+    def widths(self) -> tuple[Width, ...]:  # type: ignore[override]
+        return self.family.widths
+
+    def network(self, classes: int, norm: NormKind, seed: int) -> DenseSlimmable:
+        backbones = self.family.network(1, norm, seed)
+        return self._spec(backbones).around(backbones, classes, seed)
+
+    def spec(self, model: SwitchableModel) -> DenseWidthsSpec:
+        assert isinstance(model.shared, DenseSlimmable)
+        return self._spec(model.shared.backbones)
+
+    def _spec(self, backbones: SlimmableNetwork) -> DenseWidthsSpec:
+        return DenseWidthsSpec(spec_of_widths(backbones, backbones.widths), self.head, self.size)
+
+    def at(self, widths: tuple[Width, ...]) -> DenseWidths:
+        return replace(self, family=self.family.at(widths))

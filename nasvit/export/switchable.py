@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ from nasvit.any_network.widths import SlimmableModel
 from nasvit.branches import fuse as fused
 from nasvit.layers.batch_norm import lacks_statistics
 from nasvit.specs import SwitchableSpec
+from nasvit.supernets.dense import DenseSlimmable
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 
@@ -150,6 +152,8 @@ def deploy(network: Slimmable[Any], widths: Sequence[Any] | None = None) -> Swit
         for width in chosen:
             _check_statistics(network.at(width), width)
         return SwitchableModel(network.reduced(chosen))
+    if isinstance(network, DenseSlimmable):
+        return SwitchableModel(copy.deepcopy(network))
     assert isinstance(network, SlimmableNetwork)
     spec = spec_of_widths(network, chosen)
     like = next(network.parameters())
