@@ -564,7 +564,7 @@ class DenseSpec(Spec):
         Raises:
             ValueError: if it has no maps of the head's strides.
         """
-        from nasvit.features import features
+        from nasvit.backbones import features
 
         backbone = features(network, strides=self.head.strides, shape=(self.base.channels, *self.size))
         return DenseNetwork(backbone, self.head.build(backbone.feature_info.channels(), classes, seed=seed))
@@ -626,11 +626,9 @@ class DenseWidthsSpec(WidthsSpec):
             classes: number of classes.
             seed: seed of the head's initial weights.
         """
-        from nasvit.supernets.dense import DenseSlimmable, Maps
+        from nasvit.supernets.dense import DenseSlimmable
 
-        maps = Maps(self.head.strides, (self.base.channels, *self.size))
-        widest = maps.channels(backbones.at(max(backbones.widths, key=backbones.channels)))
-        return DenseSlimmable(backbones, maps, self.head.build(widest, classes, seed=seed))
+        return DenseSlimmable(backbones, self.head, (self.base.channels, *self.size), classes, seed=seed)
 
     @property
     def task(self) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from nasvit.costs.dense import SUMMED, Taps, as_backbones, dense_cost_table
+from nasvit.costs.dense import SUMMED, as_backbones, dense_cost_table
 from nasvit.experiment.origin import ImagesFor, OfSpace
 from nasvit.heads.kinds import AnyHead
 from nasvit.search.candidates import Costs
 from nasvit.specs import DenseSpec, SubnetSpec
-from nasvit.supernets.dense import DenseShared, Maps
+from nasvit.supernets.dense import DenseShared
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes
 from predictors.bounds import Parts, parts_of
@@ -59,10 +59,8 @@ class OfSpaceWithHead(OfSpace):
     def supernet(self, space: SearchSpace, classes: int, seed: int) -> DenseShared:
         """Return the supernet of a space that was cut from this one, with a head; its weights are random."""
         assert isinstance(space, Space)
-        taps, head, shape = Taps.of(space, self._head.strides), self._head, self._images.shape
-        supernet = Supernet(space, classes=1, seed=seed)
-        made = head.build(taps.channels(space.largest), classes, seed=seed)
-        return DenseShared(supernet, Maps(head.strides, shape), taps.channels, made)
+        backbones = Supernet(space, classes=1, seed=seed)
+        return DenseShared(backbones, space.largest, self._head, self._images.shape, classes, seed=seed)
 
     def spec(self, space: SearchSpace, architecture: Any) -> DenseSpec:  # type: ignore[override]
         """Return the spec of a subnet with the head."""

@@ -27,8 +27,9 @@ from nasvit.layers.calibration import track_statistics
 from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
 from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
-from nasvit.specs import GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
+from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
+from nasvit.supernets.dense import DenseAugmented
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
@@ -285,7 +286,7 @@ class _WithBranches(Way):
 class _InsideWider(Way):
     """A tiny network inside wider ones; the weights of a trained one are kept."""
 
-    model: Augmented | AugmentedModel
+    model: Augmented | AugmentedModel | DenseAugmented
 
     def __init__(self, start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> None:
         if start.fused:
@@ -294,7 +295,9 @@ class _InsideWider(Way):
                 "the network to start from was fused and has no batch norms, which wider networks need; start from one "
                 "that was trained without branches",
             )
-        if isinstance(start.spec, (SubnetSpec, PlannedSpec)):
+        if isinstance(start.spec, DenseSpec):
+            self.model = self._with_head(start, start.spec, asked, classes, seed)
+        elif isinstance(start.spec, (SubnetSpec, PlannedSpec)):
             self.model = self._of_ours(start, asked, classes, seed)
         else:
             self.model = _around(start, asked, images, classes, seed)
@@ -302,16 +305,19 @@ class _InsideWider(Way):
         self.images, self.calibration_images = images, asked.calibration_images
 
     @staticmethod
+    def _with_head(start: Start, spec: DenseSpec, asked: NetAugConfig, classes: int, seed: int) -> DenseAugmented:
+        try:
+            backbones = _wider(spec.base, asked, 1, seed)
+        except ValueError as error:
+            raise FieldError(["netaug"], str(error)) from error
+        model = DenseAugmented(backbones, spec.head, (spec.channels, *spec.size), classes, seed=seed)
+        if start.network is not None:
+            _take_weights(start.network, model.at(model.base))
+        return model
+
+    @staticmethod
     def _of_ours(start: Start, asked: NetAugConfig, classes: int, seed: int) -> Augmented:
-        width, expand = asked.factors
-        model = augment(
-            augmentable(start.spec),
-            width=width,
-            expand=expand,
-            classes=classes,
-            seed=seed,
-            image_channels=start.spec.channels,
-        )
+        model = _wider(start.spec, asked, classes, seed)
         if start.network is not None:
             _take_weights(start.network, model.at(model.base))  # type: ignore[arg-type]
         return model
@@ -320,6 +326,18 @@ class _InsideWider(Way):
         calibration = self.images.calibration_of(self.calibration_images)
         extracted: nn.Module = trained.extract(calibration=calibration)  # type: ignore[operator]
         return extracted.eval()
+
+
+def _wider(spec: Spec, asked: NetAugConfig, classes: int, seed: int) -> Augmented:
+    """Return wider networks around a subnet of a space or a family.
+
+    Raises:
+        ValueError: if it is another network.
+    """
+    width, expand = asked.factors
+    return augment(
+        augmentable(spec), width=width, expand=expand, classes=classes, seed=seed, image_channels=spec.channels
+    )
 
 
 def _around(start: Start, asked: NetAugConfig, images: Images, classes: int, seed: int) -> AugmentedModel:

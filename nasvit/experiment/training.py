@@ -296,8 +296,6 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
         if self.widths and self.whole_head is not None and self.whole_head.kind == "lraspp":
             problem = "lraspp has batch norms, whose statistics would be those of all widths; legal: fcos, pyramid"
             raise FieldError(["head"], problem)
-        if self.netaug is not None:
-            raise FieldError(["netaug"], f"is for classification, and the task is {self.task}; leave it out")
 
     @property
     def _is_from_elsewhere(self) -> bool:

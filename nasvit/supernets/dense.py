@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
+from nasvit.backbones import Backbone, FeatureInfo, features
+from nasvit.backbones.ways import Stages
 from nasvit.elastic.head import ElasticHead
-from nasvit.features import features
 from nasvit.heads.dense import DenseNetwork
-from nasvit.heads.head import HeadModule
+from nasvit.heads.head import Head
+from nasvit.layers.network import Network
 from nasvit.models.plan import ChannelPlan
+from nasvit.supernets.augment import Augmented
+from nasvit.supernets.augmented_space import AugmentedSupernet
 from nasvit.supernets.shared_network import SharedNetwork, independent
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 
 
-@dataclass(frozen=True)
 class Maps:
-    """Makes backbones of plain networks: of each the maps that a head reads.
+    """The maps that a head reads of every subnet: those after certain stages.
 
     Args:
+        network: a subnet; all have their maps after the same stages.
         strides: strides of the maps.
         shape: of one image.
+
+    Raises:
+        ValueError: if there is no map of a stride.
     """
 
-    strides: tuple[int, ...]
-    shape: tuple[int, int, int]
+    def __init__(self, network: Network, strides: Sequence[int], shape: tuple[int, int, int]) -> None:
+        self.info = features(network, strides, shape).feature_info
+        self.stages = [int(name.split(".")[1]) for name in self.info.module_name()]
 
-    def __call__(self, network: nn.Module) -> nn.Module:
-        """Return a network as a backbone."""
-        return features(network, strides=self.strides, shape=self.shape)
+    def channels(self, of_stages: Sequence[int]) -> tuple[int, ...]:
+        """Return the channels of the maps, given those after all stages."""
+        return tuple(of_stages[stage] for stage in self.stages)
 
-    def channels(self, network: nn.Module) -> tuple[int, ...]:
-        """Return the channels of every map of a network."""
-        return tuple(self(network).feature_info.channels())  # type: ignore[operator, union-attr]
+    def cut(self, network: Network, channels: Sequence[int]) -> Backbone:
+        """Return a subnet, which is taken to pieces, as a backbone with maps of so many channels."""
+        info = FeatureInfo({**entry, "num_chs": own} for entry, own in zip(self.info, channels, strict=True))
+        return Backbone(Stages(network.stem, list(network.stages)[: self.stages[-1] + 1], self.stages), info)
 
 
 class DenseShared(SharedNetwork):
@@ -46,17 +55,31 @@ class DenseShared(SharedNetwork):
 
     Args:
         backbones: the network with shared weights, a part of this one from now on; its classifiers are left out.
-        maps: what the head reads of a plain subnet.
-        channels: returns how many channels these maps of a subnet have.
-        head: the head of the widest maps.
+        widest: the subnet with the widest maps.
+        head: description of the head.
+        shape: of one image.
+        classes: number of classes.
+        seed: seed of the head's initial weights.
+
+    Raises:
+        ValueError: if there is no map of a stride of the head.
     """
 
     def __init__(
-        self, backbones: SharedNetwork, maps: Maps, channels: Callable[[Any], Sequence[int]], head: HeadModule
+        self,
+        backbones: SharedNetwork,
+        widest: Any,
+        head: Head,
+        shape: tuple[int, int, int],
+        classes: int,
+        *,
+        seed: int = 0,
     ) -> None:
         super().__init__()
-        self.backbones, self.head = backbones, ElasticHead(head)
-        self._maps, self._channels = maps, channels
+        self.backbones = backbones
+        self.maps = Maps(backbones.at(widest), head.strides, shape)
+        self.head = ElasticHead(head.build(self._channels(widest), classes, seed=seed))
+        backbones.forget()  # what was made until now belongs to the backbones alone
         backbones.become_part_of(self)
 
     def at(self, subnet: Any) -> DenseNetwork:
@@ -70,8 +93,9 @@ class DenseShared(SharedNetwork):
             RuntimeError: if a gradient was replaced, as by ``optimizer.zero_grad()``.
         """
         self.bind()
-        backbone = self._maps(self.backbones.at(subnet))
-        return self.as_live(DenseNetwork(backbone, self.head.at(tuple(self._channels(subnet)))))
+        channels = self._channels(subnet)
+        backbone = self.maps.cut(self.backbones.at(subnet), channels)
+        return self.as_live(DenseNetwork(backbone, self.head.at(channels)))
 
     def extract(self, subnet: Any, calibration: Iterable[Tensor] | None = None) -> DenseNetwork:
         """Return an independent network that computes the same as a subnet with its head.
@@ -82,6 +106,9 @@ class DenseShared(SharedNetwork):
         """
         return independent(self.at(subnet), calibration)
 
+    def _channels(self, subnet: Any) -> tuple[int, ...]:
+        return self.maps.channels(self.backbones.stage_channels(subnet))  # type: ignore[operator, union-attr]
+
 
 class DenseSlimmable(Slimmable[Width], DenseShared):
     """A detector or segmenter that runs at many widths with one set of weights: a slimmable backbone and one head.
@@ -90,15 +117,25 @@ class DenseSlimmable(Slimmable[Width], DenseShared):
 
     Args:
         backbones: the slimmable network, a part of this one from now on; its classifiers are left out.
-        maps: what the head reads of a width.
-        head: the head of the widest maps; it has no batch norms, whose statistics would be those of all widths.
+        head: description of the head; it has no batch norms, whose statistics would be those of all widths.
+        shape: of one image.
+        classes: number of classes.
+        seed: seed of the head's initial weights.
     """
 
     backbones: SlimmableNetwork
 
-    def __init__(self, backbones: SlimmableNetwork, maps: Maps, head: HeadModule) -> None:
-        self._known = {width: maps.channels(backbones.at(width)) for width in backbones.widths}
-        DenseShared.__init__(self, backbones, maps, self._known.__getitem__, head)
+    def __init__(
+        self,
+        backbones: SlimmableNetwork,
+        head: Head,
+        shape: tuple[int, int, int],
+        classes: int,
+        *,
+        seed: int = 0,
+    ) -> None:
+        widest = max(backbones.widths, key=backbones.channels)
+        DenseShared.__init__(self, backbones, widest, head, shape, classes, seed=seed)
         self.widths, self.plans, self.norm = backbones.widths, backbones.plans, backbones.norm
 
     def sizes_of(self, width: Width) -> ChannelPlan:
@@ -108,3 +145,39 @@ class DenseSlimmable(Slimmable[Width], DenseShared):
     def channels(self, width: Width) -> int:
         """Return the channels of all layers of the backbone together, by which widths are put in order."""
         return self.backbones.channels(width)
+
+
+class DenseAugmented(DenseShared):
+    """A tiny detector or segmenter inside wider ones (NetAug): their backbones are wider, the head is one.
+
+    Source: Cai et al., Network Augmentation for Tiny Deep Learning (2022), section 4.4,
+    https://arxiv.org/abs/2110.08890
+
+    Args:
+        backbones: the tiny backbone inside wider ones, a part of this network from now on.
+        head: description of the head.
+        shape: of one image.
+        classes: number of classes.
+        seed: seed of the head's initial weights.
+    """
+
+    backbones: Augmented
+
+    def __init__(
+        self, backbones: Augmented, head: Head, shape: tuple[int, int, int], classes: int, *, seed: int = 0
+    ) -> None:
+        widest = backbones.space.largest if isinstance(backbones, AugmentedSupernet) else backbones.largest_plan
+        super().__init__(backbones, widest, head, shape, classes, seed=seed)
+
+    @property
+    def base(self) -> Any:
+        """The tiny network, as the network of the backbones calls it."""
+        return self.backbones.base
+
+    def sample(self, generator: torch.Generator, *, widths: bool = True, expands: bool = True) -> Any:
+        """Draw a wider network; arguments as those of the network of the backbones."""
+        return self.backbones.sample(generator, widths=widths, expands=expands)
+
+    def extract(self, subnet: Any = None, calibration: Iterable[Tensor] | None = None) -> DenseNetwork:
+        """Return an independent copy of the tiny network, or of a wider one; arguments as in :class:`DenseShared`."""
+        return super().extract(self.base if subnet is None else subnet, calibration)

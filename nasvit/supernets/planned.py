@@ -68,6 +68,10 @@ class PlannedNetwork(SharedNetwork):
         self.head = build_head(family.head, widths, parts.head, classes, head_norm)
         initialize(self, seed)
 
+    def stage_channels(self, plan: ChannelPlan) -> tuple[int, ...]:
+        """Return the channels of the map after every stage, of the network of a plan."""
+        return tuple(stage[-1][-1] for stage in self.family.split(plan.channels).stages)
+
     def network_at(self, plan: ChannelPlan, switch: Switch) -> Network:
         """Return the subnet of one plan as a plain network that shares this one's weights.
 

@@ -85,6 +85,10 @@ class SlimmableNetwork(Slimmable[Width], PlannedNetwork):
         """Return the channels of every layer at any width of the family."""
         return width if isinstance(width, ChannelPlan) else self.family.plan(width)
 
+    def stage_channels(self, width: Width) -> tuple[int, ...]:  # type: ignore[override]
+        """Return the channels of the map after every stage at a width."""
+        return super().stage_channels(self.plan(width))
+
     def channels(self, width: Width) -> int:
         """Return the channels of all layers together, by which widths are put in order."""
         return sum(self.plan(width).channels)

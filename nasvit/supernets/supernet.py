@@ -90,6 +90,10 @@ class Supernet(SharedNetwork):
         )
         return self.as_live(network)
 
+    def stage_channels(self, architecture: Architecture) -> tuple[int, ...]:
+        """Return the channels of the map after every stage of a subnet."""
+        return architecture.width[1:-1]
+
     def _switch(self, architecture: Architecture) -> Switch:
         if not self.switches:
             return ANY

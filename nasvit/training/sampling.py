@@ -11,6 +11,7 @@ import torch
 
 from nasvit.any_network.augmented import AugmentedModel
 from nasvit.supernets.augment import Augmented
+from nasvit.supernets.dense import DenseAugmented
 from nasvit.supernets.sorting import sort_channels
 from nasvit.supernets.widths import Slimmable
 from search_spaces import SearchSpace, Subnet
@@ -241,7 +242,9 @@ class NetAug(Sampling):
         phases: when widths are augmented and channels sorted.
     """
 
-    def __init__(self, network: Augmented | AugmentedModel, weight: float = 1.0, phases: Phases = Phases()) -> None:
+    def __init__(
+        self, network: Augmented | AugmentedModel | DenseAugmented, weight: float = 1.0, phases: Phases = Phases()
+    ) -> None:
         self.network, self.weight, self.phases = network, weight, phases
         self.augments_widths = True
 
