@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -17,6 +18,19 @@ from nasvit.data.images import to_pixels
 from nasvit.data.randomness import global_random_kept, seed_global_random
 
 Pixels = npt.NDArray[np.uint8]
+
+_COLORS = (
+    "AutoContrast",
+    "Equalize",
+    "Invert",
+    "PosterizeIncreasing",
+    "SolarizeIncreasing",
+    "SolarizeAdd",
+    "ColorIncreasing",
+    "ContrastIncreasing",
+    "BrightnessIncreasing",
+    "SharpnessIncreasing",
+)
 
 
 class RecipeLike(Protocol):
@@ -45,8 +59,9 @@ class Augmentation:
         randaugment: magnitude of RandAugment, an integer 0 to 10; 0 is off.
         randaugment_layers: operations of RandAugment per image.
         random_erasing: share of the images a rectangle is erased from.
-        mixup: alpha of the beta distribution of mixup, 0 is off.
-        cutmix: alpha of the beta distribution of CutMix, 0 is off; with both on, each batch takes one of the two.
+        mixup: alpha of the beta distribution of mixup, 0 is off; not for masks.
+        cutmix: alpha of the beta distribution of CutMix, 0 is off, for class labels only; with both on, each batch
+            takes one of the two.
 
     Raises:
         ValueError: if a value is out of its range.
@@ -194,7 +209,7 @@ class ImageVariation:
             if augmentation.crop == "resized"
             else None
         )
-        self._randaugment = _rand_augment(augmentation, channels) if augmentation.randaugment > 0 else None
+        self._randaugment = rand_augment(augmentation, channels) if augmentation.randaugment > 0 else None
 
     def __call__(self, image: Image.Image, mirrored: bool, seed: int) -> Pixels:
         """Vary one image; call it inside ``global_random_kept``.
@@ -217,13 +232,25 @@ class ImageVariation:
         return to_pixels(image)
 
 
-def _rand_augment(augmentation: Augmentation, channels: int) -> RandAugment:
+def color_augment(augmentation: Augmentation, channels: int) -> RandAugment:
+    """Return the operations of RandAugment that change colors and move nothing."""
+    return rand_augment(augmentation, channels, _COLORS)
+
+
+def rand_augment(augmentation: Augmentation, channels: int, operations: Sequence[str] | None = None) -> RandAugment:
+    """Return RandAugment of a strength; call it inside ``global_random_kept``.
+
+    Args:
+        augmentation: magnitude and operations per image.
+        channels: 1 or 3.
+        operations: names of the operations to draw from; None: all.
+    """
     gray = 128
     fill = gray if channels == 1 else (gray,) * 3
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
     # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a color, which recent Pillow refuses.
     options = {"img_mean": fill, "magnitude_max": 9.999}
-    made: RandAugment = rand_augment_transform(name, options)
+    made: RandAugment = rand_augment_transform(name, options, None if operations is None else list(operations))
     return made
 
 

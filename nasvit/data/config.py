@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, overload
 
 from nasvit.data.bad import OnBadImage
 from search_spaces.values import FieldError
+
+ImageSize = int | tuple[int, int] | None
+"""Side in pixels of squares, or height and width; None: as stored."""
 
 TENTH = 0.1
 """Share of many training images that is held out."""
@@ -18,9 +21,11 @@ class DataConfig:
 
     Args:
         source: ``digits``, ``torchvision:NAME``, ``hf:NAME_OR_FOLDER``, or the path of an image folder, of tar files
-            such as ``shards-{000..127}.tar``, or of Hugging Face parquet files.
-        image_size: side in pixels that images are brought to; None keeps the stored sizes. A set that takes up to
-            256 MiB at that size is held in memory, and resized crops are then cut out of the images at that size.
+            such as ``shards-{000..127}.tar``, or of Hugging Face parquet files. Of images with boxes ``coco:FOLDER``,
+            ``voc:FOLDER`` or ``yolo:FOLDER``, of images with masks ``masks:FOLDER``.
+        image_size: side in pixels that images are brought to; for boxes and masks also ``[height, width]``. None keeps
+            the stored sizes. A set that takes up to 256 MiB at that size is held in memory, and resized crops are then
+            cut out of the images at that size.
         validation: share of the training images that is held out for the search; None chooses: a tenth, of fewer than
             2,500 images up to a quarter (see :func:`nasvit.data.splits.automatic_share`), and where the folder of the
             results was begun with another share, that. ``nasvit fit``, which chooses nothing, holds out a tenth.
@@ -35,13 +40,14 @@ class DataConfig:
             is 224 of 256 pixels. The images then stay encoded.
         on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first, once, and leaves them
             out: ``bad_images.json`` in the folder of the results names them.
+        ignore_index: value of masks where nothing is to be learned or judged, beside 255; None: no other.
 
     Raises:
         FieldError: if a value is out of its range.
     """
 
     source: str
-    image_size: int | None = None
+    image_size: ImageSize = None
     validation: float | None = None
     crop: Literal["none", "pad", "resized"] = "pad"
     padding: int = 4
@@ -50,10 +56,12 @@ class DataConfig:
     workers: int | None = None
     crop_pct: float = 1.0
     on_bad_image: OnBadImage = "stop"
+    ignore_index: int | None = None
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and self.image_size < 1:
-            raise FieldError(["image_size"], f"{self.image_size}; legal are numbers of pixels from 1 up, or none")
+        if self.image_size is not None and min(height_and_width(self.image_size)) < 1:
+            size = list(self.image_size) if isinstance(self.image_size, tuple) else self.image_size
+            raise FieldError(["image_size"], f"{size}; legal are numbers of pixels from 1 up, or none")
         if self.validation is not None and not 0 < self.validation < 1:
             raise FieldError(["validation"], f"{self.validation}; legal are shares between 0 and 1")
         if self.padding < 0:
@@ -64,3 +72,27 @@ class DataConfig:
             raise FieldError(["crop_pct"], f"{self.crop_pct}; legal are shares above 0 up to 1")
         if self.on_bad_image not in ("stop", "skip"):
             raise FieldError(["on_bad_image"], f"{self.on_bad_image!r}; legal are 'stop' and 'skip'")
+        if self.ignore_index is not None and not 0 <= self.ignore_index <= 255:
+            raise FieldError(["ignore_index"], f"{self.ignore_index}; legal are values of masks, 0 to 255, or none")
+
+
+@overload
+def height_and_width(image_size: int | tuple[int, int]) -> tuple[int, int]: ...
+@overload
+def height_and_width(image_size: ImageSize) -> tuple[int, int] | None: ...
+def height_and_width(image_size: ImageSize) -> tuple[int, int] | None:
+    """Return height and width of images in pixels; None where their size is not given."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def refuse_pair(image_size: ImageSize, source: str) -> None:
+    """Refuse height and width where images are classified, which are brought to squares.
+
+    Raises:
+        ValueError: if they are given.
+    """
+    if isinstance(image_size, tuple):
+        raise ValueError(
+            f"{source}: image_size {list(image_size)}: images to classify are brought to squares; give one number of "
+            "pixels (height and width are for boxes and masks)"
+        )

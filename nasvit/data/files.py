@@ -97,7 +97,7 @@ def _list_class_folders(folder: Path, *, has_test_split: bool) -> Listed:
     paths, targets, sizes, bad = Names(), array("q"), array("q"), {}
     for index, name in enumerate(classes):
         for path in _images_below(folder, name):
-            size, reason = _size(os.path.join(folder, path))
+            size, reason = file_size(os.path.join(folder, path))
             if reason:
                 bad[len(paths)] = reason
             paths.append(path)
@@ -132,7 +132,7 @@ def _images_below(folder: Path, name: str) -> Iterator[str]:
                 yield os.path.join(below, each)
 
 
-def _size(path: str) -> tuple[int, str]:
+def file_size(path: str) -> tuple[int, str]:
     """Return the bytes of a file, and why it is bad where that needs no reading."""
     try:
         size = os.path.getsize(path)

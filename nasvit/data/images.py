@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,117 +15,51 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from nasvit.data.bad import BadImageError, bad_image
-from nasvit.data.listed import EMPTY
-from nasvit.data.stores import FileStore, Indices, Names, Store
+from nasvit.data.bad import BadImageError
+from nasvit.data.config import ImageSize, height_and_width
+from nasvit.data.encoded import EncodedImages
+from nasvit.data.stores import Indices
+from nasvit.data.targets import Boxes, content_of, take
 
 MEMORY_LIMIT = 256 * 2**20
 """Decoded bytes up to which a data set is held in memory as one tensor; larger ones are decoded image by image."""
 
-_MODES = {1: "L", 3: "RGB"}
 _PROBED_IMAGES = 64
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedImages:
-    """Encoded images, read and decoded one by one.
-
-    Args:
-        store: reads them; shared by all that choose from it.
-        indices: int64 (N,), the numbers of the chosen images in the store.
-        channels: 1 (gray) or 3 (red, green, blue): every image is converted to that.
-    """
-
-    store: Store
-    indices: Indices
-    channels: int = 3
-
-    def __post_init__(self) -> None:
-        if self.channels not in _MODES:
-            raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
-
-    @classmethod
-    def of(cls, store: Store, channels: int = 3) -> EncodedImages:
-        """Return all images of a store."""
-        return cls(store, np.arange(len(store)), channels)
-
-    @classmethod
-    def of_files(cls, paths: Iterable[str | Path], channels: int = 3) -> EncodedImages:
-        """Return the images of some files."""
-        return cls.of(FileStore("", Names(str(path) for path in paths)), channels)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def open(self, index: int) -> Image.Image:
-        """Read and decode one image, in mode ``L`` (one channel) or ``RGB``.
-
-        Raises:
-            BadImageError: naming the image, if that is not possible.
-        """
-        with self._opened(index) as image:
-            image.load()
-            return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
-
-    def size(self, index: int) -> tuple[int, int]:
-        """Return height and width of one image in pixels; decodes only its header.
-
-        Raises:
-            BadImageError: naming the image, if that is not possible.
-        """
-        with self._opened(index) as image:
-            return image.height, image.width
-
-    @contextmanager
-    def _opened(self, index: int) -> Iterator[Image.Image]:
-        number = int(self.indices[index])
-        encoded = self._read(number)
-        try:
-            if not encoded:
-                raise ValueError(EMPTY)
-            with Image.open(io.BytesIO(encoded)) as image:
-                yield image
-        except MemoryError:
-            raise
-        except Exception as error:  # what decoders raise for broken files is of every kind
-            raise bad_image(self.store.name(number), error) from error
-
-    def _read(self, number: int) -> bytes:
-        try:
-            return self.store.read(number)
-        except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-            # Other failures are those of the disk or the network, and no reason to leave an image out.
-            raise bad_image(self.store.name(number), error) from error
-
-
-@dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labeled images of one split.
+    """Images of one split, with what they show.
 
     Args:
         images: uint8 (N, C, H, W) with the memory laid out as (N, H, W, C), or encoded images.
-        targets: int64 (N,), the class index of every image.
+        targets: int64 (N,), the class index of every image; or ``Boxes``, or ``Masks``.
         classes: the name of every class index.
         name: the source, as the user named it.
         note: remark on these images that belongs beside every reported number.
         mirror_safe: whether a mirrored image still shows its class (it does not for digits).
         listing: fingerprint of the listing that they were chosen from; empty: not known, or they are no files.
+        validation: int64 (V,), positions of the images that the source itself sets apart for validation; None: none.
     """
 
     images: Tensor | EncodedImages
-    targets: Tensor
+    targets: Any
     classes: tuple[str, ...]
     name: str
     note: str = ""
     mirror_safe: bool = True
     listing: str = ""
+    validation: Indices | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):
             raise ValueError(f"{self.name}: {len(self.images)} images but {len(self.targets)} targets")
         if len(self.targets) == 0:
             raise ValueError(f"{self.name}: no images")
-        lowest, highest = int(self.targets.min()), int(self.targets.max())
+        labels = self.targets.labels if isinstance(self.targets, Boxes) else self.targets
+        if not isinstance(labels, Tensor) or not len(labels):
+            return
+        lowest, highest = int(labels.min()), int(labels.max())
         if lowest < 0 or highest >= len(self.classes):
             raise ValueError(f"{self.name}: targets run from {lowest} to {highest}, classes are {len(self.classes)}")
 
@@ -162,7 +95,7 @@ class ImageSet:
     def fingerprint(self) -> str:
         """Hexadecimal digits that differ where the images, their order or their classes do."""
         digest = hashlib.sha256(repr((self.classes, self.channels, self.listing)).encode())
-        digest.update(self.targets.numpy().tobytes())
+        digest.update(content_of(self.targets))
         if isinstance(self.images, EncodedImages):
             digest.update(np.ascontiguousarray(self.images.indices, dtype="<i8").tobytes())
         else:
@@ -186,7 +119,10 @@ class ImageSet:
             chosen: Tensor | EncodedImages = replace(self.images, indices=self.images.indices[indices])
         else:
             chosen = from_pixels(self.images.permute(0, 2, 3, 1).numpy()[indices])
-        return replace(self, images=chosen, targets=self.targets[torch.from_numpy(indices)])
+        validation = None
+        if self.validation is not None:
+            validation = np.flatnonzero(np.isin(indices, self.validation))
+        return replace(self, images=chosen, targets=take(self.targets, indices), validation=validation)
 
 
 def square(image: Image.Image, side: int) -> Image.Image:
@@ -231,28 +167,38 @@ def from_pixels(pixels: npt.NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
+def centers(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Bring an image to a height and width, those of a square, by :func:`square`."""
+    return square(image, size[0])
+
+
 def decode_if_small(
-    images: EncodedImages, image_size: int | None, memory_limit: int
+    images: EncodedImages,
+    image_size: ImageSize,
+    memory_limit: int,
+    bring: Callable[[Image.Image, tuple[int, int]], Image.Image] = centers,
 ) -> tuple[Tensor, dict[int, str]] | None:
     """Decode all images into one tensor if they have one size and fit in memory.
 
     Args:
         images: the images to decode.
-        image_size: side in pixels every image is brought to (short side resized, center cut out); None to keep sizes.
+        image_size: what every image is brought to; None to keep sizes.
         memory_limit: most bytes the tensor may take.
+        bring: brings an image to a height and width.
 
     Returns:
         uint8 (N, C, H, W), and by number of image why it cannot be decoded and its pixels mean nothing. None if the
         images must stay encoded.
     """
-    size = (image_size, image_size) if image_size is not None else _likely_size(images)
+    wanted = height_and_width(image_size)
+    size = wanted or _likely_size(images)
     if size is None or len(images) * images.channels * size[0] * size[1] > memory_limit:
         return None
     pixels = np.zeros((len(images), *size, images.channels), dtype=np.uint8)
     bad = {}
     for index in range(len(images)):
         try:
-            image = to_pixels(images.open(index) if image_size is None else square(images.open(index), image_size))
+            image = to_pixels(images.open(index) if wanted is None else bring(images.open(index), wanted))
         except BadImageError as error:
             bad[index] = error.reason
             continue

@@ -7,9 +7,12 @@ from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from nasvit.compute import ALONE, Compute
+from nasvit.data.annotated_preparation import AnnotatedPreparation
 from nasvit.data.augment import NO_AUGMENTATION, Augmentation
+from nasvit.data.config import ImageSize, height_and_width, refuse_pair
 from nasvit.data.finishing import Batch, Finishing
 from nasvit.data.images import ImageSet
 from nasvit.data.normalization import Normalization
@@ -31,7 +34,8 @@ class Loader:
         batch_size: images of the joined batch of all processes.
         normalization: shift and scale of the channels.
         augmentation: augmentation of training batches; other batches are not augmented.
-        image_size: side of the images of a batch in pixels; None for the stored size, which encoded images do not have.
+        image_size: side of the images of a batch in pixels, or for boxes and masks height and width; None for the
+            stored size, which encoded images do not have.
         crop_pct: share of the resized short side that is cut out of images that are not augmented.
         seed: seed of order and augmentation.
         compute: device of the batches, and the processes that share them.
@@ -49,7 +53,7 @@ class Loader:
         batch_size: int,
         normalization: Normalization,
         augmentation: Augmentation = NO_AUGMENTATION,
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         crop_pct: float = 1.0,
         seed: int = 0,
         compute: Compute = ALONE,
@@ -65,7 +69,8 @@ class Loader:
         self.seed = seed
         self.compute = compute
         self.workers = workers
-        self._preparation = Preparation(
+        prepares = Preparation if isinstance(images.targets, Tensor) else AnnotatedPreparation
+        self._preparation = prepares(
             images,
             batch_size=batch_size,
             augmentation=augmentation,
@@ -111,7 +116,7 @@ class Loader:
 
         Returns:
             Normalized images float32 (B, C, H, W), and targets: int64 (B,), or class probabilities float32
-            (B, classes) if the augmentation mixes images; on the device.
+            (B, classes) if the augmentation mixes images; or ``BoxTargets``, or masks int64 (B, H, W); on the device.
 
         Raises:
             ValueError: if the epoch has no such batch.
@@ -205,7 +210,7 @@ def _prepare_step(preparation: Preparation, places: npt.NDArray[np.int64], step:
 
 
 def served_size(
-    images: ImageSet, augmentation: Augmentation, image_size: int | None, crop_pct: float
+    images: ImageSet, augmentation: Augmentation, image_size: ImageSize, crop_pct: float
 ) -> tuple[int, int]:
     """Return height and width of the images of a batch.
 
@@ -214,14 +219,16 @@ def served_size(
     Raises:
         ValueError: if the images cannot be brought to one size so.
     """
-    stored = images.image_size
+    stored, classified = images.image_size, isinstance(images.targets, Tensor)
+    if classified:
+        refuse_pair(image_size, images.name)
     if image_size is None and stored is None:
         raise ValueError(
             f"{images.name}: its images differ in size or do not fit in memory; give the image_size to serve"
         )
-    size = (image_size, image_size) if image_size is not None else stored
+    size = height_and_width(image_size) or stored
     assert size is not None
-    if stored is not None and size != stored and augmentation.crop != "resized":
+    if classified and stored is not None and size != stored and augmentation.crop != "resized":
         raise ValueError(
             f"{images.name}: images are stored as {stored[0]}x{stored[1]}, image_size {image_size} needs crop "
             "'resized'; or load them with that image_size"

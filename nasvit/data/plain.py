@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nasvit.data.finishing import Finishing
 from nasvit.data.preparation import Preparation, Prepared
+from nasvit.data.targets import map_tensors
 from nasvit.data.workers import Stream
 
 CACHE_LIMIT = 2**30
@@ -75,8 +76,7 @@ class PlainBatches:
         if self._keeps:
             # What workers send lies in shared memory, of which machines have little.
             shared = prepared.pixels.is_shared() and not self._pin
-            copied = Prepared(prepared.pixels.clone(), prepared.targets.clone()) if shared else prepared
-            self._kept[place] = copied
+            self._kept[place] = Prepared(*map_tensors(Tensor.clone, prepared[:2])) if shared else prepared
         return prepared
 
 

@@ -15,6 +15,7 @@ from nasvit.data.augment import Augmentation, Draws, ImageVariation, Pixels, mov
 from nasvit.data.erasing import Erasures, erasures
 from nasvit.data.images import ImageSet, centered, square, to_image, to_pixels
 from nasvit.data.randomness import generator, global_random_kept
+from nasvit.data.targets import BoxTargets, take
 
 _ORDER, _AUGMENTATION, _CALIBRATION = 0, 1, 2  # Second part of the random keys: what the numbers are for.
 
@@ -24,13 +25,13 @@ class Prepared(NamedTuple):
 
     Args:
         pixels: uint8 (B, H, W, C).
-        targets: int64 (B,).
+        targets: int64 (B,), or ``BoxTargets``, or masks uint8 (B, H, W).
         erasures: noise to write into the normalized images.
         mixing_seed: seed of mixup and CutMix.
     """
 
     pixels: Tensor
-    targets: Tensor
+    targets: Tensor | BoxTargets
     erasures: Erasures | None = None
     mixing_seed: int = 0
 
@@ -93,9 +94,9 @@ class Preparation:
         rng = generator(self._seed, _AUGMENTATION, epoch, index)
         draws = Draws.of(self._augmentation, self._mirror, self.batch_size, rng).at(places)
         rows = self._epoch_order(epoch)[index * self.batch_size :][places]
-        pixels = torch.from_numpy(self._varied(rows, draws))
+        pixels, targets = self._training(rows, draws)
         drawn = erasures(draws, (self.images.channels, *self.size))
-        return Prepared(pixels, self._targets(rows), drawn, draws.mixing_seed)
+        return Prepared(torch.from_numpy(pixels), targets, drawn, draws.mixing_seed)
 
     def plain(self, rows: npt.NDArray[np.int64]) -> Prepared:
         """Prepare images that are not augmented.
@@ -103,12 +104,8 @@ class Preparation:
         Args:
             rows: (B,), their positions in the image set.
         """
-        stored = self.images.images
-        if self.copies and isinstance(stored, Tensor):
-            pixels = stored.permute(0, 2, 3, 1).numpy()[rows]
-        else:
-            pixels = self._opened(rows, lambda image: centered(image, self.size[0], self._crop_pct))
-        return Prepared(torch.from_numpy(pixels), self._targets(rows))
+        pixels, targets = self._unaugmented(rows)
+        return Prepared(torch.from_numpy(pixels), targets)
 
     def calibration_rows(self, count: int) -> Sequence[npt.NDArray[np.int64]]:
         """Return the positions of the images of ``count`` batches, always the same."""
@@ -121,8 +118,19 @@ class Preparation:
             self._order = epoch, generator(self._seed, _ORDER, epoch).permutation(len(self.images))
         return self._order[1]
 
+    def _training(self, rows: npt.NDArray[np.int64], draws: Draws) -> tuple[Pixels, Tensor | BoxTargets]:
+        return self._varied(rows, draws), self._targets(rows)
+
+    def _unaugmented(self, rows: npt.NDArray[np.int64]) -> tuple[Pixels, Tensor | BoxTargets]:
+        stored = self.images.images
+        if self.copies and isinstance(stored, Tensor):
+            return stored.permute(0, 2, 3, 1).numpy()[rows], self._targets(rows)
+        pixels = self._opened(rows, lambda image: centered(image, self.size[0], self._crop_pct))
+        return pixels, self._targets(rows)
+
     def _targets(self, rows: npt.NDArray[np.int64]) -> Tensor:
-        return self.images.targets[torch.from_numpy(rows)]
+        targets: Tensor = take(self.images.targets, rows)
+        return targets
 
     def _varied(self, rows: npt.NDArray[np.int64], draws: Draws) -> Pixels:
         if self._augmentation.crop == "resized":

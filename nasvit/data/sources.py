@@ -6,18 +6,21 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 import torchvision
 from torch import Tensor
 
+from nasvit.data.annotated import TaskName, list_annotated, task_of
 from nasvit.data.bad import BadImageError, OnBadImage, judge
 from nasvit.data.check import remembered_bad
+from nasvit.data.config import ImageSize, height_and_width, refuse_pair
 from nasvit.data.files import expand, list_folder
+from nasvit.data.holding import hold
 from nasvit.data.hub import list_hub
-from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, decode_if_small, from_pixels, square, to_pixels
+from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
 from nasvit.data.listed import Listed
 from nasvit.data.splits import held_out_indices
 from nasvit.data.tars import list_tars
@@ -39,7 +42,7 @@ class Reading:
     """Options for reading the images of a source.
 
     Args:
-        image_size: side in pixels that every image is brought to; None to keep the stored sizes.
+        image_size: side in pixels that every image is brought to, or height and width; None to keep the stored sizes.
         channels: 1 or 3; None: those of the source.
         root: folder of the torchvision data sets.
         download: let torchvision download missing data sets.
@@ -50,7 +53,7 @@ class Reading:
         record: file that remembers those that were found.
     """
 
-    image_size: int | None = None
+    image_size: ImageSize = None
     channels: int | None = None
     root: str | Path = "data"
     download: bool = False
@@ -65,7 +68,8 @@ def load_images(
     source: str | Path,
     split: SplitName = "train",
     *,
-    image_size: int | None = None,
+    task: TaskName = "classification",
+    image_size: ImageSize = None,
     channels: int | None = None,
     root: str | Path = "data",
     download: bool = False,
@@ -74,6 +78,7 @@ def load_images(
     on_bad_image: OnBadImage = "stop",
     workers: int | None = None,
     record: Path | None = None,
+    ignore_index: int | None = None,
 ) -> ImageSet:
     """Load one split of a data set; images of files that do not fit in memory are listed and read when used.
 
@@ -84,10 +89,16 @@ def load_images(
             ``train.tar``, or several as ``train-*.tar``), a folder of one folder per class or tar files such as
             ``shards-{000..127}.tar`` (a fifth of them becomes the test split), or a folder with ``train-*.parquet``
             and ``test-*.parquet`` in the Hugging Face layout. Tar files hold one folder per class, or samples as
-            WebDataset's shards do (``0001.jpg`` and ``0001.cls``). Hidden files are no images.
+            WebDataset's shards do (``0001.jpg`` and ``0001.cls``). Hidden files are no images. With boxes:
+            ``coco:<folder>`` with ``annotations/instances_train.json`` or the like, ``voc:<folder>``,
+            ``yolo:<folder or YAML file>``. With masks: a folder with ``images/train`` and ``masks/train``
+            (``masks:<folder>``); ``classes.txt`` in it says what values or colors mean, one class a line: ``name`` or
+            ``R G B name``. ``val`` of these is the test split where there is no ``test``, else it is set apart.
         split: ``train`` or ``test``.
-        image_size: side in pixels that every image is brought to: the short side is resized, the center cut out. None
-            keeps the stored sizes.
+        task: what the images are for, which decides what their targets are.
+        image_size: side in pixels that every image is brought to: the short side is resized, the center cut out. With
+            boxes or masks, also height and width: the image is fitted inside, at the top left, and the rest is gray.
+            None keeps the stored sizes.
         channels: 1 (gray) or 3; None: those of the source.
         root: folder of the torchvision data sets.
         download: let torchvision download missing data sets.
@@ -98,6 +109,7 @@ def load_images(
         workers: processes that decode all images to ``skip`` bad ones; None: the processors that there are.
         record: JSON file that remembers the bad ones to ``skip``, so that images are decoded for that only once; None:
             they are decoded at every call.
+        ignore_index: value of masks that is ignored, beside 255.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or an argument is out of its range.
@@ -108,7 +120,14 @@ def load_images(
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
     if on_bad_image not in ("stop", "skip"):
         raise ValueError(f"on_bad_image {on_bad_image!r}: legal are 'stop' and 'skip'")
+    if task not in get_args(TaskName):
+        raise ValueError(f"task {task!r}: legal are {', '.join(get_args(TaskName))}")
     reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers, record)
+    if task != "classification":
+        return _from_files(str(source), split, list_annotated(str(source), split, task, ignore_index), reading)
+    if task_of(str(source)) != task:
+        raise ValueError(f"data source {str(source)!r}: is for {task_of(str(source))}, not for {task}; set the task")
+    refuse_pair(image_size, str(source))
     if source == "digits":
         return _digits(split, reading)
     if str(source).startswith(_TORCHVISION):
@@ -136,7 +155,7 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
     data = load_digits()
     # Gray levels are 0 to 16; spread them over the whole byte.
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, :, :, None]
-    images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), reading.image_size)
+    images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), height_and_width(reading.image_size))
     classes = tuple(str(name) for name in data.target_names)
     whole = ImageSet(
         images,
@@ -149,32 +168,48 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
     return _part_without_test_split(whole, split)
 
 
-def _fit(images: Tensor, image_size: int | None) -> Tensor:
-    if image_size is None or images.shape[2:] == (image_size, image_size):
+def _fit(images: Tensor, size: tuple[int, int] | None) -> Tensor:
+    if size is None or images.shape[2:] == size:
         return images
     whole = ImageSet(images, torch.zeros(len(images), dtype=torch.int64), ("any",), "resizing")
-    return from_pixels(np.stack([to_pixels(square(whole.open(index), image_size)) for index in range(len(whole))]))
+    return from_pixels(np.stack([to_pixels(centers(whole.open(index), size)) for index in range(len(whole))]))
 
 
 def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
     kept, tested = held_out_indices(whole.targets, fraction=TEST_FRACTION, seed=_TEST_SEED)
-    note = f"{whole.note}; no test split of its own: {len(tested)} of {len(whole)} images held out for it, by class"
+    by_class = ", by class" if isinstance(whole.targets, Tensor) else ""
+    note = f"{whole.note}; no test split of its own: {len(tested)} of {len(whole)} images held out for it{by_class}"
     return replace(whole.subset(kept if split == "train" else tested), note=note)
 
 
 def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -> ImageSet:
-    images, bad = _decoded_or_not(name, listed, reading)
+    images, targets, bad = _decoded_or_not(name, listed, reading)
     judge(bad, name, reading.on_bad_image, listed.store.name)
-    note = listed.note + (f"; brought to {reading.image_size} pixels" if reading.image_size else "")
-    targets = torch.from_numpy(listed.targets)
-    whole = ImageSet(images, targets, listed.classes, name, note, listing=listed.fingerprint)
+    brought = f"; brought to {_size_in_words(reading.image_size)} pixels" if reading.image_size else ""
+    whole = ImageSet(
+        images,
+        targets,
+        listed.classes,
+        name,
+        listed.note + brought,
+        listing=listed.fingerprint,
+        validation=listed.validation,
+    )
     if bad:
         whole = _without(whole, bad)
     return whole if listed.has_test_split else _part_without_test_split(whole, split)
 
 
+def _size_in_words(image_size: int | tuple[int, int]) -> str:
+    return str(image_size) if isinstance(image_size, int) else f"{image_size[1]}x{image_size[0]}"
+
+
 def _without(whole: ImageSet, bad: Mapping[int, str]) -> ImageSet:
     kept = np.setdiff1d(np.arange(len(whole)), np.fromiter(bad, dtype=np.int64))
+    if not isinstance(whole.targets, Tensor):
+        if not len(kept):
+            raise BadImageError(f"{whole.name}: no good image is left; repair them")
+        return whole.subset(kept)
     before, after = (np.unique(labels) for labels in (whole.targets.numpy(), whole.targets.numpy()[kept]))
     lost = [whole.classes[each] for each in np.setdiff1d(before, after)]
     if lost:
@@ -183,14 +218,15 @@ def _without(whole: ImageSet, bad: Mapping[int, str]) -> ImageSet:
     return whole.subset(kept)
 
 
-def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor | EncodedImages, dict[int, str]]:
-    encoded = EncodedImages.of(listed.store, reading.channels or 3)
-    held = None if reading.keep_encoded else decode_if_small(encoded, reading.image_size, reading.memory_limit)
+def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor | EncodedImages, Any, dict[int, str]]:
+    encoded = EncodedImages.of(listed.store, reading.channels or 3, listed.sizes)
+    targets = torch.from_numpy(listed.targets) if isinstance(listed.targets, np.ndarray) else listed.targets
+    held = None if reading.keep_encoded else hold(encoded, targets, reading.image_size, reading.memory_limit)
     if held is not None:
-        return held[0], {**held[1], **listed.bad}
+        return held.images, held.targets, {**held.bad, **listed.bad}
     if reading.on_bad_image == "stop":
-        return encoded, dict(listed.bad)
-    return encoded, remembered_bad(encoded, listed, name, record=reading.record, workers=reading.workers)
+        return encoded, targets, dict(listed.bad)
+    return encoded, targets, remembered_bad(encoded, listed, name, record=reading.record, workers=reading.workers)
 
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:
@@ -237,8 +273,9 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
 def _stack(images: list[Any], source: str, reading: Reading) -> Tensor:
     channels = reading.channels or (1 if images[0].mode == "L" else 3)
     converted = [image.convert("L" if channels == 1 else "RGB") for image in images]
-    if reading.image_size is not None:
-        converted = [square(image, reading.image_size) for image in converted]
+    size = height_and_width(reading.image_size)
+    if size is not None:
+        converted = [centers(image, size) for image in converted]
     sizes = {image.size for image in converted}
     if len(sizes) > 1:
         raise ValueError(f"data source {source!r}: its images differ in size; give image_size to bring them to one")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from nasvit.data.config import TENTH
 from nasvit.data.images import ImageSet
+from nasvit.data.randomness import generator
+from nasvit.data.targets import Masks
 
 Indices = npt.NDArray[np.int64]
 
@@ -25,7 +28,7 @@ class SplitRecord:
         seed: seed of the split.
         train: number of images kept for training.
         held_out: number of images held out.
-        held_out_per_class: number of held-out images of every class.
+        held_out_per_class: number of held-out images of every class; of boxes their number; empty for masks.
         train_sha256: hash of the sorted training indices (little-endian int64).
         held_out_sha256: hash of the sorted held-out indices.
     """
@@ -80,7 +83,7 @@ class SearchData:
 _ENOUGH, _MOST = 250, 0.25
 
 
-def automatic_share(targets: Tensor) -> float:
+def automatic_share(targets: Any) -> float:
     """Return the share of training images to hold out: a tenth, and more of few images.
 
     The fewer images judge, the worse the choice: of eight good subnets of ``micro8``, the one chosen on 57 images was
@@ -88,19 +91,19 @@ def automatic_share(targets: Tensor) -> float:
     are held out where that takes no more than a quarter of them, and one of each class at least.
 
     Args:
-        targets: int64 (N,), class indices.
+        targets: int64 (N,), class indices; or boxes or masks, of which no class is looked for.
     """
-    count, classes = len(targets), len(targets.unique())
+    count, classes = len(targets), len(targets.unique()) if isinstance(targets, Tensor) else 1
     if count >= _ENOUGH / TENTH:
         return max(TENTH, classes / count)
     return max(min(_ENOUGH, _MOST * count), classes) / count
 
 
-def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Split indices in two, every class in proportion.
+def held_out_indices(targets: Any, *, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    """Split indices in two, every class in proportion; at random where images have no class.
 
     Args:
-        targets: int64 (N,), class indices.
+        targets: int64 (N,), class indices; or boxes or masks.
         fraction: share of the images to hold out, between 0 and 1.
         seed: equal seeds give equal splits.
 
@@ -113,6 +116,8 @@ def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[In
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction {fraction} to hold out: must lie between 0 and 1")
+    if not isinstance(targets, Tensor):
+        return _at_random(len(targets), fraction, seed)
     labels = targets.numpy()
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
@@ -132,28 +137,47 @@ def held_out_indices(targets: Tensor, *, fraction: float, seed: int) -> tuple[In
     return np.sort(keep).astype(np.int64), np.sort(out).astype(np.int64)
 
 
+def _at_random(count: int, fraction: float, seed: int) -> tuple[Indices, Indices]:
+    held = round(fraction * count)
+    if not 0 < held < count:
+        raise ValueError(f"fraction {fraction} of {count} images holds out {held}: both sides need at least one image")
+    order = generator(seed).permutation(count)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
 def hold_out(images: ImageSet, *, fraction: float | None = None, seed: int = 0) -> SearchData:
     """Hold a validation split out of the training images.
 
     Args:
         images: the training split of a source.
-        fraction: share of it to hold out, between 0 and 1; None: see :func:`automatic_share`.
+        fraction: share of it to hold out, between 0 and 1; None: the images that the source itself sets apart, or
+            where it does not, see :func:`automatic_share`.
         seed: equal seeds give equal splits.
     """
-    fraction = automatic_share(images.targets) if fraction is None else fraction
-    keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed)
+    if fraction is None and images.validation is not None and 0 < len(images.validation) < len(images):
+        out = images.validation
+        keep = np.setdiff1d(np.arange(len(images)), out)
+    else:
+        fraction = automatic_share(images.targets) if fraction is None else fraction
+        keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed)
     validation = images.subset(out)
-    per_class = np.bincount(validation.targets.numpy(), minlength=len(images.classes))
     record = SplitRecord(
         source=images.name,
         seed=seed,
         train=len(keep),
         held_out=len(out),
-        held_out_per_class=tuple(int(count) for count in per_class),
+        held_out_per_class=_per_class(validation),
         train_sha256=_hash(keep),
         held_out_sha256=_hash(out),
     )
     return SearchData(train=images.subset(keep), validation=validation, record=record, whole=images)
+
+
+def _per_class(images: ImageSet) -> tuple[int, ...]:
+    if isinstance(images.targets, Masks):
+        return ()
+    labels = images.targets if isinstance(images.targets, Tensor) else images.targets.labels
+    return tuple(np.bincount(labels.numpy(), minlength=len(images.classes)).tolist())
 
 
 def _hash(indices: Indices) -> str:

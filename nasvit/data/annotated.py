@@ -1,0 +1,55 @@
+"""Sources of images with boxes or masks, by the kind of their annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from nasvit.data.box_list import BoxSource, list_boxes
+from nasvit.data.coco import coco_source
+from nasvit.data.listed import Listed
+from nasvit.data.mask_folders import has_masks, list_masks
+from nasvit.data.voc import voc_source
+from nasvit.data.yolo import yolo_source
+
+TaskName = Literal["classification", "detection", "segmentation"]
+
+BOX_SOURCES: dict[str, Callable[[Path], BoxSource]] = {"coco": coco_source, "voc": voc_source, "yolo": yolo_source}
+MASKS = "masks"
+
+_LEGAL = {
+    "detection": "coco:FOLDER, voc:FOLDER and yolo:FOLDER",
+    "segmentation": "masks:FOLDER, or a folder with images/train and masks/train",
+}
+
+
+def task_of(source: str) -> TaskName:
+    """Return the task that a source is for by its kind; it is classification where the source names no other."""
+    kind = source.partition(":")[0]
+    return "detection" if kind in BOX_SOURCES else "segmentation" if kind == MASKS else "classification"
+
+
+def list_annotated(source: str, split: str, task: str, ignore_index: int | None) -> Listed:
+    """List one split of a source of images with boxes or masks.
+
+    Args:
+        source: kind and path.
+        split: ``train`` or ``test``.
+        task: ``detection`` or ``segmentation``.
+        ignore_index: value of masks that is ignored, beside 255.
+
+    Raises:
+        ValueError: if it is no source for that task, or naming file and annotation that are wrong.
+    """
+    kind, _, rest = source.partition(":")
+    path = Path(rest).expanduser() if task_of(source) != "classification" else Path(source).expanduser()
+    if task == "segmentation" and task_of(source) == "classification" and has_masks(path):
+        return list_masks(path, source, split, ignore_index)
+    if task_of(source) != task:
+        raise ValueError(f"data source {source!r}: is none for {task}; legal are {_LEGAL[task]}")
+    if not path.exists():
+        raise ValueError(f"data source {source!r}: there is no {path}")
+    if kind == MASKS:
+        return list_masks(path, source, split, ignore_index)
+    return list_boxes(BOX_SOURCES[kind](path), source, split)

@@ -1,0 +1,118 @@
+"""Encoded images, read and decoded one by one."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from nasvit.data.bad import bad_image
+from nasvit.data.listed import EMPTY
+from nasvit.data.stores import FileStore, Indices, Names, Store
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedImages:
+    """Encoded images, read and decoded one by one.
+
+    Args:
+        store: reads them; shared by all that choose from it.
+        indices: int64 (N,), the numbers of the chosen images in the store.
+        channels: 1 (gray) or 3 (red, green, blue): every image is converted to that.
+        sizes: int64 (M, 2), height and width that every image of the store has by what is known of it; an image of
+            another size is a bad one. None: nothing is known.
+    """
+
+    store: Store
+    indices: Indices
+    channels: int = 3
+    sizes: Indices | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
+
+    @classmethod
+    def of(cls, store: Store, channels: int = 3, sizes: Indices | None = None) -> EncodedImages:
+        """Return all images of a store."""
+        return cls(store, np.arange(len(store)), channels, sizes)
+
+    @classmethod
+    def of_files(cls, paths: Iterable[str | Path], channels: int = 3) -> EncodedImages:
+        """Return the images of some files."""
+        return cls.of(FileStore("", Names(str(path) for path in paths)), channels)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def open(self, index: int, least: tuple[int, int] | None = None) -> Image.Image:
+        """Read and decode one image, in mode ``L`` (one channel) or ``RGB``.
+
+        Args:
+            index: position of the image.
+            least: height and width in pixels that are enough: decoders that can (JPEG) then halve the image, or halve
+                it more often, down to no less than that.
+
+        Raises:
+            BadImageError: naming the image, if that is not possible.
+        """
+        with self._opened(index) as image:
+            if least is not None:
+                image.draft(None, (least[1], least[0]))
+            image.load()
+            return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return height and width of one image in pixels; decodes only its header.
+
+        Raises:
+            BadImageError: naming the image, if that is not possible.
+        """
+        with self._opened(index) as image:
+            return image.height, image.width
+
+    @contextmanager
+    def _opened(self, index: int) -> Iterator[Image.Image]:
+        number = int(self.indices[index])
+        with opened(self.store, number) as image:
+            known = None if self.sizes is None else tuple(self.sizes[number].tolist())
+            if known not in (None, (image.height, image.width)):
+                assert known is not None
+                raise ValueError(
+                    f"it has {image.width}x{image.height} pixels, what is annotated has {known[1]}x{known[0]}"
+                )
+            yield image
+
+
+@contextmanager
+def opened(store: Store, number: int) -> Iterator[Image.Image]:
+    """Open one image of a store; its pixels are decoded inside of the context.
+
+    Raises:
+        BadImageError: naming the image, if that is not possible.
+    """
+    encoded = _read(store, number)
+    try:
+        if not encoded:
+            raise ValueError(EMPTY)
+        with Image.open(io.BytesIO(encoded)) as image:
+            yield image
+    except MemoryError:
+        raise
+    except Exception as error:  # what decoders raise for broken files is of every kind
+        raise bad_image(store.name(number), error) from error
+
+
+def _read(store: Store, number: int) -> bytes:
+    try:
+        return store.read(number)
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        # Other failures are those of the disk or the network, and no reason to leave an image out.
+        raise bad_image(store.name(number), error) from error
