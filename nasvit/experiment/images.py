@@ -22,7 +22,8 @@ from nasvit.data import (
     hold_out,
     load_images,
 )
-from nasvit.data.config import DataConfig
+from nasvit.data.annotated import TaskName
+from nasvit.data.config import DataConfig, height_and_width
 from nasvit.data.loader import served_size
 from nasvit.data.sources import SplitName
 from nasvit.data.splits import held_out_indices
@@ -38,7 +39,7 @@ from search_spaces.recipe import Recipe
 BAD_IMAGES = "bad_images.json"
 """File that remembers which images are bad, in the folder of the results."""
 
-_EVALUATED = 500  # images of a batch without augmentation
+_EVALUATED, _EVALUATED_DENSE = 500, 32  # images of a batch without augmentation; those with boxes and masks are large
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
 
 
@@ -133,6 +134,14 @@ class Images:
         """Names of the classes."""
         return self.train.classes
 
+    @property
+    def _at_once(self) -> int:
+        return _EVALUATED if self.head is None else _EVALUATED_DENSE
+
+    @property
+    def _task(self) -> TaskName:
+        return "classification" if self.head is None else self.head.task
+
     @cached_property
     def task(self) -> Task:
         """The task of these images."""
@@ -142,8 +151,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: channels, height, width; zeros where sizes differ."""
-        asked = self.config.image_size
-        size = (asked, asked) if isinstance(asked, int) else asked
+        size = height_and_width(self.config.image_size)
         return (self.train.channels, *(size or self.train.image_size or (0, 0)))
 
     def shape_for(self, spec: Spec) -> tuple[int, int, int]:
@@ -195,16 +203,16 @@ class Images:
         return self._loader(chosen, recipe.batch_size, augmentation, seed=self.seed, compute=compute or self.compute)
 
     def evaluation_loader(
-        self, images: ImageSet, batch_size: int = _EVALUATED, compute: Compute | None = None
+        self, images: ImageSet, batch_size: int | None = None, compute: Compute | None = None
     ) -> Loader:
         """Return the loader of ``images`` without augmentation; it is kept, with what it decoded.
 
         Args:
             images: the images.
-            batch_size: most images of a batch.
+            batch_size: most images of a batch; None: 500, of a dense task 32.
             compute: device and processes, if others than those of all images.
         """
-        return self._plain_loader(images, min(batch_size, len(images)), compute)
+        return self._plain_loader(images, min(batch_size or self._at_once, len(images)), compute)
 
     def test_loader(self, side: int | None, compute: Compute | None = None) -> Loader:
         """Return the loader of the test images as a shipped network takes them; it is kept, with what it decoded.
@@ -221,7 +229,7 @@ class Images:
         if side not in self._tests_at:
             self._tests_at[side] = self.test if self.test.image_size is None else self._load("test", side)
         images = self._tests_at[side]
-        return self._plain_loader(images, min(_EVALUATED, len(images)), compute, side=side)
+        return self._plain_loader(images, min(self._at_once, len(images)), compute, side=side)
 
     def calibration(
         self, batches: int, batch_size: int, *, seed: int = 0, compute: Compute | None = None
@@ -230,11 +238,11 @@ class Images:
 
         Args:
             batches: number of batches.
-            batch_size: most images of a batch.
+            batch_size: most images of a batch; of a dense task no more than 32 are taken.
             seed: decides which images these are.
             compute: device, if another than that of all images.
         """
-        size = min(batch_size, len(self.train))
+        size = min(batch_size, self._at_once, len(self.train))
         loader = self._plain_loader(self.train, size, compute, seed=seed)
         return loader.calibration_batches(min(batches, len(self.train) // size))
 
@@ -244,7 +252,7 @@ class Images:
         Which ones follows from the seed.
         """
         count = min(count, len(self.train))
-        batches = -(-count // 500)  # equal batches, so that 700 images are two of 350
+        batches = -(-count // self._at_once)  # equal batches, so that 700 images are two of 350
         return self.calibration(batches, count // batches, seed=self.seed, compute=compute)
 
     def _plain_loader(
@@ -288,14 +296,17 @@ class Images:
         with warnings.catch_warnings():
             if not self.compute.is_first:  # the first process says which images are left out
                 warnings.simplefilter("ignore", UserWarning)
-            return _loaded(config, split, self._channels, self._record)
+            return _loaded(config, split, self._task, self._channels, self._record)
 
 
 @lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images
-def _loaded(config: DataConfig, split: SplitName, channels: int | None, record: Path | None) -> ImageSet:
+def _loaded(
+    config: DataConfig, split: SplitName, task: TaskName, channels: int | None, record: Path | None
+) -> ImageSet:
     return load_images(
         config.source,
         split,
+        task=task,
         image_size=config.image_size,
         channels=channels,
         download=config.download,
@@ -303,4 +314,5 @@ def _loaded(config: DataConfig, split: SplitName, channels: int | None, record: 
         on_bad_image=config.on_bad_image,
         workers=config.workers,
         record=record,
+        ignore_index=config.ignore_index,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nasvit.branches import Branches
+from nasvit.data.annotated import TaskName
 from nasvit.data.config import TENTH, DataConfig
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.heads.kinds import AnyHead, head_of
@@ -202,9 +203,6 @@ class Training(TrainingHelp):
     def to_json(self) -> dict[str, Any]:
         """Return the training as plain JSON values; fields that are None are left out."""
         return {name: value for name, value in to_json_value(self).items() if value is not None}
-
-
-TaskName = Literal["classification", "detection", "segmentation"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,8 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
     Whether budgets bound the supernet is left out too: a record of its own tells what it is trained for.
     """
     kept = {name: value for name, value in content.items() if name not in ("threads", "note") and _says(name, value)}
-    kept["data"] = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
+    data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
+    kept["data"] = {name: value for name, value in data.items() if _says(name, value)}
     if "search" in kept:
         kept["search"] = {name: value for name, value in kept["search"].items() if _says(name, value)}
     if "train" in kept:
@@ -58,7 +59,7 @@ def _says(name: str, value: Any) -> bool:
     return name not in _SAYS_NOTHING or value != _SAYS_NOTHING[name]
 
 
-_SAYS_NOTHING = {"quantize": None, "task": "classification", "head": None}
+_SAYS_NOTHING = {"quantize": None, "task": "classification", "head": None, "ignore_index": None}
 """Fields that records of earlier versions lack, with the value that says nothing."""
 
 

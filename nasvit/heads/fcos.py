@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torchvision.models.detection.fcos import FCOSHead
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
+from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
-from nasvit.heads.detections import Detections
 from nasvit.heads.head import Head, HeadModule, Learned, Size
 from nasvit.heads.places import centers, check_places
 from nasvit.heads.pyramid import READS, Pyramid
@@ -39,7 +39,7 @@ class FCOS(Head):
         extra: whether two coarser maps follow, for objects of more than about 8 times the last stride; the paper's.
     """
 
-    task: ClassVar[str] = "detection"
+    task: ClassVar[TaskName] = "detection"
     kind: Literal["fcos"] = "fcos"
     channels: int = 64
     convs: int = 2
@@ -108,7 +108,7 @@ class FCOSModule(HeadModule):
 
     Shape:
         training: ``(batch, places, classes + 5)``, logits of the classes, distances to left, top, right and bottom edge
-        in strides, logit of the centerness; evaluation: :class:`nasvit.heads.detections.Detections`
+        in strides, logit of the centerness; evaluation: what :class:`nasvit.heads.detections.Detections` holds
     """
 
     def __init__(self, head: FCOS, channels: Sequence[int], classes: int) -> None:
@@ -126,14 +126,14 @@ class FCOSModule(HeadModule):
     def reads(self) -> Mapping[str, int]:
         return {f"neck.pyramid.{READS.format(number)}": number for number in range(self.count)}
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | Detections:
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | tuple[Tensor, Tensor]:
         found = self.layers(self.neck(maps))
         classes, edges, center = found["cls_logits"], found["bbox_regression"], found["bbox_ctrness"]
         if self.training:
             return torch.cat([classes, edges, center], dim=2)
         points, strides = centers(size, self.head.all_strides, edges.device)
         boxes = _boxes(edges, points, strides)
-        return Detections(boxes, (classes.sigmoid() * center.sigmoid()).sqrt())
+        return boxes, (classes.sigmoid() * center.sigmoid()).sqrt()
 
 
 def _quality_focal(logits: Tensor, wanted: Tensor) -> Tensor:

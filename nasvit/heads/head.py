@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from nasvit.data.annotated import TaskName
 from nasvit.layers.calibration import track_statistics
 
 Size = tuple[int, int]
@@ -47,7 +48,7 @@ class HeadModule(nn.Module):
 class Head(ABC):
     """Description of a head; heads are frozen dataclasses of plain values, written by their ``kind`` in files."""
 
-    task: ClassVar[str]
+    task: ClassVar[TaskName]
     """The task that it is for."""
 
     strides: tuple[int, ...]

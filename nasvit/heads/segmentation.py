@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.lraspp import LRASPPHead
 
+from nasvit.data.annotated import TaskName
 from nasvit.data.targets import IGNORED
 from nasvit.heads.head import Head, HeadModule, Learned, Size
 from nasvit.heads.pyramid import READS, Pyramid
@@ -22,7 +23,7 @@ from search_spaces.values import FieldError
 class PixelHead(Head):
     """What heads share that learn the class of every pixel by cross entropy."""
 
-    task: ClassVar[str] = "segmentation"
+    task: ClassVar[TaskName] = "segmentation"
 
     def learned(self, targets: Tensor, size: Size, classes: int) -> Learned:
         """Return the class of every pixel, int64 ``(batch, height, width)``, and how many pixels have one."""

@@ -114,7 +114,9 @@ def test_parts_of_a_batch_have_the_loss_of_the_whole() -> None:
     learned = objective.of_batch(torch.zeros(4, 3, *SIZE), targets, torch.autocast("cpu", enabled=False))
     outputs = module(maps(), SIZE)
     whole = objective.loss(outputs, learned)
-    parts = [objective.loss(outputs[rows], tuple(each[rows] for each in learned)) for rows in (slice(0, 1), slice(1, 4))]
+    parts = [
+        objective.loss(outputs[rows], tuple(each[rows] for each in learned)) for rows in (slice(0, 1), slice(1, 4))
+    ]
     torch.testing.assert_close(whole, parts[0] / 4 + parts[1] * 3 / 4)
 
 
