@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.shared_parameter import SharedParameter
 from nasvit.heads.head import HeadModule
+from search_spaces.values import FieldError
 
 
 class ElasticHead(Elastic):
@@ -24,6 +25,9 @@ class ElasticHead(Elastic):
 
     def __init__(self, largest: HeadModule) -> None:
         super().__init__()
+        if not largest.reads():
+            kind = largest.head.kind  # type: ignore[attr-defined]
+            raise FieldError(["head"], f"{kind} is made for one backbone; legal for several: fcos, retinanet, pyramid")
         self.largest = largest
         for module in largest.modules():
             if isinstance(module, _BatchNorm):

@@ -211,8 +211,9 @@ class ForTask:
 
     Args:
         task: ``classification``, ``detection`` (objects by boxes) or ``segmentation`` (a class for every pixel).
-        head: what turns a network's maps into boxes or masks: ``fcos`` for detection, ``lraspp`` or ``pyramid`` for
-            segmentation, or a mapping with its ``kind`` and options; None: the first of these.
+        head: what turns a network's maps into boxes or masks: ``fcos``, ``retinanet`` or ``ssdlite`` for detection,
+            ``lraspp`` or ``pyramid`` for segmentation, or a mapping with its ``kind`` and options; None: the first of
+            these.
     """
 
     task: TaskName = "classification"

@@ -32,8 +32,9 @@ class HeadModule(nn.Module):
         """Return the weights that read a map of the backbone, along their axis 1: their name -> number of the map.
 
         They are all that depends on the backbone's channels, so that narrow backbones use the first channels of them.
+        Empty: the whole head depends on these, and is for one backbone only.
         """
-        raise NotImplementedError
+        return {}
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
         """Return what the head makes of a batch.

@@ -6,10 +6,12 @@ from typing import get_args
 
 from nasvit.heads.fcos import FCOS
 from nasvit.heads.head import Head
+from nasvit.heads.retinanet import RetinaNet
 from nasvit.heads.segmentation import LRASPP, PyramidSegmentation
+from nasvit.heads.ssdlite import SSDLite
 from search_spaces.values import FieldError
 
-AnyHead = FCOS | LRASPP | PyramidSegmentation
+AnyHead = FCOS | RetinaNet | SSDLite | LRASPP | PyramidSegmentation
 """A head as files describe it: by its kind, or by a mapping with ``kind`` and what else is not the default."""
 
 _FIRST = {"detection": FCOS, "segmentation": LRASPP}
