@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nasvit.any_network import Elastic, ElasticModel, elasticize, slimmable
+    from nasvit.backbones import features
     from nasvit.costs.counting import Cost, count
     from nasvit.costs.tables import cost_table
     from nasvit.experiment.config import Experiment
@@ -47,6 +48,7 @@ _PLACES = {
     "create": "registry",
     "elasticize": "any_network",
     "evaluate": "tasks.classification",
+    "features": "backbones",
     "export_program": "export.program",
     "load_network": "export.saved",
     "load_saved": "export.saved",
@@ -75,6 +77,7 @@ __all__ = [
     "elasticize",
     "evaluate",
     "export_program",
+    "features",
     "load_network",
     "load_saved",
     "load_weights",

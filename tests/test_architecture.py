@@ -21,6 +21,7 @@ FLOORS = (
     ("nasvit.training", "nasvit.export"),
     ("nasvit.names",),
     ("nasvit.tasks", "nasvit.specs"),
+    ("nasvit.backbones",),
     ("nasvit.any_network",),
     ("nasvit.supernets", "nasvit.branches"),
     ("nasvit.elastic",),

@@ -10,7 +10,6 @@ from nasvit.elastic.norms import NORMS, NormKind
 from nasvit.layers.network import Network
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
-from nasvit.supernets.padded_features import PaddedFeatures
 from nasvit.supernets.planned import PlannedNetwork
 from nasvit.supernets.widths import Slimmable, elastic_norms_of
 
@@ -111,19 +110,3 @@ class SlimmableNetwork(Slimmable[Width], PlannedNetwork):
             RuntimeError: if a gradient was replaced, as by ``optimizer.zero_grad()``.
         """
         return self.network_at(self.plan(width), self.switch(width))
-
-    def features_at(self, width: Width) -> PaddedFeatures:
-        """Return the subnet of a width as a backbone whose maps have the channels of the largest network.
-
-        Args:
-            width: a multiplier or a channel plan.
-
-        Raises:
-            ValueError: if this network cannot run at that width.
-        """
-        return PaddedFeatures(self.at(width), self.feature_channels)
-
-    @property
-    def feature_channels(self) -> tuple[int, ...]:
-        """Channels of the map after every stage in the largest network."""
-        return tuple(stage[-1][-1] for stage in self.family.split(self.largest_plan.channels).stages)
