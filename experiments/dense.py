@@ -3,9 +3,10 @@
     python -m experiments.dense --json experiments/results/detection.json
     python -m experiments.dense ghost ghost_branches --seeds 0 --json experiments/results/detection.json
 
-Killed and called again, it goes on; rows that the file has from before stay. A training is ``experiments/dense/bccd.yaml``
-and what is laid over it, as options of ``nasvit fit``: ``ghost`` is ``nasvit fit experiments/dense/bccd.yaml --network
-ghostnet_v3-0.5``. All have equal epochs; numbers are those of the deployed network on the 72 test images.
+Killed and called again, it goes on; rows that the file has from before stay. A training is
+``experiments/dense/bccd.yaml`` and what is laid over it, as options of ``nasvit fit``: ``ghost`` is ``nasvit fit
+experiments/dense/bccd.yaml --network ghostnet_v3-0.5``. All have equal epochs; numbers are those of the deployed
+network on the 72 test images.
 """
 
 from __future__ import annotations

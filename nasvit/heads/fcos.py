@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection.fcos import FCOSHead
+from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from nasvit.data.annotated import TaskName
@@ -117,18 +117,15 @@ class FCOSModule(HeadModule):
         self.neck = Pyramid(channels, head.channels, extra=head.extra)
         # Groups of 8 channels: torchvision's 32 groups of 256.
         norm = partial(nn.GroupNorm, head.channels // 8)
-        self.layers = FCOSHead(head.channels, 1, classes, head.convs)
-        for branch in (self.layers.classification_head, self.layers.regression_head):
-            for number, layer in enumerate(branch.conv):
-                if isinstance(layer, nn.GroupNorm):
-                    branch.conv[number] = norm(head.channels)
+        self.classify = FCOSClassificationHead(head.channels, 1, classes, head.convs, norm_layer=norm)
+        self.regress = FCOSRegressionHead(head.channels, 1, head.convs, norm_layer=norm)
 
     def reads(self) -> Mapping[str, int]:
         return {f"neck.pyramid.{READS.format(number)}": number for number in range(self.count)}
 
     def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | tuple[Tensor, Tensor]:
-        found = self.layers(self.neck(maps))
-        classes, edges, center = found["cls_logits"], found["bbox_regression"], found["bbox_ctrness"]
+        levels = self.neck(maps)
+        classes, (edges, center) = self.classify(levels), self.regress(levels)
         if self.training:
             return torch.cat([classes, edges, center], dim=2)
         points, strides = centers(size, self.head.all_strides, edges.device)

@@ -161,7 +161,7 @@ def in_kilobytes(size: float) -> str:
 
 
 def _costs(row: dict[str, Any], headings: Sequence[str]) -> list[str]:
-    """Return the cells below headings of costs; empty where a cost is not known, or not recorded by earlier versions."""
+    """Return the cells below headings of costs; empty where a cost is not known, or was not recorded."""
     cells = {"MACs": short(row["macs"]), "parameters": short(row["params"])}
     cells |= {"peak memory": in_kilobytes(row["memory"])} if "memory" in row else {}
     cells |= {"int8 size": in_kilobytes(row["int8_size"])} if "int8_size" in row else {}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import FCOS as TorchvisionFCOS
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.fcos import FCOSHead
 from torchvision.models.detection.image_list import ImageList
 
 from nasvit.data.targets import BoxTargets
@@ -46,16 +47,17 @@ class Theirs:
         backbone.out_channels = 64  # type: ignore[assignment]
         strides = (8, 16, 32, 64, 128) if extra else (8, 16, 32)
         anchors = AnchorGenerator(tuple((stride,) for stride in strides), ((1.0,),) * len(strides))
-        self.head = head
+        self.head, self.layers = head, FCOSHead(64, 1, CLASSES, 2)
+        self.layers.classification_head, self.layers.regression_head = head.classify, head.regress
         self.fcos = TorchvisionFCOS(
-            backbone, CLASSES, anchor_generator=anchors, head=head.layers, score_thresh=0.05, nms_thresh=0.6
+            backbone, CLASSES, anchor_generator=anchors, head=self.layers, score_thresh=0.05, nms_thresh=0.6
         )
 
     def of(self, given: list[Tensor]) -> tuple[dict[str, Tensor], list[Tensor], list[int]]:
         features = self.head.neck(given)
         images = ImageList(torch.zeros(len(given[0]), 3, *SIZE), [SIZE] * len(given[0]))
         counts = [each.shape[2] * each.shape[3] for each in features]
-        return self.head.layers(features), self.fcos.anchor_generator(images, features), counts
+        return self.layers(features), self.fcos.anchor_generator(images, features), counts
 
     def loss(self, given: list[Tensor], targets: BoxTargets) -> Tensor:
         outputs, anchors, counts = self.of(given)
@@ -96,7 +98,7 @@ def test_loss_and_gradients_are_those_of_torchvision(extra: bool, seed: int) -> 
 def test_detections_are_those_of_torchvision() -> None:
     module = FCOS().build(CHANNELS, CLASSES).eval()
     with torch.no_grad():
-        for parameter in module.layers.classification_head.cls_logits.parameters():
+        for parameter in module.classify.cls_logits.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)) * 0.3)
         found = Choice().of(Detections(*module(maps(), SIZE)), SIZE)
         expected = Theirs(module, extra=False).detections(maps())

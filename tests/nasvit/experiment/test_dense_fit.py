@@ -1,0 +1,266 @@
+"""``nasvit fit`` and ``nasvit run`` of detectors and segmenters: every way to train one, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from nasvit.costs.counting import count
+from nasvit.experiment import fit as fit_module
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.fit import fit, fitting_of, images_of
+from nasvit.experiment.pipeline import run
+from nasvit.experiment.training import FitConfig
+from nasvit.experiment.workbench import Workbench
+from nasvit.export.saved import load_saved
+from nasvit.heads.dense import DenseNetwork
+from nasvit.records import read_json
+from nasvit.specs import DenseSpec, DenseWidthsSpec
+from search_spaces.values import FieldError
+from tests.nasvit.experiment.drawn import CLASSES, SIZE, write_boxes, write_masks
+
+pytest.importorskip("torchmetrics")
+
+SPACE = """\
+name: small
+source: a test
+resolution: [32]
+stem: {width: [8], stride: 2}
+stages:
+  - {name: a, block: mbconv, width: [8, 16], depth: [1, 2], kernel_size: [3], expand_ratio: [1, 2], stride: 2}
+  - {name: b, block: mbconv, width: [16, 24], depth: [1, 2], kernel_size: [3], expand_ratio: [2], stride: 2}
+head: {width: [32], expand_ratio: 2}
+"""
+RECIPE = "{optimizer: adamw, learning_rate: 0.01, epochs: EPOCHS, batch_size: 8, warmup_epochs: 1, clip_norm: 5.0}"
+HEADS = {
+    "detection": "{kind: fcos, channels: 16, convs: 1, strides: [4, 8]}",
+    "segmentation": "{kind: lraspp, channels: 16, strides: [4, 8]}",
+}
+HEIGHT, WIDTH = SIZE
+DATA = f"{{source: 'SOURCE', image_size: [{HEIGHT}, {WIDTH}], crop: pad, padding: 2}}"
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Drawn pictures with boxes and with masks."""
+    folder = tmp_path_factory.mktemp("drawn")
+    return {"detection": write_boxes(folder / "boxes"), "segmentation": write_masks(folder / "masks")}
+
+
+def config(folder: Path, source: str, task: str, more: str = "", *, epochs: int = 1, head: str = "") -> FitConfig:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "small.yaml").write_text(SPACE)
+    lines = [
+        f"task: {task}",
+        f"head: {head or HEADS[task]}",
+        f"data: {DATA.replace('SOURCE', source)}",
+        f"recipe: {RECIPE.replace('EPOCHS', str(epochs))}",
+        "threads: 1",
+        "program: false",
+        more if "network:" in more else f"network: {folder / 'small.yaml'}:smallest\n{more}",
+    ]
+    (folder / "fit.yaml").write_text("\n".join(lines))
+    return FitConfig.load(folder / "fit.yaml")
+
+
+def outputs(network: nn.Module) -> tuple[torch.Tensor, ...]:
+    images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = network.eval()(images)
+    return found if isinstance(found, tuple) else (found,)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_trained_network_finds_what_was_drawn_and_comes_back_as_it_was(
+    task: str, sources: dict[str, str], tmp_path: Path
+) -> None:
+    asked = config(tmp_path, sources[task], task, epochs=12)
+    results = fit(asked, tmp_path / "out")
+    metric = {"detection": "map50", "segmentation": "miou"}[task]
+    assert results["deployed"][metric] > {"detection": 0.4, "segmentation": 0.6}[task]
+    network, card = load_saved(tmp_path / "out" / "deployed")
+    assert isinstance(card.spec, DenseSpec)
+    assert card.shape == (3, *SIZE)
+    assert card.classes == (CLASSES if task == "detection" else ("ground", *CLASSES))
+    images = images_of(asked)
+    batches = images.test_loader(None).evaluation_batches()
+    assert images.task.evaluate(network, batches).value == pytest.approx(
+        results["deployed"][images.task.metric.name], abs=1e-6
+    )
+    assert results["macs"] == count(network, *card.shape).macs
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+@pytest.mark.parametrize(
+    "help_",
+    [
+        "netaug: {augmentation: 2, diversity: 1, calibration_images: 16}",
+        "branches: {count: 2}",
+        "quantize: int8",
+        "accumulate: 2",
+    ],
+)
+def test_every_help_of_classifiers_helps_here_and_leaves_a_plain_network(
+    task: str, help_: str, sources: dict[str, str], tmp_path: Path
+) -> None:
+    plain = config(tmp_path / "plain", sources[task], task)
+    results = fit(config(tmp_path, sources[task], task, help_), tmp_path / "out")
+    network, _ = load_saved(tmp_path / "out" / "deployed")
+    assert type(network) is DenseNetwork
+    assert results["macs"] == count(fitting_of(plain, images_of(plain)).way.model, 3, *SIZE).macs
+    assert all(torch.isfinite(each).all() for each in outputs(network))
+
+
+def test_a_network_trained_with_branches_computes_the_same_once_they_are_fused(
+    sources: dict[str, str], tmp_path: Path
+) -> None:
+    asked = config(tmp_path, sources["segmentation"], "segmentation", "branches: {count: 2}")
+    results = fit(asked, tmp_path / "out")
+    assert results["deployed"]["loss"] == pytest.approx(results["before_fusing"]["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_killed_and_called_again_it_comes_to_the_same(
+    task: str, sources: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = config(tmp_path, sources[task], task, epochs=2)
+    whole = fit(asked, tmp_path / "whole")
+    save = fit_module.save_network
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    trainer = fitting_of(asked, images_of(asked)).trainer(tmp_path / "cut" / "training")
+    trainer.run(until=5)
+    monkeypatch.setattr(fit_module, "save_network", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fit(asked, tmp_path / "cut")
+    monkeypatch.setattr(fit_module, "save_network", save)
+    assert fit(asked, tmp_path / "cut")["deployed"] == whole["deployed"]
+    first, second = (load_saved(tmp_path / name / "deployed").network for name in ("whole", "cut"))
+    assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_student_learns_from_a_teacher_of_the_same_head(task: str, sources: dict[str, str], tmp_path: Path) -> None:
+    fit(config(tmp_path / "teacher", sources[task], task), tmp_path / "taught")
+    teacher = f"teacher: {{network: {tmp_path / 'taught' / 'deployed'}, distillation: {{alpha: 1.0}}}}"
+    asked = config(tmp_path, sources[task], task, teacher)
+    learner = fitting_of(asked, images_of(asked)).trainer(tmp_path / "out").learner
+    student = fitting_of(asked, images_of(asked)).way.model
+    taught = load_saved(tmp_path / "taught" / "deployed").network
+    images, targets = next(images_of(asked).training(asked.recipe).batches(0))
+    autocast = torch.autocast("cpu", enabled=False)
+    objective = learner.objective  # type: ignore[attr-defined]
+    taught.head.training = True  # type: ignore[union-attr]
+    learned = objective.of_batch(images, targets, autocast)
+    with torch.no_grad():
+        assert objective.loss(taught(images), learned) < objective.loss(student.train()(images), learned)
+
+
+def test_a_teacher_with_another_head_is_refused(sources: dict[str, str], tmp_path: Path) -> None:
+    fit(config(tmp_path / "teacher", sources["detection"], "detection"), tmp_path / "taught")
+    teacher = f"teacher: {tmp_path / 'taught' / 'deployed'}"
+    asked = config(tmp_path, sources["detection"], "detection", teacher, head="{kind: retinanet, strides: [4, 8]}")
+    with pytest.raises(FieldError, match="is no single network with the head"):
+        fitting_of(asked, images_of(asked)).trainer(tmp_path / "out")
+
+
+def test_widths_share_one_head_and_are_saved_as_one(sources: dict[str, str], tmp_path: Path) -> None:
+    more = "network: mobilenet_v2\nwidths: [0.25, 0.35]"
+    asked = config(
+        tmp_path, sources["detection"], "detection", more, head="{kind: fcos, channels: 16, strides: [8, 16]}"
+    )
+    results = fit(asked, tmp_path / "out")
+    network, card = load_saved(tmp_path / "out" / "deployed")
+    assert isinstance(card.spec, DenseWidthsSpec)
+    assert [row["width"] for row in results["widths"]] == [0.25, 0.35]
+    for row in results["widths"]:
+        alone = network.export(row["width"])  # type: ignore[operator]
+        assert count(alone, 3, *SIZE).macs == row["macs"]
+        together = network(torch.zeros(1, 3, *SIZE), width=row["width"])
+        assert all(map(torch.equal, alone.eval()(torch.zeros(1, 3, *SIZE)), together))
+
+
+def test_a_saved_detector_is_trained_on_and_lends_its_backbone_to_other_classes(
+    sources: dict[str, str], tmp_path: Path
+) -> None:
+    fit(config(tmp_path, sources["detection"], "detection"), tmp_path / "first")
+    saved = tmp_path / "first" / "deployed"
+    before = load_saved(saved).network
+    goes_on = config(tmp_path / "on", sources["detection"], "detection", f"network: {saved}")
+    start = fitting_of(goes_on, images_of(goes_on)).start
+    assert start.network is not None
+    assert all(map(torch.equal, start.network.state_dict().values(), before.state_dict().values()))
+    other = config(tmp_path / "other", sources["segmentation"], "segmentation", f"network: {saved}")
+    start = fitting_of(other, images_of(other)).start
+    assert isinstance(start.network, DenseNetwork)
+    theirs = start.network.backbone.state_dict()
+    assert all(torch.equal(theirs[name], each) for name, each in before.backbone.state_dict().items())  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("head: lraspp", "lraspp is for segmentation; legal of detection: fcos, retinanet, ssdlite"),
+        ("recipe.label_smoothing: 0.1", "label_smoothing.*0.1 is for classification"),
+        ("recipe.cutmix: 1.0", "cutmix"),
+        ("head.strides: [2, 4]", "no map of 2"),
+        ("network: alphanet:smallest", None),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(
+    more: str, told: str | None, sources: dict[str, str], tmp_path: Path
+) -> None:
+    config(tmp_path, sources["detection"], "detection")
+    name, _, value = more.partition(": ")
+    if told is None:
+        pytest.skip("its strides go to 32, which these pictures have")
+    with pytest.raises(ValueError, match=told):
+        fit(FitConfig.load(tmp_path / "fit.yaml", [(name, value)]), tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()
+
+
+RUN = """\
+train: {recipe: RECIPE, evaluate_every: 0}
+search: {budgets: ["macs<=MACS"], evaluations: 4, finalists: 2, calibration_batches: 1, calibration_batch_size: 16}
+finetune: RECIPE
+"""
+
+
+@pytest.mark.parametrize("task", ["detection", "segmentation"])
+def test_a_backbone_is_searched_by_its_score_on_the_task(task: str, sources: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    data = DATA.replace("SOURCE", sources[task])
+    limit = {"detection": "2500K", "segmentation": "300K"}[task]
+    content = RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "2")).replace("MACS", limit)
+    (tmp_path / "run.yaml").write_text(
+        f"task: {task}\nhead: {HEADS[task]}\nspace: {tmp_path / 'small.yaml'}\ndata: {data}\nthreads: 1\n{content}"
+    )
+    bench = Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "out")
+    (row,) = run(bench)
+    most = float(limit.removesuffix("K")) * 1e3
+    network, card = load_saved(tmp_path / "out" / "subnets" / row["name"] / "finetuned")
+    assert count(network, *card.shape).macs == row["macs"] <= most
+    assert row["scores"]["supernet"] == row["scores"]["extracted"]
+    records = [
+        json.loads(line) for line in (tmp_path / "out" / "search" / "evaluations.jsonl").read_text().splitlines()
+    ]
+    assert all(0 <= record["score"] <= 1 for record in records)
+    assert bench.task.metric.name == read_json(tmp_path / "out" / "results.json")["metric"]
+
+
+def test_what_is_known_of_classification_alone_is_refused_in_a_search(tmp_path: Path) -> None:
+    base = f"task: detection\nspace: micro32\ndata: {DATA}\nfinetune: {RECIPE.replace('EPOCHS', '1')}\n"
+    for more, told in (
+        ("search: {budgets: [macs<=1M]}\nhours: 1\n", "hours.*is for classification, and the task is detection"),
+        ("search: {budgets: [macs<=1M], evaluate: prior}\n", "prior is for classification"),
+    ):
+        (tmp_path / "run.yaml").write_text(base + more)
+        with pytest.raises(ValueError, match=told):
+            Experiment.load(tmp_path / "run.yaml")
