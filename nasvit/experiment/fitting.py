@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
+from nasvit.heads.dense import DenseNetwork
 from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
@@ -270,17 +271,29 @@ class _Rounded(Way):
 
 
 class _WithBranches(Way):
-    """Branches beside every convolution that allows it; those of trained networks start at gain 0."""
+    """Branches beside every convolution that allows it, of a backbone if there is a head.
+
+    Those of trained networks start at gain 0.
+    """
 
     def __init__(self, start: Start, training: Training, classes: int, seed: int) -> None:
         branches = training.branches
         assert branches is not None
-        count, scale, identity = branches.count, branches.scale, branches.identity
-        if isinstance(start.spec, GhostNetSpec) and start.network is None:
-            self.model = start.spec.branched(count, scale=scale, identity=identity).build(classes, seed=seed)
+        options: dict[str, Any] = {"scale": branches.scale, "identity": branches.identity}
+        spec = start.spec
+        base = spec.base if isinstance(spec, DenseSpec) else spec
+        if isinstance(base, GhostNetSpec) and start.network is None:
+            branched = base.branched(branches.count, **options)
+            whole = replace(spec, base=branched) if isinstance(spec, DenseSpec) else branched
+            self.model = _network(Start(whole), classes, seed)
+            return
+        network = _network(start, classes, seed)
+        options |= {"keep_output": start.network is not None, "seed": seed}
+        if isinstance(network, DenseNetwork):
+            network.backbone = reparameterize(network.backbone, branches.count, **options)
+            self.model = network
         else:
-            network, goes_on = _network(start, classes, seed), start.network is not None
-            self.model = reparameterize(network, count, scale=scale, identity=identity, keep_output=goes_on, seed=seed)
+            self.model = reparameterize(network, branches.count, **options)
 
 
 class _InsideWider(Way):

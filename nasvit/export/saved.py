@@ -14,6 +14,7 @@ from nasvit.branches import fuse, reparameterize
 from nasvit.export.card import CARD, Card, is_card, remove_card
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
+from nasvit.heads.dense import DenseNetwork
 from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import WidthsSpec
 
@@ -106,5 +107,11 @@ def _dtype(weights: Path) -> torch.dtype:
 
 
 def with_fused_structure(network: nn.Module) -> nn.Module:
-    """Return a network with the structure after fusion of branches, whatever the branches were."""
+    """Return a network with the structure after fusion of branches, whatever the branches were.
+
+    Of a detector or segmenter the backbone had them.
+    """
+    if isinstance(network, DenseNetwork):
+        network.backbone = with_fused_structure(network.backbone)
+        return network
     return fuse(network if has_branches(network) else reparameterize(network, 1, scale=False, identity=False))

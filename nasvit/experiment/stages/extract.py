@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.trained_supernet import TrainedSupernet
@@ -80,7 +81,7 @@ def _computes_the_same(network: nn.Module, subnet: nn.Module, images: torch.Tens
     Accelerators may choose other kernels for weights that lie otherwise in memory: there every tensor must be the same.
     """
     if images.device.type == "cpu":
-        return torch.equal(subnet(images), network(images))
+        return all(map(torch.equal, tree_leaves(subnet(images)), tree_leaves(network(images))))
     pairs = zip([*network.parameters(), *network.buffers()], [*subnet.parameters(), *subnet.buffers()], strict=True)
     return all(torch.equal(*pair) for pair in pairs)
 

@@ -62,7 +62,7 @@ def config(folder: Path, source: str, task: str, more: str = "", *, epochs: int 
         f"recipe: {RECIPE.replace('EPOCHS', str(epochs))}",
         "threads: 1",
         "program: false",
-        more if "network:" in more else f"network: {folder / 'small.yaml'}:smallest\n{more}",
+        more if more.startswith("network:") else f"network: {folder / 'small.yaml'}:smallest\n{more}",
     ]
     (folder / "fit.yaml").write_text("\n".join(lines))
     return FitConfig.load(folder / "fit.yaml")
@@ -211,16 +211,13 @@ def test_a_saved_detector_is_trained_on_and_lends_its_backbone_to_other_classes(
         ("recipe.label_smoothing: 0.1", "label_smoothing.*0.1 is for classification"),
         ("recipe.cutmix: 1.0", "cutmix"),
         ("head.strides: [2, 4]", "no map of 2"),
-        ("network: alphanet:smallest", None),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(
-    more: str, told: str | None, sources: dict[str, str], tmp_path: Path
+    more: str, told: str, sources: dict[str, str], tmp_path: Path
 ) -> None:
     config(tmp_path, sources["detection"], "detection")
     name, _, value = more.partition(": ")
-    if told is None:
-        pytest.skip("its strides go to 32, which these pictures have")
     with pytest.raises(ValueError, match=told):
         fit(FitConfig.load(tmp_path / "fit.yaml", [(name, value)]), tmp_path / "out")
     assert not (tmp_path / "out" / "config.json").exists()
