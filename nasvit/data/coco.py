@@ -26,12 +26,16 @@ def coco_source(folder: Path) -> BoxSource:
     """Find the parts of a folder in COCO's layout.
 
     Args:
-        folder: it has ``annotations/instances_train*.json`` or the like, or ``train/_annotations.coco.json``.
+        folder: it has ``annotations/instances_train*.json`` or the like, a single file in ``annotations``, or
+            ``train/_annotations.coco.json``.
 
     Raises:
         ValueError: naming what is missing, or a file that is no COCO file.
     """
     files = {part: file for part in NAMES if (file := _file(folder, part)) is not None}
+    only = [] if files else sorted((folder / "annotations").glob("*.json"))
+    if len(only) == 1:
+        files = {"train": only[0]}
     if "train" not in files:
         raise ValueError(f"coco:{folder}: there is no annotations/*train*.json (or train/_annotations.coco.json) in it")
     classes = tuple(_categories(_read(files["train"]), files["train"]).values())
@@ -153,8 +157,9 @@ def _objects(
 
 def _images_folder(folder: Path, part: str, file: Path, names: Sequence[str]) -> Path:
     """Return the folder that the names of images start from."""
-    word = next((word for word in file.stem.lower().split("_") if word.startswith(NAMES[part][0])), part)
-    words = dict.fromkeys((word, *NAMES[part]))
+    # instances_train2017.json belongs to train2017, instances_default.json to default.
+    of_file = [word for word in file.stem.split("_") if word.lower().startswith(NAMES[part][0])]
+    words = dict.fromkeys((*of_file, *NAMES[part], file.stem.rpartition("_")[2]))
     places = [parent / each for parent in (folder, folder / "images") for each in words]
     places += [folder / "images", file.parent, folder]
     existing = [place for place in places if place.is_dir()]

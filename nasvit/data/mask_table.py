@@ -151,7 +151,8 @@ class EncodedMasks:
 
     def content(self) -> bytes:
         """Return bytes that are equal for equal choices of equal tables only; the store's listing tells the rest."""
-        return np.ascontiguousarray(self.indices, dtype="<i8").tobytes() + self.table.lookup.tobytes()
+        parts = (self.indices, self.table.lookup, self.table.colors, self.table.values)
+        return b"".join(each.tobytes() for each in parts if each is not None)
 
     def open(self, index: int) -> npt.NDArray[np.uint8]:
         """Read and decode one mask, uint8 (H, W).

@@ -26,6 +26,7 @@ SIZES = ((64, 48), (48, 64), (160, 50), (33, 47), (30, 30), (90, 100), (400, 301
 SERVED = (48, 64)
 DARK, LIGHT, HALF = 20, 235, 128  # the fill is dark too
 PLAIN = Augmentation(randaugment=0, random_erasing=0, mixup=0, cutmix=0)
+SHOWN = 2  # class of light pixels in masks: were values averaged, there would be 1
 CROPS = {
     "none": replace(PLAIN, crop="none", mirror=False),
     "mirror": replace(PLAIN, crop="none"),
@@ -54,7 +55,8 @@ def write_rectangles(folder: Path, kind: str) -> Path:
         for part in ("images/train", "masks/train"):
             (folder / part).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / "images" / "train" / name, quality=95, subsampling=0)
-        Image.fromarray((pixels[..., 0] == LIGHT).astype(np.uint8)).save(folder / f"masks/train/{number:02d}.png")
+        mask = np.where(pixels[..., 0] == LIGHT, SHOWN, 0).astype(np.uint8)
+        Image.fromarray(mask).save(folder / f"masks/train/{number:02d}.png")
         entries.append({"id": number, "file_name": name, "width": width, "height": height})
         boxes.append(annotation(number, number, (x1, y1, x2 - x1, y2 - y1)))
     (folder / "annotations").mkdir()
@@ -127,11 +129,11 @@ def test_a_mask_is_where_its_rectangle_is_seen_and_nowhere_around_the_image(
     around = 0
     for image, mask in pairs(make(load(rectangles, kind, "segmentation"), CROPS[crop])):
         light, mask = image > HALF, mask.numpy()
-        assert mask.dtype == np.int64 and set(np.unique(mask)) <= {0, 1, IGNORED}
+        assert mask.dtype == np.int64 and set(np.unique(mask)) <= {0, SHOWN, IGNORED}
         ignored = mask == IGNORED
         assert np.all(np.abs(image[ignored] - FILL) < 1e-3)  # nothing of an image lies there
         around += int(ignored.sum())
-        wrong = (light != (mask == 1)) & ~ignored
+        wrong = (light != (mask == SHOWN)) & ~ignored
         near = np.zeros_like(light)
         for axis in (0, 1):
             for step in (-2, -1, 1, 2):
@@ -150,10 +152,10 @@ def test_colors_change_and_nothing_moves_under_randaugment(rectangles: dict[str,
     for (before, mask), (after, same) in zip(plain, colored, strict=True):
         assert torch.equal(mask, same)
         changed += not np.array_equal(before, after)
-        inside = mask.numpy() == 1
+        inside = mask.numpy() == SHOWN
         for axis in (0, 1):
             for step in range(-4, 5):
-                inside &= np.roll(mask.numpy(), step, axis) == 1
+                inside &= np.roll(mask.numpy(), step, axis) == SHOWN
         assert np.ptp(after[inside]) < 3 if inside.any() else True
     assert changed > len(plain) / 3
 
@@ -173,7 +175,8 @@ def test_evaluation_fits_images_inside_by_one_scale_and_keeps_every_box(rectangl
 def test_evaluation_is_the_letterboxed_picture_bit_for_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(256, size=(60, 80, 3), dtype=np.uint8)
-    write_coco(tmp_path, [annotation(1, 1, (8, 4, 40, 20), area=99.5)], images=1)
+    tiny = annotation(2, 1, (78, 58, 1, 1), area=0.5)
+    write_coco(tmp_path, [annotation(1, 1, (8, 4, 40, 20), area=99.5), tiny], images=1)
     write_coco(tmp_path, [], images=1, part="test")
     content = json.loads((tmp_path / "annotations" / "instances_train.json").read_text())
     content["images"][0].update(width=80, height=60)
@@ -185,8 +188,8 @@ def test_evaluation_is_the_letterboxed_picture_bit_for_bit(tmp_path: Path) -> No
         images = load_images(f"coco:{tmp_path}", task="detection", image_size=(32, 40), keep_encoded=encoded)
         served, targets = next(make(images, STRONG, batch_size=1, image_size=(32, 40)).evaluation_batches())
         assert np.array_equal(served[0].permute(1, 2, 0).round().numpy(), expected)
-        assert targets.boxes.tolist() == [[[4, 2, 24, 12]]] and targets.scale.tolist() == [0.5]
-        assert targets.areas.tolist() == [[99.5]] and targets.crowd.tolist() == [[False]]
+        assert targets.boxes.tolist() == [[[4, 2, 24, 12], [39, 29, 39.5, 29.5]]] and targets.scale.tolist() == [0.5]
+        assert targets.areas.tolist() == [[99.5, 0.5]] and targets.crowd.tolist() == [[False, False]]
         assert [each.dtype for each in targets] == [
             torch.float32,
             torch.int64,
@@ -298,7 +301,7 @@ def test_images_of_which_nothing_is_seen_are_gray_and_have_no_box(tmp_path: Path
 
 
 def test_boxes_that_hardly_anything_is_left_of_are_dropped(tmp_path: Path) -> None:
-    pieces = [(0, 0, 20, 10), (0, 0, 1, 1), (18, 0, 2, 10)]
+    pieces = [(0, 0, 20, 10), (0, 0, 1, 1), (18, 0, 2, 10), (9, 5, 0.9, 1)]  # the last one is too small in any case
     write_coco(tmp_path, [annotation(number, 1, box) for number, box in enumerate(pieces)], images=1)
     write_coco(tmp_path, [], images=1, part="test")
     images = load_images(f"coco:{tmp_path}", task="detection", keep_encoded=True)
@@ -312,6 +315,18 @@ def test_boxes_that_hardly_anything_is_left_of_are_dropped(tmp_path: Path) -> No
             assert 0 <= x1 < x2 <= 20 and 0 <= y1 < y2 <= 10 and min(x2 - x1, y2 - y1) >= 1
         seen[len(boxes) - 1].append(boxes)
     assert all(seen.values())  # one, two or three boxes are left
+
+
+def test_a_zoomed_image_fills_what_is_served_or_lies_inside_of_it(tmp_path: Path) -> None:
+    write_masks(tmp_path, {name: np.zeros((96, 128)) for name in "abcd"})
+    write_masks(tmp_path, {"a": np.zeros((4, 4))}, "test")
+    images = load_images(tmp_path, task="segmentation", image_size=SERVED)
+    widths = set()
+    for _, mask in pairs(make(images, CROPS["resized"], batch_size=4), 20):
+        x1, y1, x2, y2 = seen_box(mask.numpy() == 0)
+        widths.add(x2 - x1)
+        assert (mask[y1:y2, x1:x2] == 0).all() and abs((x2 - x1) * 3 - (y2 - y1) * 4) <= 4
+    assert min(widths) < 36 and max(widths) == 64 and len(widths) > 15
 
 
 def test_small_images_without_any_box_make_batches(tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def test_annotations_beside_their_images_are_found(tmp_path: Path) -> None:
     assert [len(load(tmp_path, split)) for split in ("train", "test")] == [3, 1]
 
 
+@pytest.mark.parametrize("names", ["images/default", "default", "images"])
+def test_a_single_annotation_file_is_that_of_all_images(tmp_path: Path, names: str) -> None:
+    write_coco(tmp_path, FOUR, images=4)
+    (tmp_path / "annotations" / "instances_train.json").rename(tmp_path / "annotations" / "instances_default.json")
+    (tmp_path / names).parent.mkdir(exist_ok=True)
+    (tmp_path / "train").rename(tmp_path / names)
+    assert [len(load(tmp_path, split)) for split in ("train", "test")] == [3, 1]
+
+
 def test_without_a_test_part_a_fifth_is_held_out_at_random(tmp_path: Path) -> None:
     write_coco(tmp_path, [annotation(number, number, (0, 0, number, 2)) for number in range(1, 11)], images=10)
     parts = [load(tmp_path, split) for split in ("train", "test")]
@@ -346,6 +355,7 @@ def test_yolo_lines_that_mean_nothing_are_refused_by_place(tmp_path: Path, line:
     [
         ("names: [a]\n", "needs the keys train and names"),
         ("train: nowhere\nnames: [a]\n", "there is no nowhere"),
+        ("train: images\nnames: cat\n", "its names are 'cat'"),
         ("train: images\nnames: {1: a}\n", "needed are those from 0 up"),
         ("a: [", "no YAML"),
     ],

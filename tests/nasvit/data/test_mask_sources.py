@@ -132,6 +132,9 @@ def test_a_mask_that_breaks_off_is_bad_where_it_is_decoded(tmp_path: Path) -> No
     (tmp_path / "masks" / "train" / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadImageError, match="a.jpg: its mask .*a.png: "):
         load(tmp_path)
+    for encoded in (False, True):
+        with pytest.warns(UserWarning, match="1 bad image left out.*a.jpg: its mask .*a.png: "):
+            assert len(load(tmp_path, on_bad_image="skip", keep_encoded=encoded)) == 1
     with pytest.raises(BadImageError, match="masks/train/a.png: "):
         masks(load(tmp_path, keep_encoded=True), 40)
 
