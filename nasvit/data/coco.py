@@ -18,6 +18,9 @@ UNLISTED_IMAGES = "annotations of images that are not listed (left out)"
 UNLISTED_FILES = "image files that no annotation file lists (left out)"
 SAME_IDS = "annotations with an id that another one has (kept)"
 
+Content = dict[str, list[dict[str, Any]]]
+"""What a COCO file holds: lists of images, annotations and categories."""
+
 _LISTS = ("images", "annotations", "categories")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -38,12 +41,14 @@ def coco_source(folder: Path) -> BoxSource:
         files = {"train": only[0]}
     if "train" not in files:
         raise ValueError(f"coco:{folder}: there is no annotations/*train*.json (or train/_annotations.coco.json) in it")
-    classes = tuple(_categories(_read(files["train"]), files["train"]).values())
+    train = _read(files["train"])
+    classes = tuple(_categories(train, files["train"]).values())
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
         raise ValueError(f"{files['train']}: two categories have the name {twice[0]!r}")
     number = {name: index for index, name in enumerate(classes)}
-    parts = {part: partial(_pictures, folder, part, file, number) for part, file in files.items()}
+    read = {"train": train}  # whole data sets are large files, which are read once
+    parts = {part: partial(_pictures, folder, part, file, read.get(part), number) for part, file in files.items()}
     return BoxSource(folder, classes, parts, f"COCO annotations {folder.name}")
 
 
@@ -67,7 +72,7 @@ def _file(folder: Path, part: str) -> Path | None:
     return found[0] if found else None
 
 
-def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _read(path: Path) -> Content:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -80,11 +85,11 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         what = what if missing else ""
     if what:
         raise ValueError(f"{path}: no COCO file: {what}; needed is an object with the lists {', '.join(_LISTS)}")
-    found: dict[str, list[dict[str, Any]]] = content
+    found: Content = content
     return found
 
 
-def _categories(content: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> dict[Any, str]:
+def _categories(content: Content, path: Path) -> dict[Any, str]:
     """Return the name of every category by its id, in the file's order."""
     names = {
         _value(each, "id", path, "a category"): _value(each, "name", path, "a category")
@@ -101,8 +106,10 @@ def _value(entry: Any, key: str, path: Path, what: str) -> Any:
     return entry[key]
 
 
-def _pictures(folder: Path, part: str, file: Path, number: Mapping[str, int], remarks: Remarks) -> list[Picture]:
-    content = _read(file)
+def _pictures(
+    folder: Path, part: str, file: Path, content: Content | None, number: Mapping[str, int], remarks: Remarks
+) -> list[Picture]:
+    content = content or _read(file)
     labels = {}
     for each, name in _categories(content, file).items():
         if name not in number:
