@@ -265,6 +265,14 @@ def test_mixup_averages_pictures_and_keeps_the_boxes_of_both(rectangles: dict[st
     assert mixed.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("crop", ["none", "mirror", "pad"])
+def test_encoded_images_are_served_like_the_same_ones_in_memory(rectangles: dict[str, Path], crop: str) -> None:
+    for task in ("detection", "segmentation"):
+        encoded, held = (make(load(rectangles, kind, task), CROPS[crop]).batch(1, 0) for kind in ("png", "held"))
+        assert (encoded[0] - held[0]).abs().max() < 1.5  # a part of an image is resized as the whole, but for rounding
+        assert equal((encoded[0], encoded[1]), (encoded[0], held[1]))
+
+
 def test_what_boxes_and_masks_do_not_allow_is_refused_in_words(rectangles: dict[str, Path]) -> None:
     boxes, masks = load(rectangles, "png"), load(rectangles, "png", "segmentation")
     with pytest.raises(ValueError, match=r"cutmix 0.5 is for class labels, not for boxes; set it to 0"):

@@ -15,6 +15,7 @@ from PIL import Image
 from nasvit.data import BadImageError, EncodedImages, ImageSet, hold_out, load_images
 from nasvit.data.targets import Boxes
 from tests.nasvit.data.annotated_folders import (
+    CAT,
     CATEGORIES,
     DOG,
     annotation,
@@ -285,6 +286,38 @@ def test_folders_that_are_no_such_source_are_refused_in_words(tmp_path: Path) ->
     (tmp_path / "annotations" / "instances_train2.json").write_text("{}")
     with pytest.raises(ValueError, match="several annotation files"):
         load(tmp_path)
+
+
+def test_the_same_boxes_are_the_same_targets_in_every_kind_of_file(tmp_path: Path) -> None:
+    corners = {"1": [(2, 1, 8, 5), (0, 0, 20, 10)], "2": [], "3": [(10, 2, 14, 8)]}
+    folders = {kind: tmp_path / kind for kind in ("coco", "voc", "yolo")}
+    known = [
+        annotation(number, int(name), (x1, y1, x2 - x1, y2 - y1))
+        for name, own in corners.items()
+        for number, (x1, y1, x2, y2) in enumerate(own, 10 * int(name))
+    ]
+    cats = [{"id": CAT, "name": "cat"}]
+    for part in ("train", "val"):
+        write_coco(folders["coco"], known, images=3, part=part, categories=cats)
+    of_voc = {
+        name: "".join(voc_object("cat", (x1 + 1, y1 + 1, x2, y2)) for x1, y1, x2, y2 in own)
+        for name, own in corners.items()
+    }
+    write_voc(folders["voc"], {"train": of_voc, "val": of_voc})
+    of_yolo = {
+        name: "".join(
+            f"0 {(x1 + x2) / 40} {(y1 + y2) / 20} {(x2 - x1) / 20} {(y2 - y1) / 10}\n" for x1, y1, x2, y2 in own
+        )
+        for name, own in corners.items()
+    }
+    write_yolo(folders["yolo"], of_yolo, "train: images/train\nval: images/train\nnames: [cat]\n")
+    sets = [load(folder, "train", kind) for kind, folder in folders.items()]
+    for images in sets:
+        assert images.classes == ("cat",) and images.targets.labels.tolist() == [0, 0, 0]
+        assert images.targets.starts.tolist() == [0, 2, 2, 3]
+        torch.testing.assert_close(images.targets.boxes, sets[0].targets.boxes)
+        torch.testing.assert_close(images.targets.areas, sets[0].targets.areas)
+        assert torch.equal(images.targets.sizes, sets[0].targets.sizes)
 
 
 def test_voc_counts_places_from_one_and_marks_difficult_objects_as_crowd(tmp_path: Path) -> None:

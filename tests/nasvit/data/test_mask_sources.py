@@ -139,6 +139,13 @@ def test_a_mask_that_breaks_off_is_bad_where_it_is_decoded(tmp_path: Path) -> No
         masks(load(tmp_path, keep_encoded=True), 40)
 
 
+def test_the_pixels_of_every_class_are_counted(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": VALUES, "b": np.ones((2, 3))})
+    for options in ({}, {"keep_encoded": True}):
+        images = load(tmp_path, **options)
+        assert images.targets.pixels(3).tolist() == [2, 7, 2]
+
+
 def test_masks_without_an_image_are_left_out_with_a_warning(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a": VALUES, "b": VALUES, "c": VALUES})
     for name in "bc":
