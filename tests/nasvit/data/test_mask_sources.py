@@ -78,6 +78,8 @@ def test_masks_with_a_palette_or_with_opacity_hold_values(tmp_path: Path) -> Non
     palette.save(tmp_path / "masks" / "train" / "a.png")
     mask.convert("LA").save(tmp_path / "masks" / "train" / "b.png")
     assert masks(load(tmp_path)) == [VALUES, VALUES]
+    Image.fromarray(np.array([[True, False, True]] * 2)).save(tmp_path / "masks" / "train" / "b.png")
+    assert masks(load(tmp_path))[1] == [[1, 0, 1]] * 2
 
 
 REFUSED = {
