@@ -122,8 +122,8 @@ class AnnotatedPreparation(Preparation):
             return Source(to_image(images[row, :, :height, :width].permute(1, 2, 0).numpy()), held.scale, stored)
         least = None if scale is None else Cut(scale).extent(stored)
         image = images.open(row, least)
-        # Decoders halve, and round the last pixel up: the ratio of the sides is not the scale.
-        halvings = round(np.log2(stored[1] / image.width)) if stored[1] > 1 else 0
+        # Decoders halve, and round the last pixel up: the ratio of the sides is near the scale, not the scale.
+        halvings = round(np.log2(max(stored) / max(image.size)))
         return Source(image, 0.5**halvings, stored)
 
     def _annotations(self, rows: npt.NDArray[np.int64], cuts: list[Cut], *, training: bool) -> Tensor | BoxTargets:

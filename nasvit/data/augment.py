@@ -52,7 +52,8 @@ class Augmentation:
 
     Args:
         crop: ``pad`` cuts the stored size out of the image padded with black; ``resized`` cuts out a random part and
-            resizes it (for photos); ``none`` leaves the image, or its center.
+            resizes it (for photos); ``none`` leaves the image, or its center. With boxes or masks: see
+            :class:`nasvit.data.annotated_preparation.AnnotatedPreparation`.
         padding: pixels added at every side for ``pad``.
         scale: smallest and largest share of the image's area for ``resized``.
         mirror: mirror half of the images left to right. None: only where a mirrored image still shows its class.

@@ -125,7 +125,7 @@ def list_boxes(source: BoxSource, name: str, split: str) -> Listed:
     lengths, sizes, bad = measured(store, [picture.size for picture in pictures])
     boxes = _gathered(pictures, sizes, remarks)
     remarks.warn(name)
-    mark = fingerprint(paths, lengths)
+    mark = fingerprint(paths, np.column_stack([lengths, sizes]))
     validation = np.arange(len(parts[0]), len(pictures)) if len(parts) > 1 else None
     return Listed(
         store,

@@ -17,14 +17,15 @@ class BoxMixing:
     have one size and one weight for the batch; losses are not weighted.
 
     Args:
-        alpha: of the beta distribution of the weight.
+        alpha: of the beta distribution of the weight, 1.5 in that article; far below 1 one of the two images is hardly
+            seen, though its boxes are kept.
     """
 
     def __init__(self, alpha: float) -> None:
         self._alpha = alpha
 
     def __call__(self, images: Tensor, targets: BoxTargets, seed: int) -> tuple[Tensor, BoxTargets]:
-        """Mix a batch.
+        """Mix a batch, images in place.
 
         Args:
             images: float32 (B, C, H, W), B even.
@@ -35,6 +36,7 @@ class BoxMixing:
             The images, and targets with twice the room: the boxes of an image, then those of its partner.
         """
         weight = float(generator(seed).beta(self._alpha, self._alpha))
-        mixed = images * weight + images.flip(0) * (1 - weight)
+        partners = images.flip(0)
+        mixed = images.mul_(weight).add_(partners, alpha=1 - weight)
         boxes, labels, crowd, areas = (torch.cat([each, each.flip(0)], dim=1) for each in targets[:-1])
         return mixed, BoxTargets(boxes, labels, crowd, areas, targets.scale)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from nasvit.data.bad import BadImageError
-from nasvit.data.images import EncodedImages
 from nasvit.data.listed import Listed
 from nasvit.data.workers import Stream, processors
 from nasvit.records import read_json, write_json
@@ -16,8 +16,21 @@ _CHUNK = 64
 _ALONE = 2000  # images that this process decodes sooner than workers start
 
 
+class Decodable(Protocol):
+    """Images that may be decoded one by one, each with what belongs to it."""
+
+    def __len__(self) -> int: ...
+
+    def open(self, index: int) -> object:
+        """Read and decode one.
+
+        Raises:
+            BadImageError: if that is not possible.
+        """
+
+
 def remembered_bad(
-    images: EncodedImages, listed: Listed, source: str, *, record: Path | None, workers: int | None = None
+    images: Decodable, listed: Listed, source: str, *, record: Path | None, workers: int | None = None
 ) -> dict[int, str]:
     """Return the reason of each image that cannot be decoded, by its number; decode them only where no record has it.
 
@@ -41,7 +54,7 @@ def remembered_bad(
 
 
 def find_bad(
-    images: EncodedImages, source: str, *, workers: int | None = None, record: Path | None = None
+    images: Decodable, source: str, *, workers: int | None = None, record: Path | None = None
 ) -> dict[int, str]:
     """Decode all images and return the reason of each that cannot be, by its position.
 
@@ -59,7 +72,7 @@ def find_bad(
     return {index: reason for found in chunks for index, reason in found.items()}
 
 
-def _bad_in(images: EncodedImages, start: int) -> dict[int, str]:
+def _bad_in(images: Decodable, start: int) -> dict[int, str]:
     found = {}
     for index in range(start, min(start + _CHUNK, len(images))):
         try:

@@ -18,6 +18,9 @@ UNLISTED_IMAGES = "annotations of images that are not listed (left out)"
 UNLISTED_FILES = "image files that no annotation file lists (left out)"
 SAME_IDS = "annotations with an id that another one has (kept)"
 
+Content = dict[str, list[dict[str, Any]]]
+"""What a COCO file holds: lists of images, annotations and categories."""
+
 _LISTS = ("images", "annotations", "categories")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -26,20 +29,26 @@ def coco_source(folder: Path) -> BoxSource:
     """Find the parts of a folder in COCO's layout.
 
     Args:
-        folder: it has ``annotations/instances_train*.json`` or the like, or ``train/_annotations.coco.json``.
+        folder: it has ``annotations/instances_train*.json`` or the like, a single file in ``annotations``, or
+            ``train/_annotations.coco.json``.
 
     Raises:
         ValueError: naming what is missing, or a file that is no COCO file.
     """
     files = {part: file for part in NAMES if (file := _file(folder, part)) is not None}
+    only = [] if files else sorted((folder / "annotations").glob("*.json"))
+    if len(only) == 1:
+        files = {"train": only[0]}
     if "train" not in files:
         raise ValueError(f"coco:{folder}: there is no annotations/*train*.json (or train/_annotations.coco.json) in it")
-    classes = tuple(_categories(_read(files["train"]), files["train"]).values())
+    train = _read(files["train"])
+    classes = tuple(_categories(train, files["train"]).values())
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
         raise ValueError(f"{files['train']}: two categories have the name {twice[0]!r}")
     number = {name: index for index, name in enumerate(classes)}
-    parts = {part: partial(_pictures, folder, part, file, number) for part, file in files.items()}
+    read = {"train": train}  # whole data sets are large files, which are read once
+    parts = {part: partial(_pictures, folder, part, file, read.get(part), number) for part, file in files.items()}
     return BoxSource(folder, classes, parts, f"COCO annotations {folder.name}")
 
 
@@ -63,7 +72,7 @@ def _file(folder: Path, part: str) -> Path | None:
     return found[0] if found else None
 
 
-def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+def _read(path: Path) -> Content:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -76,11 +85,11 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
         what = what if missing else ""
     if what:
         raise ValueError(f"{path}: no COCO file: {what}; needed is an object with the lists {', '.join(_LISTS)}")
-    found: dict[str, list[dict[str, Any]]] = content
+    found: Content = content
     return found
 
 
-def _categories(content: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> dict[Any, str]:
+def _categories(content: Content, path: Path) -> dict[Any, str]:
     """Return the name of every category by its id, in the file's order."""
     names = {
         _value(each, "id", path, "a category"): _value(each, "name", path, "a category")
@@ -97,8 +106,10 @@ def _value(entry: Any, key: str, path: Path, what: str) -> Any:
     return entry[key]
 
 
-def _pictures(folder: Path, part: str, file: Path, number: Mapping[str, int], remarks: Remarks) -> list[Picture]:
-    content = _read(file)
+def _pictures(
+    folder: Path, part: str, file: Path, content: Content | None, number: Mapping[str, int], remarks: Remarks
+) -> list[Picture]:
+    content = content or _read(file)
     labels = {}
     for each, name in _categories(content, file).items():
         if name not in number:
@@ -153,8 +164,9 @@ def _objects(
 
 def _images_folder(folder: Path, part: str, file: Path, names: Sequence[str]) -> Path:
     """Return the folder that the names of images start from."""
-    word = next((word for word in file.stem.lower().split("_") if word.startswith(NAMES[part][0])), part)
-    words = dict.fromkeys((word, *NAMES[part]))
+    # instances_train2017.json belongs to train2017, instances_default.json to default.
+    of_file = [word for word in file.stem.split("_") if word.lower().startswith(NAMES[part][0])]
+    words = dict.fromkeys((*of_file, *NAMES[part], file.stem.rpartition("_")[2]))
     places = [parent / each for parent in (folder, folder / "images") for each in words]
     places += [folder / "images", file.parent, folder]
     existing = [place for place in places if place.is_dir()]

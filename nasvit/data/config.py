@@ -26,11 +26,12 @@ class DataConfig:
         image_size: side in pixels that images are brought to; for boxes and masks also ``[height, width]``. None keeps
             the stored sizes. A set that takes up to 256 MiB at that size is held in memory, and resized crops are then
             cut out of the images at that size.
-        validation: share of the training images that is held out for the search; None chooses: a tenth, of fewer than
+        validation: share of the training images that is held out for the search; None chooses: those that a source of
+            boxes or masks itself sets apart (``val`` beside ``test``), else a tenth, of fewer than
             2,500 images up to a quarter (see :func:`nasvit.data.splits.automatic_share`), and where the folder of the
             results was begun with another share, that. ``nasvit fit``, which chooses nothing, holds out a tenth.
         crop: crop of training images: ``pad`` (pad and cut, for small images of one size), ``resized`` (a random part,
-            resized), ``none``.
+            resized; of images with boxes or masks a zoom by 0.5 to 2 about a random place), ``none``.
         padding: pixels added at every side, for ``pad``.
         mirror: mirror images at random; None: only where a mirrored image still shows its class.
         download: let torchvision download missing data sets.

@@ -85,8 +85,10 @@ class EncodedImages:
             known = None if self.sizes is None else tuple(self.sizes[number].tolist())
             if known not in (None, (image.height, image.width)):
                 assert known is not None
+                turned = known == (image.width, image.height)
                 raise ValueError(
                     f"it has {image.width}x{image.height} pixels, what is annotated has {known[1]}x{known[0]}"
+                    + ("; if it is shown turned by its EXIF entry, store it turned" if turned else "")
                 )
             yield image
 

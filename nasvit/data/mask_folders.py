@@ -54,7 +54,8 @@ def list_masks(folder: Path, name: str, split: str, ignore_index: int | None) ->
     lengths, _, bad = measured(store, [(1, 1)] * len(images))
     mask_lengths, sizes, bad_masks = measured(beside, [None] * len(masks))
     bad = {**{each: f"its mask {masks[each]}: {reason}" for each, reason in bad_masks.items()}, **bad}
-    mark = fingerprint(Names([*_all(images), *_all(masks)]), np.concatenate([lengths, mask_lengths]))
+    measures = np.column_stack([lengths, mask_lengths, sizes])
+    mark = fingerprint(Names([*_all(images), *_all(masks)]), measures)
     targets = Masks(EncodedMasks(beside, np.arange(len(masks)), table), torch.from_numpy(sizes))
     validation = np.arange(len(pairs[0][0]), len(images)) if len(pairs) > 1 else None
     note = f"masks {folder.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,8 +101,7 @@ class MaskTable:
             ValueError: naming mask, value or color, and place, if the table has no such entry.
         """
         values = self._of_colors(image, name) if len(image.getbands()) > 2 else _values(image)
-        known = (values >= 0) & (values <= IGNORED)
-        found = np.where(known, self.lookup[np.where(known, values, 0)], np.uint8(_UNKNOWN))
+        found = self._looked_up(values)
         if (found == _UNKNOWN).any():
             row, column = np.argwhere(found == _UNKNOWN)[0].tolist()
             raise ValueError(
@@ -110,7 +110,13 @@ class MaskTable:
             )
         return found
 
-    def _of_colors(self, image: Image.Image, name: str) -> npt.NDArray[np.int64]:
+    def _looked_up(self, values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+        if values.dtype == np.uint8:
+            return self.lookup[values]
+        known = (values >= 0) & (values <= IGNORED)
+        return np.where(known, self.lookup[np.where(known, values, 0)], np.uint8(_UNKNOWN))
+
+    def _of_colors(self, image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
         if self.colors is None or self.values is None:
             raise ValueError(
                 f"{name}: is a mask of colors, but no table says what they mean; needed is a file classes.txt beside "
@@ -125,7 +131,7 @@ class MaskTable:
             raise ValueError(
                 f"{name}: pixel x={column}, y={row} has the color {color}, which {self.origin} does not have"
             )
-        return self.values[places].astype(np.int64)
+        return self.values[places]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +157,8 @@ class EncodedMasks:
 
     def content(self) -> bytes:
         """Return bytes that are equal for equal choices of equal tables only; the store's listing tells the rest."""
-        return np.ascontiguousarray(self.indices, dtype="<i8").tobytes() + self.table.lookup.tobytes()
+        parts = (self.indices, self.table.lookup, self.table.colors, self.table.values)
+        return b"".join(each.tobytes() for each in parts if each is not None)
 
     def open(self, index: int) -> npt.NDArray[np.uint8]:
         """Read and decode one mask, uint8 (H, W).
@@ -164,7 +171,7 @@ class EncodedMasks:
         return self.table.read(_decoded(self.store, number), self.store.name(number))
 
 
-def values_of(store: Store) -> Iterator[npt.NDArray[np.int64]]:
+def values_of(store: Store) -> Iterator[npt.NDArray[Any]]:
     """Yield the different values of every mask that can be decoded, decoding all of them."""
     for number in range(len(store)):
         try:
@@ -185,8 +192,8 @@ def _decoded(store: Store, number: int) -> Image.Image:
         return image
 
 
-def _values(image: Image.Image) -> npt.NDArray[np.int64]:
-    values = np.asarray(image).astype(np.int64)
+def _values(image: Image.Image) -> npt.NDArray[Any]:
+    values = np.asarray(image, dtype=np.uint8 if image.mode == "1" else None)
     return values if values.ndim == 2 else values[:, :, 0]  # behind a gray value there may be how opaque it is
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from nasvit.data.annotated import TaskName
 from nasvit.data.bad import OnBadImage
 from nasvit.data.images import EncodedImages, ImageSet, centered, to_pixels
+from nasvit.data.letterbox import Cut, fitted, letterboxed
 from nasvit.data.loader import Loader
 from nasvit.data.normalization import Normalization
 from nasvit.data.sources import SplitName, load_images
@@ -30,6 +32,8 @@ class Pictures:
         crop_pct: share of the resized short side that is cut out.
         on_bad_image: ``stop`` at images that cannot be decoded, or ``skip`` them.
         download: let torchvision download missing data sets.
+        task: what the network does with them.
+        ignore_index: value of masks that is ignored, beside 255.
     """
 
     def __init__(
@@ -41,9 +45,12 @@ class Pictures:
         *,
         on_bad_image: OnBadImage = "stop",
         download: bool = False,
+        task: TaskName = "classification",
+        ignore_index: int | None = None,
     ) -> None:
         self.source, self.shape, self.classes, self.crop_pct = source, shape, tuple(classes), crop_pct
         self.on_bad_image, self.download = on_bad_image, download
+        self.task, self.ignore_index = task, ignore_index
 
     def test(self, most: int | None = None) -> Loader:
         """Return a loader of the test images, of ``most`` of them spread over all; every batch has targets.
@@ -71,16 +78,21 @@ class Pictures:
     def _test(self) -> ImageSet:
         return self._load("test", keep_encoded=self.crop_pct < 1)
 
+    @property
+    def _size(self) -> int | tuple[int, int]:
+        return self.shape[1] if self.task == "classification" else self.shape[1:]
+
     def _load(self, split: SplitName, *, keep_encoded: bool) -> ImageSet:
-        channels, side, _ = self.shape
         images = load_images(
             self.source,
             split,
-            image_size=side,
-            channels=channels,
+            task=self.task,
+            image_size=self._size,
+            channels=self.shape[0],
             keep_encoded=keep_encoded,
             on_bad_image=self.on_bad_image,
             download=self.download,
+            ignore_index=self.ignore_index,
         )
         numbers = tuple(map(str, range(len(self.classes))))  # what imported networks have for names
         if images.classes != self.classes and (self.classes != numbers or len(images.classes) != len(numbers)):
@@ -91,13 +103,13 @@ class Pictures:
         return images
 
     def _loader(self, images: ImageSet, batch_size: int = BATCH) -> Loader:
-        channels, side, _ = self.shape
+        channels = self.shape[0]
         as_they_are = Normalization((0.0,) * channels, (1.0,) * channels, "no images")
         return Loader(
             images,
             batch_size=min(batch_size, len(images)),
             normalization=as_they_are,
-            image_size=side,
+            image_size=self._size,
             crop_pct=self.crop_pct,
             channels_last=False,
         )
@@ -112,6 +124,26 @@ def open_picture(path: Path, shape: tuple[int, int, int], crop_pct: float = 1.0)
     channels, side, _ = shape
     image = centered(EncodedImages.of_files([path], channels).open(0), side, crop_pct)
     return torch.from_numpy(to_pixels(image).copy()).permute(2, 0, 1)[None].float() / 255
+
+
+def open_fitted(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Cut, tuple[int, int]]:
+    """Return one image file as a network that finds boxes or masks takes it.
+
+    Args:
+        path: the file.
+        shape: channels, height and width that the network takes.
+
+    Returns:
+        The image ``(1, channels, height, width)``, where it lies in there, and its own height and width in pixels.
+
+    Raises:
+        BadImageError: naming the file, if it cannot be decoded.
+    """
+    channels, height, width = shape
+    image = EncodedImages.of_files([path], channels).open(0)
+    stored, size = (image.height, image.width), (height, width)
+    pixels = torch.from_numpy(to_pixels(letterboxed(image, size)).copy())
+    return pixels.permute(2, 0, 1)[None].float() / 255, fitted(stored, size), stored
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:

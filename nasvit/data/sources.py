@@ -18,7 +18,7 @@ from nasvit.data.bad import BadImageError, OnBadImage, judge
 from nasvit.data.check import remembered_bad
 from nasvit.data.config import ImageSize, height_and_width, refuse_pair
 from nasvit.data.files import expand, list_folder
-from nasvit.data.holding import hold
+from nasvit.data.holding import hold, with_masks
 from nasvit.data.hub import list_hub
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
 from nasvit.data.listed import Listed
@@ -226,7 +226,8 @@ def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor
         return held.images, held.targets, {**held.bad, **listed.bad}
     if reading.on_bad_image == "stop":
         return encoded, targets, dict(listed.bad)
-    return encoded, targets, remembered_bad(encoded, listed, name, record=reading.record, workers=reading.workers)
+    whole = with_masks(encoded, targets)
+    return encoded, targets, remembered_bad(whole, listed, name, record=reading.record, workers=reading.workers)
 
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:

@@ -36,6 +36,8 @@ def yolo_source(path: Path) -> BoxSource:
     if not isinstance(content, dict) or not content.get("train") or not content.get("names"):
         raise ValueError(f"{file}: needs the keys train and names")
     names = content["names"]
+    if not isinstance(names, (dict, list)):
+        raise ValueError(f"{file}: its names are {names!r}; needed is a list of them, or numbers with names")
     numbers = sorted(names) if isinstance(names, dict) else range(len(names))
     if list(numbers) != list(range(len(names))):
         raise ValueError(f"{file}: its names have the numbers {list(numbers)}; needed are those from 0 up")

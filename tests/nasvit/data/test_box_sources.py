@@ -15,6 +15,7 @@ from PIL import Image
 from nasvit.data import BadImageError, EncodedImages, ImageSet, hold_out, load_images
 from nasvit.data.targets import Boxes
 from tests.nasvit.data.annotated_folders import (
+    CAT,
     CATEGORIES,
     DOG,
     annotation,
@@ -76,6 +77,15 @@ def test_images_are_found_in_the_usual_folders(tmp_path: Path, names: str) -> No
 def test_annotations_beside_their_images_are_found(tmp_path: Path) -> None:
     write_coco(tmp_path, FOUR, images=4)
     (tmp_path / "annotations" / "instances_train.json").rename(tmp_path / "train" / "_annotations.coco.json")
+    assert [len(load(tmp_path, split)) for split in ("train", "test")] == [3, 1]
+
+
+@pytest.mark.parametrize("names", ["images/default", "default", "images"])
+def test_a_single_annotation_file_is_that_of_all_images(tmp_path: Path, names: str) -> None:
+    write_coco(tmp_path, FOUR, images=4)
+    (tmp_path / "annotations" / "instances_train.json").rename(tmp_path / "annotations" / "instances_default.json")
+    (tmp_path / names).parent.mkdir(exist_ok=True)
+    (tmp_path / "train").rename(tmp_path / names)
     assert [len(load(tmp_path, split)) for split in ("train", "test")] == [3, 1]
 
 
@@ -217,7 +227,7 @@ def test_an_encoded_image_of_another_size_is_refused_when_it_is_opened(tmp_path:
     picture(tmp_path / "train" / "3.png", (10, 20))
     images = load(tmp_path, keep_encoded=True)
     assert isinstance(images.images, EncodedImages) and images.open(0).size == (20, 10)
-    with pytest.raises(BadImageError, match="3.png: it has 10x20 pixels"):
+    with pytest.raises(BadImageError, match="3.png: it has 10x20 pixels, what is annotated has 20x10; if it is shown"):
         images.open(2)
 
 
@@ -276,6 +286,38 @@ def test_folders_that_are_no_such_source_are_refused_in_words(tmp_path: Path) ->
     (tmp_path / "annotations" / "instances_train2.json").write_text("{}")
     with pytest.raises(ValueError, match="several annotation files"):
         load(tmp_path)
+
+
+def test_the_same_boxes_are_the_same_targets_in_every_kind_of_file(tmp_path: Path) -> None:
+    corners = {"1": [(2, 1, 8, 5), (0, 0, 20, 10)], "2": [], "3": [(10, 2, 14, 8)]}
+    folders = {kind: tmp_path / kind for kind in ("coco", "voc", "yolo")}
+    known = [
+        annotation(number, int(name), (x1, y1, x2 - x1, y2 - y1))
+        for name, own in corners.items()
+        for number, (x1, y1, x2, y2) in enumerate(own, 10 * int(name))
+    ]
+    cats = [{"id": CAT, "name": "cat"}]
+    for part in ("train", "val"):
+        write_coco(folders["coco"], known, images=3, part=part, categories=cats)
+    of_voc = {
+        name: "".join(voc_object("cat", (x1 + 1, y1 + 1, x2, y2)) for x1, y1, x2, y2 in own)
+        for name, own in corners.items()
+    }
+    write_voc(folders["voc"], {"train": of_voc, "val": of_voc})
+    of_yolo = {
+        name: "".join(
+            f"0 {(x1 + x2) / 40} {(y1 + y2) / 20} {(x2 - x1) / 20} {(y2 - y1) / 10}\n" for x1, y1, x2, y2 in own
+        )
+        for name, own in corners.items()
+    }
+    write_yolo(folders["yolo"], of_yolo, "train: images/train\nval: images/train\nnames: [cat]\n")
+    sets = [load(folder, "train", kind) for kind, folder in folders.items()]
+    for images in sets:
+        assert images.classes == ("cat",) and images.targets.labels.tolist() == [0, 0, 0]
+        assert images.targets.starts.tolist() == [0, 2, 2, 3]
+        torch.testing.assert_close(images.targets.boxes, sets[0].targets.boxes)
+        torch.testing.assert_close(images.targets.areas, sets[0].targets.areas)
+        assert torch.equal(images.targets.sizes, sets[0].targets.sizes)
 
 
 def test_voc_counts_places_from_one_and_marks_difficult_objects_as_crowd(tmp_path: Path) -> None:
@@ -346,6 +388,7 @@ def test_yolo_lines_that_mean_nothing_are_refused_by_place(tmp_path: Path, line:
     [
         ("names: [a]\n", "needs the keys train and names"),
         ("train: nowhere\nnames: [a]\n", "there is no nowhere"),
+        ("train: images\nnames: cat\n", "its names are 'cat'"),
         ("train: images\nnames: {1: a}\n", "needed are those from 0 up"),
         ("a: [", "no YAML"),
     ],

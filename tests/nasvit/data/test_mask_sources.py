@@ -78,6 +78,8 @@ def test_masks_with_a_palette_or_with_opacity_hold_values(tmp_path: Path) -> Non
     palette.save(tmp_path / "masks" / "train" / "a.png")
     mask.convert("LA").save(tmp_path / "masks" / "train" / "b.png")
     assert masks(load(tmp_path)) == [VALUES, VALUES]
+    Image.fromarray(np.array([[True, False, True]] * 2)).save(tmp_path / "masks" / "train" / "b.png")
+    assert masks(load(tmp_path))[1] == [[1, 0, 1]] * 2
 
 
 REFUSED = {
@@ -132,8 +134,18 @@ def test_a_mask_that_breaks_off_is_bad_where_it_is_decoded(tmp_path: Path) -> No
     (tmp_path / "masks" / "train" / "a.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadImageError, match="a.jpg: its mask .*a.png: "):
         load(tmp_path)
+    for encoded in (False, True):
+        with pytest.warns(UserWarning, match="1 bad image left out.*a.jpg: its mask .*a.png: "):
+            assert len(load(tmp_path, on_bad_image="skip", keep_encoded=encoded)) == 1
     with pytest.raises(BadImageError, match="masks/train/a.png: "):
         masks(load(tmp_path, keep_encoded=True), 40)
+
+
+def test_the_pixels_of_every_class_are_counted(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": VALUES, "b": np.ones((2, 3))})
+    for options in ({}, {"keep_encoded": True}):
+        images = load(tmp_path, **options)
+        assert images.targets.pixels(3).tolist() == [2, 7, 2]
 
 
 def test_masks_without_an_image_are_left_out_with_a_warning(tmp_path: Path) -> None:
