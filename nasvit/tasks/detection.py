@@ -99,6 +99,10 @@ class Detection(Task):
         return DetectionMeter(self.size, self.choice)
 
 
+_OVERLAPS, _RECALLS = np.linspace(0.5, 0.95, 10).tolist(), np.linspace(0.0, 1.0, 101).tolist()
+"""COCO's own thresholds: torchmetrics rounds them to float32, which changes average precision in the fourth digit."""
+
+
 class _Judged(NamedTuple):
     """What is compared of an image, in pixels of the image as stored."""
 
@@ -161,7 +165,9 @@ def average_precision(images: list[_Judged]) -> DetectionScore:
         raise ImportError(
             "detectors are scored by torchmetrics and faster-coco-eval; pip install 'nasvit[tasks]'"
         ) from error
-    metric = MeanAveragePrecision(class_metrics=True, backend="faster_coco_eval")
+    metric = MeanAveragePrecision(
+        class_metrics=True, backend="faster_coco_eval", iou_thresholds=_OVERLAPS, rec_thresholds=_RECALLS
+    )
     metric.warn_on_many_detections = False
     for each in images:
         crowd = each.crowd.int()
