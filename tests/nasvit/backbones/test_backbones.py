@@ -185,6 +185,11 @@ def test_without_a_shape_maps_are_found_at_the_size_that_the_network_is_for() ->
     assert usual_shape(OwnCode()) == (1, 224, 224)
 
 
+def test_strides_are_told_right_for_small_images_too() -> None:
+    backbone = nasvit.features(create("fbnetv3_a", 5).network, None, (3, 96, 160))  # of stride 32 it has 2x4 pixels
+    assert backbone.feature_info.reduction() == [4, 8, 16, 32]
+
+
 def test_strides_that_are_not_there_or_out_of_order_are_refused_in_words() -> None:
     network = create("shufflenet_v2-0.5", 5).network
     with pytest.raises(ValueError, match=r"strides=\(4, 8\): there is no map of 4; Network has maps of .* 8, 16, 32"):
