@@ -14,6 +14,7 @@ from nasvit.backbones.ways import Way
 from nasvit.layers.network import Resize
 
 USUAL_SIDE = 224
+CLEAR_SIDE = 512  # in smaller images a layer without padding may lose half of a map, and the stride looks doubled
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ def find_maps(network: nn.Module, way: Way, shape: tuple[int, ...]) -> list[Foun
     Raises:
         ValueError: if the network does not run with such images, or cannot be traced.
     """
+    if way.any_size:
+        shape = (*shape[:-2], *(max(side, CLEAR_SIDE) for side in shape[-2:]))
     height, width = shape[-2:]
     found = []
     for name, each in _maps(network, way, shape).items():

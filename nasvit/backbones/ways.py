@@ -12,7 +12,13 @@ from nasvit.layers.network import Network
 
 
 class Way(Protocol):
-    """A way in which maps are had."""
+    """A way in which maps are had.
+
+    Attributes:
+        any_size: whether all networks take images of any size.
+    """
+
+    any_size: bool
 
     def maps(self, network: Any, images: Tensor) -> dict[str, Tensor]:
         """Return all maps by the name of what makes them; of several of one stride the last is the one to take."""
@@ -51,6 +57,8 @@ class Stages(nn.Module):
 
 
 class _ByStages:
+    any_size = True
+
     def maps(self, network: Network, images: Tensor) -> dict[str, Tensor]:
         network.resize = None
         return dict(zip(self._names(network), network.forward_intermediates(images), strict=True))
@@ -92,6 +100,8 @@ class TimmMaps(nn.Module):
 
 
 class _ByTimm:
+    any_size = False
+
     def maps(self, network: Any, images: Tensor) -> dict[str, Tensor]:
         found = network.forward_intermediates(images, intermediates_only=True)
         return dict(zip(self._names(network), found, strict=True))
@@ -128,6 +138,8 @@ class TracedMaps(nn.Module):
 
 
 class _ByTracing:
+    any_size = False
+
     def maps(self, network: nn.Module, images: Tensor) -> dict[str, Tensor]:
         from torchvision.models.feature_extraction import get_graph_node_names
 

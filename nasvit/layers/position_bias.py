@@ -18,11 +18,10 @@ def relative_positions(height: int, width: int, device: torch.device | None = No
     Returns:
         int64, shape ``((height * width) ** 2,)``, query-major.
     """
-    sides = [torch.arange(side, device=device) for side in (height, width)]
-    row, column = (axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij"))
-    rows = row[:, None] - row[None, :] + height - 1
-    columns = column[:, None] - column[None, :] + width - 1
-    return (rows * (2 * width - 1) + columns).flatten()
+    row, column = torch.arange(height, device=device), torch.arange(width, device=device)
+    number = (row[:, None] * (2 * width - 1) + column).flatten()  # differences of numbers are those of rows and columns
+    middle = (height - 1) * (2 * width - 1) + width - 1
+    return (number[:, None] - (number - middle)).flatten()
 
 
 def resized_table(table: Tensor, height: int, width: int) -> Tensor:

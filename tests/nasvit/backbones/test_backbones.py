@@ -61,17 +61,25 @@ def test_its_maps_are_what_it_says_of_them_at_any_size(kind: str) -> None:
 
 
 @every_kind
-def test_it_trains_the_very_tensors_of_the_network_and_has_none_that_it_needs_not(kind: str) -> None:
+def test_it_trains_the_very_tensors_of_the_network(kind: str) -> None:
     network, backbone = made(kind)
-    backbone.train()
-    network.zero_grad(set_to_none=False)
-    sum(each.square().mean() for each in backbone(images(network))).backward()  # type: ignore[union-attr]
-    theirs = {id(each) for each in network.parameters()}
-    assert {id(each) for each in backbone.parameters()} < theirs
+    assert {id(each) for each in backbone.parameters()} < {id(each) for each in network.parameters()}
     assert {id(each) for each in backbone.buffers()} <= {id(each) for each in network.buffers()}
+    assert is_live(backbone) == is_live(network)
+    network.zero_grad(set_to_none=False)
+    sum(each.square().mean() for each in backbone.train()(images(network))).backward()  # type: ignore[union-attr]
     if not kind.startswith("a subnet of"):  # whose gradients may go to the whole network at once
         assert all(each.grad is not None for each in backbone.parameters())
-    assert is_live(backbone) == is_live(network)
+
+
+@every_kind
+def test_it_has_nothing_that_its_maps_do_not_need(kind: str) -> None:
+    network, backbone = made(kind)
+    finest = nasvit.features(network, backbone.feature_info.reduction()[:1], (usual_shape(network)[0], *SHAPE)).train()
+    own = list(finest.parameters())
+    assert len(own) < len(list(backbone.parameters()))
+    (only,) = finest(images(network))
+    assert all(each is not None for each in torch.autograd.grad(only.square().mean(), own, allow_unused=True))
 
 
 @every_kind
@@ -175,6 +183,11 @@ def test_without_a_shape_maps_are_found_at_the_size_that_the_network_is_for() ->
     assert usual_shape(NETWORKS["one that resizes"]()) == (3, 64, 64)
     assert usual_shape(NETWORKS["timm"]()) == (3, 224, 224)
     assert usual_shape(OwnCode()) == (1, 224, 224)
+
+
+def test_strides_are_told_right_for_small_images_too() -> None:
+    backbone = nasvit.features(create("fbnetv3_a", 5).network, None, (3, 96, 160))  # of stride 32 it has 2x4 pixels
+    assert backbone.feature_info.reduction() == [4, 8, 16, 32]
 
 
 def test_strides_that_are_not_there_or_out_of_order_are_refused_in_words() -> None:
