@@ -310,7 +310,7 @@ def _loaded(
         image_size=config.image_size,
         channels=channels,
         download=config.download,
-        keep_encoded=config.crop_pct < 1 or (task != "classification" and config.crop == "resized"),
+        keep_encoded=config.crop_pct < 1,
         on_bad_image=config.on_bad_image,
         workers=config.workers,
         record=record,

@@ -106,7 +106,7 @@ def test_the_metric_is_that_of_pycocotools_crowds_and_empty_images_included() ->
             place += 1
     ours = meter.score(ALONE)
     assert 0.05 < ours.map < 0.95
-    assert ours.numbers() == pytest.approx(by_pycocotools(annotations, found, seen), abs=1e-4)
+    assert ours.numbers() == pytest.approx(by_pycocotools(annotations, found, seen), abs=1e-6)
 
 
 def _detections(boxes: torch.Tensor, scores: torch.Tensor) -> Any:
