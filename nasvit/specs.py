@@ -31,7 +31,7 @@ from search_spaces.reading import from_node, read_text
 if TYPE_CHECKING:
     from nasvit.any_network.plan import Plan
     from nasvit.any_network.widths import AnyWidth, SlimmableModel
-    from nasvit.supernets.dense import DenseSlimmable
+    from nasvit.dense.shared import DenseSlimmable
     from nasvit.supernets.widths import Slimmable
 
 
@@ -626,7 +626,7 @@ class DenseWidthsSpec(WidthsSpec):
             classes: number of classes.
             seed: seed of the head's initial weights.
         """
-        from nasvit.supernets.dense import DenseSlimmable
+        from nasvit.dense.shared import DenseSlimmable
 
         return DenseSlimmable(backbones, self.head, (self.base.channels, *self.size), classes, seed=seed)
 

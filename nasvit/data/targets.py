@@ -61,7 +61,7 @@ class BoxTargets(NamedTuple):
         )
         for row, objects in enumerate(images):
             for padded, values in zip(made, objects):
-                padded[row, : len(values)] = torch.from_numpy(values)
+                padded[row, : len(objects.boxes)] = torch.from_numpy(values)
         return made
 
 

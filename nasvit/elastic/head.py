@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nasvit.elastic.base import Elastic, shared
@@ -26,8 +27,9 @@ class ElasticHead(Elastic):
     def __init__(self, largest: HeadModule) -> None:
         super().__init__()
         if not largest.reads():
-            kind = largest.head.kind  # type: ignore[attr-defined]
-            raise FieldError(["head"], f"{kind} is made for one backbone; legal for several: fcos, retinanet, pyramid")
+            raise FieldError(
+                ["head"], f"{largest.head.kind} is made for one backbone; legal for several: fcos, retinanet, pyramid"
+            )
         self.largest = largest
         for module in largest.modules():
             if isinstance(module, _BatchNorm):
@@ -61,7 +63,8 @@ class ElasticHead(Elastic):
         head = copy.deepcopy(self.largest, views)  # which takes the views as copies made already
         for name in reads:
             layer = head.get_submodule(name.rpartition(".")[0])
-            layer.in_channels = layer.weight.shape[1]  # type: ignore[union-attr, assignment]
+            assert isinstance(layer, nn.Conv2d)
+            layer.in_channels = layer.weight.shape[1]
         return head
 
     @staticmethod

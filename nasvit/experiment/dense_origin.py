@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from nasvit.costs.dense import SUMMED, as_backbones, dense_cost_table
+from nasvit.dense.shared import DenseShared
 from nasvit.experiment.origin import ImagesFor, OfSpace
 from nasvit.heads.kinds import AnyHead
 from nasvit.search.candidates import Costs
 from nasvit.specs import DenseSpec, SubnetSpec
-from nasvit.supernets.dense import DenseShared
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes
 from predictors.bounds import Parts, parts_of
@@ -56,7 +56,7 @@ class OfSpaceWithHead(OfSpace):
         """Return what rows of the space cost with the head, by metric."""
         return self._table.costs(codes, SUMMED)
 
-    def supernet(self, space: SearchSpace, classes: int, seed: int) -> DenseShared:
+    def supernet(self, space: SearchSpace, classes: int, seed: int) -> DenseShared:  # type: ignore[override]
         """Return the supernet of a space that was cut from this one, with a head; its weights are random."""
         assert isinstance(space, Space)
         backbones = Supernet(space, classes=1, seed=seed)

@@ -18,6 +18,7 @@ from nasvit.any_network.model import PREFIX
 from nasvit.branches import fuse, reparameterize
 from nasvit.compute import Compute
 from nasvit.data import ImageSet, Loader
+from nasvit.dense.shared import DenseAugmented
 from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
@@ -30,7 +31,6 @@ from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
 from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
-from nasvit.supernets.dense import DenseAugmented
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers

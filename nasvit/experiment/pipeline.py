@@ -72,7 +72,8 @@ def check(bench: Workbench) -> list[str]:
     feasibility = check_budgets(bench)
     bench.images.open()
     bench.compute.once(lambda: _check_times(bench))
-    remarks = size_remarks(bench.images, bench.space.resolution, bench.origin.about)
+    takes_any_size = bench.experiment.task != "classification"
+    remarks = [] if takes_any_size else size_remarks(bench.images, bench.space.resolution, bench.origin.about)
     remarks += bench.origin.latency_remarks(len(bench.classes))
     if not bench.compute.from_first(lambda: is_searched(bench)):
         check_trainings(bench)

@@ -269,7 +269,8 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
     def __post_init__(self) -> None:
         super().__post_init__()
         ForTask.__post_init__(self)
-        if self.data.validation is None and self.task == "classification":  # nothing is chosen on these images, so that a tenth will do
+        # Nothing is chosen on these images, so that a tenth will do; sources of dense tasks may hold out their own.
+        if self.data.validation is None and self.task == "classification":
             object.__setattr__(self, "data", replace(self.data, validation=TENTH))
         if self.images < 0:
             raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from nasvit.any_network.importance import sort_units
 from nasvit.any_network.widths import AnyWidth, SlimmableModel, original_name
+from nasvit.dense.shared import DenseSlimmable
 from nasvit.elastic.norms import NormKind
 from nasvit.experiment.fitting import Start
 from nasvit.export.switchable import SwitchableModel, spec_of_widths
 from nasvit.heads.kinds import AnyHead
 from nasvit.models.family import Family
 from nasvit.specs import DenseWidthsSpec, SlimmableSpec, WidthsSpec, elastic_plan
-from nasvit.supernets.dense import DenseSlimmable
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 from search_spaces.values import FieldError

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from nasvit.any_network.widths import SlimmableModel
 from nasvit.branches import fuse as fused
+from nasvit.dense.shared import DenseSlimmable
 from nasvit.layers.batch_norm import lacks_statistics
 from nasvit.specs import SwitchableSpec
-from nasvit.supernets.dense import DenseSlimmable
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 

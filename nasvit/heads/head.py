@@ -25,8 +25,8 @@ class HeadModule(nn.Module):
     While it trains it returns one tensor, which the loss takes; in evaluation what a user wants to know.
     """
 
-    head: Head
-    """What it was built from."""
+    head: Any
+    """The description that it was built from."""
 
     def reads(self) -> Mapping[str, int]:
         """Return the weights that read a map of the backbone, along their axis 1: their name -> number of the map.

@@ -173,6 +173,14 @@ def _scores(row: dict[str, Any], kinds: Iterable[str]) -> list[str]:
     return [f"{100 * row['scores'][kind]:.2f}" if kind in row["scores"] else "" for kind in kinds]
 
 
+_USES = {
+    "classification": "print(network(IMAGES).argmax(1))",
+    "detection": "boxes, scores = network(IMAGES)",
+    "segmentation": "print(network(IMAGES).argmax(1).shape)",
+}
+"""How the output of a network is used, by task."""
+
+
 def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     how = "finetuned" if bench.experiment.uses_supernet else "scratch"
     path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
@@ -183,7 +191,8 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     console.print(f"\nThe network trained for the first line is {path}. Use it with PyTorch alone:\n", soft_wrap=True)
     console.print("    import torch")
     console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)
-    console.print(f"    print(network(torch.rand(1, {shape})).argmax(1))  # pixels from 0 to 1")
+    use = _USES[bench.experiment.task].replace("IMAGES", f"torch.rand(1, {shape})")
+    console.print(f"    {use}  # pixels from 0 to 1")
 
 
 def _markdown(title: str, rows: Sequence[dict[str, Any]]) -> str:

@@ -176,5 +176,7 @@ def average_precision(images: list[_Judged]) -> DetectionScore:
     result = metric.compute()
     classes = torch.atleast_1d(result["classes"]).tolist()
     of_classes = zip(classes, torch.atleast_1d(result["map_per_class"]).tolist(), strict=True)
-    numbers = (max(0.0, float(result[name])) for name in ("map", "map_50", "map_75"))  # -1 where there is no object
-    return DetectionScore(*numbers, len(images), {int(one): float(value) for one, value in of_classes if value >= 0})
+    # -1 stands for no object at all.
+    every, at_half, strict = (max(0.0, float(result[name])) for name in ("map", "map_50", "map_75"))
+    known = {int(one): float(value) for one, value in of_classes if value >= 0}
+    return DetectionScore(every, at_half, strict, len(images), known)

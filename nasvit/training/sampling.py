@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from nasvit.any_network.augmented import AugmentedModel
+from nasvit.dense.shared import DenseAugmented
 from nasvit.supernets.augment import Augmented
-from nasvit.supernets.dense import DenseAugmented
 from nasvit.supernets.sorting import sort_channels
 from nasvit.supernets.widths import Slimmable
 from search_spaces import SearchSpace, Subnet

@@ -46,7 +46,7 @@ def trainer(folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
     return Trainer(learner(recipe, **settings), loader, recipe, folder, seed=3, chance_loss=2.3)
 
 
-def learner(recipe: Recipe, objective: Objective | None = None, **settings: Any) -> Learner:
+def learner(recipe: Recipe, objective: LabelObjective | None = None, **settings: Any) -> Learner:
     augmented = network()
     return Learner(augmented, recipe, objective, sampling=NetAug(augmented, **settings))
 
@@ -169,7 +169,7 @@ def test_the_loss_is_no_number_if_that_of_either_network_is_none(place: int, mon
         calls.append(logits)
         return logits.sum() * (math.inf if len(calls) == place + 1 else 1.0)
 
-    monkeypatch.setattr(Objective, "loss", lambda self, *arguments: loss(*arguments))
+    monkeypatch.setattr(LabelObjective, "loss", lambda self, *arguments: loss(*arguments))
     values = task.add_gradients(*batch(), np.random.default_rng(1), SIMPLE)
     assert not math.isfinite(values["loss"])
 

@@ -13,6 +13,7 @@ import search_spaces
 from nasvit.backbones import features
 from nasvit.costs.counting import count
 from nasvit.costs.dense import as_backbones
+from nasvit.dense.shared import DenseAugmented, DenseShared, DenseSlimmable
 from nasvit.experiment.dense_origin import OfSpaceWithHead
 from nasvit.experiment.origin import ImagesOf
 from nasvit.heads.fcos import FCOS
@@ -21,7 +22,6 @@ from nasvit.heads.retinanet import RetinaNet
 from nasvit.heads.segmentation import LRASPP, PyramidSegmentation
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.augment import augment
-from nasvit.supernets.dense import DenseAugmented, DenseShared, DenseSlimmable
 from nasvit.supernets.supernet import Supernet
 from search_spaces.values import FieldError
 from tests.nasvit.supernets.tiny import FAMILY, tiny

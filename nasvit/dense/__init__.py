@@ -1,0 +1,1 @@
+"""Networks with shared weights and the head of a detector or segmenter."""
