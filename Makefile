@@ -30,5 +30,5 @@ lowest:
 	touch $@
 
 .venv/installed-test: .venv/installed
-	$(BIN)/pip install -e '.[data,export,track,test]'
+	$(BIN)/pip install -e '.[data,export,tasks,track,test]'
 	touch $@
