@@ -15,7 +15,7 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
-from nasvit.heads.head import Head, HeadModule, Learned, Size
+from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import centers, check_places
 from nasvit.heads.pyramid import READS, Pyramid
 from nasvit.heads.strides import check_strides
@@ -81,7 +81,7 @@ class FCOS(Head):
         check_places(outputs, size, self.all_strides)
         labels, boxes, examples = learned
         points, strides = centers(size, self.all_strides, outputs.device)
-        parts = losses(outputs.float(), labels, boxes, points, strides)
+        parts = losses(at_least_float32(outputs), labels, boxes, points, strides)
         each = torch.stack([part.sum(1) for part in parts]).sum(0)  # of every image
         return (each / examples).mean()
 

@@ -108,3 +108,8 @@ class Head(ABC):
             module = self.module(channels, classes)
         track_statistics(module)
         return module
+
+
+def at_least_float32(outputs: Tensor) -> Tensor:
+    """Return outputs in a number format that losses are exact enough in."""
+    return outputs.float() if outputs.dtype in (torch.bfloat16, torch.float16) else outputs

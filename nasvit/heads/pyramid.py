@@ -35,3 +35,26 @@ class Pyramid(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         named = OrderedDict((str(number), each) for number, each in enumerate(maps))
         return list(self.pyramid(named).values())
+
+
+class PyramidBackbone(nn.Module):
+    """A backbone with a pyramid, as torchvision's detectors take it: ``FasterRCNN``, ``MaskRCNN``, ``KeypointRCNN``.
+
+    Args:
+        backbone: returns maps, finest first; see :func:`nasvit.features`.
+        width: channels of the pyramid.
+        pyramid: the pyramid of another backbone of as many channels, to share; None: a new one.
+
+    Shape:
+        ``(batch, image channels, height, width)`` -> maps ``(batch, width, ...)`` by the names "0", "1", ...
+    """
+
+    def __init__(self, backbone: nn.Module, width: int = 256, pyramid: Pyramid | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.pyramid = pyramid or Pyramid(backbone.feature_info.channels(), width)  # type: ignore[operator, union-attr]
+        self.out_channels = width
+
+    def forward(self, images: Tensor) -> OrderedDict[str, Tensor]:
+        maps = self.pyramid(self.backbone(images))
+        return OrderedDict((str(number), each) for number, each in enumerate(maps))

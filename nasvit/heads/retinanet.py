@@ -18,7 +18,7 @@ from torchvision.ops import sigmoid_focal_loss
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import BETWEEN, decoded, encoded, match
-from nasvit.heads.head import Head, HeadModule, Learned, Size
+from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import check_places, map_sizes
 from nasvit.heads.pyramid import READS, Pyramid
 from nasvit.heads.strides import check_strides
@@ -88,7 +88,7 @@ class RetinaNet(Head):
         """Return focal loss of classes and distance of boxes, each image's divided by its anchors in objects."""
         check_places(outputs, size, self.all_strides, _ANCHORS)
         labels, boxes, _ = learned
-        outputs, inside = outputs.float(), labels >= 0
+        outputs, inside = at_least_float32(outputs), labels >= 0
         logits, relative = outputs[..., :-4], outputs[..., -4:]
         wanted = nn.functional.one_hot(labels.clamp(min=0), logits.shape[2]).to(logits.dtype) * inside[..., None]
         of_classes = sigmoid_focal_loss(logits, wanted).sum(2) * (labels != BETWEEN)

@@ -13,7 +13,7 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import IGNORED
-from nasvit.heads.head import Head, HeadModule, Learned, Size
+from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.pyramid import READS, Pyramid
 from nasvit.heads.strides import check_strides
 from nasvit.layers.batch_norm import BatchNorm2d
@@ -32,7 +32,7 @@ class PixelHead(Head):
     def loss(self, outputs: Tensor, learned: Learned, size: Size) -> Tensor:
         """Return the mean cross entropy of pixels that have a class."""
         targets, examples = learned
-        each = F.cross_entropy(outputs.float(), targets, ignore_index=IGNORED, reduction="none")
+        each = F.cross_entropy(at_least_float32(outputs), targets, ignore_index=IGNORED, reduction="none")
         return (each.flatten(1).sum(1) / examples).mean()
 
     def imitation(self, outputs: Tensor, taught: Tensor) -> Tensor:

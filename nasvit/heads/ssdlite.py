@@ -20,7 +20,7 @@ from torchvision.ops.misc import Conv2dNormActivation
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import decoded, encoded, match
-from nasvit.heads.head import Head, HeadModule, Learned, Size
+from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import map_sizes
 from nasvit.heads.strides import check_strides
 from search_spaces.values import FieldError
@@ -84,7 +84,7 @@ class SSDLite(Head):
     def loss(self, outputs: Tensor, learned: Learned, size: Size) -> Tensor:
         """Return cross entropy of objects and of the three times as many hardest others, and distance of boxes."""
         labels, boxes, examples = learned
-        outputs, inside = outputs.float(), labels >= 0
+        outputs, inside = at_least_float32(outputs), labels >= 0
         logits, relative = outputs[..., :-4], outputs[..., -4:]
         of_classes = F.cross_entropy(logits.flatten(0, 1), (labels + 1).flatten(), reduction="none").view_as(labels)
         rank = of_classes.detach().masked_fill(inside, -torch.inf).argsort(1, descending=True).argsort(1)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.heads.dense import DenseNetwork
-from nasvit.heads.head import Head, Size
+from nasvit.heads.head import Head, Size, at_least_float32
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.teacher import Teacher
@@ -61,7 +61,7 @@ class HeadObjective(Objective):
         learned.append(mean.expand(len(examples)))
         if self.teacher is not None:
             with torch.no_grad(), autocast:
-                learned.append(self.teacher(images).float())
+                learned.append(at_least_float32(self.teacher(images)))
         return tuple(learned)
 
     def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
@@ -71,7 +71,7 @@ class HeadObjective(Objective):
             return head.loss(outputs, learned, size)
         *learned_of_targets, taught = learned
         of_targets = head.loss(outputs, tuple(learned_of_targets), size)
-        return (1 - self.alpha) * of_targets + self.alpha * head.imitation(outputs.float(), taught)
+        return (1 - self.alpha) * of_targets + self.alpha * head.imitation(at_least_float32(outputs), taught)
 
 
 def head_objective(

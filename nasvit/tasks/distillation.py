@@ -192,11 +192,11 @@ class SoftTargetCrossEntropy:
 
     def __call__(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Mean loss over the batch; see the module."""
-        return self.of_probabilities(student_logits, _at_least_float32(teacher_logits.detach()).softmax(dim=1))
+        return self.of_probabilities(student_logits, at_least_float32(teacher_logits.detach()).softmax(dim=1))
 
     def of_probabilities(self, student_logits: Tensor, probabilities: Tensor) -> Tensor:
         """Mean loss where the teacher's probabilities (B, classes) are known, as from ``teacher_probabilities``."""
-        return F.cross_entropy(_at_least_float32(student_logits), probabilities.detach())
+        return F.cross_entropy(at_least_float32(student_logits), probabilities.detach())
 
 
 def teacher_probabilities(logits: Sequence[Tensor], *, temperature: float = 1.0) -> Tensor:
@@ -215,7 +215,7 @@ def teacher_probabilities(logits: Sequence[Tensor], *, temperature: float = 1.0)
     _check_positive("temperature", temperature)
     if not logits:
         raise ValueError("teacher_probabilities needs the logits of one teacher at least")
-    return torch.stack([_at_least_float32(each.detach() / temperature).softmax(dim=1) for each in logits]).mean(dim=0)
+    return torch.stack([at_least_float32(each.detach() / temperature).softmax(dim=1) for each in logits]).mean(dim=0)
 
 
 def _log_probabilities(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,12 +223,8 @@ def _log_probabilities(student_logits: Tensor, teacher_logits: Tensor) -> tuple[
         raise ValueError(
             f"student logits {tuple(student_logits.shape)}, teacher logits {tuple(teacher_logits.shape)}: must agree"
         )
-    log_q = F.log_softmax(_at_least_float32(student_logits), dim=1)
-    return log_q, F.log_softmax(_at_least_float32(teacher_logits.detach()), dim=1)
-
-
-def _at_least_float32(logits: Tensor) -> Tensor:
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    log_q = F.log_softmax(at_least_float32(student_logits), dim=1)
+    return log_q, F.log_softmax(at_least_float32(teacher_logits.detach()), dim=1)
 
 
 def _check_positive(name: str, value: float) -> None:

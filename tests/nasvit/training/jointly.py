@@ -16,14 +16,25 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.compute import Compute, open_compute
-from nasvit.data import Augmentation, Loader, Normalization
+from nasvit.data import Augmentation, ImageSet, Loader, Normalization
+from nasvit.data.targets import IGNORED, Boxes, Masks, map_tensors
+from nasvit.dense.shared import DenseSlimmable
+from nasvit.heads.fcos import FCOS
+from nasvit.heads.head import Head
+from nasvit.heads.retinanet import RetinaNet
+from nasvit.heads.segmentation import PyramidSegmentation
 from nasvit.layers.calibration import track_statistics
 from nasvit.specs import TimmSpec
 from nasvit.supernets import augment
+from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import build_subnet
+from nasvit.tasks.dense import HeadObjective
+from nasvit.tasks.detection import Detection
+from nasvit.tasks.segmentation import Segmentation
+from nasvit.tasks.task import Task
 from nasvit.training.execution import PLAIN, Execution, Running
 from nasvit.training.learner import Learner, Losses
-from nasvit.training.sampling import NetAug
+from nasvit.training.sampling import AllSwitches, NetAug
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 from tests.nasvit.supernets.tiny import FAMILY
@@ -34,6 +45,7 @@ MIXED = replace(BARE, mixup=0.4, cutmix=1.0, random_erasing=0.25, label_smoothin
 HALVES = replace(PLAIN, accumulate=2)
 FROZEN = replace(BARE, epochs=2, frozen_epochs=1, loaded_rate=0.5)
 STEPS = 4
+SIDES = (8, 8)
 
 
 class Doubled(Loader):
@@ -41,7 +53,10 @@ class Doubled(Loader):
 
     def steps(self, first: int, last: int) -> Iterator[tuple[Tensor, Tensor]]:
         for images, targets in super().steps(first, last):
-            yield images.double(), targets.double() if targets.is_floating_point() else targets
+            yield (
+                images.double(),
+                map_tensors(lambda each: each.double() if each.is_floating_point() else each, targets),
+            )
 
 
 class Perceptron(nn.Sequential):
@@ -89,6 +104,38 @@ def loaded(kind: str) -> Callable[[Recipe], Learner]:
     return make
 
 
+def dense(task: Callable[..., Task], head: Head) -> Callable[[Recipe], Learner]:
+    """A learner of boxes or masks, in a network of several widths with one head."""
+
+    def make(recipe: Recipe) -> Learner:
+        backbones = SlimmableNetwork(FAMILY, (0.5, 1.0), 1, image_channels=1)
+        network = DenseSlimmable(backbones, head, (1, *SIDES), 10).double()
+        return Learner(network, recipe, task(10, head, SIDES).objective(), sampling=AllSwitches(network))
+
+    return make
+
+
+def with_boxes() -> ImageSet:
+    """Digits with boxes of their classes: none, one or two in an image."""
+    images, rng = digits(), np.random.default_rng(0)
+    counts = torch.from_numpy(rng.integers(0, 3, len(images)))
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    corners = torch.from_numpy(rng.integers(0, 4, (int(starts[-1]), 2))).float()
+    boxes = torch.cat([corners, corners + 4], dim=1)
+    labels, sizes = images.targets.repeat_interleave(counts), torch.tensor([SIDES] * len(images))
+    crowd = torch.from_numpy(rng.random(len(labels)) < 0.1)
+    return replace(images, targets=Boxes(boxes, labels, crowd, torch.full((len(labels),), 16.0), starts, sizes))
+
+
+def with_masks() -> ImageSet:
+    """Digits with masks of their classes: the bright pixels; others are the first class, or ignored."""
+    images = digits()
+    bright = images.images[:, 0] > 127
+    masks = torch.where(bright, images.targets[:, None, None].to(torch.uint8), torch.zeros((), dtype=torch.uint8))
+    masks[::3, :4] = IGNORED
+    return replace(images, targets=Masks(masks, torch.tensor([SIDES] * len(images))))
+
+
 @dataclass(frozen=True)
 class Kind:
     """One training.
@@ -97,11 +144,13 @@ class Kind:
         learner: makes the learner.
         recipe: how it learns.
         running: how steps are computed.
+        images: makes its images.
     """
 
     learner: Callable[[Recipe], Learner]
     recipe: Recipe = BARE
     running: Running = PLAIN
+    images: Callable[[], ImageSet] = digits
 
 
 def usual(kind: str) -> Callable[[Recipe], Learner]:
@@ -124,6 +173,10 @@ KINDS = {
     "own_norms": Kind(plain, BARE, replace(PLAIN, batch_norm="own")),
     "timm": Kind(lambda recipe: Learner(TimmSpec("mobilenetv3_small_050", 1).build(10).double(), recipe), BARE),
     "timm_resnet": Kind(lambda recipe: Learner(TimmSpec("resnet10t", 1).build(10).double(), recipe), BARE),
+    "boxes": Kind(dense(Detection, FCOS(channels=8, convs=1, strides=(2, 4))), images=with_boxes),
+    "boxes_in_parts": Kind(dense(Detection, FCOS(channels=8, convs=1, strides=(2, 4))), BARE, HALVES, with_boxes),
+    "anchors": Kind(dense(Detection, RetinaNet(channels=8, strides=(2, 4))), images=with_boxes),
+    "masks": Kind(dense(Segmentation, PyramidSegmentation(channels=8, strides=(2, 4))), images=with_masks),
     "frozen_network": Kind(loaded("network"), FROZEN),
     "frozen_subnets": Kind(loaded("project"), FROZEN),
     "long": Kind(plain, replace(DROPPED, epochs=8)),
@@ -133,18 +186,21 @@ KINDS = {
 
 def trainer_of(kind: Kind, folder: Path, compute: Compute) -> Trainer:
     """The trainer of one kind."""
-    images = digits()
+    images = kind.images()
     augmentation = Augmentation.from_recipe(kind.recipe, padding=1)
     loader = Doubled(
         images,
         batch_size=kind.recipe.batch_size,
-        normalization=Normalization.of(images),
+        normalization=Normalization.of(digits()),
         augmentation=augmentation,
         compute=compute,
     )
     settings: dict[str, Any] = {"seed": 3, "chance_loss": CHANCE, "name": "a test", "checkpoint_seconds": 0.1}
     settings |= {"running": kind.running, "compute": compute}
-    return Trainer(kind.learner(kind.recipe), loader, kind.recipe, folder, **settings)
+    learner = kind.learner(kind.recipe)
+    if isinstance(learner.objective, HeadObjective):
+        learner.objective = replace(learner.objective, compute=compute)
+    return Trainer(learner, loader, kind.recipe, folder, **settings)
 
 
 def train(name: str, folder: Path, compute: Compute) -> None:
