@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nasvit.heads.head import at_least_float32
+
 
 @dataclass(frozen=True)
 class AlphaDivergence:
