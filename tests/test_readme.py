@@ -11,7 +11,9 @@ import pytest
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.training import FitConfig
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+README = "\n".join(
+    (Path(__file__).parents[1] / name).read_text(encoding="utf-8") for name in ("README.md", "docs/dense.md")
+)
 
 
 def blocks(language: str) -> list[str]:
