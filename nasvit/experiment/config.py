@@ -253,8 +253,9 @@ class Experiment(ForTask, YamlFile):
     """Everything that determines the results of an experiment.
 
     Args:
-        task: see :class:`nasvit.experiment.training.ForTask`.
-        head: see :class:`nasvit.experiment.training.ForTask`.
+        task: what networks are trained for: classes of images, boxes around objects, or a class for every pixel.
+        head: what turns a network's maps into boxes (``fcos``, ``retinanet``, ``ssdlite``) or masks (``lraspp``,
+            ``pyramid``), or a mapping of its ``kind`` and options; None: the first of these.
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
             your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.

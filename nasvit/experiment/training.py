@@ -233,8 +233,9 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
     """Everything that determines the result of one training.
 
     Args:
-        task: see :class:`ForTask`.
-        head: see :class:`ForTask`.
+        task: what networks are trained for: classes of images, boxes around objects, or a class for every pixel.
+        head: what turns a network's maps into boxes (``fcos``, ``retinanet``, ``ssdlite``) or masks (``lraspp``,
+            ``pyramid``), or a mapping of its ``kind`` and options; None: the first of these.
         network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
