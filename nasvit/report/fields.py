@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from dataclasses import MISSING, is_dataclass
 from typing import Any, Literal, get_args
 
@@ -41,8 +42,30 @@ def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
         mapping = "text or a mapping" if any(map(parses, inside)) else "a mapping"
         kind = mapping if inside and not tags else words(wanted)
         found[f"{above}{name}"] = f"{kind}{default}\n{documented.get(name, '')}".strip()
-        below = {option: text for each in inside for option, text in list_fields(each, f"{above}{name}.").items()}
-        found |= {option: text for option, text in below.items() if not (tags and option.endswith(f".{name}.kind"))}
+        below = f"{above}{name}."
+        if tags:
+            found |= _of_kinds({kind: list_fields(each, below) for kind, each in tags.items()}, f"{below}kind")
+        else:
+            found |= {option: text for each in inside for option, text in list_fields(each, below).items()}
+    return found
+
+
+def _of_kinds(listed: Mapping[str, Mapping[str, str]], tag: str) -> dict[str, str]:
+    """Return the options of a choice among kinds, but the one that names the kind; where they differ, of which each is.
+
+    Args:
+        listed: the options of every kind.
+        tag: the option that names the kind.
+    """
+    found: dict[str, str] = {}
+    for option in dict.fromkeys(option for options in listed.values() for option in options if option != tag):
+        texts: dict[str, list[str]] = {}
+        for kind, options in listed.items():
+            if option in options:
+                texts.setdefault(options[option], []).append(kind)
+        alike = len(texts) == 1 and len(next(iter(texts.values()))) == len(listed)
+        lines = [text if alike else f"of {', '.join(kinds)}: {text}" for text, kinds in texts.items()]
+        found[option] = "\n".join(lines)
     return found
 
 

@@ -200,13 +200,23 @@ def test_the_help_of_a_command_shows_two_fields_as_options(
                 "--train.teacher.network: text or a list of [text, ...]",
                 "--train.teacher.temperature: a number; 1.0 if left out",
                 "--finetune.teacher.temperature: a number; 1.0 if left out",
-                "--train.recipe.schedule.minimum: a number; 0.0 if left out",
+                "--train.recipe.schedule.minimum: of cosine, linear: a number; 0.0 if left out",
                 "--train.recipe.schedule.warmup_start: a number; 0.0 if left out",
                 "--search.budgets: a list of [a text of Budget, ...]",
                 "--train.recipe.clip_value: a number; 0.0 if left out",
             ],
         ),
-        ("fit", ["--netaug.phases.widths: a number; 0.5 if left out", "--recipe.schedule.factor: a number; 0.1"]),
+        (
+            "fit",
+            ["--netaug.phases.widths: a number; 0.5 if left out", "--recipe.schedule.factor: of step: a number; 0.1"],
+        ),
+        (
+            "fit",
+            [
+                "--head.anchor: of retinanet: a number; 4.0 if left out",
+                "    of lraspp: a whole number; 128 if left out",
+            ],
+        ),
         ("fit", ["--teacher.network: text or a list of [text, ...]", "--recipe.clip_value: a number; 0.0 if left out"]),
     ],
 )
