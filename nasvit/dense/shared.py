@@ -21,6 +21,9 @@ from nasvit.supernets.shared_network import SharedNetwork, independent
 from nasvit.supernets.slimmable import SlimmableNetwork, Width
 from nasvit.supernets.widths import Slimmable
 
+BACKBONES = "backbones."
+"""Prefix of the names of the backbones' parameters."""
+
 
 class Maps:
     """The maps that a head reads of every subnet: those after certain stages.

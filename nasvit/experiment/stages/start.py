@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from nasvit.any_network.model import PREFIX, ElasticModel
+from nasvit.dense.shared import BACKBONES, DenseShared
 from nasvit.experiment.origin import OfNetwork
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.trained_for import TrainedFor
@@ -23,6 +24,8 @@ from search_spaces import ElasticSpace, Space, load
 from search_spaces.values import FieldError
 
 _CLASSIFIER = "head.classifier.weight"
+_NO_CLASSES = ("",)
+"""Classes of backbones, whose classifier is left out: one without a name."""
 
 
 class SupernetStart(NamedTuple):
@@ -34,6 +37,8 @@ class SupernetStart(NamedTuple):
     def is_loaded(self, name: str) -> bool:
         """Return whether a parameter of the supernet was loaded, by its name there."""
         assert self.report is not None, "where nothing was loaded, nobody asks"
+        if isinstance(self.supernet, DenseShared):
+            return name.startswith(BACKBONES) and self.report.is_loaded(name.removeprefix(BACKBONES))
         return self.report.is_loaded(name.removeprefix(PREFIX) if isinstance(self.supernet, ElasticModel) else name)
 
 
@@ -54,12 +59,16 @@ def start_supernet(bench: Workbench) -> SupernetStart:
     if isinstance(bench.origin, OfNetwork):
         return _elastic(bench, bench.origin, weights)
     start = random_supernet(bench)
-    assert isinstance(start.supernet, Supernet)
-    assert isinstance(bench.whole_space, Space)
+    # Of a detector or segmenter the backbones start from the supernet of a classifier.
+    dense = isinstance(start.supernet, DenseShared)
+    supernet = start.supernet.backbones if isinstance(start.supernet, DenseShared) else start.supernet
+    assert isinstance(supernet, Supernet)
+    assert bench.experiment.space is not None
     try:
-        other, source = _find(weights.source, bench.whole_space)
+        other, source = _find(weights.source, load(bench.experiment.space))
         title = f"the supernet of {bench.space.name}"
-        return SupernetStart(start.supernet, load_supernet(start.supernet, other, source, bench.classes, title=title))
+        report = load_supernet(supernet, other, source, _NO_CLASSES if dense else bench.classes, title=title)
+        return SupernetStart(start.supernet, report)
     except (ValueError, FileNotFoundError) as error:
         raise FieldError(["weights"], str(error)) from error
 

@@ -10,17 +10,20 @@ import pytest
 import torch
 from torch import nn
 
+import search_spaces
 from nasvit.costs.counting import count
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.pipeline import run
+from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
 from nasvit.heads.dense import DenseNetwork
 from nasvit.records import read_json
 from nasvit.specs import DenseSpec, DenseWidthsSpec
+from nasvit.supernets.supernet import Supernet
 from search_spaces.values import FieldError
 from tests.nasvit.experiment.drawn import CLASSES, SIZE, write_boxes, write_masks
 
@@ -261,3 +264,28 @@ def test_what_is_known_of_classification_alone_is_refused_in_a_search(tmp_path: 
         (tmp_path / "run.yaml").write_text(base + more)
         with pytest.raises(ValueError, match=told):
             Experiment.load(tmp_path / "run.yaml")
+
+
+def test_a_supernet_with_a_head_starts_from_the_supernet_of_a_classifier(
+    sources: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    classifier = Supernet(search_spaces.load(tmp_path / "small.yaml"), 7, seed=5)
+    torch.save(classifier.state_dict(), tmp_path / "classifier.pt")
+    data, content = (
+        DATA.replace("SOURCE", sources["segmentation"]),
+        RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "1")),
+    )
+    (tmp_path / "run.yaml").write_text(
+        f"task: segmentation\nhead: {HEADS['segmentation']}\nspace: {tmp_path / 'small.yaml'}\ndata: {data}\n"
+        f"weights: {tmp_path / 'classifier.pt'}\n{content.replace('MACS', '300K')}"
+    )
+    start = start_supernet(Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "out"))
+    state, given = start.supernet.state_dict(), classifier.state_dict()
+    loaded = [name for name, _ in start.supernet.named_parameters() if start.is_loaded(name)]
+    assert any(name.startswith("backbones.stages.1") for name in loaded)
+    assert not any(name.startswith("head.") for name in loaded)
+    for name in loaded:
+        theirs = given[name.removeprefix("backbones.")]
+        if theirs.shape == state[name].shape:  # others are those of widths that the space of backbones does not have
+            assert torch.equal(state[name], theirs), name
