@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nasvit.branches import fuse
 from nasvit.data.pictures import BATCH, Pictures
 from nasvit.export.card import CARD, Card, is_card
-from nasvit.export.formats import FORMATS, Format, Run, format_of
+from nasvit.export.formats import FORMATS, Format, Run, RunAll, format_of
 from nasvit.export.parity import MOST_DEVIATION, Parity, compare
 from nasvit.export.program import PROGRAM, check_complete, on_processor
 from nasvit.layers import Normalize
@@ -200,9 +200,15 @@ def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
         ValueError: if the card does not tell of it, or its runtime cannot load it.
         FileNotFoundError: if there is no card beside it.
     """
+    run, card = load_file_with_outputs(path, threads)
+    return lambda pixels: run(pixels)[0], card
+
+
+def load_file_with_outputs(path: Path, threads: int = 1) -> tuple[RunAll, Card]:
+    """Load a shipped file, which gives all its outputs, with the card beside it; errors as in :func:`load_file`."""
     format, card = require_runtime(path)
     try:
-        return format.load(path, threads), card
+        return format.load_all(path, threads), card
     except Exception as error:  # runtimes raise errors of every kind
         raise ValueError(f"{path}: {format.runtime} cannot load it: {type(error).__name__}: {error}") from error
 

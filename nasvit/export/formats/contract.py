@@ -17,6 +17,9 @@ Floats = NDArray[np.floating[Any]]
 Run = Callable[[Floats], Floats]
 """Runs a loaded file: pixels from 0 to 1, float32 (batch, channels, height, width), to scores (batch, classes)."""
 
+RunAll = Callable[[Floats], tuple[Floats, ...]]
+"""The same with all outputs, of networks that have several: boxes and scores of a detector."""
+
 Start = Callable[[Floats], Sequence[Any]]
 """Runs a started file: to all its outputs, in memory that the next call may write to again."""
 
@@ -106,6 +109,11 @@ class Format(ABC):
         """Load a file in its runtime, and return what gives its scores; arguments as in :meth:`start`."""
         outputs = self.start(path, threads)
         return lambda pixels: np.array(outputs(pixels)[0])
+
+    def load_all(self, path: Path, threads: int = 1) -> RunAll:
+        """Load a file in its runtime, and return what gives all its outputs; arguments as in :meth:`start`."""
+        outputs = self.start(path, threads)
+        return lambda pixels: tuple(np.array(each) for each in outputs(pixels))
 
     def files(self, path: Path) -> list[Path]:
         """Return the files that were written at a path."""
