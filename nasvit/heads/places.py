@@ -22,7 +22,6 @@ def map_sizes(size: Size, strides: Sequence[int]) -> list[Size]:
     return [(-(-height // stride), -(-width // stride)) for stride in strides]
 
 
-@functools.lru_cache(maxsize=64)
 def centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the centers of all places, finest map first and row by row, and the stride of each.
 
@@ -31,6 +30,17 @@ def centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple
     Returns:
         float32 ``(places, 2)``, x and y in pixels, and float32 ``(places,)``.
     """
+    # What a network is traced with for export has no values, and must not be kept for later calls.
+    return _centers(size, strides, device) if torch.compiler.is_compiling() else _kept(size, strides, device)
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):  # or what an evaluation made could not be trained with
+        return _centers(size, strides, device)
+
+
+def _centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     points, steps = [], []
     for stride, (height, width) in zip(strides, map_sizes(size, strides), strict=True):
         rows = torch.arange(height, device=device, dtype=torch.float32) * stride
