@@ -12,22 +12,13 @@ from rich.table import Table
 from nasvit.compute import ALONE
 from nasvit.data.pictures import Pictures
 from nasvit.export.card import Card
+from nasvit.export.dense_parity import task_of_network
 from nasvit.records import write_json
 from nasvit.report.console import open_console
 from nasvit.report.loaded import Loaded
-from nasvit.specs import DenseSpec, DenseWidthsSpec
-from nasvit.tasks.by_head import task_of
-from nasvit.tasks.task import Task
 
 _NAMES = {"map": "mAP", "map50": "mAP50", "map75": "mAP75", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 _OF_CLASS = {"detection": "average precision", "segmentation": "intersection over union"}
-
-
-def task_of_network(card: Card) -> Task:
-    """Return the task of a saved detector or segmenter."""
-    spec, (_, height, width) = card.spec, card.shape
-    assert isinstance(spec, (DenseSpec, DenseWidthsSpec))
-    return task_of(spec.head, len(card.classes), (height, width))
 
 
 def evaluate_dense(loaded: Loaded, path: Path, source: str, pictures: Pictures, *, out: Path | None) -> None:

@@ -65,6 +65,7 @@ def export(
     network, card = plain_network(folder, width)
     told = Told(width, license, _costs(network, card) if bundles else {})
     for kind in bundles:
+        kind.check_task(task_of_card(card))
         kind.require(told)
     pictures, why = pictures_of(images, card)
     shipping = Shipping(
@@ -166,30 +167,18 @@ def _compared_on(folder: Path, first: Shipped, why: str, most_drop: float | None
         return f"{folder}: compared on noise ({why}); --images SOURCE compares on real images"
     images = first.parity.images
     told = f"{folder}: loaded in their runtimes and compared on {images} test images of {first.compared_on}"
-    if most_drop is not None and 1 / images > most_drop:
+    if first.parity.metric == "accuracy" and most_drop is not None and 1 / images > most_drop:
         told += f", of which one is {100 / images:.1f} points: more than integers may lose, which so few cannot show"
     return told
 
 
 def _table(shipped: list[Shipped]) -> Table:
     table = Table()
-    for heading in ("file", "size", "largest deviation", "same class", "accuracy", "of the network"):
+    for heading in ("file", "size", *shipped[0].parity.shown()):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for each in shipped:
-        parity = each.parity
-        table.add_row(
-            each.file,
-            f"{each.bytes / 1e3:,.0f} kB",
-            f"{parity.deviation:.1e}",
-            f"{parity.agreement:.2%}",
-            _percent(parity.accuracy),
-            _percent(parity.accuracy_of_network),
-        )
+        table.add_row(each.file, f"{each.bytes / 1e3:,.0f} kB", *each.parity.shown().values())
     return table
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
 
 
 class Classifier(Loaded):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -22,6 +23,17 @@ RunAll = Callable[[Floats], tuple[Floats, ...]]
 
 Start = Callable[[Floats], Sequence[Any]]
 """Runs a started file: to all its outputs, in memory that the next call may write to again."""
+
+
+BOXES, SCORES = "boxes", "scores"
+"""Names of outputs, where a format has names: of a detector both, of every other network scores alone."""
+
+
+def output_names(network: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """Return the names of all that a network returns for some images."""
+    with torch.inference_mode():
+        outputs = network(images)
+    return (SCORES,) if isinstance(outputs, Tensor) else (BOXES, SCORES)
 
 
 def in_parts(run: Start, batch: int, pixels: Floats) -> Sequence[Any]:
@@ -46,6 +58,9 @@ class Format(ABC):
 
     code: ClassVar[str]
     """Python code that loads ``{file}`` and turns the array ``pixels`` into the array ``scores``, for model cards."""
+
+    code_of_boxes: ClassVar[str] = ""
+    """The same for a detector: from ``pixels`` to the arrays ``boxes`` and ``scores``."""
 
     file: ClassVar[str]
     """Name of the file, such as ``network.onnx``."""
