@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from nasvit.backbones import Backbone
+from nasvit.backbones.ways import Stages
 from nasvit.costs.counting import Cost, count
 from nasvit.export.switchable import SwitchableModel
 from nasvit.heads.dense import DenseNetwork
@@ -81,7 +82,7 @@ def blocks(network: nn.Module, channels: int, height: int, width: int) -> Iterat
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, HeadModule):
             maps, size = inputs
-            reading = _Reading(module, [tuple(each.shape[1:]) for each in maps], size)
+            reading = _Reading(ours[module], [tuple(each.shape[1:]) for each in maps], size)
             heads.append((names[ours[module]], _shapes(output), count(reading, *maps[0].shape[1:])))
         elif isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             shapes.append((module, inputs[0].shape, output.shape))
@@ -115,11 +116,11 @@ class _Reading(nn.Module):
 
 def named_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the blocks of a network by their names, in the order in which they stand."""
-    if isinstance(network, Network):
+    if isinstance(network, (Network, Stages)):
         named: list[tuple[str, nn.Module]] = [("stem", network.stem)]
         for number, stage in enumerate(network.stages, start=1):
             named += [(f"stage {number} {type(block).__name__}", block) for block in stage.children()]
-        return [*named, ("head", network.head)]
+        return [*named, ("head", network.head)] if isinstance(network, Network) else named
     if isinstance(network, DenseNetwork):
         body = network.backbone.body if isinstance(network.backbone, Backbone) else network.backbone
         return [*named_blocks(body), (f"head {type(network.head).__name__}", network.head)]
