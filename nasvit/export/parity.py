@@ -40,6 +40,10 @@ class AnyParity(Protocol):
         """Number of images."""
 
     @property
+    def deviation(self) -> float:
+        """The largest difference of a score, as a share of the network's largest score."""
+
+    @property
     def agreement(self) -> float:
         """Share of what both decide that they decide alike."""
 

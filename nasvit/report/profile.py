@@ -48,8 +48,7 @@ def show_profile(name: str, classes: int | None = None) -> None:
         table.add_column(heading, justify="left" if heading in ("block", "output") else "right")
     if isinstance(network, SwitchableModel):
         rows: list[Row] = [
-            (f"width {each}", answer, count(network.export(each), channels, height, width))
-            for each in network.widths
+            (f"width {each}", answer, count(network.export(each), channels, height, width)) for each in network.widths
         ]
     else:
         rows = list(blocks(network, channels, height, width))
@@ -82,8 +81,10 @@ def blocks(network: nn.Module, channels: int, height: int, width: int) -> Iterat
     def note(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, HeadModule):
             maps, size = inputs
-            reading = _Reading(ours[module], [tuple(each.shape[1:]) for each in maps], size)
-            heads.append((names[ours[module]], _shapes(output), count(reading, *maps[0].shape[1:])))
+            head = ours[module]  # which has no hooks
+            assert isinstance(head, HeadModule)
+            reading = _Reading(head, [tuple(each.shape[1:]) for each in maps], size)
+            heads.append((names[head], _shapes(output), count(reading, *maps[0].shape[1:])))
         elif isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             shapes.append((module, inputs[0].shape, output.shape))
 

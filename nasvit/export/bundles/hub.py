@@ -123,7 +123,7 @@ def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]], words:
 
 
 def _measured(entries: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any] | None:
-    """Return the accuracy of the network itself, or what its task has for that, and on what it was measured; None if it was not."""
+    """Return the metric of the network itself, and on what it was measured; None if it was not."""
     for entry in entries:
         parity = entry["parity"]
         value = parity[f"{words.metric}_of_network"]

@@ -33,7 +33,7 @@ def dense_network(name: str, head: Head, size: tuple[int, int], classes: int) ->
     base = create(name, 1, seed=1)
     if isinstance(base.card.spec, SubnetSpec):
         filled(base.network)
-    spec = DenseSpec(base.card.spec, head, size)  # type: ignore[arg-type]
+    spec = DenseSpec(base.card.spec, head, size)
     pixels = torch.randn(16, 3, *size, generator=torch.Generator().manual_seed(0))
     network = spec.around(base.network, classes, seed=1)
     nasvit.calibrate(network, [pixels])

@@ -54,7 +54,10 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "of ghost blocks": (lambda: _subnet("ghost_micro32", "smallest"), SHAPE),
     "with branches": (_with_branches, SHAPE),
     "any network made elastic": (_elastic, (3, 160, 160)),
-    "a detector with windows": (lambda: dense_network("micro128:smallest", SMALL_FCOS, (128, 160), 3)[0], (3, 128, 160)),
+    "a detector with windows": (
+        lambda: dense_network("micro128:smallest", SMALL_FCOS, (128, 160), 3)[0],
+        (3, 128, 160),
+    ),
     "a segmenter": (lambda: dense_network("mobilenet_v2-0.35", SMALL_LRASPP, (64, 96), 3)[0], (3, 64, 96)),
     "a segmenter with a pyramid": (
         lambda: dense_network("ghostnet_v3-1.0", SMALL_PYRAMID, (96, 64), 3)[0],

@@ -217,10 +217,19 @@ def test_costs_are_those_of_backbone_and_head(
     ("words", "message"),
     [
         (("predict", "{det}", "{jpg}", "--top", "3"), "--top 3 is for classifiers; this network is for detection"),
-        (("predict", "{seg}", "{jpg}", "--threshold", "0.3"), "--threshold 0.3 is for detectors; this network is for seg"),
+        (
+            ("predict", "{seg}", "{jpg}", "--threshold", "0.3"),
+            "--threshold 0.3 is for detectors; this network is for seg",
+        ),
         (("predict", "{det}", "{jpg}", "--threshold", "3"), "--threshold 3: legal are scores from 0 to 1"),
-        (("predict", "{det}", "{jpg}", "{jpg}", "--out", "x.png"), "is one picture, and there are 2; give the name of a"),
-        (("predict", "{det}", "{jpg}", "--out", "x.txt"), "--out x.txt: legal are names that end in .csv or .json, for"),
+        (
+            ("predict", "{det}", "{jpg}", "{jpg}", "--out", "x.png"),
+            "is one picture, and there are 2; give the name of a",
+        ),
+        (
+            ("predict", "{det}", "{jpg}", "--out", "x.txt"),
+            "--out x.txt: legal are names that end in .csv or .json, for",
+        ),
         (("predict", "{seg}", "{jpg}", "--out", "x_mask.jpg"), "would not survive as .jpg; name it x_mask.png"),
         (("predict", "{det}"), "of which images?"),
         (("evaluate", "{det}", "digits"), "is none for detection; legal are coco:FOLDER, voc:FOLDER"),
