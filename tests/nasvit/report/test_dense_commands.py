@@ -259,3 +259,12 @@ def test_objects_are_those_that_the_choice_of_all_images_finds() -> None:
     found = objects_in((boxes, scores), (64, 96), (64, 96))
     (wanted,) = SHOWN.of(Detections(boxes, scores), (64, 96))
     assert all(torch.equal(one, other) for one, other in zip(found, wanted))
+
+
+def test_a_report_says_which_commands_show_what_a_detector_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved_detector(tmp_path / "net", boxes_folder(tmp_path / "coco"))
+    command(monkeypatch, "report", folder, "--out", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "the network is for detection; nasvit evaluate scores it class by class" in page
