@@ -333,22 +333,25 @@ def bench(
 def predict(
     network: Annotated[Positional[Path], tyro.conf.arg(metavar="NETWORK")],
     images: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|FOLDER")],
-    top: int = 3,
+    top: int | None = None,
     out: Path | None = None,
     width: float | None = None,
+    threshold: float | None = None,
 ) -> None:
-    """Print the likeliest classes of images.
+    """Print what a network says of images: the likeliest classes, the objects, or the share of every class.
 
     Args:
         network: folder of a saved network, or a file that nasvit export wrote into one.
         images: image files, and folders of them.
-        top: how many classes.
-        out: a .csv or .json file that gets them too.
+        top: how many classes a classifier names; 3 if left out.
+        out: a .csv or .json file that gets them too; of a detector or segmenter also a picture such as boxes.png, with
+            what was found drawn in, or a folder that gets one of each; NAME_mask.png gets the class of every pixel.
         width: width of a network with several.
+        threshold: least score of an object that a detector names, from 0 to 1; 0.3 if left out.
     """
     from nasvit.report import shipping
 
-    shipping.predict(network, images, top=top, out=out, width=width)
+    shipping.predict(network, images, top=top, out=out, width=width, threshold=threshold)
 
 
 def report(

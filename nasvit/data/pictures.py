@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.bad import OnBadImage
 from nasvit.data.images import EncodedImages, ImageSet, centered, to_pixels
-from nasvit.data.letterbox import Cut, fitted, letterboxed
+from nasvit.data.letterbox import letterboxed
 from nasvit.data.loader import Loader
 from nasvit.data.normalization import Normalization
 from nasvit.data.sources import SplitName, load_images
 
-BATCH = 64
+BATCH, BATCH_DENSE = 64, 16
+"""Images of a batch, and of one with boxes or masks, whose images are large."""
 
 
 class Pictures:
@@ -32,7 +34,7 @@ class Pictures:
         crop_pct: share of the resized short side that is cut out.
         on_bad_image: ``stop`` at images that cannot be decoded, or ``skip`` them.
         download: let torchvision download missing data sets.
-        task: what the network does with them.
+        task: what the network is for, which decides what belongs to the images.
         ignore_index: value of masks that is ignored, beside 255.
     """
 
@@ -49,8 +51,17 @@ class Pictures:
         ignore_index: int | None = None,
     ) -> None:
         self.source, self.shape, self.classes, self.crop_pct = source, shape, tuple(classes), crop_pct
-        self.on_bad_image, self.download = on_bad_image, download
-        self.task, self.ignore_index = task, ignore_index
+        self.on_bad_image, self.download, self.task, self.ignore_index = on_bad_image, download, task, ignore_index
+
+    @property
+    def batch(self) -> int:
+        """Most images of a batch."""
+        return BATCH if self.task == "classification" else BATCH_DENSE
+
+    @property
+    def _size(self) -> int | tuple[int, int]:
+        _, height, width = self.shape
+        return height if self.task == "classification" else (height, width)
 
     def test(self, most: int | None = None) -> Loader:
         """Return a loader of the test images, of ``most`` of them spread over all; every batch has targets.
@@ -71,16 +82,12 @@ class Pictures:
         """
         images = self._load("train", keep_encoded=True)
         count = min(count, len(images))
-        batches = -(-count // BATCH)
+        batches = -(-count // self.batch)
         return list(self._loader(images, count // batches).calibration_batches(batches))
 
     @cached_property
     def _test(self) -> ImageSet:
         return self._load("test", keep_encoded=self.crop_pct < 1)
-
-    @property
-    def _size(self) -> int | tuple[int, int]:
-        return self.shape[1] if self.task == "classification" else self.shape[1:]
 
     def _load(self, split: SplitName, *, keep_encoded: bool) -> ImageSet:
         images = load_images(
@@ -102,12 +109,12 @@ class Pictures:
             )
         return images
 
-    def _loader(self, images: ImageSet, batch_size: int = BATCH) -> Loader:
+    def _loader(self, images: ImageSet, batch_size: int | None = None) -> Loader:
         channels = self.shape[0]
         as_they_are = Normalization((0.0,) * channels, (1.0,) * channels, "no images")
         return Loader(
             images,
-            batch_size=min(batch_size, len(images)),
+            batch_size=min(batch_size or self.batch, len(images)),
             normalization=as_they_are,
             image_size=self._size,
             crop_pct=self.crop_pct,
@@ -122,28 +129,30 @@ def open_picture(path: Path, shape: tuple[int, int, int], crop_pct: float = 1.0)
         BadImageError: naming the file, if it cannot be decoded.
     """
     channels, side, _ = shape
-    image = centered(EncodedImages.of_files([path], channels).open(0), side, crop_pct)
-    return torch.from_numpy(to_pixels(image).copy()).permute(2, 0, 1)[None].float() / 255
+    return _as_tensor(centered(opened_picture(path, channels), side, crop_pct))
 
 
-def open_fitted(path: Path, shape: tuple[int, int, int]) -> tuple[Tensor, Cut, tuple[int, int]]:
-    """Return one image file as a network that finds boxes or masks takes it.
-
-    Args:
-        path: the file.
-        shape: channels, height and width that the network takes.
-
-    Returns:
-        The image ``(1, channels, height, width)``, where it lies in there, and its own height and width in pixels.
+def opened_picture(path: Path, channels: int) -> Image.Image:
+    """Return one image file as it is, gray or in color.
 
     Raises:
         BadImageError: naming the file, if it cannot be decoded.
     """
-    channels, height, width = shape
-    image = EncodedImages.of_files([path], channels).open(0)
-    stored, size = (image.height, image.width), (height, width)
-    pixels = torch.from_numpy(to_pixels(letterboxed(image, size)).copy())
-    return pixels.permute(2, 0, 1)[None].float() / 255, fitted(stored, size), stored
+    return EncodedImages.of_files([path], channels).open(0)
+
+
+def letterboxed_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """Return an image as a detector or segmenter takes it, ``(1, channels, height, width)``: fitted in, the rest gray.
+
+    Args:
+        image: any image, in the channels that the network takes.
+        size: height and width.
+    """
+    return _as_tensor(letterboxed(image, size))
+
+
+def _as_tensor(image: Image.Image) -> Tensor:
+    return torch.from_numpy(to_pixels(image).copy()).permute(2, 0, 1)[None].float() / 255
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:

@@ -13,20 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.branches import fuse
-from nasvit.data.pictures import BATCH, Pictures
+from nasvit.data.pictures import BATCH, BATCH_DENSE, Pictures
 from nasvit.export.card import CARD, Card, is_card
-from nasvit.export.formats import FORMATS, Format, Run, format_of
-from nasvit.export.parity import MOST_DEVIATION, Parity, compare
+from nasvit.export.dense_parity import BoxComparison, MaskComparison
+from nasvit.export.formats import FORMATS, Format, Run, RunAll, format_of
+from nasvit.export.parity import MOST_DEVIATION, AnyParity, ClassComparison, Comparison, compare
 from nasvit.export.program import PROGRAM, check_complete, on_processor
 from nasvit.layers import Normalize
 from nasvit.records import versions
 
 COMPARED, CALIBRATED = 512, 256
 """Test images that files are compared on, and training images that integers are calibrated on, at most."""
-
-MOST_OTHERS = 0.1
-"""Share of the images to which integers may give another class than the network, or the accuracy that they may lose if
-that is more."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Shipped:
     files: tuple[str, ...]
     bytes: int
     width: float | None
-    parity: Parity
+    parity: AnyParity
     compared_on: str
     versions: Mapping[str, str]
 
@@ -147,39 +144,44 @@ class Shipping:
         made_by = versions() | format.versions(int8=int8)
         return Shipped(format.name, int8, path.name, names, size, self.width, parity, on, made_by)
 
-    def _written(self, format: Format, path: Path, int8: bool) -> Parity:
+    def _written(self, format: Format, path: Path, int8: bool) -> AnyParity:
         if int8:
             format.write_int8(self.network, path, self.card.shape, self._calibration())
         else:
             format.write(self.network, path, self.card.shape)
-        return compare(self.reference, format.load(path), self._compared())
+        return compare(self.reference, format.load_all(path), self._compared(), _comparison(self.card))
 
     def _calibration(self) -> list[Tensor]:
         if self.pictures is None:
             raise ValueError("integers of 8 bits are calibrated on training images; give --images SOURCE")
         return self.pictures.calibration(self.calibrated)
 
-    def _compared(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _compared(self) -> Iterator[tuple[Tensor, Any]]:
         if self.pictures is not None:
             yield from self.pictures.test(self.compared).evaluation_batches()
             return
         generator = torch.Generator().manual_seed(0)
-        yield torch.rand(BATCH, *self.card.shape, generator=generator), None
+        batch = BATCH if self.card.spec.task == "classification" else BATCH_DENSE
+        yield torch.rand(batch, *self.card.shape, generator=generator), None
 
-    def _check(self, path: Path, parity: Parity, int8: bool) -> None:
-        others = f"the classes of {1 - parity.agreement:.1%} of {parity.images} images are others"
-        most_others = max(MOST_OTHERS, self.most_drop)
+    def _check(self, path: Path, parity: AnyParity, int8: bool) -> None:
+        others, most_others = parity.others(), max(parity.most_others, self.most_drop)
         if int8 and (parity.drop > self.most_drop or 1 - parity.agreement > most_others):
             raise ValueError(
-                f"{path.name} loses {100 * parity.drop:.1f} points of accuracy, and {others}; allowed are "
+                f"{path.name} loses {100 * parity.drop:.1f} points of {parity.metric}, and {others}; allowed are "
                 f"{100 * self.most_drop:.1f} points (--most-drop) and {most_others:.0%}; give more --calibration "
                 "images, or train it on with `quantize: int8` (nasvit fit), which teaches it to live with the rounding"
             )
-        if not int8 and parity.deviation > MOST_DEVIATION:
+        if not int8 and parity.strays > MOST_DEVIATION:
             raise ValueError(
-                f"{path.name} disagrees with the network: its scores deviate by {parity.deviation:.2g} of the largest, "
-                f"and {others}; it is not written"
+                f"{path.name} disagrees with the network: {parity.told()}, and {others}; it is not written"
             )
+
+
+def _comparison(card: Card) -> Comparison:
+    """Return what compares files of a network's task with it."""
+    kinds = {"detection": BoxComparison, "segmentation": MaskComparison}
+    return kinds[card.spec.task](card) if card.spec.task in kinds else ClassComparison()
 
 
 def file_of(format: Format, int8: bool, width: float | None = None) -> str:
@@ -200,9 +202,15 @@ def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
         ValueError: if the card does not tell of it, or its runtime cannot load it.
         FileNotFoundError: if there is no card beside it.
     """
+    run, card = load_file_with_outputs(path, threads)
+    return lambda pixels: run(pixels)[0], card
+
+
+def load_file_with_outputs(path: Path, threads: int = 1) -> tuple[RunAll, Card]:
+    """Load a shipped file, which gives all its outputs, with the card beside it; errors as in :func:`load_file`."""
     format, card = require_runtime(path)
     try:
-        return format.load(path, threads), card
+        return format.load_all(path, threads), card
     except Exception as error:  # runtimes raise errors of every kind
         raise ValueError(f"{path}: {format.runtime} cannot load it: {type(error).__name__}: {error}") from error
 

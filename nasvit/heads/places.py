@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,7 +23,6 @@ def map_sizes(size: Size, strides: Sequence[int]) -> list[Size]:
     return [(-(-height // stride), -(-width // stride)) for stride in strides]
 
 
-@functools.lru_cache(maxsize=64)
 def centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the centers of all places, finest map first and row by row, and the stride of each.
 
@@ -31,6 +31,28 @@ def centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple
     Returns:
         float32 ``(places, 2)``, x and y in pixels, and float32 ``(places,)``.
     """
+    found: tuple[Tensor, Tensor] = _centers(size, strides, device)
+    return found
+
+
+def kept(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the tensors that a function makes, for calls with equal arguments."""
+
+    @functools.lru_cache(maxsize=64)
+    def made(*arguments: Any) -> Any:
+        with torch.inference_mode(False):  # or what an evaluation made could not be trained with
+            return make(*arguments)
+
+    @functools.wraps(make)
+    def given(*arguments: Any) -> Any:
+        # What a network is traced with for export has no values, and must not be kept for later calls.
+        return make(*arguments) if torch.compiler.is_compiling() else made(*arguments)
+
+    return given
+
+
+@kept
+def _centers(size: Size, strides: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     points, steps = [], []
     for stride, (height, width) in zip(strides, map_sizes(size, strides), strict=True):
         rows = torch.arange(height, device=device, dtype=torch.float32) * stride

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import BETWEEN, decoded, encoded, match
 from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
-from nasvit.heads.places import check_places, map_sizes
+from nasvit.heads.places import check_places, kept, map_sizes
 from nasvit.heads.pyramid import READS, Pyramid
 from nasvit.heads.strides import check_strides
 from search_spaces.values import FieldError
@@ -70,7 +69,8 @@ class RetinaNet(Head):
 
     def anchors(self, size: Size, device: torch.device) -> Tensor:
         """Return the anchors of an image, ``(anchors, 4)`` in pixels, finest map first."""
-        return _anchors(size, self.all_strides, self.anchor, device)
+        found: Tensor = _anchors(size, self.all_strides, self.anchor, device)
+        return found
 
     def module(self, channels: Sequence[int], classes: int) -> RetinaNetModule:
         return RetinaNetModule(self, channels, classes)
@@ -107,7 +107,7 @@ class RetinaNet(Head):
         return ((of_classes + of_boxes).sum(1) / weight.sum(1).mean().clamp(min=1.0)).mean()
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def _anchors(size: Size, strides: tuple[int, ...], anchor: float, device: torch.device) -> Tensor:
     sizes = tuple(tuple(int(anchor * stride * scale) for scale in _SCALES) for stride in strides)
     generator = AnchorGenerator(sizes, (_RATIOS,) * len(strides))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import decoded, encoded, match
 from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
-from nasvit.heads.places import map_sizes
+from nasvit.heads.places import kept, map_sizes
 from nasvit.heads.strides import check_strides
 from search_spaces.values import FieldError
 
@@ -67,7 +66,8 @@ class SSDLite(Head):
 
     def boxes(self, size: Size, device: torch.device) -> Tensor:
         """Return the default boxes of an image, ``(boxes, 4)`` in pixels."""
-        return _default_boxes(size, self.all_strides, device)
+        found: Tensor = _default_boxes(size, self.all_strides, device)
+        return found
 
     def module(self, channels: Sequence[int], classes: int) -> SSDLiteModule:
         return SSDLiteModule(self, channels, classes)
@@ -104,7 +104,7 @@ class SSDLite(Head):
         return ((of_classes + of_boxes).sum(1) / weight.sum(1).mean().clamp(min=1.0)).mean()
 
 
-@functools.lru_cache(maxsize=64)
+@kept
 def _default_boxes(size: Size, strides: tuple[int, ...], device: torch.device) -> Tensor:
     generator = DefaultBoxGenerator([[2, 3]] * len(strides), min_ratio=0.2, max_ratio=0.95)
     maps = [torch.empty(1, 1, *each, device=device) for each in map_sizes(size, strides)]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,14 +19,17 @@ from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.card import Card
-from nasvit.export.formats import FORMATS, Floats, Format, Run, format_of
-from nasvit.export.saved import is_saved, load_saved
-from nasvit.export.shipping import Shipped, Shipping, as_saved, folded, load_file, with_shipped
-from nasvit.export.switchable import SwitchableModel
+from nasvit.export.formats import FORMATS, Format, format_of
+from nasvit.export.saved import is_saved
+from nasvit.export.shipping import Shipped, Shipping, with_shipped
 from nasvit.export.timing import processor, time_in_turns
+from nasvit.heads.detections import SHOWN
 from nasvit.records import versions, write_json
 from nasvit.report.console import open_console
+from nasvit.report.dense_scores import evaluate_dense
+from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card
 from nasvit.report.memory import memory_of
+from nasvit.report.predicting import check_options, show_found, write_rows
 from nasvit.tasks.confusion import Confusion
 
 
@@ -60,9 +62,10 @@ def export(
         ValueError: if a format is unknown, or, after all others were written, if one failed.
     """
     formats, bundles = _asked(to, int8=int8)
-    network, card = _plain(folder, width)
+    network, card = plain_network(folder, width)
     told = Told(width, license, _costs(network, card) if bundles else {})
     for kind in bundles:
+        kind.check_task(task_of_card(card))
         kind.require(told)
     pictures, why = pictures_of(images, card)
     shipping = Shipping(
@@ -122,23 +125,7 @@ def _asked(to: tuple[str, ...], *, int8: bool) -> tuple[list[Format], list[Bundl
 
 def _costs(network: nn.Module, card: Card) -> dict[str, int]:
     """Return the costs of a network for one image."""
-    channels, side, _ = card.shape
-    return asdict(count(network, channels, side, side))
-
-
-def _plain(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
-    network, card = load_saved(folder)
-    if isinstance(network, SwitchableModel):
-        if width not in network.widths:
-            raise ValueError(f"{folder} runs at several widths; give --width, one of {_words(network.widths)}")
-        return network.export(width), card
-    if width is not None:
-        raise ValueError(f"--width {width}: {folder} has one width only")
-    return network, card
-
-
-def _words(numbers: Iterable[float]) -> str:
-    return ", ".join(f"{number:g}" for number in numbers)
+    return asdict(count(network, *card.shape))
 
 
 def pictures_of(asked: str | None, card: Card, *, download: bool = True) -> tuple[Pictures | None, str]:
@@ -158,7 +145,7 @@ def pictures_of(asked: str | None, card: Card, *, download: bool = True) -> tupl
         return None, "the card tells of no images"
     kept = ("on_bad_image", "download") if download else ("on_bad_image",)
     reading = {name: data[name] for name in kept if name in data and asked is None}
-    pictures = Pictures(source, card.shape, card.classes, card.crop_pct, **reading)
+    pictures = pictures_at(source, card, **reading)
     try:
         pictures.test(1)
     except (ValueError, OSError, ImportError) as error:
@@ -168,81 +155,73 @@ def pictures_of(asked: str | None, card: Card, *, download: bool = True) -> tupl
     return pictures, ""
 
 
+def pictures_at(source: str, card: Card, **reading: Any) -> Pictures:
+    """Return the images of a source as a network takes them, with what belongs to them by its task."""
+    data = card.origin.get("config", {}).get("data", {})
+    reading |= {"task": task_of_card(card), "ignore_index": data.get("ignore_index")}
+    return Pictures(source, card.shape, card.classes, card.crop_pct, **reading)
+
+
 def _compared_on(folder: Path, first: Shipped, why: str, most_drop: float | None) -> str:
     if first.compared_on == "noise":
         return f"{folder}: compared on noise ({why}); --images SOURCE compares on real images"
     images = first.parity.images
     told = f"{folder}: loaded in their runtimes and compared on {images} test images of {first.compared_on}"
-    if most_drop is not None and 1 / images > most_drop:
+    if first.parity.metric == "accuracy" and most_drop is not None and 1 / images > most_drop:
         told += f", of which one is {100 / images:.1f} points: more than integers may lose, which so few cannot show"
     return told
 
 
 def _table(shipped: list[Shipped]) -> Table:
     table = Table()
-    for heading in ("file", "size", "largest deviation", "same class", "accuracy", "of the network"):
+    for heading in ("file", "size", *shipped[0].parity.shown()):
         table.add_column(heading, justify="left" if heading == "file" else "right")
     for each in shipped:
-        parity = each.parity
-        table.add_row(
-            each.file,
-            f"{each.bytes / 1e3:,.0f} kB",
-            f"{parity.deviation:.1e}",
-            f"{parity.agreement:.2%}",
-            _percent(parity.accuracy),
-            _percent(parity.accuracy_of_network),
-        )
+        table.add_row(each.file, f"{each.bytes / 1e3:,.0f} kB", *each.parity.shown().values())
     return table
 
 
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
-
-
-class Classifier:
-    """A saved network or a shipped file, which gives probabilities.
-
-    Args:
-        path: a folder that nasvit saved, or a file that ``nasvit export`` wrote into one.
-        threads: threads of one operation.
-        width: width of a saved network with several.
-        fold: fold batch norms into convolutions, as files have them.
-
-    Raises:
-        ValueError: if there is no such network, or the width is illegal.
-    """
-
-    def __init__(self, path: Path, threads: int = 1, width: float | None = None, *, fold: bool = False) -> None:
-        if not path.exists():
-            raise ValueError(f"{path}: there is no such saved network or exported file; nasvit export writes files")
-        if path.is_dir():
-            network, self.card = _plain(path, width)
-            self.run: Run = _running((folded if fold else as_saved)(network, self.card))
-        elif width is not None:
-            raise ValueError(f"--width {width:g}: {path} is a file, and has the width that it was exported at")
-        else:
-            self.run, self.card = load_file(path, threads)
+class Classifier(Loaded):
+    """A saved classifier or a shipped file, which gives probabilities."""
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Return probabilities ``(batch, classes)`` of pixels from 0 to 1 ``(batch, channels, height, width)``."""
-        return torch.from_numpy(self.run(np.ascontiguousarray(pixels.numpy()))).float().softmax(1)
+        return self.outputs(pixels)[0].softmax(1)
 
 
-def _running(network: nn.Module) -> Run:
-    @torch.inference_mode()
-    def run(pixels: Floats) -> Floats:
-        scores: Floats = network(torch.from_numpy(pixels)).numpy()
-        return scores
+def predict(
+    path: Path,
+    images: tuple[Path, ...],
+    *,
+    top: int | None,
+    out: Path | None,
+    width: float | None,
+    threshold: float | None = None,
+) -> None:
+    """Print what a network says of images, and write it if a file is named: classes, objects, or shares of pixels.
 
-    return run
-
-
-def predict(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None, width: float | None) -> None:
-    """Print the likeliest classes of images, and write them as CSV or JSON if a file is named.
+    Args:
+        path: a saved network, or an exported file.
+        images: image files, and folders of them.
+        top: how many classes a classifier names; 3 if left out.
+        out: the file, or the folder that gets one picture each.
+        width: width of a network with several.
+        threshold: least score of a detector's objects.
 
     Raises:
-        ValueError: if there are no such images, or the file's name is that of neither.
+        ValueError: if there are no such images, an option is not for this network, or the file cannot be written so.
     """
+    task = task_at(path)
+    if task != "classification":
+        check_options(task, top=top, threshold=threshold)
+        show_found(path, images, out=out, width=width, threshold=SHOWN.threshold if threshold is None else threshold)
+        return
+    if threshold is not None:
+        raise ValueError(f"--threshold {threshold:g} is for detectors; {path} is a classifier, which takes --top")
+    _classify(path, images, top=3 if top is None else top, out=out, width=width)
+
+
+def _classify(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None, width: float | None) -> None:
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"--out {out}: legal are names that end in .csv or .json")
     if top < 1:
@@ -261,7 +240,7 @@ def predict(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None,
     if not rows:
         raise ValueError("none of the images can be decoded")
     if out is not None:
-        _write(out, rows)
+        write_rows(out, rows)
 
 
 def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[Path, Tensor]]:
@@ -276,17 +255,6 @@ def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[
                 print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
         if opened:
             yield from zip(opened, classifier(torch.cat([*opened.values()])))
-
-
-def _write(out: Path, rows: list[dict[str, Any]]) -> None:
-    if out.suffix == ".json":
-        write_json(out, rows)
-        return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def bench(
@@ -338,9 +306,9 @@ def bench(
 
 def one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
     """Return what runs one image through a saved network, of ``width`` if it has several, or an exported file."""
-    classifier = Classifier(path, threads, width if path.is_dir() else None, fold=True)
-    image = np.random.default_rng(0).random((1, *classifier.card.shape), np.float32)
-    return partial(classifier.run, image)
+    loaded = Loaded(path, threads, width if path.is_dir() else None, fold=True)
+    image = np.random.default_rng(0).random((1, *loaded.card.shape), np.float32)
+    return partial(loaded.run, image)
 
 
 def _with_files(path: Path, width: float | None) -> list[Path]:
@@ -373,13 +341,17 @@ def _times(rows: list[dict[str, Any]]) -> Table:
 
 
 def evaluate(path: Path, source: str, *, out: Path | None, width: float | None) -> None:
-    """Print the accuracy of a saved network or a shipped file on test images, class by class, and what is mistaken.
+    """Print the score of a saved network or a shipped file on test images, class by class, and what is mistaken.
 
     Raises:
         ValueError: if there is no such network, or the images have other classes.
     """
     if out is not None and out.suffix != ".json":
         raise ValueError(f"--output {out}: of a network this is the file that gets the numbers, and ends in .json")
+    if task_at(path) != "classification":
+        loaded = Loaded(path, width=width)
+        evaluate_dense(loaded, path, source, pictures_at(source, loaded.card), out=out)
+        return
     classifier = Classifier(path, width=width)
     card = classifier.card
     confusion = Confusion(len(card.classes))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import ClassVar, get_args
 
+from nasvit.data.annotated import TaskName
 from nasvit.export.card import Card, remove_files
 
 
@@ -38,6 +39,18 @@ class Bundle(ABC):
 
     hint: ClassVar[str]
     """What one does with it, in a line."""
+
+    tasks: ClassVar[tuple[TaskName, ...]] = get_args(TaskName)
+    """Tasks of the networks that it can be made of."""
+
+    def check_task(self, task: TaskName) -> None:
+        """Refuse a network of a task that it cannot be made of.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if task not in self.tasks:
+            raise ValueError(f"--to {self.name} is for {', '.join(self.tasks)}; this network is for {task}")
 
     def require(self, told: Told) -> None:
         """Check what is told, and get what writing needs besides the network, before anything is exported.

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from nasvit.data.annotated import BOX_SOURCES, MASKS
 from nasvit.export.card import Card
 from nasvit.specs import (
     CodeSpec,
+    DenseSpec,
+    DenseWidthsSpec,
     ElasticSpec,
     FBNetV3Spec,
     GhostNetSpec,
@@ -29,6 +32,8 @@ def name_of(spec: Spec) -> str:
         return f"subnet of {name_of(spec.base)}"
     if isinstance(spec, PlannedSpec):
         return _planned(spec)
+    if isinstance(spec, (DenseSpec, DenseWidthsSpec)):
+        return f"{spec.head.kind} on {name_of(spec.base)}"
     if isinstance(spec, SwitchableSpec):
         return spec.family.name
     if isinstance(spec, GhostNetSpec):
@@ -62,7 +67,10 @@ def without_folders(value: Any) -> Any:
         return [without_folders(each) for each in value]
     if not isinstance(value, str):
         return value
-    return next((kind(value).name for kind in (PurePosixPath, PureWindowsPath) if kind(value).is_absolute()), value)
+    kind, colon, rest = value.partition(":")
+    if kind in (*BOX_SOURCES, MASKS):
+        return f"{kind}{colon}{without_folders(rest)}"
+    return next((path(value).name for path in (PurePosixPath, PureWindowsPath) if path(value).is_absolute()), value)
 
 
 def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dict[str, Mapping[str, Any]]:
@@ -96,9 +104,9 @@ def size_of(entry: Mapping[str, Any]) -> str:
     return f"{entry['bytes'] / 1e3:,.0f} kB" if entry["bytes"] < 1e6 else f"{entry['bytes'] / 1e6:,.1f} MB"
 
 
-def accuracy_of(entry: Mapping[str, Any]) -> str:
-    """Return the accuracy of an exported file in percent; empty if it was not measured."""
-    accuracy = entry["parity"]["accuracy"]
+def accuracy_of(entry: Mapping[str, Any], metric: str = "accuracy") -> str:
+    """Return the accuracy of an exported file in percent, or another metric; empty if it was not measured."""
+    accuracy = entry["parity"][metric]
     return "" if accuracy is None else f"{accuracy:.2%}"
 
 

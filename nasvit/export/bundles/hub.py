@@ -15,12 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from nasvit.export.bundles.contract import Bundle, Told
 from nasvit.export.bundles.describe import accuracy_of, compared, files_at, name_of, size_of, source_of, without_folders
 from nasvit.export.bundles.snippets import snippets
+from nasvit.export.bundles.words import WORDS, Words
 from nasvit.export.card import CONFIG, IN_CONFIG, Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import HUB_WEIGHTS, WEIGHTS
 from nasvit.records import versions, write_json
 
-LIBRARY, TASK = "nasvit", "image-classification"
+LIBRARY = "nasvit"
 _HUB_DATA = "hf:"
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -71,18 +72,21 @@ def model_card(card: Card, told: Told) -> str:
     )
     pages.filters["text"] = _in_markdown
     entries = sorted(card.exports.values(), key=lambda entry: bool(entry["int8"]))
-    channels, side, _ = card.shape
+    channels, height, width = card.shape
+    words = WORDS[card.spec.task]
     text: str = pages.get_template("model-card.md").render(
-        header=yaml.safe_dump(_header(card, told, entries), sort_keys=False, allow_unicode=True),
+        header=yaml.safe_dump(_header(card, told, entries, words), sort_keys=False, allow_unicode=True),
+        words=words,
         name=name_of(card.spec),
         card=card,
         told=told,
         channels=channels,
-        side=side,
+        height=height,
+        width=width,
         source=source_of(card),
         recipe=_recipe(card.origin),
-        measured=_measured(entries),
-        files=[_row(entry) for entry in entries],
+        measured=_measured(entries, words),
+        files=[_row(entry, words) for entry in entries],
         snippets=snippets(card, entries, told.width),
         nasvit=versions()["nasvit"],
     )
@@ -95,12 +99,12 @@ def _in_markdown(value: object) -> str:
     return line.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    source, measured = source_of(card), _measured(entries)
+def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any]:
+    source, measured = source_of(card), _measured(entries, words)
     header: dict[str, Any] = {
         "library_name": LIBRARY,
-        "pipeline_tag": TASK,
-        "tags": [TASK, "neural-architecture-search", *dict.fromkeys(str(entry["format"]) for entry in entries)],
+        "pipeline_tag": words.tag,
+        "tags": [words.tag, "neural-architecture-search", *dict.fromkeys(str(entry["format"]) for entry in entries)],
         "license": told.license or "other",
     }
     if told.license is None:
@@ -108,9 +112,9 @@ def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]]) -> dic
     if source is not None and source.startswith(_HUB_DATA):
         header["datasets"] = [source.removeprefix(_HUB_DATA).partition(":")[0]]
     if measured is not None:
-        metric = {"type": "accuracy", "name": "Accuracy", "value": round(measured["accuracy"], 4)}
+        metric = {"type": words.metric, "name": words.metric_name, "value": round(measured["value"], 4)}
         result = {
-            "task": {"type": TASK},
+            "task": {"type": words.tag},
             "dataset": {"name": measured["on"], "type": measured["on"], "split": "test"},
             "metrics": [metric],
         }
@@ -118,12 +122,13 @@ def _header(card: Card, told: Told, entries: Sequence[Mapping[str, Any]]) -> dic
     return header
 
 
-def _measured(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the accuracy of the network itself, and on what it was measured; None if it was not."""
+def _measured(entries: Sequence[Mapping[str, Any]], words: Words) -> dict[str, Any] | None:
+    """Return the metric of the network itself, and on what it was measured; None if it was not."""
     for entry in entries:
         parity = entry["parity"]
-        if parity["accuracy_of_network"] is not None:
-            return {"accuracy": parity["accuracy_of_network"], "images": parity["images"], "on": entry["compared_on"]}
+        value = parity[f"{words.metric}_of_network"]
+        if value is not None:
+            return {"value": value, "images": parity["images"], "on": entry["compared_on"]}
     return None
 
 
@@ -135,7 +140,7 @@ def _recipe(origin: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _row(entry: Mapping[str, Any]) -> dict[str, str]:
+def _row(entry: Mapping[str, Any], words: Words) -> dict[str, str]:
     parity = entry["parity"]
     runtime = FORMATS[entry["format"]].runtime if entry["format"] in FORMATS else entry["format"]
     return {
@@ -144,7 +149,7 @@ def _row(entry: Mapping[str, Any]) -> dict[str, str]:
         "numbers": "8-bit integers" if entry["int8"] else "32-bit floats",
         "size": size_of(entry),
         "agreement": f"{parity['agreement']:.2%}",
-        "deviation": f"{parity['deviation']:.1e}",
-        "accuracy": accuracy_of(entry) or "not measured",
+        "deviation": words.deviation.format(**parity),
+        "accuracy": accuracy_of(entry, words.metric) or "not measured",
         "compared": compared(entry),
     }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from textwrap import dedent
 from typing import Any
 
+from nasvit.data.letterbox import FILL
+from nasvit.export.bundles.decoder import objects_of
 from nasvit.export.card import CONFIG, IN_CONFIG, Card
 from nasvit.export.formats import format_of
 
@@ -17,7 +20,28 @@ _OURS = """
     network, described = create(".")
     {width}scores = as_saved(network, described)(torch.from_numpy(pixels)).numpy()
     """
-_LAST = 'print(card["classes"][scores.argmax()])'
+_OURS_OF_BOXES = """
+    import torch
+    from nasvit.export.shipping import as_saved
+    from nasvit.registry import create
+
+    network, described = create(".")
+    {width}boxes, scores = (each.numpy() for each in as_saved(network, described)(torch.from_numpy(pixels)))
+    """
+_LAST = {
+    "classification": 'print(card["classes"][scores.argmax()])',
+    "detection": """
+        found, best, classes = objects_of(boxes[0], scores[0], {height}, {width})
+        found = (found / scale).clip(0, [*image.size, *image.size])
+        for box, score, number in zip(found, best, classes):
+            print(card["classes"][number], f"{{score:.0%}}", box.round())
+        """,
+    "segmentation": """
+        mask = scores[0, :, : size[1], : size[0]].argmax(0)
+        for number, name in enumerate(card["classes"]):
+            print(name, f"{{(mask == number).mean():.1%}}")
+        """,
+}
 
 
 def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | None) -> dict[str, str]:
@@ -28,12 +52,19 @@ def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | No
         entries: exported files, those of floats first.
         width: width of a network with several.
     """
-    found = {"Pixels": _pixels(card)}
+    task = card.spec.task
+    boxes, (_, high, wide) = task == "detection", card.shape
+    last = dedent(_LAST[task]).strip().format(height=high, width=wide)
+    found = {"Pixels": _pixels(card) if task == "classification" else _fitted_pixels(card)}
+    if boxes:
+        found["Objects"] = f"import numpy as np\n\n\n{inspect.getsource(objects_of).strip()}"
     at = "" if width is None else f"network = network.export({width:g})\n"
-    found["nasvit"] = f"{dedent(_OURS).strip().format(width=at)}\n{_LAST}"
+    ours = _OURS_OF_BOXES if boxes else _OURS
+    found["nasvit"] = f"{dedent(ours).strip().format(width=at)}\n{last}"
     for entry in entries:
         format = format_of(entry["format"])
-        found.setdefault(format.title, f"{dedent(format.code).strip().format(file=entry['file'])}\n{_LAST}")
+        code = dedent(format.code_of_boxes if boxes else format.code).strip().format(file=entry["file"])
+        found.setdefault(format.title, f"{code}\n{last}")
     return found
 
 
@@ -53,6 +84,31 @@ def _pixels(card: Card) -> str:
             f'image = Image.open("photo.jpg").convert("{mode}")',
             *_resizing(side, card.crop_pct),
             f"pixels = np.asarray(image, np.float32).reshape({shape}).transpose(2, 0, 1)[None] / 255",
+        ]
+    )
+
+
+def _fitted_pixels(card: Card) -> str:
+    """Return code that fits a picture into the images of a detector or segmenter, as they were trained on."""
+    channels, height, width = card.shape
+    mode, gray = ("L", str(FILL)) if channels == 1 else ("RGB", str((FILL,) * 3))
+    return "\n".join(
+        [
+            "import json",
+            "from pathlib import Path",
+            "",
+            "import numpy as np",
+            "from PIL import Image",
+            "",
+            f'card = json.loads(Path("{CONFIG}").read_text(encoding="utf-8"))["{IN_CONFIG}"]',
+            f'image = Image.open("photo.jpg").convert("{mode}")',
+            f"scale = min({width} / image.width, {height} / image.height)",
+            "size = [max(1, int(side * scale + 1e-6)) for side in image.size]",
+            "box = [min(side / scale, whole) for side, whole in zip(size, image.size)]",
+            f'fitted = Image.new("{mode}", ({width}, {height}), {gray})',
+            "fitted.paste(image.resize(size, Image.Resampling.BICUBIC, box=(0, 0, *box)), (0, 0))",
+            f"pixels = np.asarray(fitted, np.float32).reshape({height}, {width}, {channels})",
+            "pixels = pixels.transpose(2, 0, 1)[None] / 255",
         ]
     )
 

@@ -29,7 +29,7 @@ _AS_THEY_ARE = ("page.css", "page.js", "pixels.js")
 class WebPage(Bundle):
     """A folder for any server of files: nothing of it asks another server for anything."""
 
-    name, formats = "web", ("onnx",)
+    name, formats, tasks = "web", ("onnx",), ("classification",)
     hint = "a page for the browser; see it with: python -m http.server (in that folder), http://localhost:8000"
 
     def require(self, told: Told) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from nasvit.export.formats.contract import Floats, Format, Run
+from nasvit.export.formats.contract import Floats, Format, Run, RunAll
 from nasvit.export.formats.executorch_file import ExecuTorch
 from nasvit.export.formats.litert_file import LiteRt
 from nasvit.export.formats.onnx_file import Onnx
 from nasvit.export.formats.openvino_file import OpenVino
 from nasvit.export.formats.torch_program import TorchProgram
 
-__all__ = ["FORMATS", "Floats", "Format", "Run", "format_of"]
+__all__ = ["FORMATS", "Floats", "Format", "Run", "RunAll", "format_of"]
 
 FORMATS: dict[str, Format] = {each.name: each for each in (TorchProgram(), Onnx(), OpenVino(), ExecuTorch(), LiteRt())}
 """All formats by name."""

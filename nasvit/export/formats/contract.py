@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,8 +18,22 @@ Floats = NDArray[np.floating[Any]]
 Run = Callable[[Floats], Floats]
 """Runs a loaded file: pixels from 0 to 1, float32 (batch, channels, height, width), to scores (batch, classes)."""
 
+RunAll = Callable[[Floats], tuple[Floats, ...]]
+"""The same with all outputs, of networks that have several: boxes and scores of a detector."""
+
 Start = Callable[[Floats], Sequence[Any]]
 """Runs a started file: to all its outputs, in memory that the next call may write to again."""
+
+
+BOXES, SCORES = "boxes", "scores"
+"""Names of outputs, where a format has names: of a detector both, of every other network scores alone."""
+
+
+def output_names(network: nn.Module, images: Tensor) -> tuple[str, ...]:
+    """Return the names of all that a network returns for some images."""
+    with torch.inference_mode():
+        outputs = network(images)
+    return (SCORES,) if isinstance(outputs, Tensor) else (BOXES, SCORES)
 
 
 def in_parts(run: Start, batch: int, pixels: Floats) -> Sequence[Any]:
@@ -43,6 +58,9 @@ class Format(ABC):
 
     code: ClassVar[str]
     """Python code that loads ``{file}`` and turns the array ``pixels`` into the array ``scores``, for model cards."""
+
+    code_of_boxes: ClassVar[str] = ""
+    """The same for a detector: from ``pixels`` to the arrays ``boxes`` and ``scores``."""
 
     file: ClassVar[str]
     """Name of the file, such as ``network.onnx``."""
@@ -106,6 +124,11 @@ class Format(ABC):
         """Load a file in its runtime, and return what gives its scores; arguments as in :meth:`start`."""
         outputs = self.start(path, threads)
         return lambda pixels: np.array(outputs(pixels)[0])
+
+    def load_all(self, path: Path, threads: int = 1) -> RunAll:
+        """Load a file in its runtime, and return what gives all its outputs; arguments as in :meth:`start`."""
+        outputs = self.start(path, threads)
+        return lambda pixels: tuple(np.array(each) for each in outputs(pixels))
 
     def files(self, path: Path) -> list[Path]:
         """Return the files that were written at a path."""

@@ -30,6 +30,13 @@ class ExecuTorch(Format):
         method = Runtime.get().load_program("{file}").load_method("forward")
         scores = method.execute([torch.from_numpy(pixels)])[0].numpy()
         """
+    code_of_boxes = """
+        import torch
+        from executorch.runtime import Runtime
+
+        method = Runtime.get().load_program("{file}").load_method("forward")
+        boxes, scores = (each.numpy() for each in method.execute([torch.from_numpy(pixels)]))
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         _lower(network, path, (batch or 1, *shape))

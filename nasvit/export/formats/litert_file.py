@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Start, in_parts
+from nasvit.export.formats.contract import Floats, Format, Start, in_parts, output_names
 
 
 class LiteRt(Format):
@@ -32,10 +32,20 @@ class LiteRt(Format):
         (given,) = network.get_input_details()
         (scores,) = network(**{{given: pixels}}).values()
         """
+    code_of_boxes = """
+        from ai_edge_litert.interpreter import Interpreter
+
+        network = Interpreter("{file}").get_signature_runner()
+        (given,) = network.get_input_details()
+        found = network(**{{given: pixels}})
+        boxes, scores = found["boxes"], found["scores"]
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         convert: Any = import_module("litert_torch").convert
-        convert(network.eval(), (torch.rand(batch or 1, *shape),)).export(str(path))
+        images = torch.rand(batch or 1, *shape)
+        names = output_names(network.eval(), images)
+        convert(_Named(network, names) if len(names) > 1 else network, (images,)).export(str(path))
 
     def write_int8(
         self,
@@ -73,6 +83,18 @@ class LiteRt(Format):
             return [interpreter.get_tensor(each["index"]) for each in given]
 
         return partial(in_parts, once, batch)
+
+
+class _Named(nn.Module):
+    """A network that returns its outputs by name, which is how the file gets the names."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, tuple(names)
+        self.eval()
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.network(images), strict=True))
 
 
 def _interpreter(path: Path, threads: int) -> Any:

@@ -11,11 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Start
+from nasvit.export.formats.contract import SCORES, Floats, Format, Start, output_names
 
-INPUT, OUTPUT = "pixels", "scores"
+INPUT, OUTPUT = "pixels", SCORES
 OPSET = 18
 """Version of the operators, which onnxruntime-web and other runtimes of the last years have."""
+
+_NORMS = ("LayerNormalization", "InstanceNormalization")  # whose gains are few, and which the tool may fail at
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 class Onnx(Format):
@@ -32,6 +35,12 @@ class Onnx(Format):
 
         session = onnxruntime.InferenceSession("{{file}}")
         scores = session.run(None, {{{{"{INPUT}": pixels}}}})[0]
+        """
+    code_of_boxes = f"""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession("{{file}}")
+        boxes, scores = session.run(["boxes", "scores"], {{{{"{INPUT}": pixels}}}})
         """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
@@ -57,7 +66,8 @@ class Onnx(Format):
                 str(path),
                 _Batches(calibration),
                 quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=[name for name in registry if name != "LayerNormalization"],  # whose gains are few
+                op_types_to_quantize=[name for name in registry if name not in _NORMS],
+                nodes_to_exclude=_behind_the_weights(prepared),
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
@@ -74,11 +84,12 @@ class Onnx(Format):
 def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
     """Write a network as an ONNX file that passes the checker; arguments as in :meth:`Format.write`."""
     onnx: Any = import_module("onnx")
+    images = torch.rand(batch or 2, *shape)
     program = torch.onnx.export(
         network,
-        (torch.rand(batch or 2, *shape),),
+        (images,),
         input_names=[INPUT],
-        output_names=[OUTPUT] if batch is None else None,  # parts of networks may have several
+        output_names=output_names(network, images) if batch is None else None,  # parts of networks may have several
         dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if batch is None else None,
         opset_version=OPSET,
         dynamo=True,
@@ -91,6 +102,21 @@ def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: in
         del part.metadata_props[:]  # where in whose code it came from, which is longer than a small network
     onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
+
+
+def _behind_the_weights(path: Path) -> list[str]:
+    """Return the operations of a detector that make boxes and scores of what its last layers say, none of other files.
+
+    As integers they would round edges to a 255th of the image, and save nothing.
+    """
+    graph = import_module("onnx").load(str(path)).graph
+    if len(graph.output) == 1:
+        return []
+    leads = {name for node in graph.node if node.op_type in _WEIGHTED for name in node.input}
+    for node in reversed(graph.node):  # they are sorted
+        if leads.intersection(node.output):
+            leads.update(node.input)
+    return [node.name for node in graph.node if node.op_type not in _WEIGHTED and not leads.intersection(node.output)]
 
 
 class _Batches:

@@ -30,6 +30,13 @@ class OpenVino(Format):
         network = openvino.Core().compile_model("{file}", "CPU")
         scores = network(pixels)[0]
         """
+    code_of_boxes = """
+        import openvino
+
+        network = openvino.Core().compile_model("{file}", "CPU")
+        found = network(pixels)
+        boxes, scores = found["boxes"], found["scores"]
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         openvino: Any = import_module("openvino")

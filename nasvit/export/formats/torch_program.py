@@ -23,6 +23,12 @@ class TorchProgram(Format):
         network = torch.export.load("{file}").module()
         scores = network(torch.from_numpy(pixels)).detach().numpy()
         """
+    code_of_boxes = """
+        import torch
+
+        network = torch.export.load("{file}").module()
+        boxes, scores = (each.detach().numpy() for each in network(torch.from_numpy(pixels)))
+        """
 
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         if batch is None:

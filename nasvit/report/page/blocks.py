@@ -96,7 +96,7 @@ def _blocks(network: nn.Module, spec: Spec, classes: int) -> list[Block]:
     if isinstance(network, Resized):
         network = network.network
     modules = dict(named_blocks(network))
-    rows = list(blocks(network, spec.channels, spec.side))
+    rows = list(blocks(network, spec.channels, *spec.image_size))
     keys = _keys(network, spec, len(rows))
     macs, params = (max(1, sum(getattr(cost, name) for _, _, cost in rows)) for name in ("macs", "params"))
     stages = list(dict.fromkeys(_stage(name) for name, _, _ in rows if _stage(name)))

@@ -133,6 +133,9 @@ def mistakes(entry: Entry, most: int) -> Mistakes:
     folder = entry.deployed
     assert folder is not None
     card = Card.read(folder)
+    if card.spec.task != "classification":
+        told = "nasvit evaluate scores it class by class, nasvit predict draws what it finds"
+        raise ValueError(f"the network is for {card.spec.task}; {told}")
     pictures, why = pictures_of(None, card, download=False)
     if pictures is None:
         raise ValueError(f"the test images are not there: {why}")

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from nasvit.data.config import DataConfig, height_and_width
-from nasvit.data.pictures import Pictures, open_fitted
+from nasvit.data.letterbox import fitted
+from nasvit.data.pictures import Pictures, letterboxed_picture, opened_picture
 from search_spaces.reading import load_yaml
 from search_spaces.saved import to_json_value
 from tests.nasvit.data.annotated_folders import annotation, write_coco, write_masks
@@ -26,8 +27,9 @@ def test_one_file_is_fitted_as_those_of_a_set_are(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "test" / "1.png")
     pictures = Pictures(f"coco:{tmp_path}", SHAPE, ("cat", "dog"), task="detection")
     (expected, targets), *_ = pictures.test().evaluation_batches()
-    image, cut, stored = open_fitted(tmp_path / "test" / "1.png", SHAPE)
-    assert torch.allclose(image, expected, atol=1e-6) and stored == (10, 20) and cut.extent(stored) == (12, 24)
+    image, cut = opened_picture(tmp_path / "test" / "1.png", 3), fitted((10, 20), (16, 24))
+    assert torch.allclose(letterboxed_picture(image, (16, 24)), expected, atol=1e-6)
+    assert cut.extent((10, 20)) == (12, 24)
     assert cut.scale == 1.2 == pytest.approx(float(targets.scale))
     assert len(pictures.calibration(1)) == 1
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 import nasvit
 import search_spaces
@@ -19,6 +21,7 @@ from nasvit.export.formats import FORMATS, Format
 from nasvit.export.shipping import folded
 from nasvit.registry import create
 from nasvit.specs import TimmSpec
+from tests.nasvit.export.dense_networks import SMALL_FCOS, SMALL_LRASPP, SMALL_PYRAMID, dense_network
 from tests.nasvit.filled import filled
 
 SHAPE = (3, 32, 32)
@@ -51,6 +54,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     "of ghost blocks": (lambda: _subnet("ghost_micro32", "smallest"), SHAPE),
     "with branches": (_with_branches, SHAPE),
     "any network made elastic": (_elastic, (3, 160, 160)),
+    "a detector with windows": (
+        lambda: dense_network("micro128:smallest", SMALL_FCOS, (128, 160), 3)[0],
+        (3, 128, 160),
+    ),
+    "a segmenter": (lambda: dense_network("mobilenet_v2-0.35", SMALL_LRASPP, (64, 96), 3)[0], (3, 64, 96)),
+    "a segmenter with a pyramid": (
+        lambda: dense_network("ghostnet_v3-1.0", SMALL_PYRAMID, (96, 64), 3)[0],
+        (3, 96, 64),
+    ),
 }
 
 
@@ -85,11 +97,28 @@ def test_a_file_computes_what_the_network_does(name: str, of: str, tmp_path: Pat
     pixels = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     assert str(Path(__file__).parents[3]).encode() not in path.read_bytes()  # nothing of this machine in it
     with torch.inference_mode():
-        wanted = network(pixels).numpy()
-    run = format.load(path)
+        wanted = [each.numpy() for each in tree_leaves(network(pixels))]
+    run = format.load_all(path)
     for batch in (pixels, pixels[:1]):
-        np.testing.assert_allclose(run(batch.numpy()), wanted[: len(batch)], atol=2e-5 * abs(wanted).max())
+        for found, each in zip(run(batch.numpy()), wanted, strict=True):
+            np.testing.assert_allclose(found, each[: len(batch)], atol=2e-5 * abs(each).max())
     assert format.versions().keys() == {*format.packages, *format.writes_with}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ("onnx", "litert")]
+)
+def test_boxes_and_scores_have_their_names_where_a_format_has_names(name: str, tmp_path: Path) -> None:
+    format, (make, shape) = installed(FORMATS[name]), NETWORKS["a detector with windows"]
+    path = tmp_path / format.file
+    format.write(make().eval(), path, shape)
+    if name == "onnx":
+        session = import_module("onnxruntime").InferenceSession(str(path))
+        names = [each.name for each in session.get_outputs()]
+    else:
+        told = import_module("ai_edge_litert.interpreter").Interpreter(str(path)).get_signature_list()
+        names = told["serving_default"]["outputs"]
+    assert names == ["boxes", "scores"]
 
 
 @pytest.mark.parametrize("space", ["micro32", "micro128", "nasvit"])

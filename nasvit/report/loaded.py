@@ -1,0 +1,87 @@
+"""Saved networks and exported files as commands use them: loaded, with all their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nasvit.data.annotated import TaskName
+from nasvit.export.card import Card, is_card
+from nasvit.export.formats import Floats, RunAll
+from nasvit.export.saved import load_saved
+from nasvit.export.shipping import as_saved, folded, load_file_with_outputs
+from nasvit.export.switchable import SwitchableModel
+
+
+class Loaded:
+    """A saved network or a shipped file.
+
+    Args:
+        path: a folder that nasvit saved, or a file that ``nasvit export`` wrote into one.
+        threads: threads of one operation.
+        width: width of a saved network with several.
+        fold: fold batch norms into convolutions, as files have them.
+
+    Raises:
+        ValueError: if there is no such network, or the width is illegal.
+    """
+
+    def __init__(self, path: Path, threads: int = 1, width: float | None = None, *, fold: bool = False) -> None:
+        if not path.exists():
+            raise ValueError(f"{path}: there is no such saved network or exported file; nasvit export writes files")
+        if path.is_dir():
+            network, self.card = plain_network(path, width)
+            self.run: RunAll = _running((folded if fold else as_saved)(network, self.card))
+        elif width is not None:
+            raise ValueError(f"--width {width:g}: {path} is a file, and has the width that it was exported at")
+        else:
+            self.run, self.card = load_file_with_outputs(path, threads)
+
+    def outputs(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Return all that it says of pixels from 0 to 1 ``(batch, channels, height, width)``, in float32."""
+        return tuple(torch.from_numpy(each).float() for each in self.run(np.ascontiguousarray(pixels.numpy())))
+
+
+def _running(network: nn.Module) -> RunAll:
+    @torch.inference_mode()
+    def run(pixels: Floats) -> tuple[Floats, ...]:
+        outputs = network(torch.from_numpy(pixels))
+        return tuple(each.numpy() for each in (outputs if isinstance(outputs, tuple) else (outputs,)))
+
+    return run
+
+
+def plain_network(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
+    """Load a saved network, of several widths one, with its card.
+
+    Raises:
+        ValueError: if there is no such width.
+    """
+    network, card = load_saved(folder)
+    if isinstance(network, SwitchableModel):
+        if width not in network.widths:
+            raise ValueError(f"{folder} runs at several widths; give --width, one of {_words(network.widths)}")
+        return network.export(width), card
+    if width is not None:
+        raise ValueError(f"--width {width}: {folder} has one width only")
+    return network, card
+
+
+def _words(numbers: Iterable[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+def task_at(path: Path) -> TaskName:
+    """Return the task of a saved network or an exported file; classification where there is none."""
+    folder = path if path.is_dir() else path.parent
+    return task_of_card(Card.read(folder)) if is_card(folder) else "classification"
+
+
+def task_of_card(card: Card) -> TaskName:
+    """Return the task of a saved network."""
+    task: TaskName = card.spec.task  # type: ignore[assignment]
+    return task
