@@ -22,7 +22,7 @@ class File:
         size: its size.
         deviation: largest deviation of its scores.
         agreement: share of the images to which it gives the same class as the network.
-        accuracy: its accuracy.
+        accuracy: its accuracy, mean average precision or intersection over union.
         of_network: the network's.
         images: what both were compared on.
     """
@@ -92,14 +92,15 @@ def _named(folder: Path, name: str) -> str:
 def _file(network: str, name: str, told: Fields) -> File:
     parity = mapping_of(told.get("parity"))
     on = str(told.get("compared_on", ""))
+    metric = next((each for each in ("map", "miou") if each in parity), "accuracy")
     return File(
         network,
         name,
         f"{number_of(told.get('bytes')) / 1e3:,.0f} kB",
         _formatted(parity.get("deviation"), "{:.1e}"),
         _formatted(parity.get("agreement"), "{:.2%}"),
-        _formatted(parity.get("accuracy"), "{:.2%}"),
-        _formatted(parity.get("accuracy_of_network"), "{:.2%}"),
+        _formatted(parity.get(metric), "{:.2%}"),
+        _formatted(parity.get(f"{metric}_of_network"), "{:.2%}"),
         f"{parity.get('images', '')} of {on}" if on != "noise" else "noise",
     )
 
