@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from nasvit.heads.dense import DenseNetwork
-from nasvit.heads.kinds import AnyHead
+from nasvit.heads.kinds import AnyHead, head_of
 from nasvit.models.family import Family
 from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
 from nasvit.models.ghostnet_v3 import GhostOptions, ghostnet_v3
@@ -535,6 +535,20 @@ class _HeadField:
     head: AnyHead
 
 
+def head_from_json(content: Mapping[str, Any], where: str) -> AnyHead:
+    """Read the head of a card, or of the record of an experiment, which may leave the usual one of its task out.
+
+    Raises:
+        ValueError: if it is none, or there is no such head; ``where`` names the file.
+    """
+    told, task = content.get("head"), content.get("task", "classification")
+    given = None if told is None else from_node(_HeadField, read_text(json.dumps({"head": told}), where)).head
+    head = head_of(given.task if given is not None else task, given)
+    if head is None:
+        raise ValueError(f"{where} is of no detector or segmenter")
+    return head
+
+
 @dataclass(frozen=True)
 class DenseSpec(Spec):
     """A network with the head of a detector or segmenter.
@@ -664,9 +678,8 @@ def _dense_json(spec: DenseSpec | DenseWidthsSpec) -> dict[str, Any]:
 
 def _dense_of_json(content: Mapping[str, Any], where: str) -> tuple[Spec, AnyHead, tuple[int, int]]:
     base = spec_from_json(content["base"]["kind"], content["base"]["spec"], where)
-    field = from_node(_HeadField, read_text(json.dumps({"head": content["head"]}), where))
     height, width = content["size"]
-    return base, field.head, (height, width)
+    return base, head_from_json(content, where), (height, width)
 
 
 KINDS: dict[str, type[Spec]] = {

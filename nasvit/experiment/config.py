@@ -336,6 +336,8 @@ class Experiment(ForTask, YamlFile):
             raise FieldError(["network"], f"is made elastic for classification; a space is searched for {self.task}")
         if self.hours is not None:
             raise FieldError(["hours"], problem)
+        if self.search.prior not in ("auto", "none"):
+            raise FieldError(["search", "prior"], problem)
         if self.search.evaluate in ("prior", "features"):
             raise FieldError(["search", "evaluate"], f"{self.search.evaluate} {problem}")
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from torch import nn
 
-from nasvit.experiment.fitting import Start
+from nasvit.experiment.fitting import Start, name_in_network
 from nasvit.experiment.images import Images
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import FitConfig
 from nasvit.export.saved import Described
 from nasvit.heads.dense import DenseNetwork
 from nasvit.heads.kinds import AnyHead
+from nasvit.importing.transfer import Report
 from nasvit.registry import create, has_weights
 from nasvit.specs import DenseSpec, Spec, SubnetSpec, WidthsSpec
 from search_spaces.values import FieldError
@@ -60,26 +61,34 @@ def _of_same_kind(config: FitConfig, named: Described, head: AnyHead, images: Im
     if spec.head == head and named.card.classes == images.classes:
         return Start(own, network, named.card.fused)
     if spec.head.strides != head.strides:
-        problem = (
-            f"needs maps of strides {list(head.strides)}; the saved network's go to one with {list(spec.head.strides)}"
-        )
+        has = list(spec.head.strides)
+        problem = f"needs maps of strides {list(head.strides)}; the saved network has those of {has}"
         raise FieldError(["head"], problem)
     channels = network.backbone.feature_info.channels()  # type: ignore[operator, union-attr]
     made = head.build(channels, len(images.classes), seed=config.seed)
-    return Start(own, DenseNetwork(network.backbone, made), named.card.fused)
+    return Start(own, DenseNetwork(network.backbone, made), named.card.fused, new_head=True)
 
 
 def _with_head(start: Start, head: AnyHead, images: Images, config: FitConfig) -> Start:
     spec = DenseSpec(start.spec, head, images.shape[1:])
-    network: nn.Module | None = None
     try:
-        if start.network is not None:
-            network = spec.around(start.network, len(images.classes), seed=config.seed)
-        else:
+        if start.network is None:
             spec.build(len(images.classes))  # which says what is wrong before anything is written
+            return Start(spec, None, start.fused)
+        network = spec.around(start.network, len(images.classes), seed=config.seed)
     except ValueError as error:
         raise FieldError(["network"], f"{config.network}: {error}") from error
-    return Start(spec, network, start.fused, start.report)
+    report = None if start.report is None else _of_backbone(start.report, network)
+    return Start(spec, network, start.fused, report, new_head=True)
+
+
+def _of_backbone(report: Report, network: nn.Module) -> Report:
+    """Return what is to be said of loading once the classifier was left out and a head put in its place."""
+    kept = {name_in_network(name) for name in network.state_dict() if name.startswith("backbone")}
+    anew = {name: reason for name, reason in report.anew.items() if name in kept}
+    left_out = dict(report.left_out) | {"no layer of the backbone": tuple(set(report.loaded) - kept)}
+    loaded = tuple(name for name in report.loaded if name in kept)
+    return replace(report, loaded=loaded, anew=anew | {"head": "the task's"}, left_out=left_out)
 
 
 def _as_backbone(spec: Spec) -> Spec:

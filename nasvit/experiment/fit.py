@@ -13,6 +13,7 @@ from torch import nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
+from nasvit.data.config import TENTH
 from nasvit.experiment.dense_start import check_takes, dense_start
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting
@@ -101,8 +102,15 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
 
 def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None = None) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
-    head = config.whole_head
-    return Images(config.data, seed=config.seed, most=config.images, compute=compute, head=head, folder=folder)
+    return Images(
+        config.data,
+        seed=config.seed,
+        most=config.images,
+        compute=compute,
+        head=config.whole_head,
+        held_out=TENTH,  # nothing is chosen on these images, so that a tenth will do
+        folder=folder,
+    )
 
 
 def fitting_of(config: FitConfig, images: Images) -> Fitting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,19 +50,32 @@ class Start:
         network: the network with trained weights, which is trained in place; None: one with random weights.
         fused: whether that network's branches were fused.
         report: what was loaded into the network; None: all that it has, if there is one.
+        new_head: whether the head of a detector or segmenter has random weights, whatever its backbone has.
     """
 
     spec: Spec
     network: nn.Module | None = None
     fused: bool = False
     report: Report | None = None
+    new_head: bool = False
 
     @property
     def is_loaded(self) -> Callable[[str], bool] | None:
         """Tells of a parameter's name whether it was loaded; None: nothing was."""
         if self.network is None:
             return None
-        return _everything if self.report is None else self.report.is_loaded
+        tells = _everything if self.report is None else self.report.is_loaded
+        if not self.new_head:
+            return tells
+        return lambda name: name.startswith("backbone") and tells(name_in_network(name))
+
+
+_BACKBONE = re.compile(r"^backbones?\.(?:body\.(?:network\.|graph\.)?)?")
+
+
+def name_in_network(name: str) -> str:
+    """Return the name that a parameter of a backbone has in the network that the backbone was made of."""
+    return _BACKBONE.sub("", name)
 
 
 def _everything(name: str) -> bool:
@@ -124,6 +138,7 @@ class Fitting:
             every: epochs between two evaluations; a fifth of the training if left out.
         """
         recipe = self.training.recipe
+        self._check_head(recipe.batch_size)
         held_out = self.images.validation if validation is None else validation
         model = self.compute.place(self.way.model)
         learner = Learner(
@@ -146,6 +161,17 @@ class Fitting:
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             name=self.name,
         )
+
+    def _check_head(self, batch_size: int) -> None:
+        """Refuse so few images at once that the head's batch norms have nothing to take statistics of."""
+        spec, training = self.start.spec, self.training
+        if not isinstance(spec, DenseSpec):
+            return
+        parts = training.accumulate * (self.compute.count if training.batch_norm == "own" else 1)
+        if batch_size // parts < spec.head.least_images(spec.size):
+            least, has = spec.head.least_images(spec.size), f"batch_size {batch_size} in {parts} parts has fewer"
+            problem = f"{spec.head.kind} needs {least} images of this size at once, and {has}; take larger batches"
+            raise FieldError(["head"], problem)
 
     @property
     def _is_loaded(self) -> Callable[[str], bool] | None:
@@ -232,7 +258,8 @@ def _load_teacher(name: str, images: Images) -> Teacher:
         raise ValueError(
             f"teacher: {name} takes images of {card.spec.channels} channels, the student's have {images.shape[0]}"
         )
-    side = card.shape[1] if card.shape[1] not in (0, images.shape[1]) else None
+    takes_any_size = isinstance(card.spec, DenseSpec)
+    side = None if takes_any_size or card.shape[1] in (0, images.shape[1]) else card.shape[1]
     teacher = Teacher(
         found.network,
         normalization.mean,

@@ -40,6 +40,7 @@ BAD_IMAGES = "bad_images.json"
 """File that remembers which images are bad, in the folder of the results."""
 
 _EVALUATED, _EVALUATED_DENSE = 500, 32  # images of a batch without augmentation; those with boxes and masks are large
+_AT_ONCE = 2**26  # most scores of pixels of such a batch, or sixteenth pixels of one with boxes
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
 
 
@@ -54,6 +55,8 @@ class Images:
         most: largest number of training images, held-out ones included; 0: all.
         compute: device of the batches, and the processes that share them.
         head: the head of the networks, which says their task; None: classification.
+        held_out: share of the training images that is held out where neither the configuration nor the source says it;
+            None: as a search needs it.
         folder: folder that remembers which images are bad, where these are left out; all processes must see it.
     """
 
@@ -67,9 +70,10 @@ class Images:
         most: int = 0,
         compute: Compute = ALONE,
         head: AnyHead | None = None,
+        held_out: float | None = None,
         folder: Path | None = None,
     ) -> None:
-        self.head = head
+        self.head, self._held_out = head, held_out
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
@@ -91,7 +95,10 @@ class Images:
         if 0 < wanted < len(images):
             kept, _ = held_out_indices(images.targets, fraction=1 - wanted / len(images), seed=_SUBSET_SEED)
             images = images.subset(kept)
-        data = hold_out(images, fraction=self.config.validation, seed=self.split_seed)
+        fraction = self.config.validation
+        if fraction is None and images.validation is None:
+            fraction = self._held_out
+        data = hold_out(images, fraction=fraction, seed=self.split_seed)
         data.record.check(self.compute.from_first(data.record.to_json))
         return data
 
@@ -136,7 +143,11 @@ class Images:
 
     @property
     def _at_once(self) -> int:
-        return _EVALUATED if self.head is None else _EVALUATED_DENSE
+        if self.head is None:
+            return _EVALUATED
+        _, height, width = self.shape
+        numbers = len(self.classes) if self.head.task == "segmentation" else 16
+        return max(1, min(_EVALUATED_DENSE, _AT_ONCE // max(1, numbers * height * width)))
 
     @property
     def _task(self) -> TaskName:

@@ -38,30 +38,36 @@ def match(
     if not objects:
         labels = targets.labels.new_full((batch, len(anchors)), BACKGROUND)
         return labels, anchors.expand(batch, -1, -1)
-    real = (targets.labels >= 0) & ~targets.crowd
-    overlap = box_iou(targets.boxes.flatten(0, 1), anchors).view(batch, objects, -1)
-    overlap = overlap.masked_fill(~real[..., None], -1.0)
-    most, chosen = overlap.max(1)
+    # Image by image, since all at once would take a number for every anchor and object of the whole batch.
+    images = zip(targets.boxes, targets.labels.masked_fill(targets.crowd, BACKGROUND), strict=True)
+    found = [_match(*image, anchors, low, high, of_each) for image in images]
+    return torch.stack([labels for labels, _ in found]), torch.stack([boxes for _, boxes in found])
+
+
+def _match(
+    boxes: Tensor, labels: Tensor, anchors: Tensor, low: float, high: float, of_each: bool
+) -> tuple[Tensor, Tensor]:
+    """Return the class and the box that every anchor of one image stands for."""
+    real = labels >= 0
+    overlap = box_iou(boxes, anchors).masked_fill(~real[:, None], -1.0)
+    most, chosen = overlap.max(0)
     if of_each:
         best, chosen = _one_of_each(overlap, real, chosen)
     else:
-        best = ((overlap == overlap.amax(2, keepdim=True)) & real[..., None]).any(1)
-    labels = targets.labels.gather(1, chosen)
-    labels = torch.where(most < high, BETWEEN, labels)
-    labels = torch.where(most < low, BACKGROUND, labels)
-    labels = torch.where(best, targets.labels.gather(1, chosen), labels)
-    return labels, targets.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+        best = ((overlap == overlap.amax(1, keepdim=True)) & real[:, None]).any(0)
+    found = torch.where(most < high, BETWEEN, labels[chosen])
+    found = torch.where(most < low, BACKGROUND, found)
+    return torch.where(best, labels[chosen], found), boxes[chosen]
 
 
 def _one_of_each(overlap: Tensor, real: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Return which anchors stand for an object because it overlaps none more, and the object of every anchor."""
-    count = overlap.shape[2]
-    # What is no object takes an anchor behind the last one, which is cut off.
-    anchor = overlap.argmax(2).masked_fill(~real, count)
-    rows = torch.arange(len(real[0]), device=real.device).expand_as(anchor)
-    taken = torch.cat([chosen, chosen[:, :1]], dim=1).scatter(1, anchor, rows)[:, :count]
-    best = torch.zeros_like(overlap[:, 0], dtype=torch.bool)
-    return torch.cat([best, best[:, :1]], dim=1).scatter(1, anchor, True)[:, :count], taken
+    count = overlap.shape[1]
+    # What is no object takes an anchor behind the last one, which is cut off. Of two objects the later one counts.
+    anchor = overlap.argmax(1).masked_fill(~real, count)
+    own = torch.full_like(anchor, -1).new_full((count + 1,), -1)
+    own = own.scatter_reduce(0, anchor, torch.arange(len(real), device=real.device), "amax")[:count]
+    return own >= 0, torch.where(own >= 0, own, chosen)
 
 
 def encoded(boxes: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
@@ -72,5 +78,5 @@ def encoded(boxes: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
 
 def decoded(relative: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` in pixels of those relative to the anchors ``(anchors, 4)``."""
-    flat: Tensor = coder.decode_single(relative.flatten(0, 1), anchors.repeat(len(relative), 1))
+    flat: Tensor = coder.decode_single(relative.flatten(0, 1).float(), anchors.repeat(len(relative), 1))
     return flat.view_as(relative)

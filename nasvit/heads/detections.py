@@ -48,7 +48,7 @@ class Choice:
         objects: most objects of an image.
     """
 
-    threshold: float = 0.05
+    threshold: float = 0.001
     overlap: float = 0.6
     candidates: int = 1000
     objects: int = 100

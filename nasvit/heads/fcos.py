@@ -88,7 +88,7 @@ class FCOS(Head):
     def imitation(self, outputs: Tensor, taught: Tensor) -> Tensor:
         """Return quality focal loss of classes and centerness, and generalized IoU loss of boxes where objects are.
 
-        Places count by the teacher's score of the likeliest class, and their sum is what losses are divided by.
+        Places count by the teacher's score of the likeliest class, and their sum is what each image's is divided by.
 
         Source: quality focal loss of Li et al., Generalized Focal Loss (2020), section 3.2,
         https://arxiv.org/abs/2006.04388
@@ -100,7 +100,7 @@ class FCOS(Head):
         boxes = (_around_origin(each[..., -5:-1]) for each in (outputs, taught))
         of_boxes = generalized_box_iou_loss(*boxes) * weight
         each = (of_classes + of_centers * weight + of_boxes).sum(1)
-        return (each / weight.sum(1).mean().clamp(min=1.0)).mean()
+        return (each / weight.sum(1).clamp(min=1.0)).mean()
 
 
 class FCOSModule(HeadModule):
@@ -164,17 +164,22 @@ def assign(targets: BoxTargets, points: Tensor, strides: Tensor) -> tuple[Tensor
     if not targets.boxes.shape[1]:
         none = targets.labels.new_full((len(targets.boxes), len(points)), _BACKGROUND)
         return none, targets.boxes.new_zeros(*none.shape, 4)
-    boxes = targets.boxes[:, None]  # (batch, 1, objects, 4)
-    center = (boxes[..., :2] + boxes[..., 2:]) / 2
-    near = (points[:, None] - center).abs().amax(3) < _RADIUS * strides[:, None]
-    edges = torch.cat([points[:, None] - boxes[..., :2], boxes[..., 2:] - points[:, None]], dim=3)
-    farthest, (low, high) = edges.amax(3), _responsible(strides)
-    fits = near & (edges.amin(3) > 0) & (farthest > low[:, None]) & (farthest < high[:, None])
-    fits &= ((targets.labels >= 0) & ~targets.crowd)[:, None]
-    areas = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    smallest, chosen = areas.expand(fits.shape).masked_fill(~fits, torch.inf).min(2)
-    labels = targets.labels.gather(1, chosen).masked_fill(smallest == torch.inf, _BACKGROUND)
-    return labels, targets.boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
+    # Image by image, since all at once would take a number for every place and object of the whole batch.
+    images = zip(targets.boxes, targets.labels.masked_fill(targets.crowd, _BACKGROUND), strict=True)
+    labels, boxes = zip(*(_assign(*image, points, strides) for image in images), strict=True)
+    return torch.stack(labels), torch.stack(boxes)
+
+
+def _assign(boxes: Tensor, labels: Tensor, points: Tensor, strides: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what each place of one image stands for: its class ``(places,)`` and its box ``(places, 4)``."""
+    center = (boxes[:, :2] + boxes[:, 2:]) / 2
+    near = (points[:, None] - center).abs().amax(2) < _RADIUS * strides[:, None]
+    edges = torch.cat([points[:, None] - boxes[:, :2], boxes[:, 2:] - points[:, None]], dim=2)
+    farthest, (low, high) = edges.amax(2), _responsible(strides)
+    fits = near & (edges.amin(2) > 0) & (farthest > low[:, None]) & (farthest < high[:, None]) & (labels >= 0)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    smallest, chosen = areas.expand(fits.shape).masked_fill(~fits, torch.inf).min(1)
+    return labels[chosen].masked_fill(smallest == torch.inf, _BACKGROUND), boxes[chosen]
 
 
 def _responsible(strides: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,10 @@ class Head(ABC):
         """What must be equal of two heads whose outputs, place by place, can be compared."""
         return (self.task,)
 
+    def least_images(self, size: Size) -> int:
+        """Return how many images of a size must run together in training, for batch norms to have several values."""
+        return 1
+
     @abstractmethod
     def module(self, channels: Sequence[int], classes: int) -> HeadModule:
         """Return the layers, freshly initialized from PyTorch's generator.

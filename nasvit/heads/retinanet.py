@@ -54,8 +54,9 @@ class RetinaNet(Head):
         check_strides(self.strides)
         if self.channels < 8 or self.channels % 8:
             raise FieldError(["channels"], f"{self.channels}; legal are multiples of 8 from 8 up")
-        if not self.anchor > 0:
-            raise FieldError(["anchor"], f"{self.anchor}; legal are numbers above 0")
+        if not self.anchor * self.strides[0] >= 1:
+            problem = f"{self.anchor} strides are less than a pixel; legal: 1 / {self.strides[0]} and more"
+            raise FieldError(["anchor"], problem)
 
     @property
     def all_strides(self) -> tuple[int, ...]:
@@ -104,7 +105,7 @@ class RetinaNet(Head):
         of_classes = (each * (outputs[..., :-4].sigmoid() - scores).square()).sum(2)
         weight = scores.amax(2)
         of_boxes = (outputs[..., -4:] - taught[..., -4:]).abs().sum(2) * weight
-        return ((of_classes + of_boxes).sum(1) / weight.sum(1).mean().clamp(min=1.0)).mean()
+        return ((of_classes + of_boxes).sum(1) / weight.sum(1).clamp(min=1.0)).mean()
 
 
 @kept

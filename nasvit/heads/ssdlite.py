@@ -69,6 +69,10 @@ class SSDLite(Head):
         found: Tensor = _default_boxes(size, self.all_strides, device)
         return found
 
+    def least_images(self, size: Size) -> int:
+        height, width = map_sizes(size, self.all_strides)[-1]
+        return 2 if self.extra and height * width == 1 else 1
+
     def module(self, channels: Sequence[int], classes: int) -> SSDLiteModule:
         return SSDLiteModule(self, channels, classes)
 
@@ -101,7 +105,7 @@ class SSDLite(Head):
         weight = 1 - teacher[..., 0].exp()
         of_classes = F.kl_div(student, teacher, log_target=True, reduction="none").sum(2)
         of_boxes = F.smooth_l1_loss(outputs[..., -4:], taught[..., -4:], reduction="none").sum(2) * weight
-        return ((of_classes + of_boxes).sum(1) / weight.sum(1).mean().clamp(min=1.0)).mean()
+        return ((of_classes + of_boxes).sum(1) / weight.sum(1).clamp(min=1.0)).mean()
 
 
 @kept

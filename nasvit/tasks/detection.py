@@ -139,7 +139,7 @@ class DetectionMeter:
         images = [each for share in shares for each in share]
         if not images:
             raise ValueError("evaluate got no batches; give it at least one batch of images with boxes")
-        return average_precision(images)
+        return compute.from_first(lambda: average_precision(images))
 
     def _images(self, candidates: Objects, targets: BoxTargets) -> list[_Judged]:
         found = self._choice.among(Objects(*map(Compute.host, candidates)))
@@ -165,8 +165,13 @@ def average_precision(images: list[_Judged]) -> DetectionScore:
         raise ImportError(
             "detectors are scored by torchmetrics and faster-coco-eval; pip install 'nasvit[tasks]'"
         ) from error
+    # Of several processes each may judge a network of its own: what is joined was joined before.
     metric = MeanAveragePrecision(
-        class_metrics=True, backend="faster_coco_eval", iou_thresholds=_OVERLAPS, rec_thresholds=_RECALLS
+        class_metrics=True,
+        backend="faster_coco_eval",
+        iou_thresholds=_OVERLAPS,
+        rec_thresholds=_RECALLS,
+        sync_on_compute=False,
     )
     metric.warn_on_many_detections = False
     for each in images:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from nasvit.any_network.model import PREFIX, ElasticModel
+from nasvit.costs.dense import as_backbones
 from nasvit.dense.shared import BACKBONES, DenseShared
 from nasvit.experiment.origin import OfNetwork
 from nasvit.experiment.starting import start_from
@@ -18,6 +19,7 @@ from nasvit.export.card import CARD
 from nasvit.importing import is_imported, load_imported
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
 from nasvit.records import read_json, sha256_of
+from nasvit.specs import head_from_json
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.supernets.supernet import Supernet
 from search_spaces import ElasticSpace, Space, load
@@ -109,11 +111,15 @@ def _find(name: str, space: Space) -> tuple[Supernet, Source]:
 
 def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
     """Return the supernet that an experiment trained."""
-    space, record = load(read_json(folder / RECORD)["space"]), TrainedFor.read(folder)
+    told, record = read_json(folder / RECORD), TrainedFor.read(folder)
+    space, classes = load(told["space"]), _classes_of(folder)
     state = torch.load(folder / SUPERNET, map_location="cpu", weights_only=True)
+    if told.get("task", "classification") != "classification":  # of a detector or segmenter the backbones
+        space, classes = as_backbones(space, head_from_json(told, str(folder / RECORD))), _NO_CLASSES
+        state = {key.removeprefix(BACKBONES): each for key, each in state.items() if key.startswith(BACKBONES)}
     supernet = Supernet(space if record is None else space.cut(record.values), len(state[_CLASSIFIER]))
     supernet.load_state_dict(state)
-    return supernet, Source(str(folder), {}, _classes_of(folder), sha256_of(folder / SUPERNET))
+    return supernet, Source(str(folder), {}, classes, sha256_of(folder / SUPERNET))
 
 
 def _classes_of(folder: Path) -> tuple[str, ...]:

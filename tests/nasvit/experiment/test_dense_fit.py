@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.pipeline import run
 from nasvit.experiment.stages.start import start_supernet
+from nasvit.experiment.stages.train import train
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
 from nasvit.heads.dense import DenseNetwork
 from nasvit.records import read_json
 from nasvit.specs import DenseSpec, DenseWidthsSpec
-from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces.values import FieldError
 from tests.nasvit.experiment.drawn import CLASSES, SIZE, write_boxes, write_masks
 
@@ -260,6 +262,7 @@ def test_what_is_known_of_classification_alone_is_refused_in_a_search(tmp_path: 
     for more, told in (
         ("search: {budgets: [macs<=1M]}\nhours: 1\n", "hours.*is for classification, and the task is detection"),
         ("search: {budgets: [macs<=1M], evaluate: prior}\n", "prior is for classification"),
+        ("search: {budgets: [macs<=1M], prior: file.json}\n", "prior.*is for classification"),
     ):
         (tmp_path / "run.yaml").write_text(base + more)
         with pytest.raises(ValueError, match=told):
@@ -289,3 +292,66 @@ def test_a_supernet_with_a_head_starts_from_the_supernet_of_a_classifier(
         theirs = given[name.removeprefix("backbones.")]
         if theirs.shape == state[name].shape:  # others are those of widths that the space of backbones does not have
             assert torch.equal(state[name], theirs), name
+
+
+def test_only_what_was_loaded_trains_at_the_rate_of_what_was_loaded(sources: dict[str, str], tmp_path: Path) -> None:
+    asked = config(tmp_path / "plain", sources["detection"], "detection")
+    space = search_spaces.load(tmp_path / "plain" / "small.yaml")
+    classifier = build_subnet(space, space.smallest, 5)
+    torch.save(classifier.state_dict(), tmp_path / "classifier.pt")
+    more = f"weights: {tmp_path / 'classifier.pt'}"
+    asked = config(tmp_path, sources["detection"], "detection", more)
+    asked = replace(asked, recipe=replace(asked.recipe, loaded_rate=0.1, epochs=2, frozen_epochs=1))
+    fitting = fitting_of(asked, images_of(asked))
+    trainer = fitting.trainer(tmp_path / "out")
+    names = {id(parameter): name for name, parameter in trainer.learner.model.named_parameters()}
+    loaded = {names[id(each)] for each in trainer.learner.loaded}
+    assert loaded == {name for name in names.values() if name.startswith("backbone.")}
+    report = fitting.start.report
+    assert report is not None
+    assert "head" in report.anew
+    assert not any("classifier" in name for name in report.anew)
+    before = {name: each.clone() for name, each in classifier.state_dict().items()}
+    trainer.run(until=len(trainer.loader))
+    state = trainer.learner.model.state_dict()
+    for name in loaded:
+        assert torch.equal(state[name], before[name.removeprefix("backbone.body.")])
+
+
+def test_a_teacher_that_was_trained_at_another_size_teaches(sources: dict[str, str], tmp_path: Path) -> None:
+    small = config(tmp_path / "teacher", sources["detection"], "detection")
+    fit(replace(small, data=replace(small.data, image_size=(32, 48))), tmp_path / "taught")
+    asked = config(tmp_path, sources["detection"], "detection", f"teacher: {tmp_path / 'taught' / 'deployed'}")
+    assert fit(asked, tmp_path / "out")["deployed"]["map"] >= 0
+
+
+def test_a_supernet_with_a_head_lends_its_backbones_to_another(sources: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SPACE)
+    content = RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "1"))
+    begun = f"task: detection\nhead: {HEADS['detection']}\nspace: {tmp_path / 'small.yaml'}\nthreads: 1\n"
+    begun += f"data: {DATA.replace('SOURCE', sources['detection'])}\n{content.replace('MACS', '2500K')}"
+    (tmp_path / "run.yaml").write_text(begun)
+    first = Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "first")
+    train(first)
+    (tmp_path / "again.yaml").write_text(f"{begun}weights: {tmp_path / 'first'}\n")
+    second = start_supernet(Workbench(Experiment.load(tmp_path / "again.yaml"), tmp_path / "second"))
+    trained = torch.load(tmp_path / "first" / "supernet.pt", weights_only=True)
+    state = second.supernet.state_dict()
+    loaded = [name for name, _ in second.supernet.named_parameters() if second.is_loaded(name)]
+    assert loaded
+    assert all(torch.equal(state[name], trained[name]) for name in loaded)
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "told"),
+    [
+        ("{kind: ssdlite, strides: [4, 8], extra: 3}", "accumulate: 8", "ssdlite needs 2 images of this size at once"),
+        ("{kind: retinanet, strides: [4, 8], anchor: 0.1}", "", "0.1 strides are less than a pixel; legal: 1 / 4"),
+    ],
+)
+def test_what_a_head_cannot_be_trained_with_is_refused_before_anything_is_written(
+    head: str, more: str, told: str, sources: dict[str, str], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=told):
+        fit(config(tmp_path, sources["detection"], "detection", more, head=head), tmp_path / "out")
+    assert not (tmp_path / "out" / "config.json").exists()

@@ -18,6 +18,7 @@ from nasvit.data.targets import BoxTargets
 from nasvit.heads.detections import Choice
 from nasvit.heads.fcos import FCOS
 from nasvit.tasks.detection import Detection, DetectionMeter
+from tests.nasvit.started import run
 from tests.shared import SHARED, needs_shared
 
 pytest.importorskip("torchmetrics")
@@ -148,3 +149,13 @@ def test_boxes_are_judged_in_pixels_of_the_image_as_stored() -> None:
         meter.update((boxes + scale * 6, torch.ones(1, 1, 1)), targets)
         scores.append(meter.score(ALONE).map)
     assert scores[0] == scores[1] > 0
+
+
+def test_processes_judge_networks_of_their_own_and_one_together(tmp_path: Path) -> None:
+    done = run("tests.nasvit.tasks.judging", str(tmp_path), processes=2)
+    assert done.returncode == 0, done.stderr
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["alone"] == [1.0]
+    assert len(second["alone"]) == 2
+    assert 0.1 < second["alone"][0] == second["alone"][1] < 1.0
+    assert second["alone"][0] < first["together"] == second["together"] < 1.0
