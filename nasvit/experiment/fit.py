@@ -293,6 +293,10 @@ def _numbers(score: Score) -> dict[str, float]:
     return {name: value if name == "loss" else round(value, 6) for name, value in score.numbers().items()}
 
 
+_SAID = {"class_accuracy": "mean over classes"}
+"""How a number of a score is called before a user, where not by its name."""
+
+
 def _summary(config: FitConfig, results: dict[str, Any]) -> str:
     metric = results.get("metric", "accuracy")  # earlier folders do not say it
     if config.widths:
@@ -301,11 +305,9 @@ def _summary(config: FitConfig, results: dict[str, Any]) -> str:
             f"{row['score']:.2%}"
             for row in results["widths"]
         )
-    deployed = dict(results["deployed"])
-    first, others = deployed.pop(metric), [f"{name} {value:.2%}" for name, value in deployed.items() if name != "loss"]
-    return f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\n" + ", ".join(
-        [f"test {metric} {first:.2%}", *others]
-    )
+    scores = {_SAID.get(name, name): value for name, value in results["deployed"].items() if name != "loss"}
+    told = ", ".join(f"{name} {value:.2%}" for name, value in scores.items())
+    return f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\ntest {told}"
 
 
 def _short(width: Any) -> str:

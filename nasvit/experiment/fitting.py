@@ -17,7 +17,7 @@ from torch import nn
 from nasvit.any_network.augmented import AugmentedModel
 from nasvit.any_network.model import PREFIX
 from nasvit.branches import fuse, reparameterize
-from nasvit.compute import Compute
+from nasvit.compute import ALONE, Compute
 from nasvit.data import ImageSet, Loader
 from nasvit.dense.shared import DenseAugmented
 from nasvit.experiment.image_size import square_side
@@ -214,7 +214,7 @@ class Fitting:
         return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
 
 
-def objective(training: Training, images: Images, compute: Compute) -> Objective:
+def objective(training: Training, images: Images, compute: Compute = ALONE) -> Objective:
     """Return the objective of a training: targets, and perhaps a teacher.
 
     Raises:

@@ -160,13 +160,13 @@ def average_precision(images: list[_Judged]) -> DetectionScore:
         ImportError: if torchmetrics or faster-coco-eval is not installed.
     """
     try:
-        from torchmetrics.detection import MeanAveragePrecision
+        from torchmetrics import detection
     except ImportError as error:
         raise ImportError(
             "detectors are scored by torchmetrics and faster-coco-eval; pip install 'nasvit[tasks]'"
         ) from error
     # Of several processes each may judge a network of its own: what is joined was joined before.
-    metric = MeanAveragePrecision(
+    metric = detection.MeanAveragePrecision(
         class_metrics=True,
         backend="faster_coco_eval",
         iou_thresholds=_OVERLAPS,

@@ -39,7 +39,7 @@ def test_profile_prints_the_published_multiply_adds(
 
 def test_the_blocks_of_a_profile_add_up_to_the_whole_network() -> None:
     network = create("micro8:largest", 10).network
-    costs = [cost for _, _, cost in blocks(network, 1, 8)]
+    costs = [cost for _, _, cost in blocks(network, 1, 8, 8)]
     space = search_spaces.load("micro8")
     whole = cost_table(space, 10).costs(space.encode([space.largest]))
     assert sum(cost.macs for cost in costs) == whole["macs"][0]
@@ -50,7 +50,7 @@ def test_the_blocks_of_a_profile_add_up_to_the_whole_network() -> None:
 @pytest.mark.parametrize("name", ["timm:test_resnet", "mobilenet_v2-0.25", "fbnetv3_a0"])
 def test_the_parts_of_any_network_add_up_to_the_whole(name: str) -> None:
     network, card = create(name, 10)
-    whole, costs = count(network, *card.shape), [cost for _, _, cost in blocks(network, *card.shape[:2])]
+    whole, costs = count(network, *card.shape), [cost for _, _, cost in blocks(network, *card.shape)]
     assert len(costs) > 3
     assert sum(cost.macs for cost in costs) == whole.macs
     assert sum(cost.params for cost in costs) == whole.params
@@ -141,7 +141,7 @@ def test_any_field_of_the_file_is_an_option_and_the_folder_records_it(
     ("words", "message"),
     [
         (["--finetune.epochz", "3"], "--finetune.epochz: unknown key; did you mean 'epochs'? legal: optimizer"),
-        (["--outputt", "x"], "--outputt: unknown key; did you mean 'output'? legal: space, network"),
+        (["--outputt", "x"], "--outputt: unknown key; did you mean 'output'? legal: task, head, space, network"),
         (["--finetune.epochs"], "--finetune.epochs needs a value, as in --finetune.epochs 20"),
         (["--compare.scratch", "--seed", "3"], "a switch needs true or false"),
         (["--search.budgets", "macs<3"], "--search.budgets: cannot read the limit 'macs<3'"),

@@ -57,7 +57,13 @@ def test_every_name_is_a_network_whose_spec_builds_it_again(name: str) -> None:
 
 
 def test_every_kind_of_network_has_a_name_here() -> None:
-    folders = {"switchable", "elastic", "slimmable"}  # these have no names, only folders that they are saved in
+    folders = {
+        "switchable",
+        "elastic",
+        "slimmable",
+        "dense",
+        "dense_widths",
+    }  # these have no names, only folders that they are saved in
     assert {spec_of(name).kind for name in NAMES} == set(KINDS) - folders
 
 

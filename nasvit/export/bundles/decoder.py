@@ -9,7 +9,7 @@ def objects_of(
     height: int,
     width: int,
     threshold: float = 0.3,
-    overlap: float = 0.6,
+    overlap: float = 0.5,
     most: int = 100,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return boxes, scores and classes of the objects in one picture, best first.

@@ -44,15 +44,15 @@ def dense_network(name: str, head: Head, size: tuple[int, int], classes: int) ->
 
 def _be_sure(network: DenseNetwork, pixels: torch.Tensor) -> None:
     """Spread the scores of places and pixels, and let boxes be some strides wide."""
-    layers: Any = network.head.layers if hasattr(network.head, "layers") else network.head
+    head: Any = network.head
     if not isinstance(network.head.head, FCOS):
         last = [module for module in network.head.modules() if isinstance(module, nn.Conv2d)][-1]
         last.weight.mul_(3 / network(pixels).std())
         return
-    for branch, level in ((layers.classification_head.cls_logits, 0.0), (layers.regression_head.bbox_ctrness, 2.0)):
+    for branch, level in ((head.classify.cls_logits, 0.0), (head.regress.bbox_ctrness, 2.0)):
         branch.weight.normal_(0, 0.3, generator=torch.Generator().manual_seed(2))
         branch.bias.fill_(level)
-    layers.regression_head.bbox_reg.bias.fill_(2.0)
+    head.regress.bbox_reg.bias.fill_(2.0)
 
 
 def saved_detector(folder: Path, source: str | None = None, name: str = "mobilenet_v2-0.35") -> Path:
