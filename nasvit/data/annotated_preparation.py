@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from nasvit.data.augment import Augmentation, Draws, Pixels, color_augment
+from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.images import ImageSet, to_image, to_pixels
 from nasvit.data.letterbox import FILL, Cut, Window, fitted, show, still_seen, window
-from nasvit.data.mask_table import IGNORED, EncodedMasks
+from nasvit.data.mask_table import IGNORED
 from nasvit.data.preparation import Preparation
 from nasvit.data.randomness import generator, global_random_kept, seed_global_random
 from nasvit.data.targets import Boxes, BoxTargets, Masks

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nasvit.data.mask_table import IGNORED, EncodedMasks
+from nasvit.data.encoded_masks import EncodedMasks
+from nasvit.data.mask_table import IGNORED
 from nasvit.data.stores import Indices
 
 __all__ = ["IGNORED", "BoxTargets", "Boxes", "Masks", "Objects", "Targets", "content_of", "map_tensors", "take"]

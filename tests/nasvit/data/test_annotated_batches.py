@@ -299,6 +299,7 @@ def test_height_and_width_are_refused_for_class_labels() -> None:
 def test_images_of_which_nothing_is_seen_are_gray_and_have_no_box(tmp_path: Path) -> None:
     write_masks(tmp_path, {"a": np.zeros((4, 200)), "b": np.zeros((200, 4))})
     write_masks(tmp_path, {"a": np.zeros((4, 200))}, "test")
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
     images = load_images(tmp_path, task="segmentation", image_size=32, keep_encoded=True)
     gray = [
         image
@@ -328,6 +329,7 @@ def test_boxes_that_hardly_anything_is_left_of_are_dropped(tmp_path: Path) -> No
 def test_a_zoomed_image_fills_what_is_served_or_lies_inside_of_it(tmp_path: Path) -> None:
     write_masks(tmp_path, {name: np.zeros((96, 128)) for name in "abcd"})
     write_masks(tmp_path, {"a": np.zeros((4, 4))}, "test")
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
     images = load_images(tmp_path, task="segmentation", image_size=SERVED)
     widths = set()
     for _, mask in pairs(make(images, CROPS["resized"], batch_size=4), 20):
