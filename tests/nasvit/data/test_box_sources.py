@@ -60,8 +60,7 @@ def test_boxes_of_chosen_images_go_with_them(tmp_path: Path) -> None:
     images = load(write_coco(with_test(tmp_path), WHOLE, images=3))
     chosen = images.subset(torch.tensor([2, 1, 0, 0]).numpy())
     assert [boxes(chosen, place) for place in range(4)] == [boxes(images, place) for place in (2, 1, 0, 0)]
-    assert chosen.targets.labels.tolist() == [1, 0, 1, 0, 1] and chosen.targets.most == 2
-    assert images.subset(torch.tensor([2]).numpy()).targets.most == 1
+    assert chosen.targets.labels.tolist() == [1, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("names", ["train", "train2017", "images/train", "images", "images/train2017"])
@@ -320,14 +319,14 @@ def test_the_same_boxes_are_the_same_targets_in_every_kind_of_file(tmp_path: Pat
         assert torch.equal(images.targets.sizes, sets[0].targets.sizes)
 
 
-def test_voc_counts_places_from_one_and_marks_difficult_objects_as_crowd(tmp_path: Path) -> None:
+def test_voc_counts_places_from_one_and_keeps_difficult_objects_as_ordinary_ones(tmp_path: Path) -> None:
     cat, dog = voc_object("cat", (1, 1, 20, 10)), voc_object("dog", (3, 2, 6, 5), "<difficult>1</difficult>")
     write_voc(tmp_path, {"train": {"a": cat + dog, "b": ""}, "val": {"c": dog}, "test": {"d": cat}})
     images = load(tmp_path, "train", "voc")
     assert images.classes == ("cat", "dog") and len(images) == 3 and images.validation is not None
     assert images.validation.tolist() == [2]
     assert boxes(images, 0) == [[0, 0, 20, 10], [2, 1, 6, 5]] and boxes(images, 1) == []
-    assert images.targets.crowd.tolist() == [False, True, True]
+    assert images.targets.labels.tolist() == [0, 1, 1] and not images.targets.crowd.any()
     assert boxes(load(tmp_path, "test", "voc"), 0) == [[0, 0, 20, 10]]
 
 
