@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nasvit.data import BadImageError, EncodedImages, ImageSet, hold_out, load_images
+from nasvit.data import BadImageError, EncodedImages, ImageSet, coco_file, hold_out, load_images
 from nasvit.data.targets import Boxes
 from tests.nasvit.data.annotated_folders import (
     CAT,
@@ -251,6 +251,27 @@ def test_image_entries_without_a_name_or_with_one_id_are_refused(tmp_path: Path)
     (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match="an image has no 'file_name'"):
         load(tmp_path)
+
+
+def test_a_coco_file_is_read_once_for_both_splits_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    parse = coco_file._content
+    monkeypatch.setattr(coco_file, "_content", lambda path: read.append(path.name) or parse(path))
+    write_coco(with_test(tmp_path), WHOLE)
+    first = [load(tmp_path, split) for split in ("train", "test", "train", "test")]
+    assert sorted(read) == ["instances_test.json", "instances_train.json"]
+    assert first[0].fingerprint == first[2].fingerprint and first[1].fingerprint == first[3].fingerprint
+    write_coco(tmp_path, WHOLE[:2])
+    assert len(load(tmp_path).targets.labels) == 2 and len(first[0].targets.labels) == 3 and len(read) == 3
+
+
+def test_what_is_odd_in_a_coco_file_is_said_again_when_it_is_not_read_again(tmp_path: Path) -> None:
+    write_coco(with_test(tmp_path), [*WHOLE, annotation(3, 99, (0, 0, 1, 1))])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 annotations with an id that another one.*1 annotations of images that"):
+            assert len(load(tmp_path).targets.labels) == 3
 
 
 def test_a_test_file_may_order_its_categories_otherwise_but_not_add_one(tmp_path: Path) -> None:
