@@ -39,8 +39,9 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class _Masks:
-    """Masks that are the same wherever their fingerprint is."""
+    """Masks of a folder, which are the same as long as their fingerprint is."""
 
+    folder: Path
     mark: str
     store: FileStore = field(compare=False)
     name: str = field(compare=False)
@@ -64,7 +65,7 @@ def values_in(
     Raises:
         ValueError: naming a mask, if masks hold nothing but colors.
     """
-    masks = _Masks(_mark(folder, paths), FileStore(folder, paths), name, workers)
+    masks = _Masks(folder, _mark(folder, paths), FileStore(folder, paths), name, workers)
     found = _decoded(masks) if record is None else _remembered(masks, record)
     if found.colored and not found.values:
         raise ValueError(f"{found.colored}: {NO_COLORS}")

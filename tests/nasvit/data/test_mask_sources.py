@@ -213,7 +213,15 @@ def test_without_a_table_one_mask_of_colors_is_a_bad_image(tmp_path: Path) -> No
     folder_of(tmp_path, {"a": VALUES, "b": VALUES})
     write_masks(tmp_path, {"b": [[ROAD] * 3, [TREE] * 3]})
     with pytest.warns(UserWarning, match="1 bad image left out.*b.png: is a mask of colors"):
-        assert len(load(tmp_path, on_bad_image="skip")) == 1
+        images = load(tmp_path, on_bad_image="skip")
+    assert len(images) == 1 and images.classes == ("0", "1", "2")
+
+
+def test_masks_of_other_folders_are_others_though_names_sizes_and_times_are_equal(tmp_path: Path) -> None:
+    for name, highest in (("first", 1), ("second", 2)):
+        folder_of(tmp_path / name, {"a": [[0, highest]]})
+        os.utime(tmp_path / name / "masks" / "train" / "a.png", ns=(1, 1))
+    assert [len(load(tmp_path / name).classes) for name in ("first", "second")] == [2, 3]
 
 
 @pytest.fixture
