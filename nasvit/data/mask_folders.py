@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nasvit.data.coco import NAMES
 from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed, fingerprint
 from nasvit.data.mask_table import IGNORED, TABLES, MaskTable
-from nasvit.data.mask_values import values_in
+from nasvit.data.mask_values import black_and_white, values_in
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Masks
 
@@ -62,10 +63,12 @@ def list_masks(
     if not len(images):
         raise ValueError(f"{name}: there are no images in images/{available[chosen[0]]}")
     table = _table(folder, ignore_index)
+    train = Names(_images(folder, "masks", available["train"]))
     if table is None:
-        train = _images(folder, "masks", available["train"])
-        values = values_in(folder, Names(train), f"{name}, masks/{available['train']}", record=record, workers=workers)
+        values = values_in(folder, train, f"{name}, masks/{available['train']}", record=record, workers=workers)
         table = _of_values(values, ignore_index, f"{folder}/masks/{available['train']}")
+    elif table.colors is None and black_and_white(FileStore(folder, train)):
+        _warn_of_white(name, table)
     remarks.warn(name)
     store, beside = FileStore(folder, images), FileStore(folder, masks)
     lengths, _, bad = measured(store, [(1, 1)] * len(images))
@@ -115,6 +118,15 @@ def _table(folder: Path, ignore_index: int | None) -> MaskTable | None:
     """Read the table of the classes, where there is one."""
     found = next((path for name in TABLES for path in (folder / name, folder / "masks" / name) if path.is_file()), None)
     return None if found is None else MaskTable.of_file(found, ignore_index)
+
+
+def _warn_of_white(name: str, table: MaskTable) -> None:
+    warnings.warn(
+        f"{name}: its first masks hold the values 0 and {IGNORED} only, and {IGNORED} is ignored, for {table.origin} "
+        "has no colors; if it means objects, write one class a line as R G B name: 0 0 0 background, and "
+        "255 255 255 object",
+        stacklevel=2,
+    )
 
 
 def _of_values(values: Collection[int], ignore_index: int | None, masks: str) -> MaskTable:

@@ -22,6 +22,7 @@ MASK_VALUES = "mask_values.json"
 """File that remembers which values masks hold, beside that of the bad images."""
 
 _CHUNK = 64
+_PROBED = 8
 _ALONE = 1000  # masks that this process decodes sooner than workers start, and without a word
 
 
@@ -72,6 +73,11 @@ def values_in(
     return found.values
 
 
+def black_and_white(store: FileStore) -> bool:
+    """Return whether the first masks hold the values 0 and 255 and no other, as pictures of black and white do."""
+    return _values_from(store, 0, min(_PROBED, len(store))).values == (0, 255)
+
+
 def _mark(folder: Path, paths: Names) -> str:
     stats = [_stat(folder / paths[each]) for each in range(len(paths))]
     return fingerprint(paths, np.array(stats, dtype=np.int64).reshape(-1, 2))
@@ -109,10 +115,10 @@ def _decoded(masks: _Masks, record: Path | None = None) -> Found:
     return Found(tuple(sorted(values)), next((part.colored for part in parts if part.colored), ""))
 
 
-def _values_from(store: FileStore, start: int) -> Found:
+def _values_from(store: FileStore, start: int, count: int = _CHUNK) -> Found:
     values: set[int] = set()
     colored = ""
-    for number in range(start, min(start + _CHUNK, len(store))):
+    for number in range(start, min(start + count, len(store))):
         try:
             image = decoded(store, number)
         except BadImageError:

@@ -180,6 +180,22 @@ def test_without_a_table_a_single_class_is_refused_with_the_way_out(tmp_path: Pa
     assert load(tmp_path).classes == ("background", "object")
 
 
+def test_black_and_white_masks_beside_a_table_without_colors_are_remarked(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": BINARY, "b": [[0, 0, 255]] * 2})
+    (tmp_path / "classes.txt").write_text("background\nobject\n")
+    with pytest.warns(
+        UserWarning, match="first masks hold the values 0 and 255 only, and 255 is ignored, for .*classes.txt"
+    ):
+        load(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_masks(tmp_path, {"b": [[0, 1, 255]] * 2})
+        load(tmp_path)
+        write_masks(tmp_path, {"a": BINARY, "b": BINARY})
+        (tmp_path / "classes.txt").write_text(OBJECTS)
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("table", ["a\nb\n", "0 0 0 a\n1 1 1 b\n"])
 @pytest.mark.parametrize("wrong", [[[1, 5]], [[(1, 5, 1), (0, 0, 0)]]])
 def test_a_mask_that_the_table_does_not_explain_is_a_bad_image(tmp_path: Path, table: str, wrong: Any) -> None:
