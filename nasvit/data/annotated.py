@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from nasvit.data.box_list import BoxSource, list_boxes
 from nasvit.data.coco import coco_source
 from nasvit.data.listed import Listed
 from nasvit.data.mask_folders import has_masks, list_masks
+from nasvit.data.mask_values import MASK_VALUES
 from nasvit.data.voc import voc_source
 from nasvit.data.yolo import yolo_source
 
@@ -30,7 +32,15 @@ def task_of(source: str) -> TaskName:
     return "detection" if kind in BOX_SOURCES else "segmentation" if kind == MASKS else "classification"
 
 
-def list_annotated(source: str, split: str, task: str, ignore_index: int | None) -> Listed:
+def list_annotated(
+    source: str,
+    split: str,
+    task: str,
+    ignore_index: int | None,
+    *,
+    record: Path | None = None,
+    workers: int | None = None,
+) -> Listed:
     """List one split of a source of images with boxes or masks.
 
     Args:
@@ -38,18 +48,29 @@ def list_annotated(source: str, split: str, task: str, ignore_index: int | None)
         split: ``train`` or ``test``.
         task: ``detection`` or ``segmentation``.
         ignore_index: value of masks that is ignored, beside 255.
+        record: file that remembers bad images, beside which the values of masks are remembered; None: nothing is.
+        workers: processes that look for these values; None: the processors that there are.
 
     Raises:
         ValueError: if it is no source for that task, or naming file and annotation that are wrong.
     """
     kind, _, rest = source.partition(":")
     path = Path(rest).expanduser() if task_of(source) != "classification" else Path(source).expanduser()
+    masks = partial(
+        list_masks,
+        path,
+        source,
+        split,
+        ignore_index,
+        record=record and record.with_name(MASK_VALUES),
+        workers=workers,
+    )
     if task == "segmentation" and task_of(source) == "classification" and has_masks(path):
-        return list_masks(path, source, split, ignore_index)
+        return masks()
     if task_of(source) != task:
         raise ValueError(f"data source {source!r}: is none for {task}; legal are {_LEGAL[task]}")
     if not path.exists():
         raise ValueError(f"data source {source!r}: there is no {path}")
     if kind == MASKS:
-        return list_masks(path, source, split, ignore_index)
+        return masks()
     return list_boxes(BOX_SOURCES[kind](path), source, split)

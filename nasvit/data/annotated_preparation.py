@@ -11,12 +11,13 @@ from PIL import Image
 from torch import Tensor
 
 from nasvit.data.augment import Augmentation, Draws, Pixels, color_augment
+from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.images import ImageSet, to_image, to_pixels
 from nasvit.data.letterbox import FILL, Cut, Window, fitted, show, still_seen, window
-from nasvit.data.mask_table import IGNORED, EncodedMasks
+from nasvit.data.mask_table import IGNORED
 from nasvit.data.preparation import Preparation
 from nasvit.data.randomness import generator, global_random_kept, seed_global_random
-from nasvit.data.targets import Boxes, BoxTargets, Masks
+from nasvit.data.targets import Boxes, BoxTargets, Masks, Objects
 
 ZOOM = (0.5, 2.0)
 """Least and largest scale of a random zoom, for one that fits an image into what is served."""
@@ -61,17 +62,28 @@ class AnnotatedPreparation(Preparation):
         )
         _refuse(images, augmentation, crop_pct)
         self._colors = color_augment(augmentation, images.channels) if augmentation.randaugment > 0 else None
-        self._most = images.targets.most if isinstance(images.targets, Boxes) else 0
 
-    def _training(self, rows: npt.NDArray[np.int64], draws: Draws) -> tuple[Pixels, Tensor | BoxTargets]:
+    def _training(
+        self, joined: npt.NDArray[np.int64], places: npt.NDArray[np.int64], draws: Draws
+    ) -> tuple[Pixels, Tensor | BoxTargets]:
+        rows = joined[places]
         cuts = [self._cut(row, draws, place) for place, row in enumerate(rows.tolist())]
         with global_random_kept():
             pixels = self._shown(rows, cuts, draws.image_seeds)
-        return pixels, self._annotations(rows, cuts, training=True)
+        targets = self.images.targets
+        if isinstance(targets, Masks):
+            return pixels, torch.from_numpy(self._masks(targets, rows, cuts))
+        moved = [still_seen(objects, self.size) for objects in self._moved(targets, rows, cuts)]
+        # Every process makes room for the boxes of the joined batch, so that its part does not depend on their number.
+        return pixels, BoxTargets.padded(moved, [cut.scale for cut in cuts], targets.room(joined))
 
     def _unaugmented(self, rows: npt.NDArray[np.int64]) -> tuple[Pixels, Tensor | BoxTargets]:
         cuts = [fitted(self._stored(row), self.size) for row in rows.tolist()]
-        return self._shown(rows, cuts, None), self._annotations(rows, cuts, training=False)
+        pixels, targets = self._shown(rows, cuts, None), self.images.targets
+        if isinstance(targets, Masks):
+            return pixels, torch.from_numpy(self._masks(targets, rows, cuts))
+        moved = self._moved(targets, rows, cuts)
+        return pixels, BoxTargets.padded(moved, [cut.scale for cut in cuts], targets.room(rows))
 
     def _stored(self, row: int) -> tuple[int, int]:
         height, width = self.images.targets.sizes[row].tolist()
@@ -126,14 +138,8 @@ class AnnotatedPreparation(Preparation):
         halvings = round(np.log2(max(stored) / max(image.size)))
         return Source(image, 0.5**halvings, stored)
 
-    def _annotations(self, rows: npt.NDArray[np.int64], cuts: list[Cut], *, training: bool) -> Tensor | BoxTargets:
-        if isinstance(self.images.targets, Masks):
-            return torch.from_numpy(self._masks(self.images.targets, rows, cuts))
-        boxes: Boxes = self.images.targets
-        moved = [cut.boxes(boxes.of_image(row), self._stored(row)) for row, cut in zip(rows.tolist(), cuts)]
-        if training:
-            moved = [still_seen(objects, self.size) for objects in moved]
-        return BoxTargets.padded(moved, [cut.scale for cut in cuts], self._most)
+    def _moved(self, boxes: Boxes, rows: npt.NDArray[np.int64], cuts: list[Cut]) -> list[Objects]:
+        return [cut.boxes(boxes.of_image(row), self._stored(row)) for row, cut in zip(rows.tolist(), cuts)]
 
     def _masks(self, masks: Masks, rows: npt.NDArray[np.int64], cuts: list[Cut]) -> Pixels:
         batch = np.full((len(rows), *self.size), IGNORED, dtype=np.uint8)

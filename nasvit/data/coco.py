@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from nasvit.data.box_list import BoxSource, Object, Picture, Remarks, below
+from nasvit.data.box_list import BoxSource, Picture, Remarks, below
+from nasvit.data.coco_file import read_coco
 
 NAMES = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
 """Names of files and folders of each part of a source."""
 
-UNLISTED_IMAGES = "annotations of images that are not listed (left out)"
 UNLISTED_FILES = "image files that no annotation file lists (left out)"
-SAME_IDS = "annotations with an id that another one has (kept)"
 
-Content = dict[str, list[dict[str, Any]]]
-"""What a COCO file holds: lists of images, annotations and categories."""
-
-_LISTS = ("images", "annotations", "categories")
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
@@ -41,14 +33,12 @@ def coco_source(folder: Path) -> BoxSource:
         files = {"train": only[0]}
     if "train" not in files:
         raise ValueError(f"coco:{folder}: there is no annotations/*train*.json (or train/_annotations.coco.json) in it")
-    train = _read(files["train"])
-    classes = tuple(_categories(train, files["train"]).values())
+    classes = tuple(name for _, name in read_coco(files["train"]).categories)
     twice = sorted({name for name in classes if classes.count(name) > 1})
     if twice:
         raise ValueError(f"{files['train']}: two categories have the name {twice[0]!r}")
     number = {name: index for index, name in enumerate(classes)}
-    read = {"train": train}  # whole data sets are large files, which are read once
-    parts = {part: partial(_pictures, folder, part, file, read.get(part), number) for part, file in files.items()}
+    parts = {part: partial(_pictures, folder, part, file, number) for part, file in files.items()}
     return BoxSource(folder, classes, parts, f"COCO annotations {folder.name}")
 
 
@@ -72,94 +62,20 @@ def _file(folder: Path, part: str) -> Path | None:
     return found[0] if found else None
 
 
-def _read(path: Path) -> Content:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: no COCO file: no JSON ({error})") from error
-    if not isinstance(content, dict):
-        what = f"a JSON {'list' if isinstance(content, list) else type(content).__name__}"
-    else:
-        missing = [name for name in _LISTS if not isinstance(content.get(name), list)]
-        what = f"it has no list {' and no list '.join(missing)}, but {', '.join(content) or 'nothing'}"
-        what = what if missing else ""
-    if what:
-        raise ValueError(f"{path}: no COCO file: {what}; needed is an object with the lists {', '.join(_LISTS)}")
-    found: Content = content
-    return found
-
-
-def _categories(content: Content, path: Path) -> dict[Any, str]:
-    """Return the name of every category by its id, in the file's order."""
-    names = {
-        _value(each, "id", path, "a category"): _value(each, "name", path, "a category")
-        for each in content["categories"]
-    }
-    if not names:
-        raise ValueError(f"{path}: it lists no categories")
-    return {number: str(name) for number, name in names.items()}
-
-
-def _value(entry: Any, key: str, path: Path, what: str) -> Any:
-    if not isinstance(entry, dict) or key not in entry:
-        raise ValueError(f"{path}: {what} has no {key!r}: {str(entry)[:100]}")
-    return entry[key]
-
-
-def _pictures(
-    folder: Path, part: str, file: Path, content: Content | None, number: Mapping[str, int], remarks: Remarks
-) -> list[Picture]:
-    content = content or _read(file)
-    labels = {}
-    for each, name in _categories(content, file).items():
-        if name not in number:
-            raise ValueError(f"{file}: its category {name!r} (id {each}) is not one of the training part's")
-        labels[each] = number[name]
-    entries = {_value(each, "id", file, "an image"): each for each in content["images"]}
-    if len(entries) < len(content["images"]):
-        raise ValueError(f"{file}: two images have one id; ids must differ")
-    objects = defaultdict(list)
-    for image, found in _objects(content["annotations"], file, labels, remarks):
-        if image in entries:
-            objects[image].append(found)
-        else:
-            remarks.add(UNLISTED_IMAGES, f"{found.name} of image {image} in {file.name}")
-    names = [str(_value(each, "file_name", file, "an image")) for each in entries.values()]
+def _pictures(folder: Path, part: str, file: Path, labels: Mapping[str, int], remarks: Remarks) -> list[Picture]:
+    found = read_coco(file)
+    for number, name in found.categories:
+        if name not in labels:
+            raise ValueError(f"{file}: its category {name!r} (id {number}) is not one of the training part's")
+    for kind, odd in found.oddities:
+        remarks.add(kind, odd)
+    names = [found.images[each] for each in range(len(found.images))]
     where = _images_folder(folder, part, file, names)
     _remark_unlisted(where, part, {where / name for name in names}, remarks)
     return [
-        Picture(below(folder, where / name), _size(entry), objects[image])
-        for name, (image, entry) in zip(names, entries.items())
+        Picture(below(folder, where / name), size, found.objects(number, labels))
+        for number, (name, size) in enumerate(zip(names, found.sizes))
     ]
-
-
-def _size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    height, width = entry.get("height"), entry.get("width")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0 else None
-
-
-def _objects(
-    annotations: Sequence[Mapping[str, Any]], file: Path, labels: Mapping[Any, int], remarks: Remarks
-) -> Iterator[tuple[Any, Object]]:
-    """Yield the image and the box of every annotation."""
-    ids = set()
-    for place, each in enumerate(annotations):
-        name = f"annotation {each['id']}" if isinstance(each, dict) and "id" in each else f"annotation number {place}"
-        image, category, box = (_value(each, key, file, name) for key in ("image_id", "category_id", "bbox"))
-        if category not in labels:
-            raise ValueError(f"{file}: {name} of image {image} has the category id {category!r}, which is not listed")
-        if not (isinstance(box, list) and len(box) == 4 and all(isinstance(edge, (int, float)) for edge in box)):
-            raise ValueError(
-                f"{file}: {name} of image {image} has the box {box!r}; needed are four numbers: x, y, w, h"
-            )
-        if each.get("id", name) in ids:
-            remarks.add(SAME_IDS, f"{name} in {file.name}")
-        ids.add(each.get("id", name))
-        x, y, width, height = box
-        area = each.get("area")
-        corners = (x, y, x + width, y + height)
-        known = float(area) if isinstance(area, (int, float)) else None
-        yield image, Object(labels[category], corners, known, bool(each.get("iscrowd")), name)
 
 
 def _images_folder(folder: Path, part: str, file: Path, names: Sequence[str]) -> Path:

@@ -14,9 +14,10 @@ from nasvit.data.bad import BadImageError
 from nasvit.data.check import Decodable
 from nasvit.data.config import ImageSize
 from nasvit.data.encoded import EncodedImages
+from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.images import centers, decode_if_small
 from nasvit.data.letterbox import letterboxed, letterboxed_mask
-from nasvit.data.mask_table import IGNORED, EncodedMasks
+from nasvit.data.mask_table import IGNORED
 from nasvit.data.targets import Masks
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,10 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nasvit.data.box_list import Remarks, measured, parts_of
 from nasvit.data.coco import NAMES
+from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed, fingerprint
-from nasvit.data.mask_table import TABLES, EncodedMasks, MaskTable, values_of
+from nasvit.data.mask_table import IGNORED, TABLES, MaskTable
+from nasvit.data.mask_values import black_and_white, values_in
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Masks
 
@@ -27,7 +31,15 @@ def has_masks(folder: Path) -> bool:
     return (folder / "images").is_dir() and (folder / "masks").is_dir()
 
 
-def list_masks(folder: Path, name: str, split: str, ignore_index: int | None) -> Listed:
+def list_masks(
+    folder: Path,
+    name: str,
+    split: str,
+    ignore_index: int | None,
+    *,
+    record: Path | None = None,
+    workers: int | None = None,
+) -> Listed:
     """List one split of a folder with ``images/<part>`` and ``masks/<part>``.
 
     Args:
@@ -35,6 +47,8 @@ def list_masks(folder: Path, name: str, split: str, ignore_index: int | None) ->
         name: what to call the source before a user.
         split: ``train`` or ``test``.
         ignore_index: value of masks that is ignored, beside 255.
+        record: file that remembers the values of masks where no table says them; None: there is none.
+        workers: processes that look for these; None: the processors that there are.
 
     Raises:
         ValueError: naming what is missing or wrong.
@@ -48,14 +62,22 @@ def list_masks(folder: Path, name: str, split: str, ignore_index: int | None) ->
     images, masks = (Names(path for part in pairs for path in part[side]) for side in (0, 1))
     if not len(images):
         raise ValueError(f"{name}: there are no images in images/{available[chosen[0]]}")
-    table = _table(folder, available["train"], ignore_index)
+    table = _table(folder, ignore_index)
+    train = Names(_images(folder, "masks", available["train"]))
+    if table is None:
+        values = values_in(folder, train, f"{name}, masks/{available['train']}", record=record, workers=workers)
+        table = _of_values(values, ignore_index, f"{folder}/masks/{available['train']}")
+    elif table.colors is None and black_and_white(FileStore(folder, train)):
+        _warn_of_white(name, table)
     remarks.warn(name)
     store, beside = FileStore(folder, images), FileStore(folder, masks)
     lengths, _, bad = measured(store, [(1, 1)] * len(images))
     mask_lengths, sizes, bad_masks = measured(beside, [None] * len(masks))
     bad = {**{each: f"its mask {masks[each]}: {reason}" for each, reason in bad_masks.items()}, **bad}
     measures = np.column_stack([lengths, mask_lengths, sizes])
-    mark = fingerprint(Names([*_all(images), *_all(masks)]), measures)
+    # The table belongs to it: which masks are bad depends on what it has.
+    told = hashlib.sha256(table.content()).hexdigest()
+    mark = fingerprint(Names([*_all(images), *_all(masks), told]), measures)
     targets = Masks(EncodedMasks(beside, np.arange(len(masks)), table), torch.from_numpy(sizes))
     validation = np.arange(len(pairs[0][0]), len(images)) if len(pairs) > 1 else None
     note = f"masks {folder.name}"
@@ -92,16 +114,35 @@ def _stem(path: str) -> str:
     return os.path.splitext(os.path.join(*Path(path).parts[2:]))[0]
 
 
-def _table(folder: Path, train: str, ignore_index: int | None) -> MaskTable:
-    """Read the table of the classes; without one they are the values that the masks of the training part have."""
+def _table(folder: Path, ignore_index: int | None) -> MaskTable | None:
+    """Read the table of the classes, where there is one."""
     found = next((path for name in TABLES for path in (folder / name, folder / "masks" / name) if path.is_file()), None)
-    if found is not None:
-        return MaskTable.of_file(found, ignore_index)
-    masks = FileStore(folder, Names(_images(folder, "masks", train)))
-    ignored = {255, ignore_index}
-    highest = max((value for each in values_of(masks) for value in each.tolist() if value not in ignored), default=-1)
+    return None if found is None else MaskTable.of_file(found, ignore_index)
+
+
+def _warn_of_white(name: str, table: MaskTable) -> None:
+    warnings.warn(
+        f"{name}: its first masks hold the values 0 and {IGNORED} only, and {IGNORED} is ignored, for {table.origin} "
+        "has no colors; if it means objects, write one class a line as R G B name: 0 0 0 background, and "
+        "255 255 255 object",
+        stacklevel=2,
+    )
+
+
+def _of_values(values: Collection[int], ignore_index: int | None, masks: str) -> MaskTable:
+    """Return the table of masks that have none: their classes are the values from 0 to the highest one."""
+    highest = max({*values} - {IGNORED, ignore_index}, default=-1)
     names = [str(value) for value in range(highest + 1)]
-    return MaskTable.of_names(names, ignore_index, f"the masks of masks/{train} (no classes.txt says otherwise)")
+    table = MaskTable.of_names(names, ignore_index, f"the masks of {masks} (no classes.txt says otherwise)")
+    if len(table.classes) == 1:
+        found = ", ".join(map(str, sorted(values)))
+        raise ValueError(
+            f"{masks}: its masks have the values {found}, and that is a single class, {table.classes[0]}, with which "
+            f"nothing can be learned; without a table {IGNORED} means pixels that are ignored. If it means objects, "
+            "write a file classes.txt beside the folder of masks, with one class a line, R G B name: "
+            "0 0 0 background, and 255 255 255 object"
+        )
+    return table
 
 
 def _all(names: Names) -> list[str]:

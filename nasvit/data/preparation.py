@@ -93,8 +93,8 @@ class Preparation:
         """
         rng = generator(self._seed, _AUGMENTATION, epoch, index)
         draws = Draws.of(self._augmentation, self._mirror, self.batch_size, rng).at(places)
-        rows = self._epoch_order(epoch)[index * self.batch_size :][places]
-        pixels, targets = self._training(rows, draws)
+        joined = self._epoch_order(epoch)[index * self.batch_size : (index + 1) * self.batch_size]
+        pixels, targets = self._training(joined, places, draws)
         drawn = erasures(draws, (self.images.channels, *self.size))
         return Prepared(torch.from_numpy(pixels), targets, drawn, draws.mixing_seed)
 
@@ -118,8 +118,11 @@ class Preparation:
             self._order = epoch, generator(self._seed, _ORDER, epoch).permutation(len(self.images))
         return self._order[1]
 
-    def _training(self, rows: npt.NDArray[np.int64], draws: Draws) -> tuple[Pixels, Tensor | BoxTargets]:
-        return self._varied(rows, draws), self._targets(rows)
+    def _training(
+        self, joined: npt.NDArray[np.int64], places: npt.NDArray[np.int64], draws: Draws
+    ) -> tuple[Pixels, Tensor | BoxTargets]:
+        """Return pixels and targets of the images at ``places`` of the joined batch, with their draws."""
+        return self._varied(joined[places], draws), self._targets(joined[places])
 
     def _unaugmented(self, rows: npt.NDArray[np.int64]) -> tuple[Pixels, Tensor | BoxTargets]:
         stored = self.images.images

@@ -108,7 +108,7 @@ def load_images(
             once and leaves those out, before splits are drawn, with a warning.
         workers: processes that decode all images to ``skip`` bad ones; None: the processors that there are.
         record: JSON file that remembers the bad ones to ``skip``, so that images are decoded for that only once; None:
-            they are decoded at every call.
+            they are decoded at every call. Beside it ``mask_values.json`` remembers the values of masks without table.
         ignore_index: value of masks that is ignored, beside 255.
 
     Raises:
@@ -124,7 +124,8 @@ def load_images(
         raise ValueError(f"task {task!r}: legal are {', '.join(get_args(TaskName))}")
     reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers, record)
     if task != "classification":
-        return _from_files(str(source), split, list_annotated(str(source), split, task, ignore_index), reading)
+        listed = list_annotated(str(source), split, task, ignore_index, record=record, workers=workers)
+        return _from_files(str(source), split, listed, reading)
     if task_of(str(source)) != task:
         raise ValueError(f"data source {str(source)!r}: is for {task_of(str(source))}, not for {task}; set the task")
     refuse_pair(image_size, str(source))

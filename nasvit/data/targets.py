@@ -11,12 +11,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nasvit.data.mask_table import IGNORED, EncodedMasks
+from nasvit.data.encoded_masks import EncodedMasks
+from nasvit.data.mask_table import IGNORED
 from nasvit.data.stores import Indices
 
 __all__ = ["IGNORED", "BoxTargets", "Boxes", "Masks", "Objects", "Targets", "content_of", "map_tensors", "take"]
 
 T = TypeVar("T")
+
+_ROOM = 8
 
 
 class Targets(Protocol):
@@ -50,7 +53,7 @@ class BoxTargets(NamedTuple):
 
     @classmethod
     def padded(cls, images: Sequence[Objects], scales: Sequence[float], most: int) -> BoxTargets:
-        """Return the targets of some images, with room for ``most`` boxes in each."""
+        """Return the targets of some images, with room for ``most`` boxes in each, no fewer than any of them has."""
         count = len(images)
         made = cls(
             torch.zeros(count, most, 4),
@@ -101,10 +104,11 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    @property
-    def most(self) -> int:
-        """Most boxes of one image, at least 1."""
-        return max(1, int(self.starts.diff().max()))
+    def room(self, indices: Indices) -> int:
+        """Return the most boxes of one of the images at ``indices``, rounded up to 8, 16, 24 and so on."""
+        chosen = torch.from_numpy(indices)
+        most = int((self.starts[chosen + 1] - self.starts[chosen]).max())
+        return max(1, -(-most // _ROOM)) * _ROOM  # few different sizes, for which devices keep memory and programs
 
     def of_image(self, index: int) -> Objects:
         """Return the boxes of one image."""

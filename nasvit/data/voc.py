@@ -1,4 +1,9 @@
-"""Boxes in the XML files of Pascal VOC."""
+"""Boxes in the XML files of Pascal VOC.
+
+Objects that are marked ``difficult`` are ordinary ones, which are learned and judged as all others, as most conversions
+of Pascal VOC to COCO's files keep them. They are no crowds: COCO's rules would forgive any number of detections inside
+of them. Pascal VOC itself judges them neither way, which COCO's matching cannot; its own scores are higher for that.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +88,7 @@ def _object(found: Element, number: Mapping[str, int], name: str) -> Object:
         raise ValueError(f"{name}: its bndbox needs the numbers xmin, ymin, xmax and ymax")
     x1, y1, x2, y2 = (edge or 0.0 for edge in edges)
     # Places are counted from 1, and the last row and column belong to the box.
-    crowd = _text(found, "difficult", "0") == "1"
-    return Object(number[label], (x1 - 1, y1 - 1, x2, y2), None, crowd, name)
+    return Object(number[label], (x1 - 1, y1 - 1, x2, y2), None, False, name)
 
 
 def _text(found: Element, path: str, default: str) -> str:

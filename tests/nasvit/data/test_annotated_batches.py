@@ -114,7 +114,7 @@ def test_a_box_is_where_its_rectangle_is_seen(rectangles: dict[str, Path], kind:
         kept = targets.boxes[targets.labels == 0]
         if len(kept) == 0:
             dropped += 1
-            assert not targets.boxes.any() and targets.labels.tolist() == [-1]
+            assert not targets.boxes.any() and (targets.labels == -1).all()
             continue
         assert np.abs(np.array(seen_box(light)) - kept[0].numpy()).max() <= blur
     assert (dropped > 0) == (crop in ("pad", "resized"))
@@ -169,7 +169,8 @@ def test_evaluation_fits_images_inside_by_one_scale_and_keeps_every_box(rectangl
         expected = torch.tensor([min(SERVED[0] / height, SERVED[1] / width) for width, height in SIZES * 2])
         torch.testing.assert_close(found.scale, expected)
         torch.testing.assert_close(found.boxes[:, 0], images.targets.boxes * expected[:, None])
-        assert found.areas[:, 0].tolist() == images.targets.areas.tolist() and (found.labels == 0).all()
+        assert found.areas[:, 0].tolist() == images.targets.areas.tolist()
+        assert (found.labels[:, 0] == 0).all() and (found.labels[:, 1:] == -1).all()
 
 
 def test_evaluation_is_the_letterboxed_picture_bit_for_bit(tmp_path: Path) -> None:
@@ -188,8 +189,9 @@ def test_evaluation_is_the_letterboxed_picture_bit_for_bit(tmp_path: Path) -> No
         images = load_images(f"coco:{tmp_path}", task="detection", image_size=(32, 40), keep_encoded=encoded)
         served, targets = next(make(images, STRONG, batch_size=1, image_size=(32, 40)).evaluation_batches())
         assert np.array_equal(served[0].permute(1, 2, 0).round().numpy(), expected)
-        assert targets.boxes.tolist() == [[[4, 2, 24, 12], [39, 29, 39.5, 29.5]]] and targets.scale.tolist() == [0.5]
-        assert targets.areas.tolist() == [[99.5, 0.5]] and targets.crowd.tolist() == [[False, False]]
+        assert targets.boxes[:, :2].tolist() == [[[4, 2, 24, 12], [39, 29, 39.5, 29.5]]]
+        assert targets.scale.tolist() == [0.5] and not targets.crowd.any()
+        assert targets.areas[:, :2].tolist() == [[99.5, 0.5]] and targets.labels[0].tolist() == [0] * 2 + [-1] * 6
         assert [each.dtype for each in targets] == [
             torch.float32,
             torch.int64,
@@ -233,6 +235,44 @@ def test_the_parts_of_all_processes_are_the_batch_of_one(rectangles: dict[str, P
         return
     for field in BoxTargets._fields:
         assert torch.equal(joined([getattr(part[1], field) for part in parts]), getattr(whole[1], field))
+
+
+CROWDED = 20  # boxes of the image that has most
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> ImageSet:
+    """Images with one box each, but for the first, which has many."""
+    of_first = [annotation(100 + number, 1, (number / 2, 0, 5, 5)) for number in range(CROWDED)]
+    write_coco(tmp_path, [*of_first, *(annotation(number, number, (0, 0, 9, 9)) for number in range(2, 17))], images=16)
+    write_coco(tmp_path, [], images=1, part="test")
+    return load_images(f"coco:{tmp_path}", task="detection")
+
+
+@pytest.mark.parametrize("mixup", [0, 1.5])
+def test_a_batch_has_room_for_its_own_boxes_whatever_other_images_have(crowded: ImageSet, mixup: float) -> None:
+    loader = make(crowded, replace(PLAIN, crop="none", mixup=mixup), batch_size=4, image_size=(10, 20))
+    rooms = []
+    for _, targets in loader.batches(0):
+        most = int((targets.labels >= 0).sum(1).max())
+        rooms.append((most, targets.labels.shape[1]))
+    times = 2 if mixup else 1
+    assert sorted(rooms) == [(times, 8 * times)] * 3 + [(CROWDED + times - 1, 24 * times)]
+    assert [targets.labels.shape[1] for _, targets in loader.evaluation_batches()] == [24, 8, 8, 8]
+
+
+@pytest.mark.parametrize("mixup", [0, 1.5])
+def test_all_processes_make_room_for_the_boxes_of_the_joined_batch(crowded: ImageSet, mixup: float) -> None:
+    strong = replace(STRONG, mixup=mixup)
+    own, several = (
+        [make(crowded, strong, image_size=(10, 20), compute=compute) for compute in computes]
+        for computes in ([Compute()], [Compute(rank=rank, count=2) for rank in range(2)])
+    )
+    for index in range(2):
+        (_, whole), *parts = (loader.batch(0, index) for loader in own + several)
+        assert [part.labels.shape[1] for _, part in parts] == [whole.labels.shape[1]] * 2
+        joined = torch.cat([part.labels[:2] for _, part in parts] + [part.labels[2:] for _, part in reversed(parts)])
+        assert torch.equal(joined, whole.labels)
 
 
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
@@ -299,6 +339,7 @@ def test_height_and_width_are_refused_for_class_labels() -> None:
 def test_images_of_which_nothing_is_seen_are_gray_and_have_no_box(tmp_path: Path) -> None:
     write_masks(tmp_path, {"a": np.zeros((4, 200)), "b": np.zeros((200, 4))})
     write_masks(tmp_path, {"a": np.zeros((4, 200))}, "test")
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
     images = load_images(tmp_path, task="segmentation", image_size=32, keep_encoded=True)
     gray = [
         image
@@ -328,6 +369,7 @@ def test_boxes_that_hardly_anything_is_left_of_are_dropped(tmp_path: Path) -> No
 def test_a_zoomed_image_fills_what_is_served_or_lies_inside_of_it(tmp_path: Path) -> None:
     write_masks(tmp_path, {name: np.zeros((96, 128)) for name in "abcd"})
     write_masks(tmp_path, {"a": np.zeros((4, 4))}, "test")
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
     images = load_images(tmp_path, task="segmentation", image_size=SERVED)
     widths = set()
     for _, mask in pairs(make(images, CROPS["resized"], batch_size=4), 20):
@@ -341,7 +383,7 @@ def test_small_images_without_any_box_make_batches(tmp_path: Path) -> None:
     write_coco(write_coco(tmp_path, []), [], images=1, part="test")
     images = load_images(f"coco:{tmp_path}", task="detection")
     pixels, targets = make(images, replace(STRONG, mixup=0), batch_size=2, image_size=None).batch(0, 0)
-    assert pixels.shape == (2, 3, 10, 20) and targets.boxes.shape == (2, 1, 4) and (targets.labels == -1).all()
+    assert pixels.shape == (2, 3, 10, 20) and targets.boxes.shape == (2, 8, 4) and (targets.labels == -1).all()
     assert isinstance(images.targets, Boxes) and not images.targets.crowd.any()
 
 

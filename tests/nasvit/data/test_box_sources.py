@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nasvit.data import BadImageError, EncodedImages, ImageSet, hold_out, load_images
+from nasvit.data import BadImageError, EncodedImages, ImageSet, coco_file, hold_out, load_images
 from nasvit.data.targets import Boxes
 from tests.nasvit.data.annotated_folders import (
     CAT,
@@ -60,8 +60,7 @@ def test_boxes_of_chosen_images_go_with_them(tmp_path: Path) -> None:
     images = load(write_coco(with_test(tmp_path), WHOLE, images=3))
     chosen = images.subset(torch.tensor([2, 1, 0, 0]).numpy())
     assert [boxes(chosen, place) for place in range(4)] == [boxes(images, place) for place in (2, 1, 0, 0)]
-    assert chosen.targets.labels.tolist() == [1, 0, 1, 0, 1] and chosen.targets.most == 2
-    assert images.subset(torch.tensor([2]).numpy()).targets.most == 1
+    assert chosen.targets.labels.tolist() == [1, 0, 1, 0, 1]
 
 
 @pytest.mark.parametrize("names", ["train", "train2017", "images/train", "images", "images/train2017"])
@@ -254,6 +253,27 @@ def test_image_entries_without_a_name_or_with_one_id_are_refused(tmp_path: Path)
         load(tmp_path)
 
 
+def test_a_coco_file_is_read_once_for_both_splits_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    parse = coco_file._content
+    monkeypatch.setattr(coco_file, "_content", lambda path: read.append(path.name) or parse(path))
+    write_coco(with_test(tmp_path), WHOLE)
+    first = [load(tmp_path, split) for split in ("train", "test", "train", "test")]
+    assert sorted(read) == ["instances_test.json", "instances_train.json"]
+    assert first[0].fingerprint == first[2].fingerprint and first[1].fingerprint == first[3].fingerprint
+    write_coco(tmp_path, WHOLE[:2])
+    assert len(load(tmp_path).targets.labels) == 2 and len(first[0].targets.labels) == 3 and len(read) == 3
+
+
+def test_what_is_odd_in_a_coco_file_is_said_again_when_it_is_not_read_again(tmp_path: Path) -> None:
+    write_coco(with_test(tmp_path), [*WHOLE, annotation(3, 99, (0, 0, 1, 1))])
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="1 annotations with an id that another one.*1 annotations of images that"):
+            assert len(load(tmp_path).targets.labels) == 3
+
+
 def test_a_test_file_may_order_its_categories_otherwise_but_not_add_one(tmp_path: Path) -> None:
     write_coco(tmp_path, WHOLE)
     other = [{"id": 1, "name": "dog"}, {"id": 2, "name": "cat"}]
@@ -320,14 +340,14 @@ def test_the_same_boxes_are_the_same_targets_in_every_kind_of_file(tmp_path: Pat
         assert torch.equal(images.targets.sizes, sets[0].targets.sizes)
 
 
-def test_voc_counts_places_from_one_and_marks_difficult_objects_as_crowd(tmp_path: Path) -> None:
+def test_voc_counts_places_from_one_and_keeps_difficult_objects_as_ordinary_ones(tmp_path: Path) -> None:
     cat, dog = voc_object("cat", (1, 1, 20, 10)), voc_object("dog", (3, 2, 6, 5), "<difficult>1</difficult>")
     write_voc(tmp_path, {"train": {"a": cat + dog, "b": ""}, "val": {"c": dog}, "test": {"d": cat}})
     images = load(tmp_path, "train", "voc")
     assert images.classes == ("cat", "dog") and len(images) == 3 and images.validation is not None
     assert images.validation.tolist() == [2]
     assert boxes(images, 0) == [[0, 0, 20, 10], [2, 1, 6, 5]] and boxes(images, 1) == []
-    assert images.targets.crowd.tolist() == [False, True, True]
+    assert images.targets.labels.tolist() == [0, 1, 1] and not images.targets.crowd.any()
     assert boxes(load(tmp_path, "test", "voc"), 0) == [[0, 0, 20, 10]]
 
 

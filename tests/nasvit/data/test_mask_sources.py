@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nasvit.data import BadImageError, ImageSet, Loader, Normalization, hold_out, load_images
+from nasvit.data import BadImageError, ImageSet, Loader, Normalization, hold_out, load_images, mask_values
 from nasvit.data.targets import IGNORED, Masks
 from tests.nasvit.data.annotated_folders import picture, write_masks
 from tests.shared import SHARED, needs_shared
@@ -34,7 +36,7 @@ def load(folder: Path, split: Any = "train", **options: Any) -> ImageSet:
 AS_THEY_ARE = Normalization((0.5,) * 3, (0.2,) * 3, "none")
 
 
-def masks(images: ImageSet, size: int | None = None) -> list[Any]:
+def masks(images: ImageSet, size: Any = None) -> list[Any]:
     loader = Loader(images, batch_size=1, normalization=AS_THEY_ARE, image_size=size)
     return [targets[0].tolist() for _, targets in loader.evaluation_batches()]
 
@@ -104,6 +106,187 @@ def test_masks_and_tables_that_mean_nothing_are_refused_by_name_and_place(
         load(tmp_path)
     with pytest.raises(ValueError, match=message):
         masks(load(tmp_path, keep_encoded=True), 4)
+
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+BINARY = [[0, 255, 0], [255, 255, 0]]
+OBJECTS = "0 0 0 background\n255 255 255 object\n"
+
+
+def stored_as(mode: str) -> Image.Image:
+    """Return the binary mask in one of the modes that drawing programs store it in."""
+    gray = Image.fromarray(np.array(BINARY, dtype=np.uint8))
+    if mode == "I;16":
+        return Image.fromarray(np.array(BINARY, dtype=np.uint16))
+    return gray.convert(mode)
+
+
+def saved(folder: Path, image: Image.Image, name: str = "a") -> None:
+    image.save(folder / "masks" / "train" / f"{name}.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "1", "P", "RGB", "RGBA", "I;16"])
+def test_with_a_table_of_colors_gray_values_are_colors_and_white_is_not_ignored(tmp_path: Path, mode: str) -> None:
+    folder_of(tmp_path, {"a": BINARY})
+    (tmp_path / "classes.txt").write_text(OBJECTS)
+    saved(tmp_path, stored_as(mode))
+    with Image.open(tmp_path / "masks" / "train" / "a.png") as kept:
+        assert kept.mode == mode
+    for encoded in (False, True):
+        images = load(tmp_path, keep_encoded=encoded)
+        assert images.classes == ("background", "object")
+        assert masks(images, (2, 3) if encoded else None) == [[[0, 1, 0], [1, 1, 0]]]
+
+
+def test_with_a_table_of_colors_a_palette_is_looked_up_by_its_colors_in_any_order(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": VALUES})
+    (tmp_path / "classes.txt").write_text(TABLE)
+    numbers = Image.fromarray(np.array([[0, 1, 2], [2, 1, 0]], dtype=np.uint8))
+    for order in ([ROAD, VOID, TREE], [TREE, ROAD, VOID]):
+        palette = numbers.copy()
+        palette.putpalette([edge for color in order for edge in color])
+        saved(tmp_path, palette)
+        meant = [{ROAD: 0, TREE: 1, VOID: IGNORED}[color] for color in order]
+        assert masks(load(tmp_path)) == [[meant, meant[::-1]]]
+
+
+def test_a_mask_of_numbers_beside_a_table_of_colors_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": [[0, 1]]})
+    (tmp_path / "classes.txt").write_text(OBJECTS)
+    with pytest.raises(BadImageError, match=r"x=1, y=0 has the color 1 1 1, .* holds? numbers .* have no colors"):
+        load(tmp_path)
+    saved(tmp_path, Image.fromarray(np.array([[0, 300]], dtype=np.uint16)))
+    with pytest.raises(BadImageError, match=r"x=1, y=0 has the value 300, which"):
+        load(tmp_path)
+
+
+def test_a_table_of_colors_may_ignore_a_line_and_has_room_for_254_classes(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": [[(255, 0, 0), (253, 0, 0), (7, 7, 7), WHITE]]})
+    lines = [f"{each} 0 0 class {each}\n" for each in range(254)]
+    (tmp_path / "classes.txt").write_text("".join([*lines, "255 0 0 void\n", "7 7 7 void\n", "255 255 255 void\n"]))
+    images = load(tmp_path)
+    assert len(images.classes) == 254 and masks(images) == [[[IGNORED, 253, IGNORED, IGNORED]]]
+    (tmp_path / "classes.txt").write_text("".join([*lines, "255 0 0 one more\n", "7 7 7 void\n"]))
+    with pytest.raises(ValueError, match="has 255 classes; legal: 1 to 254"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("mask", [BINARY, [[0, 0]], [[0, 7, 255]]])
+def test_without_a_table_a_single_class_is_refused_with_the_way_out(tmp_path: Path, mask: Any) -> None:
+    folder_of(tmp_path, {"a": mask})
+    with pytest.raises(ValueError, match=r"masks/train: .* single class, 0, .* 255 means .* ignored.*255 255 255 obj"):
+        load(tmp_path, ignore_index=None if 7 not in mask[0] else 7)
+    (tmp_path / "classes.txt").write_text("0 0 0 background\n255 255 255 object\n7 7 7 void\n")
+    assert load(tmp_path).classes == ("background", "object")
+
+
+def test_black_and_white_masks_beside_a_table_without_colors_are_remarked(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": BINARY, "b": [[0, 0, 255]] * 2})
+    (tmp_path / "classes.txt").write_text("background\nobject\n")
+    with pytest.warns(
+        UserWarning, match="first masks hold the values 0 and 255 only, and 255 is ignored, for .*classes.txt"
+    ):
+        load(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_masks(tmp_path, {"b": [[0, 1, 255]] * 2})
+        load(tmp_path)
+        write_masks(tmp_path, {"a": BINARY, "b": BINARY})
+        (tmp_path / "classes.txt").write_text(OBJECTS)
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["a\nb\n", "0 0 0 a\n1 1 1 b\n"])
+@pytest.mark.parametrize("wrong", [[[1, 5]], [[(1, 5, 1), (0, 0, 0)]]])
+def test_a_mask_that_the_table_does_not_explain_is_a_bad_image(tmp_path: Path, table: str, wrong: Any) -> None:
+    folder_of(tmp_path, {"a": [[0, 1]], "b": [[1, 0]]})
+    write_masks(tmp_path, {"b": wrong})
+    (tmp_path / "classes.txt").write_text(table)
+    message = "masks/train/b.png: (pixel x=|is a mask of colors)"
+    with pytest.raises(BadImageError, match=message):
+        load(tmp_path)
+    late = load(tmp_path, keep_encoded=True)
+    for workers in (0, 1):
+        loader = Loader(late, batch_size=2, normalization=AS_THEY_ARE, image_size=(1, 2), workers=workers)
+        with pytest.raises(BadImageError, match=message):
+            list(loader.evaluation_batches())
+    for encoded in (False, True):
+        with pytest.warns(UserWarning, match=f"1 bad image left out.*{message}"):
+            assert masks(load(tmp_path, on_bad_image="skip", keep_encoded=encoded), (1, 2)) == [[[0, 1]]]
+
+
+def test_a_repaired_table_is_asked_again_which_masks_are_bad(tmp_path: Path) -> None:
+    folder_of(tmp_path / "set", {"a": [[0, 1]], "b": [[1, 2]]})
+    options: dict[str, Any] = {"on_bad_image": "skip", "keep_encoded": True, "record": tmp_path / "bad.json"}
+    (tmp_path / "set" / "classes.txt").write_text("a\nb\n")
+    with pytest.warns(UserWarning, match="1 bad image left out"):
+        assert len(load(tmp_path / "set", **options)) == 1
+    (tmp_path / "set" / "classes.txt").write_text("a\nb\nc\n")
+    assert len(load(tmp_path / "set", **options)) == 2
+
+
+def test_without_a_table_one_mask_of_colors_is_a_bad_image(tmp_path: Path) -> None:
+    folder_of(tmp_path, {"a": VALUES, "b": VALUES})
+    write_masks(tmp_path, {"b": [[ROAD] * 3, [TREE] * 3]})
+    with pytest.warns(UserWarning, match="1 bad image left out.*b.png: is a mask of colors"):
+        images = load(tmp_path, on_bad_image="skip")
+    assert len(images) == 1 and images.classes == ("0", "1", "2")
+
+
+def test_masks_of_other_folders_are_others_though_names_sizes_and_times_are_equal(tmp_path: Path) -> None:
+    for name, highest in (("first", 1), ("second", 2)):
+        folder_of(tmp_path / name, {"a": [[0, highest]]})
+        os.utime(tmp_path / name / "masks" / "train" / "a.png", ns=(1, 1))
+    assert [len(load(tmp_path / name).classes) for name in ("first", "second")] == [2, 3]
+
+
+@pytest.fixture
+def decoded_masks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the masks that were decoded for their values."""
+    numbers: list[int] = []
+    decode = mask_values.decoded
+
+    def counted(store: Any, number: int) -> Image.Image:
+        numbers.append(number)
+        return decode(store, number)
+
+    monkeypatch.setattr(mask_values, "decoded", counted)
+    return numbers
+
+
+def test_the_values_of_masks_are_looked_for_once_for_both_splits(tmp_path: Path, decoded_masks: list[int]) -> None:
+    folder_of(tmp_path, {"a": VALUES, "b": VALUES})
+    for _ in range(2):
+        assert [load(tmp_path, split).classes for split in ("train", "test")] == [("0", "1", "2")] * 2
+    assert decoded_masks == [0, 1]
+    os.utime(tmp_path / "masks" / "train" / "a.png", ns=(1, 1))  # drawn anew
+    load(tmp_path)
+    assert decoded_masks == [0, 1, 0, 1]
+
+
+def test_the_values_of_masks_are_remembered_beside_the_bad_images(tmp_path: Path, decoded_masks: list[int]) -> None:
+    folder_of(tmp_path / "set", {"a": VALUES, "b": VALUES})
+    options: dict[str, Any] = {"on_bad_image": "skip", "record": tmp_path / "out" / "bad_images.json"}
+    for split in ("train", "test"):
+        assert load(tmp_path / "set", split, **options).classes == ("0", "1", "2")
+        mask_values._decoded.cache_clear()  # another process
+    assert decoded_masks == [0, 1]
+    (written,) = json.loads((tmp_path / "out" / "mask_values.json").read_text()).values()
+    assert written["values"] == [0, 1, 2, 255]
+    write_masks(tmp_path / "set", {"c": [[3, 0]]})
+    assert load(tmp_path / "set", **options).classes == ("0", "1", "2", "3") and len(decoded_masks) == 5
+
+
+def test_of_many_masks_it_is_said_that_they_are_decoded_and_workers_find_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder_of(tmp_path, {"a": VALUES, "b": [[4, 0]], "c": [[0, 1]]})
+    assert load(tmp_path).classes == tuple("01234") and "decoding" not in capfd.readouterr().err
+    mask_values._decoded.cache_clear()
+    monkeypatch.setattr(mask_values, "_ALONE", 2)
+    monkeypatch.setattr(mask_values, "_CHUNK", 2)
+    assert load(tmp_path, workers=2).classes == tuple("01234")
+    assert "masks/train: no classes.txt: decoding 3 masks once to find their values\n" in capfd.readouterr().err
 
 
 def test_a_value_of_16_bits_that_no_table_has_is_refused(tmp_path: Path) -> None:
