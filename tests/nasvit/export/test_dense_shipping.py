@@ -133,7 +133,7 @@ def test_objects_of_two_networks_agree_once_each_in_class_and_place() -> None:
 
 
 @pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("kind", ["detector", "segmenter", "segmenter with a pyramid"])
+@pytest.mark.parametrize("kind", ["detector", "segmenter"])
 def test_integers_of_real_formats_are_smaller_and_nearly_the_same(kind: str, to: str, tmp_path: Path) -> None:
     format = FORMATS[to]
     try:
