@@ -30,7 +30,7 @@ from nasvit.models.plan import ChannelPlan
 from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SubnetSpec, WidthsSpec
-from nasvit.tasks.task import Score
+from nasvit.tasks.task import Score, title_of
 from search_spaces import ElasticArchitecture
 from search_spaces.values import FieldError
 
@@ -293,19 +293,15 @@ def _numbers(score: Score) -> dict[str, float]:
     return {name: value if name == "loss" else round(value, 6) for name, value in score.numbers().items()}
 
 
-_SAID = {"class_accuracy": "mean over classes"}
-"""How a number of a score is called before a user, where not by its name."""
-
-
 def _summary(config: FitConfig, results: dict[str, Any]) -> str:
-    metric = results.get("metric", "accuracy")  # earlier folders do not say it
+    metric = title_of(results.get("metric", "accuracy"))  # earlier folders do not say it
     if config.widths:
         return "\n".join(
             f"width {_short(row['width'])}: {row['macs']:,} MACs, {row['params']:,} parameters, test {metric} "
             f"{row['score']:.2%}"
             for row in results["widths"]
         )
-    scores = {_SAID.get(name, name): value for name, value in results["deployed"].items() if name != "loss"}
+    scores = {title_of(name): value for name, value in results["deployed"].items() if name != "loss"}
     told = ", ".join(f"{name} {value:.2%}" for name, value in scores.items())
     return f"{config.network}: {results['macs']:,} MACs, {results['params']:,} parameters\ntest {told}"
 

@@ -16,8 +16,8 @@ from nasvit.export.dense_parity import task_of_network
 from nasvit.records import write_json
 from nasvit.report.console import open_console
 from nasvit.report.loaded import Loaded
+from nasvit.tasks.task import title_of
 
-_NAMES = {"map": "mAP", "map50": "mAP50", "map75": "mAP75", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 _OF_CLASS = {"detection": "average precision", "segmentation": "intersection over union"}
 
 
@@ -39,7 +39,7 @@ def evaluate_dense(loaded: Loaded, path: Path, source: str, pictures: Pictures, 
     score: Any = meter.score(ALONE)
     numbers = score.numbers()
     open_console().print(_table(card, score.of_classes))
-    words = [f"{_NAMES[name]} {value:.2%}" for name, value in numbers.items() if name in _NAMES]
+    words = [f"{title_of(name)} {value:.2%}" for name, value in numbers.items() if name != "loss"]
     words += [f"loss {numbers['loss']:.4f}"] if "loss" in numbers else []
     print(f"{path}: {', '.join(words)} on {score.images} test images of {source}")
     if out is not None:

@@ -17,6 +17,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.report.console import open_console, short
+from nasvit.tasks.task import title_of
 from search_spaces import Subnet
 from search_spaces.recipe import Recipe
 
@@ -34,7 +35,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
     """Print the results of an experiment and how to use the networks; write them as ``results.md`` too."""
     console = open_console()
     test = bench.images.test
-    title = f"{test.name}: {bench.task.metric.name} on {len(test)} test images (%)"
+    title = f"{test.name}: {title_of(bench.task.metric.name)} on {len(test)} test images (%)"
     kinds, costs = _kinds(rows), _cost_headings(rows)
     table = Table(title=title, caption=bench.experiment.note or None, title_justify="left")
     for heading in ("budget", *costs, *(_two_lines(kind) for kind in kinds.values())):

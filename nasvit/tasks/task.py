@@ -20,6 +20,21 @@ Batches = Iterable[tuple[Tensor, Any]]
 """Images ``(batch, channels, height, width)`` with their targets: a tensor, or several, with a row for every image."""
 
 
+_TITLES = {
+    "class_accuracy": "mean over classes",
+    "map": "mAP",
+    "map50": "mAP50",
+    "map75": "mAP75",
+    "miou": "mIoU",
+    "pixel_accuracy": "pixel accuracy",
+}
+
+
+def title_of(number: str) -> str:
+    """Return what to call a number of a score before a user."""
+    return _TITLES.get(number, number)
+
+
 @dataclass(frozen=True)
 class Metric:
     """The number that networks are compared by.

@@ -15,6 +15,7 @@ from nasvit.experiment.stages.jobs import KINDS
 from nasvit.report.page.holding import LOG, Entry, Holding
 from nasvit.report.page.plotting import Figure, color, plot
 from nasvit.report.page.reading import Reader, number_of
+from nasvit.tasks.task import title_of
 
 MOST_POINTS = 80
 """Points of a line: the losses of more steps are averaged."""
@@ -59,7 +60,7 @@ def _supernet(reader: Reader, metric: str) -> Group:
     scores = {_WORDS.get(name, name): line for name, line in log.scores(metric).items()}
     figures = [
         _lines("supernet-loss", "supernet: loss", "loss", {"largest subnet": log.loss}),
-        _lines("supernet-score", f"supernet: {metric} on held-out images", f"{metric} (%)", scores),
+        _lines("supernet-score", f"supernet: {title_of(metric)} on held-out images", f"{title_of(metric)} (%)", scores),
     ]
     return Group("Supernet", tuple(each for each in figures if each is not None), notes=log.events)
 
@@ -76,7 +77,7 @@ def _network(reader: Reader, name: str, entry: Entry, metric: str, *, chosen: bo
     title = entry.title
     figures = [
         _lines(f"{name}-loss", f"{title}: loss", "loss", {how: log.loss for how, log in logs.items()}),
-        _lines(f"{name}-score", f"{title}: {metric} on held-out images", f"{metric} (%)", scores),
+        _lines(f"{name}-score", f"{title}: {title_of(metric)} on held-out images", f"{title_of(metric)} (%)", scores),
     ]
     told = [f"{how}: {event}" for how, log in logs.items() for event in log.events]
     return Group(title, tuple(each for each in figures if each is not None), chosen, tuple(told))

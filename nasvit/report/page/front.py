@@ -16,7 +16,7 @@ from nasvit.report.page.words import architecture_words
 from nasvit.search.judge import Judge
 from nasvit.search.optuna_sampler import records_in
 from nasvit.search.pareto import pareto_front
-from nasvit.tasks.task import Metric
+from nasvit.tasks.task import Metric, title_of
 
 _KEYS = {
     "other": "evaluated",
@@ -141,7 +141,7 @@ def _says(record: Fields, metric: str) -> str:
     loss = f", loss {record['loss']:.3f}" if math.isfinite(number_of(record.get("loss"))) else ""
     words = architecture_words(mapping_of(record.get("architecture")))
     words = words if len(words) <= _MOST_WORDS else f"{words[:_MOST_WORDS]}…"
-    return f"{title}{metric} {100 * record['score']:.2f}%{loss}; {costs}; {words}"
+    return f"{title}{title_of(metric)} {100 * record['score']:.2f}%{loss}; {costs}; {words}"
 
 
 def _counted(holding: Holding, others: Sequence[Fields], finalists: Sequence[Fields]) -> str:

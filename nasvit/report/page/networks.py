@@ -18,6 +18,7 @@ from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
 from nasvit.report.results import HOW, asks_int8_size, compared, in_kilobytes, table_of
 from nasvit.specs import WidthsSpec
+from nasvit.tasks.task import title_of
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def tiles(holding: Holding, entry: Entry | None) -> list[Tile]:
     if "macs" not in row or entry is None or entry.deployed is None:
         return []
     score = deployed.get(holding.metric, mapping_of(row.get("scores")).get(entry.deployed.name))
-    found = [] if score is None else [Tile(f"{100 * number_of(score):.2f}%", f"test {holding.metric}")]
+    found = [] if score is None else [Tile(f"{100 * number_of(score):.2f}%", f"test {title_of(holding.metric)}")]
     found += [Tile(short(row["macs"]), "multiply-adds"), Tile(short(row["params"]), "parameters")]
     found += [Tile(in_kilobytes(row["memory"]), "peak memory")] if "memory" in row else []
     asked = "int8_size" in row and asks_int8_size([entry.title])
@@ -79,7 +80,8 @@ def _results(holding: Holding) -> Table:
     rows = [dict(each) for each in holding.rows]
     headings, cells = table_of(rows)
     names = [str(row["budget"]) or f"({row['name']})" for row in rows]
-    title = f"{holding.results.get('data')}: {holding.metric} on {holding.results.get('test_images')} test images (%)"
+    metric, images = title_of(holding.metric), holding.results.get("test_images")
+    title = f"{holding.results.get('data')}: {metric} on {images} test images (%)"
     whole = tuple((name, *each) for name, each in zip(names, cells))
     return Table(
         title, ("budget", *headings), whole, (*_reasons(holding), *compared(rows)), tuple(_against_costs(holding))
@@ -90,8 +92,8 @@ def _against_costs(holding: Holding) -> Iterable[Figure]:
     """Yield plots of test scores against costs: of chosen networks, and of those that they are compared with."""
     shown = [entry for entry in holding.entries if entry.row.get("scores")]
     if len(shown) > 1:
-        yield _against("macs", "multiply-adds", holding.metric, shown)
-        yield _against("params", "parameters", holding.metric, shown)
+        yield _against("macs", "multiply-adds", title_of(holding.metric), shown)
+        yield _against("params", "parameters", title_of(holding.metric), shown)
 
 
 def _against(cost: str, name: str, metric: str, shown: Sequence[Entry]) -> Figure:
@@ -139,7 +141,7 @@ def _choices(holding: Holding) -> Table | None:
         measured = "" if score is None else f"{100 * number_of(score):.2f}"
         sizes = [_bytes(costs, "int8_size") for _ in more]
         rows.append((entry.title, *_costs(costs), *sizes, measured, _trained(entry)))
-    searched = f"held-out {holding.metric} in the search"
+    searched = f"held-out {title_of(holding.metric)} in the search"
     headings = ("budget", "MACs", "parameters", "peak memory", *more, searched, "saved")
     return Table("Chosen, and not evaluated on test images yet", headings, tuple(rows), tuple(_reasons(holding)))
 
@@ -152,7 +154,7 @@ def _reasons(holding: Holding) -> Iterable[str]:
             yield f"{entry.title}: {describe_evidence(evidence)}."
         elif "images" in evidence:
             name, others = evidence.get("judged_by"), len(evidence.get("equals") or ())
-            judged_by = holding.metric if name == "score" else name
+            judged_by = title_of(holding.metric) if name == "score" else name
             as_good = f"; {others} other{'s' * (others != 1)} measured as good, as far as can be seen" if others else ""
             yield f"{entry.title}: the best by {judged_by} on {evidence['images']} held-out images{as_good}."
 
@@ -172,12 +174,12 @@ def _trained(entry: Entry) -> str:
 
 def _fitted(holding: Holding) -> Table | None:
     results = holding.results
-    title = f"{holding.metric} on {results.get('test_images')} test images"
+    title = f"{title_of(holding.metric)} on {results.get('test_images')} test images"
     widths = results.get("widths")
     if isinstance(widths, list):
         named = [(_width(each.get("width")), each) for each in widths if isinstance(each, dict)]
         rows = tuple((name, *_costs(each)[:2], f"{100 * number_of(each.get('score')):.2f}") for name, each in named)
-        return Table(f"{title} (%)", ("width", "MACs", "parameters", holding.metric), rows)
+        return Table(f"{title} (%)", ("width", "MACs", "parameters", title_of(holding.metric)), rows)
     scores = {name: mapping_of(results.get(name)) for name in ("deployed", "before_fusing") if name in results}
     if not scores:
         return None
