@@ -168,3 +168,9 @@ def test_outputs_for_another_size_are_refused_with_both_numbers() -> None:
     learned = head.learned(objects(), (96, 96), CLASSES)
     with pytest.raises(ValueError, match="420 outputs for an image of 96x96 pixels.*189"):
         head.loss(outputs, learned, (96, 96))
+
+
+def test_every_place_can_learn_where_edges_are_from_the_first_step_on() -> None:
+    """Behind a ReLU that starts at 0 a whole training may never find a box."""
+    edges = FCOS().build(CHANNELS, CLASSES).train()(maps(), SIZE)[..., -5:-1]
+    assert edges.min() > 0.5
