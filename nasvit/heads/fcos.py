@@ -24,8 +24,8 @@ from search_spaces.values import FieldError
 _BACKGROUND = -1
 _RADIUS = 1.5  # strides: a place this near to an object's center may stand for it
 _START = 2.0
-"""Strides to every edge that a place begins with. Torchvision begins with 0, where the ReLU behind may never let a gradient
-through: one of fourteen trainings on blood cells found no box at all."""
+"""Strides to every edge that a place begins with. Torchvision begins with 0, where the ReLU behind may never let a
+gradient through: one of fourteen trainings on blood cells found no box at all."""
 _REACH = (4.0, 8.0)  # strides: distances to an object's farthest edge that a map is responsible for
 
 
