@@ -549,8 +549,37 @@ def head_from_json(content: Mapping[str, Any], where: str) -> AnyHead:
     return head
 
 
+class _WithHead(Spec):
+    """What specs of networks with the head of a detector or segmenter share."""
+
+    base: Spec
+    head: AnyHead
+    size: tuple[int, int]
+
+    @property
+    def task(self) -> str:
+        return self.head.task
+
+    @property
+    def channels(self) -> int:
+        return self.base.channels
+
+    @property
+    def side(self) -> int:
+        return max(self.size)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.size
+
+    def to_json(self) -> dict[str, Any]:
+        """Return base, head and size as plain JSON values."""
+        base = {"kind": self.base.kind, "spec": self.base.to_json()}
+        return {"base": base, "head": _plain(asdict(self.head)), "size": list(self.size)}
+
+
 @dataclass(frozen=True)
-class DenseSpec(Spec):
+class DenseSpec(_WithHead):
     """A network with the head of a detector or segmenter.
 
     Args:
@@ -583,33 +612,13 @@ class DenseSpec(Spec):
         backbone = features(network, strides=self.head.strides, shape=(self.base.channels, *self.size))
         return DenseNetwork(backbone, self.head.build(backbone.feature_info.channels(), classes, seed=seed))
 
-    @property
-    def task(self) -> str:
-        return self.head.task
-
-    @property
-    def channels(self) -> int:
-        return self.base.channels
-
-    @property
-    def side(self) -> int:
-        return max(self.size)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.size
-
-    def to_json(self) -> dict[str, Any]:
-        """Return base, head and size as plain JSON values."""
-        return _dense_json(self)
-
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> DenseSpec:
         return cls(*_dense_of_json(content, where))
 
 
 @dataclass(frozen=True)
-class DenseWidthsSpec(WidthsSpec):
+class DenseWidthsSpec(_WithHead, WidthsSpec):
     """A slimmable network with all its widths and the head of a detector or segmenter.
 
     Args:
@@ -644,36 +653,11 @@ class DenseWidthsSpec(WidthsSpec):
 
         return DenseSlimmable(backbones, self.head, (self.base.channels, *self.size), classes, seed=seed)
 
-    @property
-    def task(self) -> str:
-        return self.head.task
-
-    @property
-    def channels(self) -> int:
-        return self.base.channels
-
-    @property
-    def side(self) -> int:
-        return max(self.size)
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.size
-
-    def to_json(self) -> dict[str, Any]:
-        """Return base, head and size as plain JSON values."""
-        return _dense_json(self)
-
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> DenseWidthsSpec:
         base, head, size = _dense_of_json(content, where)
         assert isinstance(base, SwitchableSpec)
         return cls(base, head, size)
-
-
-def _dense_json(spec: DenseSpec | DenseWidthsSpec) -> dict[str, Any]:
-    base = {"kind": spec.base.kind, "spec": spec.base.to_json()}
-    return {"base": base, "head": _plain(asdict(spec.head)), "size": list(spec.size)}
 
 
 def _dense_of_json(content: Mapping[str, Any], where: str) -> tuple[Spec, AnyHead, tuple[int, int]]:

@@ -15,7 +15,7 @@ from nasvit.costs.counting import Cost, count_on_meta
 from nasvit.heads.head import Head, Size
 from predictors.blocks import BlockKey, Blocks, block_parts
 from predictors.cost import CostTable, Integers, Part
-from search_spaces import Architecture, Space
+from search_spaces import Space
 from search_spaces.values import FieldError
 
 SUMMED = ("macs", "params", "int8_size")
@@ -50,10 +50,6 @@ class Taps:
             legal = ", ".join(map(str, last))
             raise FieldError(["head", "strides"], f"{missing[0]} is no stride of {space.name}'s stages; legal: {legal}")
         return cls(tuple(last[stride] for stride in strides))
-
-    def channels(self, architecture: Architecture) -> tuple[int, ...]:
-        """Return the channels of every map of a subnet."""
-        return tuple(architecture.width[stage + 1] for stage in self.stages)
 
 
 def as_backbones(space: Space, head: Head) -> Space:

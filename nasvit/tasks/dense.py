@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +15,9 @@ from nasvit.heads.dense import DenseNetwork
 from nasvit.heads.head import Head, Size, at_least_float32
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
+from nasvit.tasks.task import Task
 from nasvit.tasks.teacher import Teacher
 from search_spaces.values import FieldError
-
-
-class DenseTask(Protocol):
-    """What the objective needs to know of a task."""
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-
-    @property
-    def head(self) -> Head:
-        """The head that networks are trained with."""
-
-    @property
-    def size(self) -> Size:
-        """Height and width of the images."""
 
 
 @dataclass(frozen=True)
@@ -74,27 +60,46 @@ class HeadObjective(Objective):
         return (1 - self.alpha) * of_targets + self.alpha * head.imitation(at_least_float32(outputs), taught)
 
 
-def head_objective(
-    task: DenseTask,
-    smoothing: float,
-    teacher: nn.Module | None,
-    distillation: Distillation | None,
-    compute: Compute,
-) -> HeadObjective:
-    """Return the objective of a dense task; arguments as those of :meth:`nasvit.tasks.task.Task.objective`.
+@dataclass(frozen=True)
+class DenseTask(Task):
+    """A task whose networks have a head, which says what they learn.
 
-    Raises:
-        FieldError: if something is asked for that these tasks do not have.
+    Args:
+        classes: number of classes.
+        head: the head that networks are trained with.
+        size: height and width of the images.
     """
-    if smoothing:
-        raise FieldError(["label_smoothing"], f"{smoothing} is for classification; legal here: 0")
-    blend = distillation or Distillation()
-    if blend.temperature != 1:
-        problem = f"temperature {blend.temperature} is for classification; legal here: 1"
-        raise FieldError(["teacher", "distillation"], problem)
-    if teacher is not None:
-        _let_teach(teacher, task.head)
-    return HeadObjective(task, compute, teacher, blend.alpha)
+
+    classes: int
+    head: Head
+    size: Size
+
+    def objective(
+        self,
+        *,
+        smoothing: float = 0.0,
+        teacher: nn.Module | None = None,
+        distillation: Distillation | None = None,
+        compute: Compute = ALONE,
+    ) -> HeadObjective:
+        """Return the loss of the head, blended with how far a network is from what the teacher says.
+
+        Raises:
+            FieldError: if something is asked for that these tasks do not have.
+        """
+        if smoothing:
+            raise FieldError(["label_smoothing"], f"{smoothing} is for classification; legal here: 0")
+        blend = distillation or Distillation()
+        if blend.temperature != 1:
+            problem = f"temperature {blend.temperature} is for classification; legal here: 1"
+            raise FieldError(["teacher", "distillation"], problem)
+        if teacher is not None:
+            _let_teach(teacher, self.head)
+        return HeadObjective(self, compute, teacher, blend.alpha)
+
+    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return how far a subnet is from what the largest one says, which is of one kind, whatever the name."""
+        return self.head.imitation
 
 
 def _let_teach(teacher: nn.Module, head: Head) -> None:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from nasvit.compute import ALONE, Compute
+from nasvit.compute import Compute
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.detections import EVALUATION, Choice, Detections, Objects
-from nasvit.heads.head import Head, Size
-from nasvit.tasks.dense import HeadObjective, head_objective
-from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.task import Metric, Task
+from nasvit.heads.head import Size
+from nasvit.tasks.dense import DenseTask
+from nasvit.tasks.task import Metric
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class DetectionScore:
 
 
 @dataclass(frozen=True)
-class Detection(Task):
+class Detection(DenseTask):
     """Detection of objects by boxes.
 
     Args:
@@ -63,9 +62,6 @@ class Detection(Task):
         choice: how objects are chosen among what the places say.
     """
 
-    classes: int
-    head: Head
-    size: Size
     choice: Choice = EVALUATION
     metric = Metric("map")
 
@@ -78,21 +74,6 @@ class Detection(Task):
     def chance_loss(self) -> float:
         """Infinite: a detector begins by saying that there is nothing anywhere, so that no loss tells of a collapse."""
         return float("inf")
-
-    def objective(
-        self,
-        *,
-        smoothing: float = 0.0,
-        teacher: nn.Module | None = None,
-        distillation: Distillation | None = None,
-        compute: Compute = ALONE,
-    ) -> HeadObjective:
-        """Return the loss of the head, blended with how far a network is from what the teacher says."""
-        return head_objective(self, smoothing, teacher, distillation, compute)
-
-    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return how far a subnet is from what the largest one says, which is of one kind, whatever the name."""
-        return self.head.imitation
 
     def meter(self) -> DetectionMeter:
         """Return a new meter, for one network."""

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from nasvit.compute import ALONE, Compute
+from nasvit.compute import Compute
 from nasvit.data.targets import IGNORED
-from nasvit.heads.head import Head, Size
-from nasvit.tasks.dense import HeadObjective, head_objective
-from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.task import Metric, Task
+from nasvit.tasks.dense import DenseTask
+from nasvit.tasks.task import Metric
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class SegmentationScore:
 
 
 @dataclass(frozen=True)
-class Segmentation(Task):
+class Segmentation(DenseTask):
     """A class for every pixel.
 
     Args:
@@ -65,9 +63,6 @@ class Segmentation(Task):
         size: of the images.
     """
 
-    classes: int
-    head: Head
-    size: Size
     metric = Metric("miou")
     loss = Metric("loss", higher_is_better=False)
 
@@ -80,21 +75,6 @@ class Segmentation(Task):
     def chance_loss(self) -> float:
         """The cross entropy of guessing, in nats."""
         return math.log(max(self.classes, 2))
-
-    def objective(
-        self,
-        *,
-        smoothing: float = 0.0,
-        teacher: nn.Module | None = None,
-        distillation: Distillation | None = None,
-        compute: Compute = ALONE,
-    ) -> HeadObjective:
-        """Return the loss of the head, blended with how far a network is from what the teacher says."""
-        return head_objective(self, smoothing, teacher, distillation, compute)
-
-    def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return how far a subnet is from what the largest one says, which is of one kind, whatever the name."""
-        return self.head.imitation
 
     def meter(self) -> SegmentationMeter:
         """Return a new meter, for one network."""
