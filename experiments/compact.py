@@ -25,7 +25,7 @@ import tyro
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
 from nasvit.options import Overrides
-from nasvit.records import write_json
+from nasvit.files.records import write_json
 from search_spaces.reading import legal_names, load_yaml
 
 FOLDER = Path("experiments/compact")

@@ -20,7 +20,7 @@ import tyro
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
 from nasvit.options import Overrides
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from search_spaces.reading import legal_names
 
 FILE, STREETS = Path("experiments/dense/bccd.yaml"), Path("experiments/dense/street.yaml")

@@ -54,7 +54,7 @@ from nasvit.experiment.plan import with_epochs
 from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import StartingWeights, Training
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within

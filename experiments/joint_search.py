@@ -24,7 +24,7 @@ import tyro
 from nasvit.experiment import pipeline
 from nasvit.experiment.config import CompareConfig, Experiment, SearchConfig
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import write_json
+from nasvit.files.records import write_json
 from predictors.limits import Budget
 
 RECIPES = "experiments/joint_recipes.yaml"

@@ -30,7 +30,7 @@ from nasvit.experiment.training import FitConfig
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import is_saved
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.report import shipping
 
 FOLDER = Path("runs/shipping")

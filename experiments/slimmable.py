@@ -30,7 +30,7 @@ from nasvit.data import Augmentation, ImageSet, Loader, Normalization, load_imag
 from nasvit.models.catalog import resnet
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
-from nasvit.records import versions, write_json
+from nasvit.files.records import versions, write_json
 from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.tasks.classification import Classification

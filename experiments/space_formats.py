@@ -22,7 +22,7 @@ import search_spaces
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.shipping import Shipping
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.specs import SubnetSpec
 
 CLASSES = 10

@@ -44,7 +44,7 @@ from nasvit.experiment.stages.search import is_searched
 from nasvit.experiment.stages.train import is_trained
 from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import TIMING, Workbench
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within
 from nasvit.search.run import imagine

@@ -79,10 +79,10 @@ def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
 
     with _computing(what.device) as compute:
         file = compute.from_first(lambda: composed_file(what.experiment, what.budget, overrides, what.output))
-        bench = pipeline.open_workbench(file, what.output, overrides, compute)
-        compute.announce()
-        rows = pipeline.run(bench)
-        compute.once(lambda: report.show(bench, rows))
+        with pipeline.held_workbench(file, what.output, overrides, compute) as bench:
+            compute.announce()
+            rows = pipeline.run(bench)
+            compute.once(lambda: report.show(bench, rows))
 
 
 def _stage(name: str, description: str) -> Callable[..., None]:
@@ -90,8 +90,10 @@ def _stage(name: str, description: str) -> Callable[..., None]:
         from nasvit.experiment import pipeline
         from nasvit.report import results as report
 
-        with _computing(where.device) as compute:
-            bench = pipeline.open_workbench(where.experiment, where.output, overrides, compute)
+        with (
+            _computing(where.device) as compute,
+            pipeline.held_workbench(where.experiment, where.output, overrides, compute) as bench,
+        ):
             compute.announce()
             pipeline.follow_plan(bench)
             experiment = bench.experiment

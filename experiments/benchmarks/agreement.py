@@ -32,7 +32,7 @@ from nasvit.experiment.compose import FROM_WEIGHTS, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.plan import with_epochs
 from nasvit.experiment.training import Training
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
 from predictors.limits import Budget
 from predictors.metrics import spearman

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from nasvit.branches import fuse, reparameterize
 from nasvit.costs.counting import count
-from nasvit.records import versions, write_json
+from nasvit.files.records import versions, write_json
 from nasvit.registry import augmentable, create, spec_of
 from nasvit.specs import GhostNetSpec
 from nasvit.supernets.augment import Augmented, augment

@@ -21,7 +21,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 import search_spaces
 from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, SpaceSubject, build_table
 from nasvit.costs.latency.exporting import RuntimeName
-from nasvit.records import write_json
+from nasvit.files.records import write_json
 from nasvit.report.latency import show_quality
 from nasvit.training.progress import Progress
 

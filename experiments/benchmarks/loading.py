@@ -32,7 +32,7 @@ from timm.data import create_dataset, create_loader
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from nasvit.data import Augmentation, Loader, Normalization, hold_out, load_images
-from nasvit.records import versions
+from nasvit.files.records import versions
 
 AUGMENTATION = Augmentation(crop="resized", randaugment=1, random_erasing=0.25, mixup=0, cutmix=0)
 CLASSES, SMALL, SIDE, PHOTO = 100, 48, 224, (500, 375)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import search_spaces
 from nasvit.costs.tables import cost_table
-from nasvit.records import versions, write_json
+from nasvit.files.records import versions, write_json
 from nasvit.search.candidates import Candidates
 from predictors.metrics import spearman
 from predictors.prior import Measurement, Prior, has_prior, read_measurements

@@ -27,7 +27,7 @@ import search_spaces
 from nasvit.costs.counting import count_on_meta
 from nasvit.costs.tables import cost_table
 from nasvit.layers.calibration import track_statistics
-from nasvit.records import versions
+from nasvit.files.records import versions
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes, Floats
 from predictors.mlp import MLP

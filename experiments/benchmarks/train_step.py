@@ -33,7 +33,7 @@ from torch.nn import functional as F
 import search_spaces
 from nasvit.compute import Compute, find_device
 from nasvit.layers import TalkingHeads
-from nasvit.records import versions
+from nasvit.files.records import versions
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project

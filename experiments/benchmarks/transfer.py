@@ -29,7 +29,7 @@ from nasvit.experiment.pipeline import run
 from nasvit.experiment.stages.train import is_trained, train
 from nasvit.experiment.training import FitConfig, StartingWeights, Training
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import read_json, versions, write_json
+from nasvit.files.records import read_json, versions, write_json
 from predictors.limits import Budget
 from search_spaces.recipe import Recipe
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import search_spaces
-from nasvit.records import read_json
+from nasvit.files.records import read_json
 from predictors.blocks import blocks_of, fingerprint
 from predictors.cost import METRICS
 from search_spaces import Architecture, Space

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from nasvit.elastic.registry import KINDS
+from nasvit.files.whole import whole
 from predictors.blocks import BlockPart, fingerprint
 from predictors.cost import METRICS, CostTable, Part
 from search_spaces import Space
@@ -59,16 +59,8 @@ def keep_table(table: CostTable, space: Space, classes: int, parts: Sequence[Blo
         return
     arrays = {f"{name}_{number}": getattr(part, name) for number, part in enumerate(table.parts) for name in METRICS}
     try:
-        path = _path(space, classes)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f"{path.stem}.", suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, counted_by=np.array(_code()), **arrays)
-                file.close()
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        with whole(_path(space, classes)) as temporary, temporary.open("wb") as file:
+            np.savez(file, counted_by=np.array(_code()), **arrays)
     except _WRONG:
         return
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from nasvit.data.bad import BadImageError
 from nasvit.data.listed import Listed
 from nasvit.data.workers import Stream, processors
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 
 _CHUNK = 64
 _ALONE = 2000  # images that this process decodes sooner than workers start
@@ -49,7 +49,7 @@ def remembered_bad(
     if record is not None:
         named = [{"number": each, "image": listed.store.name(each), "reason": bad[each]} for each in sorted(bad)]
         now = {"source": source, "images": len(images), "bad": named}
-        write_json(record, {**known, listed.fingerprint: now})
+        write_record(record, {**known, listed.fingerprint: now})
     return bad
 
 

@@ -16,7 +16,7 @@ from nasvit.data.listed import fingerprint
 from nasvit.data.mask_table import NO_COLORS, is_colored, mask_values
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.workers import Stream, processors
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 
 MASK_VALUES = "mask_values.json"
 """File that remembers which values masks hold, beside that of the bad images."""
@@ -96,7 +96,7 @@ def _remembered(masks: _Masks, record: Path) -> Found:
     known = read_json(record) if record.exists() else {}
     if masks.mark not in known:
         known = {**known, masks.mark: {"masks": masks.name, **_decoded(masks, record)._asdict()}}
-        write_json(record, known)
+        write_record(record, known)
     return Found(tuple(known[masks.mark]["values"]), known[masks.mark]["colored"])
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nasvit.compute import ALONE, Compute
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 
 TIMES = "times.json"
 LABELS = {
@@ -129,4 +129,4 @@ class _Entry:
         with _writes:
             content: dict[str, Any] = read_json(self._path) if self._path.exists() else {}
             seconds = self._before + Spent(wall, processor, work)
-            write_json(self._path, content | {self._name: seconds.to_json()})
+            write_record(self._path, content | {self._name: seconds.to_json()})

@@ -22,6 +22,7 @@ from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Evaluate, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.training import StartingWeights, Training
 from nasvit.experiment.yaml_file import decisive
+from nasvit.files.whole import write_text
 from nasvit.options import Overrides
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
@@ -278,8 +279,7 @@ def _write(path: Path, folder: Path, body: str, experiment: Experiment) -> None:
         others = _differences(Experiment.load(path), experiment)
         if others:
             raise ValueError(f"{folder} holds what was begun with other {', '.join(others)}; give another --output")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def _differences(one: Experiment, other: Experiment) -> list[str]:

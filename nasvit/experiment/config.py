@@ -10,7 +10,7 @@ from nasvit.any_network.choices import Elastic
 from nasvit.data.config import DataConfig
 from nasvit.experiment.training import ForTask, StartingWeights, TeacherConfig, Training
 from nasvit.experiment.yaml_file import YamlFile
-from nasvit.records import versions
+from nasvit.files.records import versions
 from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
 from nasvit.training.start import Savings

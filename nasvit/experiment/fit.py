@@ -26,8 +26,9 @@ from nasvit.experiment.widths_start import DenseWidths, FamilyWidths, NetworkWid
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
+from nasvit.files.held import held
+from nasvit.files.records import read_json, versions, write_record
 from nasvit.models.plan import ChannelPlan
-from nasvit.records import read_json, versions, write_json
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SubnetSpec, WidthsSpec
 from nasvit.tasks.task import Score, title_of
@@ -70,11 +71,17 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
         The content of ``results.json``: scores on the test images, costs, configuration, versions.
 
     Raises:
-        ValueError: if the folder holds the training of another configuration, or the configuration is illegal.
+        ValueError: if the folder holds the training of another configuration, another process writes there, or the
+            configuration is illegal.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     require_shared(folder, compute)
+    with held(folder, compute):
+        return _fit(config, folder, compute)
+
+
+def _fit(config: FitConfig, folder: Path, compute: Compute) -> dict[str, Any]:
     asked = config.to_json()
     finished = compute.from_first(lambda: _finished(folder, asked))
     if finished is not None:
@@ -84,7 +91,7 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     results["device"] = str(compute)
-    compute.once(lambda: write_json(folder / RESULTS, results))
+    compute.once(lambda: write_record(folder / RESULTS, results))
     return results
 
 
@@ -182,7 +189,7 @@ def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
     """Let the folder belong to a configuration, and say once what its training starts from."""
     if start is not None and start.report is not None and not (folder / CONFIG).exists():
         print(start.report, flush=True)
-    write_json(folder / CONFIG, config.to_json())
+    write_record(folder / CONFIG, config.to_json())
 
 
 def _remark_on_size(config: FitConfig, spec: Spec, images: Images) -> None:

@@ -24,7 +24,8 @@ from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.stages.train import SUPERNET, is_trained, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
-from nasvit.records import read_json, write_json
+from nasvit.files.held import held
+from nasvit.files.records import read_json, write_record
 from nasvit.training.progress import part_of
 
 T = TypeVar("T")
@@ -55,7 +56,25 @@ def open_workbench(
         ValueError: for a mistake in the file, named with its line, or a folder that another experiment began.
     """
     experiment = Experiment.load(path, overrides)
-    return Workbench(experiment, output or experiment.output or Path("runs") / path.stem, compute)
+    return Workbench(experiment, _folder(experiment, path, output), compute)
+
+
+@contextmanager
+def held_workbench(
+    path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = (), compute: Compute = ALONE
+) -> Iterator[Workbench]:
+    """Open an experiment's folder, as :func:`open_workbench` does, which nobody else writes to in the meantime.
+
+    Raises:
+        ValueError: also if another process writes there.
+    """
+    folder = _folder(Experiment.load(path, overrides), path, output)
+    with held(folder, compute):
+        yield open_workbench(path, folder, overrides, compute)
+
+
+def _folder(experiment: Experiment, path: Path, output: Path | None) -> Path:
+    return output or experiment.output or Path("runs") / path.stem
 
 
 def check(bench: Workbench) -> list[str]:
@@ -90,8 +109,14 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
         One row for each subnet (see the evaluate stage).
 
     Raises:
-        ValueError: for a mistake that :func:`check` finds, before anything is trained.
+        ValueError: for a mistake that :func:`check` finds, before anything is trained; or if another process works in
+            the same folder.
     """
+    with held(bench.folder, bench.compute):
+        return _run(bench)
+
+
+def _run(bench: Workbench) -> list[dict[str, Any]]:
     follow_plan(bench)
     feasibility = check(bench)
     bench.compute.once(lambda: print("\n".join(feasibility)))
@@ -176,4 +201,4 @@ def _add_times(bench: Workbench) -> None:
         for how in KINDS
         for name, seconds in spent(training_folder(subject, how)).items()
     }
-    write_json(path, read_json(path) | {"times": {"stages": stages, "trainings": trainings}})
+    write_record(path, read_json(path) | {"times": {"stages": stages, "trainings": trainings}})

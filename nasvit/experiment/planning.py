@@ -33,7 +33,7 @@ from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES, expected_row, l
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.saved import save_network
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 from nasvit.search.by_features import quick_part
 from nasvit.search.evaluate import InheritedWeights
 from predictors.limits import Budget
@@ -126,7 +126,7 @@ def _check_asked(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> N
 
 def _keep(bench: Workbench, plan: Plan) -> None:
     content = {"asked": _asked(bench), "plan": to_json(plan)}
-    bench.compute.once(lambda: write_json(bench.folder / PLAN, content))
+    bench.compute.once(lambda: write_record(bench.folder / PLAN, content))
 
 
 def follow_rest(bench: Workbench) -> None:

@@ -15,12 +15,12 @@ from nasvit.experiment.workbench import SUPERNET
 from nasvit.export.card import CARD
 from nasvit.export.saved import WEIGHTS, Described, load_saved, with_fused_structure
 from nasvit.export.switchable import SwitchableModel
+from nasvit.files.whole import sha256_of
 from nasvit.importing import describe_imported, is_imported, load_imported, transfer
 from nasvit.importing.transfer import Report, Source, read_source
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.reparameterized import has_branches
 from nasvit.names import TIMM
-from nasvit.records import sha256_of
 from nasvit.registry import create, imported_path
 from nasvit.specs import Spec, SubnetSpec
 from nasvit.supernets.supernet import Supernet

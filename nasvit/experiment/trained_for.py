@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 from predictors.bounds import Kept
 from predictors.limits import Budget
 from search_spaces import Architecture, ElasticArchitecture, Genome, Subnet
@@ -39,7 +39,7 @@ class TrainedFor:
         """Write the record into the folder of the results."""
         largest = json.loads(self.largest.to_json())
         budgets = [budget.text for budget in self.budgets]
-        write_json(folder / RECORD, {"budgets": budgets, "values": dict(self.values), "largest": largest})
+        write_record(folder / RECORD, {"budgets": budgets, "values": dict(self.values), "largest": largest})
 
     @classmethod
     def read(cls, folder: Path) -> TrainedFor | None:

@@ -22,7 +22,8 @@ from nasvit.experiment.origin import Origin, origin_of
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
-from nasvit.records import read_json, write_json
+from nasvit.files.held import HOLDER
+from nasvit.files.records import read_json, write_record
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
 from nasvit.tasks.task import Task
@@ -123,7 +124,7 @@ class Workbench:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
         free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING, REPORT)
         names = (path.name for path in self.folder.iterdir())
-        return not all(name in free or name.startswith(TOKEN) for name in names)
+        return not all(name in free or name.startswith((TOKEN, HOLDER)) for name in names)
 
     def _look_for_supernet(self) -> tuple[TrainedFor | None, bool]:
         """Return what the supernet here is trained for, if budgets bound it, and whether its training has begun."""
@@ -257,14 +258,14 @@ class Workbench:
     def _claim(self, split: SplitRecord) -> None:
         """Record the experiment and its split."""
         self._check_split(split)
-        write_json(self.folder / RECORD, self.asked.to_json())
+        write_record(self.folder / RECORD, self.asked.to_json())
 
     def _check_split(self, split: SplitRecord) -> None:
         path = self.folder / SPLIT
         if path.exists() and self.has_begun:
             split.check(read_json(path))
         else:
-            write_json(path, split.to_json())
+            write_record(path, split.to_json())
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import search_spaces
+from nasvit.files.records import read_json, versions, write_record
 from nasvit.names import spec_of_name
-from nasvit.records import read_json, versions, write_json
 from nasvit.specs import Spec, SubnetSpec, spec_from_json
 
 CARD = "card.json"
@@ -36,6 +36,7 @@ class Card:
         crop_pct: share of the resized short side of a larger image that it is evaluated on: 0.875 is 224 of 256 pixels.
         exports: files for other runtimes beside it, by name: size, and how their scores compare with the network's.
         bundles: folders made of it beside it, such as a browser page, by name: their files.
+        weights: SHA-256 of the file of its weights; empty: unknown.
     """
 
     spec: Spec
@@ -49,6 +50,7 @@ class Card:
     crop_pct: float = 1.0
     exports: Mapping[str, Any] = field(default_factory=dict)
     bundles: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    weights: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,12 +73,13 @@ class Card:
             "origin": dict(self.origin),
             "versions": dict(self.versions),
             **({"exports": dict(self.exports)} if self.exports else {}),
+            **({"weights": self.weights} if self.weights else {}),
             **({"bundles": {name: list(files) for name, files in self.bundles.items()}} if self.bundles else {}),
         }
 
     def write(self, folder: Path) -> None:
         """Write the card into a folder, whole or not at all."""
-        write_json(folder / CARD, self.to_json())
+        write_record(folder / CARD, self.to_json())
 
     @classmethod
     def read(cls, folder: Path) -> Card:
@@ -109,6 +112,7 @@ class Card:
             content["image"].get("crop_pct", 1.0),
             content.get("exports", {}),
             {name: tuple(files) for name, files in content.get("bundles", {}).items()},
+            content.get("weights", ""),
         )
 
 

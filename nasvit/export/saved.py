@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from nasvit.branches import fuse, reparameterize
 from nasvit.export.card import CARD, Card, is_card, remove_card
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
+from nasvit.files.whole import sha256_of, whole
 from nasvit.heads.dense import DenseNetwork
 from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import WidthsSpec
@@ -61,9 +63,11 @@ def save_network(
         if isinstance(network, SwitchableModel):
             plain = {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
         for name, each in plain.items():
-            export_program(each, folder / name, shape=shape or card.shape, mean=card.mean, deviation=card.deviation)
-    save_model(network.shared if isinstance(network, SwitchableModel) else network, str(folder / WEIGHTS))
-    card.write(folder)
+            with whole(folder / name) as file:
+                export_program(each, file, shape=shape or card.shape, mean=card.mean, deviation=card.deviation)
+    with whole(folder / WEIGHTS) as file:
+        save_model(network.shared if isinstance(network, SwitchableModel) else network, str(file))
+    replace(card, weights=sha256_of(folder / WEIGHTS)).write(folder)
 
 
 def is_saved(folder: Path) -> bool:
@@ -88,7 +92,10 @@ def load_saved(folder: Path | str) -> Described:
     missing = [*([] if weights else [WEIGHTS]), *([] if is_card(folder) else [CARD])]
     if weights is None or missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card, dtype = Card.read(folder), _dtype(weights)
+    card = Card.read(folder)
+    if card.weights and card.weights != sha256_of(weights):
+        raise ValueError(f"{weights} is damaged, or of another network: its content is not what {CARD} was written for")
+    dtype = _dtype(weights)
     if isinstance(card.spec, WidthsSpec):
         shared = card.spec.empty(len(card.classes)).to(dtype)
         load_model(shared, str(weights))

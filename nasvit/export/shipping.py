@@ -19,8 +19,8 @@ from nasvit.export.dense_parity import BoxComparison, MaskComparison
 from nasvit.export.formats import FORMATS, Format, Run, RunAll, format_of
 from nasvit.export.parity import MOST_DEVIATION, AnyParity, ClassComparison, Comparison, compare
 from nasvit.export.program import PROGRAM, check_complete, on_processor
+from nasvit.files.records import versions
 from nasvit.layers import Normalize
-from nasvit.records import versions
 
 COMPARED, CALIBRATED = 512, 256
 """Test images that files are compared on, and training images that integers are calibrated on, at most."""

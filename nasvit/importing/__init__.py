@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nasvit.export.card import Card
 from nasvit.export.saved import Described
 from nasvit.export.switchable import deploy, spec_of_widths
+from nasvit.files.whole import whole
 from nasvit.importing.checkpoints import LoadedTensor, Tensors, Weights, plain_name, read_weights
 from nasvit.importing.conversion import Converted, LayoutError, convert, find_misfit, layout
 from nasvit.importing.pickles import CheckpointError
@@ -101,8 +102,8 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
     weights = read_weights(Path(checkpoint), released_layout(source))
     converted = _convert_or_guess(release, weights.tensors)
     metadata = {_METADATA: json.dumps({"source": source, "classes": converted.classes})}
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, out, metadata)
+    with whole(Path(out)) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, temporary, metadata)
     return _report(source, Path(checkpoint), Path(out), weights, converted)
 
 

@@ -13,7 +13,7 @@ from nasvit.compute import ALONE
 from nasvit.data.pictures import Pictures
 from nasvit.export.card import Card
 from nasvit.export.dense_parity import task_of_network
-from nasvit.records import write_json
+from nasvit.files.records import write_json
 from nasvit.report.console import open_console
 from nasvit.report.loaded import Loaded
 from nasvit.tasks.task import title_of

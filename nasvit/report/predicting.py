@@ -13,8 +13,9 @@ from PIL import Image
 
 from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import letterboxed_picture, opened_picture, picture_files
+from nasvit.files.records import write_json
+from nasvit.files.whole import whole
 from nasvit.heads.detections import SHOWN
-from nasvit.records import write_json
 from nasvit.report.found import MASK, Found, FoundClasses, FoundObjects, classes_in, objects_in
 from nasvit.report.loaded import Loaded, task_of_card
 
@@ -141,8 +142,7 @@ def write_rows(out: Path, rows: list[dict[str, Any]], columns: Sequence[str] = (
     if out.suffix == ".json":
         write_json(out, rows)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
+    with whole(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns or rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

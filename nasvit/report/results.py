@@ -16,6 +16,7 @@ from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
+from nasvit.files.whole import write_text
 from nasvit.report.console import open_console, short
 from nasvit.tasks.task import title_of
 from search_spaces import Subnet
@@ -57,7 +58,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         console.print(line, soft_wrap=True)
     console.print(f"time: {_times(bench)}", soft_wrap=True)
     _show_use(console, bench, rows)
-    (bench.folder / "results.md").write_text(_markdown(title, rows), encoding="utf-8")
+    write_text(bench.folder / "results.md", _markdown(title, rows))
 
 
 def _help(training: Training) -> str:

@@ -23,8 +23,8 @@ from nasvit.export.formats import FORMATS, Format, format_of
 from nasvit.export.saved import is_saved
 from nasvit.export.shipping import Shipped, Shipping, with_shipped
 from nasvit.export.timing import processor, time_in_turns
+from nasvit.files.records import versions, write_json
 from nasvit.heads.detections import SHOWN
-from nasvit.records import versions, write_json
 from nasvit.report.console import open_console
 from nasvit.report.dense_scores import evaluate_dense
 from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card

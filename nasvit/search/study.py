@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import time
-import uuid
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +14,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from nasvit.files.owners import is_gone, this_process
 from nasvit.search.candidates import Candidate, Candidates
 from nasvit.search.driver import Standing, drive
 from nasvit.search.early_stop import score_at, stopping_share
@@ -198,14 +197,17 @@ class _Shared:
                     state=TrialState.WAITING,
                     params=to_params(self._genome, row[0]),
                     distributions=distributions(self._genome),
-                    user_attrs={"owner": _owner()},
+                    user_attrs={"owner": this_process()},
                 )
             )
         self._study.study.optimize(self._objective, n_trials=1)
 
     def wait(self) -> None:
-        """Wait a moment: the last evaluations are under way elsewhere."""
+        """Wait a moment: the last evaluations are under way elsewhere, unless their workers fell silent."""
         time.sleep(WAIT_SECONDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, since 2.9
+            optuna.storages.fail_stale_trials(self._study.study)
 
     def _trials(self) -> list[FrozenTrial]:
         return self._study.study.get_trials(deepcopy=False)
@@ -214,8 +216,8 @@ class _Shared:
         owner = trial.user_attrs.get("owner")
         if owner is None:
             raise optuna.TrialPruned  # another worker took the trial that this one had proposed
-        if owner != _owner():
-            trial.set_user_attr("owner", _owner())
+        if owner != this_process():
+            trial.set_user_attr("owner", this_process())
         trials = self._trials()
         mine = next(each for each in trials if each.number == trial.number)
         candidate = self._study.plan.candidates.decode(to_codes(self._genome, [mine]))[0]
@@ -257,7 +259,7 @@ class _Shared:
         dead = [
             trial
             for trial in trials
-            if trial.state == TrialState.RUNNING and "owner" in trial.user_attrs and _is_dead(trial.user_attrs["owner"])
+            if trial.state == TrialState.RUNNING and "owner" in trial.user_attrs and is_gone(trial.user_attrs["owner"])
         ]
         for trial in dead:
             with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was first
@@ -265,25 +267,3 @@ class _Shared:
                 storage.set_trial_user_attr(trial._trial_id, "lost", True)
                 storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         return bool(dead)
-
-
-_THIS_PROCESS = uuid.uuid4().hex  # tells it from an earlier one of the same number
-
-
-def _owner() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "process": os.getpid(), "token": _THIS_PROCESS}
-
-
-def _is_dead(owner: dict[str, Any]) -> bool:
-    """Whether a worker ran on this machine and does not any more."""
-    if owner["host"] != socket.gethostname():
-        return False
-    if owner["process"] == os.getpid():
-        return bool(owner["token"] != _THIS_PROCESS)
-    try:
-        os.kill(owner["process"], 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False  # somebody else's process
-    return False

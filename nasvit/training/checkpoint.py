@@ -1,28 +1,20 @@
-"""Checkpoints that survive a kill: written to a temporary file, then renamed; earlier ones are kept."""
+"""Checkpoints that survive a kill, and those that a collapsed training goes back to."""
 
 from __future__ import annotations
 
-import copy
-import os
-import pickle
-import shutil
+import re
 import warnings
-import zipfile
-from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from nasvit.compute import Compute
+from nasvit.files.tensors import read_tensors, write_tensors
 from nasvit.tasks.task import Metric
 
 State = dict[str, Any]
 
-_GOOD, _BEST = "good.pt", "best.pt"
-_PLAIN = (str, int, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
-_UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError)
+_BEST = "best.pt"
+_NAME = re.compile(r"(step|good)-(\d+)\.pt")
 
 
 @dataclass(frozen=True)
@@ -41,11 +33,14 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in a folder of their own: the last ones, the last good one, and the best.
+    """The checkpoints of one run, in a folder of their own: the last ones, those to go back to, and the best.
+
+    When the last ones are written is a matter of the clock. What a collapsed training goes back to is not, so that
+    its result does not depend on how fast the machine was, or whether it was killed.
 
     Args:
         folder: folder of the checkpoints, created if missing.
-        keep: number of last checkpoints kept, at least 2 so that there is one to fall back to.
+        keep: number of last checkpoints kept, at least 2 so that there is one to fall back to; and of good ones.
 
     Raises:
         ValueError: if ``keep`` is below 2.
@@ -58,24 +53,21 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep
 
-    def save(self, step: int, state: State, *, good: bool = True) -> Path:
+    def save(self, step: int, state: State, *, good: bool = False) -> Path:
         """Write a checkpoint; a kill in the middle leaves earlier ones untouched.
 
         Args:
             step: optimizer steps done.
             state: tensors, numbers, texts, None, and dicts, lists and tuples of these.
-            good: whether training was healthy here, so that a collapse later may go back to this step.
+            good: whether a collapse later may go back to this step; which steps are good must follow from the steps.
 
         Raises:
             ValueError: if the state holds any other value; the message gives its path.
+            CannotWriteError: if the disk is full; earlier checkpoints stay.
         """
-        _check_plain(state, "state")
-        path = self._folder / f"step-{step:09d}.pt"
-        write_whole(path, {"step": step, "state": state})
-        if good:
-            _put_in_place(path, self._folder / _GOOD)
-        for old in self._files()[: -self._keep]:
-            old.unlink()
+        path = self._folder / f"{'good' if good else 'step'}-{step:09d}.pt"
+        write_tensors(path, {"step": step, "state": state})
+        self._drop_old("good" if good else "step")
         return path
 
     def save_best(self, step: int, state: State, score: float, metric: Metric) -> None:
@@ -92,8 +84,7 @@ class Checkpoints:
         """
         best = self.load_best()
         if best is None or metric.better(score, best.state["score"]):
-            _check_plain(state, "state")
-            write_whole(self._folder / _BEST, {"step": step, "state": {**state, "score": score}})
+            write_tensors(self._folder / _BEST, {"step": step, "state": {**state, "score": score}})
 
     def load_best(self) -> Checkpoint | None:
         """Read the best checkpoint; None if there is none.
@@ -110,33 +101,39 @@ class Checkpoints:
         Raises:
             ValueError: if there are checkpoints and none can be read.
         """
-        good = self._folder / _GOOD
-        return self._load_first([*reversed(self._files()), *([good] if good.exists() else [])])
+        return self._load_first([path for _, path in reversed(self._files("step", "good"))])
 
-    def load_good(self) -> Checkpoint | None:
-        """Read the last good checkpoint; None if there is none.
+    def load_good(self, until: int) -> Checkpoint | None:
+        """Read the newest good checkpoint up to a step, or the oldest if all are later; None if there is none.
 
         Raises:
-            ValueError: if it cannot be read.
+            ValueError: if there are good ones and none of those can be read.
         """
-        good = self._folder / _GOOD
-        return self._load_first([good] if good.exists() else [])
+        files = self._files("good")
+        early = [path for step, path in files if step <= until] or [path for _, path in files[:1]]
+        return self._load_first(early[::-1])
 
-    def forget_after(self, step: int) -> None:
-        """Remove checkpoints of later steps, after going back to ``step``."""
-        for path in self._files():
-            if int(path.stem.removeprefix("step-")) > step:
+    def forget_from(self, step: int) -> None:
+        """Remove checkpoints of a step and of later ones, but for the good one there, after going back to ``step``."""
+        for number, path in self._files("step", "good"):
+            if number > step or (number == step and path.name.startswith("step")):
                 path.unlink()
 
-    def _files(self) -> list[Path]:
-        return sorted(self._folder.glob("step-*.pt"))
+    def _files(self, *kinds: str) -> list[tuple[int, Path]]:
+        """Return the step and the path of every checkpoint of some kinds, the oldest first."""
+        found = ((_NAME.fullmatch(path.name), path) for path in self._folder.iterdir())
+        return sorted((int(match[2]), path) for match, path in found if match and match[1] in kinds)
+
+    def _drop_old(self, kind: str) -> None:
+        for _, path in self._files(kind)[: -self._keep]:
+            path.unlink()
 
     def _load_first(self, paths: list[Path]) -> Checkpoint | None:
         for path in paths:
             try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = read_tensors(path)
                 return Checkpoint(content["step"], content["state"], path)
-            except _UNREADABLE as error:
+            except (ValueError, LookupError, TypeError, OSError) as error:
                 warnings.warn(
                     f"checkpoint {path} cannot be read ({error}); falling back to the one before", stacklevel=3
                 )
@@ -145,61 +142,3 @@ class Checkpoints:
                 f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning"
             )
         return None
-
-
-def write_whole(path: Path, content: State) -> None:
-    """Write tensors and plain values to a file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        torch.save(_in_main_memory(content), file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    _sync_folder(path.parent)
-
-
-def _in_main_memory(value: Any) -> Any:
-    """Return plain values whose tensors are in main memory, so that a file is read where there is no such device."""
-    if isinstance(value, torch.Tensor):
-        return value if value.device.type == "cpu" else Compute.host(value)
-    if isinstance(value, dict):
-        moved = copy.copy(value)  # with what PyTorch notes beside a state dict
-        moved.update({key: _in_main_memory(each) for key, each in value.items()})
-        return moved
-    return type(value)(map(_in_main_memory, value)) if type(value) in (list, tuple) else value
-
-
-def _put_in_place(source: Path, target: Path) -> None:
-    temporary = target.with_name(target.name + ".tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(source, temporary)  # A second name for the same file costs no space.
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open folders.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _check_plain(value: Any, where: str) -> None:
-    if type(value) in (dict, OrderedDict):
-        for key, each in value.items():
-            _check_plain(key, f"a key of {where}")
-            _check_plain(each, f"{where}[{key!r}]")
-    elif type(value) in (list, tuple, torch.Size):
-        for index, each in enumerate(value):
-            _check_plain(each, f"{where}[{index}]")
-    elif type(value) not in _PLAIN:
-        raise ValueError(
-            f"checkpoint: {where} is a {type(value).__name__}; legal are tensors, numbers, texts, None, and "
-            "dicts, lists and tuples of them, so that reading a checkpoint cannot run code"
-        )

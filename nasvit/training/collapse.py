@@ -40,12 +40,22 @@ class CollapseDetector:
         window: number of last losses in the median.
         learned: the network has learned once the median is below this share of ``chance_loss``.
         collapsed: it has collapsed when the median is above this share of it again.
+        diverged: a network that never learned has diverged when the median is above so many times ``chance_loss`` and
+            the first loss; of detectors, whose chance loss nobody knows, the first loss alone.
 
     Raises:
         ValueError: if the values are out of their ranges.
     """
 
-    def __init__(self, chance_loss: float, *, window: int = 20, learned: float = 0.8, collapsed: float = 0.95) -> None:
+    def __init__(
+        self,
+        chance_loss: float,
+        *,
+        window: int = 20,
+        learned: float = 0.8,
+        collapsed: float = 0.95,
+        diverged: float = 10.0,
+    ) -> None:
         if not (chance_loss > 0 and window >= 1 and 0 < learned < collapsed):
             raise ValueError(
                 f"chance_loss {chance_loss}, window {window}, learned {learned}, collapsed {collapsed}: need "
@@ -55,6 +65,8 @@ class CollapseDetector:
         self._window = window
         self._learned_share = learned
         self._collapsed_share = collapsed
+        self._diverged_share = diverged
+        self._first: float | None = None
         self._losses: list[float] = []
         self._has_learned = False
         self._skipped = 0
@@ -89,6 +101,7 @@ class CollapseDetector:
         self._skipped = self._skipped + 1 if skipped else 0
         if self._skipped > MOST_SKIPPED:
             return Collapse(step, f"the gradients of {self._skipped} steps in a row are not finite at step {step}")
+        self._first = loss if self._first is None else self._first
         self._losses = [*self._losses, loss][-self._window :]
         if len(self._losses) < self._window:
             return None
@@ -100,7 +113,17 @@ class CollapseDetector:
                 f"the loss of the largest subnet is back at chance level at step {step}: median of the last "
                 f"{self._window} is {middle:.3f}, guessing gives {self._chance_loss:.3f}",
             )
-        return None
+        return self._divergence(step, middle)
+
+    def _divergence(self, step: int, middle: float) -> Collapse | None:
+        assert self._first is not None
+        guess = self._chance_loss if math.isfinite(self._chance_loss) else 0.0
+        start = max(guess, self._first)  # distillation may add to the loss what guessing does not have
+        if middle <= self._diverged_share * start:
+            return None
+        said = "the first was" if start > guess else "guessing gives"
+        reason = f"median of the last {self._window} is {middle:.3g}, {said} {start:.3f}"
+        return Collapse(step, f"the loss diverged at step {step}: {reason}")
 
     def reset(self) -> None:
         """Forget the last losses, but not that the network had learned."""
@@ -108,10 +131,16 @@ class CollapseDetector:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the detector for a resumed run."""
-        return {"losses": list(self._losses), "has_learned": self._has_learned, "skipped": self._skipped}
+        return {
+            "losses": list(self._losses),
+            "has_learned": self._has_learned,
+            "skipped": self._skipped,
+            "first": self._first,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that ``state_dict`` returned."""
         self._losses = [float(loss) for loss in state["losses"]]
         self._has_learned = bool(state["has_learned"])
         self._skipped = int(state.get("skipped", 0))
+        self._first = state.get("first")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
+
+from nasvit.files.whole import write_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -90,13 +91,8 @@ def _keep_until(path: Path, step: int | None) -> None:
     records = [] if step is None else read_metrics(path)
     # By place, not by step alone: a run that was rolled back has counted the same steps before and keeps those records.
     kept = max((place for place, record in enumerate(records, 1) if record["step"] <= (step or 0)), default=0)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        for record in records[:kept]:
-            file.write(json.dumps({name: _written(value) for name, value in record.items()}, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    lines = [json.dumps({name: _written(value) for name, value in each.items()}, allow_nan=False) for each in records]
+    write_text(path, "".join(f"{line}\n" for line in lines[:kept]))
 
 
 def _written(value: Any) -> Any:

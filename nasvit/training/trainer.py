@@ -28,9 +28,14 @@ from nasvit.training.optimizers import DecayRule, GuardedStep, build_optimizer, 
 from nasvit.training.progress import Progress
 from nasvit.training.readings import Reading, Readings
 from nasvit.training.schedule import learning_rate
+from nasvit.training.setback import NO_SETBACK, Setback, seen
 from search_spaces.recipe import Recipe
 
 MOST_ROLLBACKS = 3
+"""Times that training may go back before it has its whole learning rate again."""
+
+_GOOD_EVERY = 20, 1000  # steps between two checkpoints to go back to: at least, at most; else a tenth of the training
+_GIVEN_BACK_IN = 5  # so many times that, in steps, until a halving of the learning rate is taken back
 _SKIPPED, _JOINED = "skipped", "joined loss"  # read with the losses of a step, and not logged like them
 
 
@@ -58,6 +63,8 @@ class Trainer:
             ``score``; None keeps none.
         decays: which parameters weight decay acts on.
         checkpoint_seconds: seconds between two checkpoints.
+        good_every: steps between two checkpoints that a collapse may go back to; a tenth of the training, within
+            bounds, if left out.
         name: name on the progress bar.
     """
 
@@ -77,6 +84,7 @@ class Trainer:
         keep_best: Metric | None = None,
         decays: DecayRule = is_decayed,
         checkpoint_seconds: float = 120.0,
+        good_every: int | None = None,
         name: str = "training",
     ) -> None:
         loader.check_training()
@@ -96,7 +104,10 @@ class Trainer:
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.collapse = CollapseDetector(chance_loss)
         self.readings = Readings(compute)
-        self.step, self.rollbacks, self.seconds = 0, 0, 0.0
+        self.good_every = (
+            min(max(self.steps // 10, _GOOD_EVERY[0]), _GOOD_EVERY[1]) if good_every is None else good_every
+        )
+        self.step, self.rollbacks, self.setback, self.seconds = 0, 0, NO_SETBACK, 0.0
 
     @property
     def trained(self) -> nn.Module:
@@ -127,7 +138,7 @@ class Trainer:
         if last is not None:
             self._restore(last)
         else:
-            self._save()  # something to go back to from the first step on
+            self._save(good=True)  # something to go back to from the first step on
         stop = self.steps if until is None else min(until, self.steps)
         progress = Progress(self.name, self.steps, done=self.step, visible=self.compute.shows)
         with self._metrics(last) as metrics, progress, self.execution.numbers():
@@ -170,12 +181,13 @@ class Trainer:
                 progress.advance()
                 if evaluates:
                     self._evaluate(metrics)
-                if self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
-                    self._save(metrics)
+                good = self.step % self.good_every == 0
+                if good or self.step >= stop or time.monotonic() - saved_at > self.checkpoint_seconds:
+                    self._save(metrics, good=good)
                     saved_at = time.monotonic()
 
     def _train_on(self, batch: Batch) -> tuple[Losses, float]:
-        rate = self.learning_rate(self.step) * 0.5**self.rollbacks
+        rate = self.learning_rate(self.step) * 0.5 ** self.setback.halvings(self.step, self._given_back_in)
         set_learning_rate(self.optimizer, rate)
         self.learner.before_step(self)
         rng = np.random.default_rng([self.seed, self.rollbacks, self.step])
@@ -206,7 +218,7 @@ class Trainer:
         for reading in self.readings.due(whole=whole):
             noticed = _notice(self.collapse, reading)
             if noticed is not None:
-                self._roll_back(noticed.step, noticed.reason, metrics)
+                self._roll_back(noticed, reading, metrics)
                 return True
             progress.note(f"loss {reading.values['loss']:.3f}")
             _log(metrics, reading)
@@ -238,8 +250,17 @@ class Trainer:
         name = "metrics.jsonl" if self.compute.is_first else f"metrics-{self.compute.rank}.jsonl"
         return Metrics(self.folder / name, resume_step=None if last is None else last.step)
 
-    def _save(self, metrics: Metrics | None = None) -> None:
-        """Write a checkpoint, and log the steps before it: a run that goes on from it does not make them again."""
+    @property
+    def _given_back_in(self) -> int:
+        return _GIVEN_BACK_IN * self.good_every
+
+    def _save(self, metrics: Metrics | None = None, *, good: bool = False) -> None:
+        """Write a checkpoint, and log the steps before it: a run that goes on from it does not make them again.
+
+        Args:
+            metrics: the log.
+            good: a collapse may go back to it, if training is healthy here.
+        """
         if not self.compute.is_first:
             return
         collapse = copy.deepcopy(self.collapse)  # judges the steps that wait, which the real one does later
@@ -256,9 +277,10 @@ class Trainer:
             "scale": None if scale is None else scale.state_dict(),
             "collapse": collapse.state_dict(),
             "rollbacks": self.rollbacks,
+            "setback": list(self.setback),
             "seconds": self.seconds,
         }
-        self.checkpoints.save(self.step, state, good=collapse.healthy)
+        self.checkpoints.save(self.step, state, good=good and collapse.healthy)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         state = checkpoint.state
@@ -271,29 +293,33 @@ class Trainer:
         self.readings.forget()
         self.collapse.load_state_dict(state["collapse"])
         self.step, self.rollbacks, self.seconds = checkpoint.step, state["rollbacks"], state["seconds"]
+        self.setback = Setback(*state.get("setback", (self.rollbacks, self.step)))
 
-    def _roll_back(self, collapsed_at: int, reason: str, metrics: Metrics) -> None:
-        """Go back to the last good checkpoint, and on from there with other subnets and half the learning rate."""
-        rollbacks = self.rollbacks + 1
-        good = self.compute.from_first(self.checkpoints.load_good)
-        if good is None or rollbacks > MOST_ROLLBACKS:
+    def _roll_back(self, noticed: Collapse, reading: Reading, metrics: Metrics) -> None:
+        """Go back to a good checkpoint well before, and on from there with other subnets and half the learning rate."""
+        good = self.compute.from_first(lambda: self.checkpoints.load_good(noticed.step - self.good_every))
+        setback = self.setback.again(noticed.step, self._given_back_in)
+        if good is None or setback.times > MOST_ROLLBACKS:
             found = "there is no good checkpoint to go back to" if good is None else f"after {MOST_ROLLBACKS} rollbacks"
             raise TrainingCollapsedError(
-                f"training collapsed at step {collapsed_at} ({reason}), {found}; lower the learning rate "
+                f"training collapsed at step {noticed.step} ({noticed.reason}), {found}; lower the learning rate "
                 f"({self.recipe.learning_rate:g}) or lengthen the warm-up ({self.recipe.warmup_epochs} epochs)"
+                + seen(reading.values, self.learner.model, good)
             )
+        rollbacks = self.rollbacks + 1
         self._restore(good)
-        self.rollbacks = rollbacks
+        self.rollbacks, self.setback = rollbacks, Setback(setback.times, good.step)
         self.collapse.reset()
-        if self.compute.is_first:
-            self.checkpoints.forget_after(good.step)
         if self.compute.shows:
             warnings.warn(
-                f"training collapsed at step {collapsed_at}: {reason}; back to step {good.step}, learning rate halved",
+                f"training collapsed at step {noticed.step}: {noticed.reason}; back to step {good.step}, learning rate "
+                "halved",
                 stacklevel=2,
             )
-        metrics.append(self.step, {"event": "rollback", "collapsed_at": collapsed_at, "reason": reason})
-        self._save()  # a kill from here on must not forget that this way was tried
+        metrics.append(self.step, {"event": "rollback", "collapsed_at": noticed.step, "reason": noticed.reason})
+        self._save(good=True)  # a kill from here on must not forget that this way was tried
+        if self.compute.is_first:
+            self.checkpoints.forget_from(good.step)
 
 
 def _for_device_of(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from nasvit.costs.latency.runtimes import make_measure, this_device
 from nasvit.costs.latency.subjects import Apart, Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import TimingLog
-from nasvit.records import versions
+from nasvit.files.records import versions
 
 _RECORDED = ("runtime", "command", "threads", "batch_size", "classes", "precision")
 

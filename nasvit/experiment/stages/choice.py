@@ -10,7 +10,7 @@ from typing import Any
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.splits import held_out_in_all
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 from nasvit.search.candidates import Candidate
 from nasvit.search.finalists import Finalist, best_under, cost_names, equals_of, unseen_below
 from nasvit.search.judge import Judge
@@ -171,12 +171,12 @@ def write_choices(
     folder, judge = bench.folder / "search", judge_of_finalists(bench)
     finalists = [{**each.record, **each.costs} for each in finalists_of(bench, measured.values())]
     write_front(finalists, [*others], folder, judge, [choice.candidate.key for choice in choices])
-    write_json(folder / CHOICES, [_to_json(choice) for choice in choices])
+    write_record(folder / CHOICES, [_to_json(choice) for choice in choices])
 
 
 def write_expected(bench: Workbench, choices: Sequence[Choice]) -> None:
     """Write ``choices.json`` of choices that nothing was measured for."""
-    write_json(bench.folder / "search" / CHOICES, [_to_json(choice) for choice in choices])
+    write_record(bench.folder / "search" / CHOICES, [_to_json(choice) for choice in choices])
 
 
 def load_choices(bench: Workbench) -> list[Choice]:

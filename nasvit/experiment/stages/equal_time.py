@@ -10,7 +10,7 @@ from nasvit.experiment.clock import Spent, spent, timed
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import read_json, write_json
+from nasvit.files.records import read_json, write_record
 from nasvit.training.metrics import read_metrics
 
 RECORD = "scratch_time.json"
@@ -42,7 +42,7 @@ def equal_time_epochs(bench: Workbench, finetuning: Job) -> int:
     epoch = _seconds_per_epoch(bench, finetuning)
     epochs = epochs_that_fit(way, epoch, finetuning.training.recipe.epochs)
     numbers = {"share_of_the_way": round(way, 2), "seconds_per_epoch": round(epoch, 4)}
-    write_json(path, {"epochs": epochs, **numbers, "asked": asked})
+    write_record(path, {"epochs": epochs, **numbers, "asked": asked})
     return epochs
 
 

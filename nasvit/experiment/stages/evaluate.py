@@ -16,8 +16,9 @@ from nasvit.experiment.stages.trained_supernet import TrainedSupernet
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import CARD
 from nasvit.export.saved import WEIGHTS, is_saved, load_saved
+from nasvit.files.records import read_json, versions, write_record
+from nasvit.files.whole import sha256_of
 from nasvit.layers.calibration import calibrate
-from nasvit.records import read_json, sha256_of, versions, write_json
 from nasvit.search.candidates import Candidate
 
 RESULTS = "results.json"
@@ -52,7 +53,7 @@ def evaluate(bench: Workbench) -> list[dict[str, Any]]:
     test_set = bench.images.test
     results = {"test_images": len(test_set), "data": test_set.name, "metric": bench.task.metric.name, "rows": rows}
     results |= bench.experiment.provenance() | bench.started_from | {"device": str(compute)}
-    compute.once(lambda: write_json(bench.folder / RESULTS, results))
+    compute.once(lambda: write_record(bench.folder / RESULTS, results))
     return rows
 
 
@@ -72,7 +73,7 @@ class Scores:
         """Return the score of a key, measured if it is not known."""
         if key not in self.known:
             self.known[key] = measure()
-            self.compute.once(lambda: write_json(self.path, self.known))
+            self.compute.once(lambda: write_record(self.path, self.known))
         return self.known[key]
 
 

@@ -15,8 +15,8 @@ from nasvit.experiment.stages.trained_supernet import TrainedSupernet
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import CARD
 from nasvit.export.saved import is_saved, save_network
+from nasvit.files.records import made_for, write_record
 from nasvit.layers.calibration import calibrate
-from nasvit.records import made_for, write_json
 from nasvit.supernets.shared_network import SharedNetwork
 
 
@@ -62,7 +62,7 @@ def _is_extracted(subject: Subject, asked: dict[str, Any]) -> bool:
 def _claim(subject: Subject, asked: dict[str, Any]) -> None:
     """Record what is extracted now; a card of before, which says that a network is whole, goes first."""
     (subject.folder / "extracted" / CARD).unlink(missing_ok=True)
-    write_json(_record(subject), asked)
+    write_record(_record(subject), asked)
 
 
 def _extract(bench: Workbench, supernet: SharedNetwork, subject: Subject) -> None:

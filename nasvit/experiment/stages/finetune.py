@@ -19,7 +19,7 @@ from nasvit.experiment.stages.trials import finalist_folder
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import CARD
 from nasvit.export.saved import Described, is_saved, load_saved
-from nasvit.records import made_for, write_json
+from nasvit.files.records import made_for, write_record
 from nasvit.search.candidates import Candidate
 
 _TRAINED_BY_SEARCH = {"finetune": "finetuned", "scratch": "scratch"}
@@ -134,4 +134,4 @@ def _claim(jobs: Sequence[Job]) -> None:
         if not made_for(record, job.asked):
             for folder in (job.folder, job.checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)
-        write_json(record, job.asked)
+        write_record(record, job.asked)

@@ -14,7 +14,7 @@ from nasvit.experiment.stages.subjects import Subject
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import is_saved, load_network
-from nasvit.records import read_json
+from nasvit.files.records import read_json
 from nasvit.training.trainer import Trainer
 
 KINDS = {

@@ -27,7 +27,8 @@ from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.stages.unmeasured import choose_unmeasured, describe_unmeasured, require_prior
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
-from nasvit.records import made_for, write_json
+from nasvit.files.records import made_for, write_record
+from nasvit.files.whole import write_text
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.run import imagine
 from nasvit.search.study import Plan, Study
@@ -139,14 +140,14 @@ def _finish(bench: Workbench, study: Study, measured: Records) -> list[Choice]:
         print(line)
     _write_lines(folder / "evaluations.jsonl", learned)
     write_choices(bench, choices, measured, learned)
-    write_json(folder / "asked.json", _asked(bench))
+    write_record(folder / "asked.json", _asked(bench))
     return choices
 
 
 def _without_evaluations(bench: Workbench) -> list[Choice]:
     choices = choose_unmeasured(bench)
     print("\n".join(describe_unmeasured(choices)))
-    write_json(bench.folder / "search" / "asked.json", _asked(bench))
+    write_record(bench.folder / "search" / "asked.json", _asked(bench))
     return choices
 
 
@@ -216,7 +217,7 @@ def _report(bench: Workbench, study: Study) -> None:
     """Print and save how well the predictor ranks unseen candidates."""
     report = predictor_report(study.plan.make_predictor, *study.told(), np.random.default_rng(bench.search_seed))
     report["learned"] = study.plan.judge.name
-    write_json(bench.folder / "search" / "predictor.json", report)
+    write_record(bench.folder / "search" / "predictor.json", report)
     print(format_report(report))
 
 
@@ -259,4 +260,4 @@ def _asked(bench: Workbench) -> dict[str, Any]:
 
 
 def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    write_text(path, "".join(json.dumps(record) + "\n" for record in records))

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from nasvit.compute import Compute
@@ -16,13 +15,13 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
 from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
+from nasvit.files.records import write_record
+from nasvit.files.tensors import read_tensors, write_tensors
 from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import calibrate
-from nasvit.records import write_json
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
-from nasvit.training.checkpoint import write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
@@ -51,8 +50,8 @@ def train(bench: Workbench, *, until: int | None = None) -> SharedNetwork:
     supernet = trainer.trained
     assert isinstance(supernet, SharedNetwork)
     if trainer.step == trainer.steps:
-        bench.compute.once(lambda: write_json(bench.folder / CLASSES, list(bench.classes)))
-        bench.compute.once(lambda: write_whole(bench.folder / SUPERNET, supernet.state_dict()))
+        bench.compute.once(lambda: write_record(bench.folder / CLASSES, list(bench.classes)))
+        bench.compute.once(lambda: write_tensors(bench.folder / SUPERNET, supernet.state_dict()))
     return supernet
 
 
@@ -76,7 +75,7 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
-    supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    supernet.load_state_dict(read_tensors(path))
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
 
@@ -91,7 +90,7 @@ def _tell(bench: Workbench, start: SupernetStart) -> None:
         _require_the_same(report, before["started_from"], bench.folder)
     else:
         bench.compute.once(lambda: print(report, flush=True))
-        bench.compute.once(lambda: write_json(record, report.to_json()))
+        bench.compute.once(lambda: write_record(record, report.to_json()))
 
 
 def _require_the_same(report: Report, before: dict[str, Any], folder: Path) -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.train import SUPERNET, load_supernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import sha256_of
+from nasvit.files.whole import sha256_of
 from nasvit.supernets.shared_network import SharedNetwork
 
 

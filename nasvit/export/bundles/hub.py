@@ -19,7 +19,7 @@ from nasvit.export.bundles.words import WORDS, Words
 from nasvit.export.card import CONFIG, IN_CONFIG, Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.saved import HUB_WEIGHTS, WEIGHTS
-from nasvit.records import versions, write_json
+from nasvit.files.records import versions, write_json
 
 LIBRARY = "nasvit"
 _HUB_DATA = "hf:"

@@ -14,7 +14,7 @@ from nasvit.export.bundles.contract import Bundle, Told
 from nasvit.export.bundles.describe import accuracy_of, compared, files_at, name_of, size_of, source_of
 from nasvit.export.card import Card
 from nasvit.export.formats.onnx_file import INPUT, OUTPUT
-from nasvit.records import versions
+from nasvit.files.records import versions
 
 PAGE = Path(__file__).parent / "page"
 _ROWS = (

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from nasvit.files.whole import sha256_of
 from nasvit.importing.checkpoints import read_weights
-from nasvit.records import sha256_of
 
 
 @dataclass(frozen=True)

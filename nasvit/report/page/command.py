@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from nasvit.experiment.workbench import REPORT
+from nasvit.files.whole import write_text
 from nasvit.report.page.holding import read_folder
 from nasvit.report.page.render import page
 
@@ -27,8 +27,5 @@ def show_report(folder: Path, out: Path | None = None, images: int = 512) -> Non
         raise ValueError(f"--test-images {images}; legal are 0 (none) and numbers above")
     holding, target = read_folder(folder), out or folder / REPORT
     text = page(holding, images)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(target)
+    write_text(target, text)
     print(f"{target}: {target.stat().st_size / 1e3:,.0f} kB in one file; open it in a browser")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nasvit.records import read_json
+from nasvit.files.records import read_json
 
 Fields = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import jinja2
 
 from nasvit.experiment.stages.unmeasured import UNMEASURED_BY
-from nasvit.records import versions
+from nasvit.files.records import versions
 from nasvit.report.console import short
 from nasvit.report.page.blocks import network_blocks
 from nasvit.report.page.curves import curves

@@ -22,8 +22,8 @@ from nasvit.experiment.stages.train import train
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
+from nasvit.files.records import read_json
 from nasvit.heads.dense import DenseNetwork
-from nasvit.records import read_json
 from nasvit.specs import DenseSpec, DenseWidthsSpec
 from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces.values import FieldError

@@ -17,7 +17,7 @@ from nasvit.experiment.stages.equal_time import epochs_that_fit
 from nasvit.experiment.stages.jobs import Job
 from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.workbench import Workbench
-from nasvit.records import write_json
+from nasvit.files.records import write_json
 from nasvit.report import results
 from nasvit.training.trainer import Trainer
 from tests.nasvit.experiment.tiny import without_programs, write_experiment

@@ -20,7 +20,7 @@ from nasvit.experiment.stages.extract import extract
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.saved import is_saved
-from nasvit.records import read_json
+from nasvit.files.records import read_json
 from nasvit.tasks.classification import Classification
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
 

@@ -14,14 +14,16 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 import search_spaces
 from nasvit.costs.tables import cost_table
+from nasvit.files.owners import this_process
 from nasvit.search import study as study_module
 from nasvit.search.candidates import Candidate, Candidates
 from nasvit.search.judge import Judge
-from nasvit.search.optuna_sampler import distributions, to_params
+from nasvit.search.optuna_sampler import distributions, open_storage, to_params
 from nasvit.search.run import search
 from nasvit.search.study import Plan, Study
 from nasvit.tasks.task import Metric
@@ -139,7 +141,7 @@ def test_a_dead_workers_trial_is_released_even_if_another_worker_does_it_at_the_
     study = make(tmp_path, evaluate=killed)
     with pytest.raises(KilledError):
         study.run()
-    monkeypatch.setattr(study_module, "_is_dead", lambda _: True)
+    monkeypatch.setattr(study_module, "is_gone", lambda _: True)
     trials = study_module._Shared(study, Progress("search", COUNT))
     seen_a_moment_ago = study.study.get_trials()
     assert [trial.state for trial in seen_a_moment_ago] == [TrialState.RUNNING]
@@ -149,18 +151,23 @@ def test_a_dead_workers_trial_is_released_even_if_another_worker_does_it_at_the_
     assert study.study.trials[0].user_attrs["lost"]
 
 
-def test_the_worker_of_another_user_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(process: int, signal: int) -> None:
-        raise PermissionError
-
-    monkeypatch.setattr(os, "kill", kill)
-    assert not study_module._is_dead({**study_module._owner(), "process": os.getpid() + 1})
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # which only optimize gives
+def test_a_worker_that_fell_silent_on_another_machine_is_not_waited_for(tmp_path: Path) -> None:
+    study = make(tmp_path, make_plan(1))
+    running = study.study.ask(distributions(study.plan.candidates.genome))
+    running.set_user_attr("owner", {**this_process(), "host": "elsewhere"})
+    storage = open_storage(f"sqlite:///{tmp_path / 'study.db'}")
+    storage.record_heartbeat(running._trial_id)
+    with storage.engine.begin() as database:
+        database.execute(sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
+    study.run(visible=False)
+    assert [trial.state for trial in study.study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
 def test_who_takes_over_a_waiting_trial_owns_it(tmp_path: Path) -> None:
     study = make(tmp_path, make_plan(1))
     row = study.plan.candidates.encode([Candidate(SPACE.smallest)])
-    dead = {**study_module._owner(), "process": 2**22 + 1}
+    dead = {**this_process(), "process": 2**22 + 1}
     seen: list[Any] = []
 
     def evaluate(candidate: Candidate, share: float) -> dict[str, Any]:
@@ -177,7 +184,7 @@ def test_who_takes_over_a_waiting_trial_owns_it(tmp_path: Path) -> None:
     )
     study.evaluate = evaluate
     study.run()
-    assert [trial.user_attrs["owner"] for trial in seen] == [study_module._owner()]
+    assert [trial.user_attrs["owner"] for trial in seen] == [this_process()]
 
 
 def test_workers_share_the_evaluations_and_none_is_done_twice(tmp_path: Path) -> None:

@@ -32,16 +32,18 @@ def test_the_last_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_without_any_checkpoint_there_is_none(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path).load_last() is None
-    assert Checkpoints(tmp_path).load_good() is None
+    assert Checkpoints(tmp_path).load_good(5) is None
 
 
-def test_only_the_last_ones_and_the_good_one_are_kept(tmp_path: Path) -> None:
+def test_the_last_ones_and_the_last_good_ones_are_kept(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, keep=2)
-    for step in (1, 2, 3, 4, 5):
-        kept.save(step, state_at(step), good=step <= 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.pt", "step-000000004.pt", "step-000000005.pt"]
-    good = kept.load_good()
-    assert good is not None and good.step == 2 and good.state["epoch"] == 2
+    for step in range(1, 9):
+        kept.save(step, state_at(step), good=step % 2 == 0)
+    names = ["good-000000006.pt", "good-000000008.pt", "step-000000005.pt", "step-000000007.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    for until, wanted in ((9, 8), (7, 6), (6, 6), (5, 6)):
+        good = kept.load_good(until)
+        assert good is not None and good.step == good.state["epoch"] == wanted
 
 
 def test_a_spoiled_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
@@ -106,15 +108,19 @@ def test_a_kill_while_writing_leaves_the_checkpoints_before(
 def test_going_back_removes_the_later_checkpoints(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path, keep=3)
     for step in (1, 2, 3):
-        kept.save(step, state_at(step), good=step == 1)
-    kept.forget_after(1)
-    last = kept.load_last()
-    assert last is not None and last.step == 1
+        kept.save(step, state_at(step))
+        kept.save(step, state_at(step), good=True)
+    kept.forget_from(2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "good-000000001.pt",
+        "good-000000002.pt",
+        "step-000000001.pt",
+    ]
 
 
 @pytest.mark.parametrize("value", [Path("x"), np.float64(1.0), np.zeros(2), object(), {1, 2}])
 def test_content_that_could_run_code_is_refused_with_its_place(tmp_path: Path, value: object) -> None:
-    with pytest.raises(ValueError, match=r"state\['a'\]\[1\] is a"):
+    with pytest.raises(ValueError, match=r"\['a'\]\[1\] is a"):
         Checkpoints(tmp_path).save(1, {"a": [0, value]})
     assert list(tmp_path.iterdir()) == []
 

@@ -42,6 +42,14 @@ def test_a_network_that_has_not_learned_yet_has_not_collapsed() -> None:
     assert feed(CollapseDetector(CHANCE), [CHANCE * 1.1] * 500) is None
 
 
+@pytest.mark.parametrize("chance", [CHANCE, math.inf])  # nobody knows what a detector's guess costs
+def test_a_loss_that_never_was_better_and_grows_without_end_has_diverged(chance: float) -> None:
+    found = feed(CollapseDetector(chance), [CHANCE, *[1e20] * 30])
+    assert found is not None and found.step < 30 and "diverged" in found.reason and "1e+20" in found.reason
+    assert feed(CollapseDetector(chance), [CHANCE, *[9 * CHANCE] * 30]) is None
+    assert feed(CollapseDetector(chance), [CHANCE * 4, *[30 * CHANCE] * 30]) is None  # a loss with more in it
+
+
 def test_a_few_bad_batches_are_no_collapse_however_bad() -> None:
     losses = learning()
     for step in (100, 101, 102, 150):

@@ -137,7 +137,7 @@ LONG = replace(BARE, epochs=15)  # 60 steps
 
 
 def collapsing(task: Collapsing, folder: Path) -> Trainer:
-    return Trainer(task, loader_of(LONG), LONG, folder, seed=0, chance_loss=CHANCE, checkpoint_seconds=0, name="a test")
+    return Trainer(task, loader_of(LONG), LONG, folder, seed=0, chance_loss=CHANCE, good_every=10, name="a test")
 
 
 def test_a_jump_of_the_loss_to_chance_level_is_rolled_back_to_the_last_good_checkpoint(tmp_path: Path) -> None:
@@ -169,17 +169,44 @@ def test_a_run_that_was_stopped_after_a_rollback_remembers_it(tmp_path: Path) ->
 
 
 def test_a_loss_that_is_no_number_is_rolled_back_at_once(tmp_path: Path) -> None:
-    trainer = collapsing(Collapsing(10, loss=float("nan")), tmp_path)
-    with pytest.warns(UserWarning, match="collapsed at step 11: a loss is nan .*back to step 10"):
+    trainer = collapsing(Collapsing(11, loss=float("nan")), tmp_path)
+    with pytest.warns(UserWarning, match="collapsed at step 12: a loss is nan .*back to step 0"):  # 10 is too near
         trainer.run()
     assert trainer.step == 60
 
 
-def test_training_that_collapses_again_and_again_ends_with_advice(tmp_path: Path) -> None:
+def test_where_a_collapse_goes_back_to_does_not_depend_on_when_checkpoints_were_written(tmp_path: Path) -> None:
+    often, seldom = collapsing(Collapsing(37), tmp_path / "often"), collapsing(Collapsing(37), tmp_path / "seldom")
+    often.checkpoint_seconds = 0
+    for trainer in (often, seldom):
+        with pytest.warns(UserWarning, match="back to step 30"):
+            trainer.run()
+    logs = [read_metrics(trainer.folder / "metrics.jsonl", wall_clock=False) for trainer in (often, seldom)]
+    assert logs[0] == logs[1]
+    for one, other in zip(often.trained.parameters(), seldom.trained.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_rollback_that_helped_gives_the_learning_rate_back(tmp_path: Path) -> None:
+    trainer = collapsing(Collapsing(12, loss=float("nan")), tmp_path)
+    trainer.good_every = 5
+    with pytest.warns(UserWarning, match="back to step 5"):
+        trainer.run()
+    records = [each for each in read_metrics(tmp_path / "metrics.jsonl") if "learning_rate" in each]
+    again = {each["step"]: each["learning_rate"] / trainer.learning_rate(each["step"] - 1) for each in records}
+    assert [again[step] for step in (6, 31, 60)] == pytest.approx([0.5, 1.0, 1.0])
+    assert sorted(again[step] for step in range(6, 32)) == [again[step] for step in range(6, 32)]
+
+
+def test_training_that_collapses_again_and_again_ends_with_advice_and_what_was_seen(tmp_path: Path) -> None:
     trainer = collapsing(Collapsing(25, 5, 5, 5), tmp_path)
     with (
         pytest.warns(UserWarning, match="training collapsed"),
-        pytest.raises(RuntimeError, match=r"after 3 rollbacks; lower the learning rate .* or lengthen the warm-up"),
+        pytest.raises(
+            RuntimeError,
+            match=r"after 3 rollbacks; lower the learning rate .* or lengthen the warm-up .*\n"
+            r"seen at that step: loss 2.4; since step 20 the norm of head.classifier.weight changed most, from [\d.]+ to ",
+        ),
     ):
         trainer.run()
 

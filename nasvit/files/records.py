@@ -1,0 +1,71 @@
+"""Small JSON files that record results, their configuration and versions: written whole, and checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nasvit.files.whole import write_text
+
+PACKAGES = ("nasvit", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn")
+
+_DIGEST, _LIST = "digest", "list"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as readable JSON for others to read, whole or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_record(path: Path, content: Any) -> None:
+    """Write what this library reads again: ``content``, an object or a list, with a digest of it."""
+    content = json.loads(json.dumps(content))  # as it will be read: texts for keys, lists for tuples
+    fields = content if isinstance(content, dict) else {_LIST: content}
+    write_json(path, {**fields, _DIGEST: _digest(fields)})
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file; of a record without its digest.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the file is not JSON, or a record that is not as it was written; the message names it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, it is no JSON: {error}") from error
+    if not isinstance(content, dict) or _DIGEST not in content:
+        return content
+    if content.pop(_DIGEST) != _digest(content):
+        raise ValueError(
+            f'{path} is damaged, or was changed by hand: its digest is another; remove the line "{_DIGEST}" if its '
+            "content is right"
+        )
+    return content[_LIST] if content.keys() == {_LIST} else content
+
+
+def made_for(record: Path, asked: Any) -> bool:
+    """Return whether ``record`` holds the configuration ``asked``; true if there is no record."""
+    return not record.exists() or bool(read_json(record) == asked)
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
