@@ -24,8 +24,8 @@ import tyro
 
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
-from nasvit.options import Overrides
 from nasvit.files.records import write_json
+from nasvit.options import Overrides
 from search_spaces.reading import legal_names, load_yaml
 
 FOLDER = Path("experiments/compact")

@@ -19,8 +19,8 @@ import tyro
 
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
-from nasvit.options import Overrides
 from nasvit.files.records import read_json, versions, write_json
+from nasvit.options import Overrides
 from search_spaces.reading import legal_names
 
 FILE, STREETS = Path("experiments/dense/bccd.yaml"), Path("experiments/dense/street.yaml")

@@ -27,10 +27,10 @@ import tyro
 from experiments.slimmable_table import KINDS, summarize
 from nasvit.costs.counting import count
 from nasvit.data import Augmentation, ImageSet, Loader, Normalization, load_images
+from nasvit.files.records import versions, write_json
 from nasvit.models.catalog import resnet
 from nasvit.models.family import Family
 from nasvit.models.plan import ChannelPlan
-from nasvit.files.records import versions, write_json
 from nasvit.search.autoslim import slim
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.tasks.classification import Classification

@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 import search_spaces
 from nasvit.compute import Compute, open_compute
-from nasvit.layers import sync_batch_norm
 from nasvit.files.records import versions, write_json
+from nasvit.layers import sync_batch_norm
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project

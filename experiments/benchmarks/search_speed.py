@@ -26,8 +26,8 @@ import tyro
 import search_spaces
 from nasvit.costs.counting import count_on_meta
 from nasvit.costs.tables import cost_table
-from nasvit.layers.calibration import track_statistics
 from nasvit.files.records import versions
+from nasvit.layers.calibration import track_statistics
 from nasvit.supernets.supernet import Supernet
 from predictors.arrays import Codes, Floats
 from predictors.mlp import MLP

@@ -32,8 +32,8 @@ from torch.nn import functional as F
 
 import search_spaces
 from nasvit.compute import Compute, find_device
-from nasvit.layers import TalkingHeads
 from nasvit.files.records import versions
+from nasvit.layers import TalkingHeads
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import Project

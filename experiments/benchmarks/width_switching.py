@@ -23,9 +23,9 @@ import tyro
 from torch import Tensor, nn
 
 from nasvit.export.switchable import SwitchableModel, deploy
+from nasvit.files.records import versions
 from nasvit.models.catalog import mobilenet_v1, mobilenet_v2, resnet, shufflenet_v2
 from nasvit.models.family import Family
-from nasvit.files.records import versions
 from nasvit.supernets.slimmable import SlimmableNetwork
 
 COMMAND = "python -m experiments.benchmarks.width_switching --json experiments/results/width_switching.json"

@@ -27,6 +27,7 @@ from nasvit.export import saved
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.export.saved import load_network, load_saved, save_network
+from nasvit.files.records import read_json
 from nasvit.layers.fake_quantize import InputRange
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.registry import create
@@ -93,7 +94,7 @@ def test_a_trained_network_is_saved_as_what_it_costs_to_deploy(tmp_path: Path, w
     assert results["params"] == sum(p.numel() for p in network.parameters())
     assert (results["training_params"] > results["params"]) == (way in ("branches", "netaug"))
     assert not any(isinstance(module, InputRange) for module in network.modules())
-    assert json.loads((tmp_path / "out" / "results.json").read_text()) == results
+    assert read_json(tmp_path / "out" / "results.json") == results
 
 
 def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
