@@ -50,6 +50,31 @@ def read_json(path: Path) -> Any:
     return content[_LIST] if content.keys() == {_LIST} else content
 
 
+def read_lines(path: Path, *names: str) -> list[dict[str, Any]]:
+    """Return the objects of a file that grows by one JSON object a line; a last line that a kill cut off is left out.
+
+    Args:
+        path: the file.
+        names: what each object has at least.
+
+    Raises:
+        ValueError: if another line is not such an object; the message names it.
+    """
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_object_in(line, f"{path}:{number}", names) for number, line in enumerate(lines, start=1)]
+
+
+def _object_in(line: bytes, where: str, names: tuple[str, ...]) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} is damaged, it is no JSON: {error}; remove that line") from error
+    missing = [name for name in names if not isinstance(found, dict) or name not in found]
+    if missing or not isinstance(found, dict):
+        raise ValueError(f"{where} is damaged, it has no {', '.join(missing)}; remove that line")
+    return found
+
+
 def made_for(record: Path, asked: Any) -> bool:
     """Return whether ``record`` holds the configuration ``asked``; true if there is no record."""
     return not record.exists() or bool(read_json(record) == asked)

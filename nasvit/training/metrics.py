@@ -9,7 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from nasvit.files.whole import write_text
+from nasvit.files.records import read_lines
+from nasvit.files.whole import CannotWriteError, write_text
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,6 +33,7 @@ class Metrics:
     def __init__(self, path: Path, *, resume_step: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         _keep_until(path, resume_step)
+        self._path = path
         self._file: IO[str] = path.open("a", encoding="utf-8")
 
     def append(self, step: int, values: Mapping[str, Any]) -> None:
@@ -47,8 +49,11 @@ class Metrics:
         if "step" in values:
             raise ValueError("metrics: 'step' is the field of the step itself; name the value otherwise")
         line = json.dumps({"step": step, **{name: _written(value) for name, value in values.items()}}, allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise CannotWriteError(self._path, error) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -71,18 +76,12 @@ def read_metrics(path: Path, *, wall_clock: bool = True) -> list[Record]:
         wall_clock: keep the fields in ``WALL_CLOCK``; without them equal runs have equal records.
 
     Raises:
-        ValueError: if a line other than the last is not a JSON object.
+        ValueError: if a line other than the last is not a JSON object; see :func:`nasvit.files.records.read_lines`.
     """
-    records = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines[:-1], start=1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
-        kept = {name: _read(value) for name, value in record.items() if wall_clock or name not in WALL_CLOCK}
-        records.append(kept)
-    return records
+    return [
+        {name: _read(value) for name, value in record.items() if wall_clock or name not in WALL_CLOCK}
+        for record in read_lines(path, "step")
+    ]
 
 
 def _keep_until(path: Path, step: int | None) -> None:

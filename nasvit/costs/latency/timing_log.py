@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nasvit.files.records import read_lines
+
 
 class Timing(NamedTuple):
     """One measurement of a module.
@@ -18,6 +20,9 @@ class Timing(NamedTuple):
 
     milliseconds: float
     yardstick: float | None = None
+
+
+_OF_LINE = ("subject", "round", "milliseconds", "yardstick")
 
 
 class TimingLog:
@@ -34,10 +39,14 @@ class TimingLog:
     def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
         self.path, self._conditions = path, dict(conditions)
         self._measured: dict[str, dict[int, Timing]] = {}
-        lines = _whole_lines(path)
+        _cut_off_unfinished(path)
+        lines = read_lines(path) if path.exists() else []
         if lines:
-            _check(path, lines[0]["conditions"], conditions)
-        for line in lines[1:]:
+            _check(path, lines[0].get("conditions", {}), conditions)
+        for number, line in enumerate(lines[1:], start=2):
+            missing = [name for name in _OF_LINE if name not in line]
+            if missing:
+                raise ValueError(f"{path}:{number} is damaged, it has no {', '.join(missing)}; remove that line")
             timing = Timing(line["milliseconds"], line["yardstick"])
             self._measured.setdefault(line["subject"], {})[line["round"]] = timing
 
@@ -68,14 +77,11 @@ class TimingLog:
             file.write(json.dumps(line) + "\n")
 
 
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a timing log, and remove an unfinished last one from the file."""
-    if not path.exists():
-        return []
-    whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    with path.open("r+", encoding="utf-8") as file:
-        file.truncate(len((whole + end).encode()))
-    return [json.loads(line) for line in whole.splitlines()]
+def _cut_off_unfinished(path: Path) -> None:
+    """Remove a last line that a kill cut off."""
+    if path.exists():
+        with path.open("r+b") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _check(path: Path, begun: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:

@@ -75,9 +75,16 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
-    supernet.load_state_dict(read_tensors(path))
+    supernet.load_state_dict(_trained(path))
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
+
+
+def _trained(path: Path) -> Any:
+    try:
+        return read_tensors(path)
+    except ValueError as error:
+        raise ValueError(f"{error}; remove it, and the train stage writes it again from its last checkpoint") from error
 
 
 def _tell(bench: Workbench, start: SupernetStart) -> None:
