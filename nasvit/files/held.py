@@ -22,6 +22,7 @@ HOLDER = ".holder.json"
 _BEAT = 10.0  # seconds between two signs of life
 _SILENCE = 120.0  # seconds without one after which a process of another machine counts as dead
 _held: dict[Path, int] = {}
+_made: set[Path] = set()
 _lock = threading.Lock()
 
 
@@ -53,7 +54,9 @@ def _enter(folder: Path) -> None:
             _held[folder] += 1
             return
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
+                _made.add(folder)
             _take(folder)
         except OSError as error:
             raise CannotWriteError(folder / HOLDER, error) from error
@@ -69,6 +72,10 @@ def _leave(folder: Path) -> None:
             del _held[folder]
             if _holder(folder / HOLDER) == this_process():
                 (folder / HOLDER).unlink(missing_ok=True)
+            if folder in _made:
+                _made.remove(folder)
+                with contextlib.suppress(OSError):  # a mistake that shows before anything is written leaves no folder
+                    folder.rmdir()
 
 
 def _take(folder: Path) -> None:

@@ -64,6 +64,23 @@ def read_lines(path: Path, *names: str) -> list[dict[str, Any]]:
     return [_object_in(line, f"{path}:{number}", names) for number, line in enumerate(lines, start=1)]
 
 
+def resumed_lines(path: Path, *names: str) -> list[dict[str, Any]]:
+    """Return the objects of such a file that lines are to be added to, and remove a last line that a kill cut off.
+
+    Args:
+        path: the file; there may be none yet.
+        names: what each object has at least.
+
+    Raises:
+        ValueError: as :func:`read_lines` does.
+    """
+    if not path.exists():
+        return []
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+    return read_lines(path, *names)
+
+
 def _object_in(line: bytes, where: str, names: tuple[str, ...]) -> dict[str, Any]:
     try:
         found = json.loads(line)

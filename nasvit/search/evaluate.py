@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from nasvit.data.loader import Batch
+from nasvit.files.records import resumed_lines
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.fake_quantize import fake_quantize, set_ranges
 from nasvit.search.candidates import Candidate
@@ -64,13 +65,8 @@ class Journal:
 
     def __init__(self, path: Path, measure: Callable[[Candidate], dict[str, Any]]) -> None:
         self.path, self.measure = path, measure
-        self.records: dict[str, dict[str, Any]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
-            self.records = {record["key"]: record for record in map(json.loads, whole.splitlines())}
-            with path.open("r+", encoding="utf-8") as file:
-                file.truncate(len((whole + end).encode()))
+        self.records = {record["key"]: record for record in resumed_lines(path, "key")}
 
     def record(self, candidate: Candidate) -> dict[str, Any]:
         """Return what is known of a candidate, measuring it if nothing is."""

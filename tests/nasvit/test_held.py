@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -86,23 +87,26 @@ def test_who_is_not_seen_here_counts_as_dead_when_it_has_been_silent(tmp_path: P
 
 
 def test_of_many_that_find_a_dead_holder_one_takes_its_place(tmp_path: Path) -> None:
-    code = HOLDING.replace("time.sleep(60)", "sys.stdin.read()").replace('"holds"', '"holds", time.time()')
-    for _ in range(2):
+    forking = multiprocessing.get_context("fork")
+    for _ in range(5):
         write(tmp_path, process=2**22 + 1)
-        started = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, str(tmp_path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-            for _ in range(4)
-        ]
-        while sum(each.poll() is None for each in started) > 1:
-            time.sleep(0.01)
-        outputs = [each.communicate("")[0] for each in started]
-        assert sum("holds" in output for output in outputs) == 1
+        all_tried, holders = forking.Barrier(6), forking.Value("i", 0)
+
+        def try_to_hold(all_tried: Any = all_tried, holders: Any = holders) -> None:
+            try:
+                with held(tmp_path):
+                    with holders.get_lock():
+                        holders.value += 1
+                    all_tried.wait()
+            except ValueError:
+                all_tried.wait()
+
+        tried = [forking.Process(target=try_to_hold) for _ in range(6)]
+        for process in tried:
+            process.start()
+        for process in tried:
+            process.join()
+        assert holders.value == 1
 
 
 def test_the_process_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

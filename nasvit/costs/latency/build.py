@@ -13,7 +13,7 @@ from nasvit.costs.latency.correction import FEWEST, fit_correction, prediction_e
 from nasvit.costs.latency.measure import Measurement, measure_all
 from nasvit.costs.latency.plan import MeasurementPlan
 from nasvit.costs.latency.timed_modules import TimedModule, network_name
-from nasvit.files.records import write_record
+from nasvit.files.records import write_json
 from predictors.latency import FORMAT, LatencyTable
 
 
@@ -41,7 +41,7 @@ def build_table(
         )
     policy = plan.settings.policy
     measured = measure_all([*plan.blocks, *plan.networks], plan.measure, policy, plan.timing_log(), on_measured)
-    write_record(plan.out, _record(plan, measured))
+    write_json(plan.out, _record(plan, measured))
     plan.discard_exported()
     return plan.subject.load(plan.out)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nasvit.files.records import read_lines
+from nasvit.files.records import resumed_lines
 
 
 class Timing(NamedTuple):
@@ -39,8 +39,7 @@ class TimingLog:
     def __init__(self, path: Path, conditions: Mapping[str, Any]) -> None:
         self.path, self._conditions = path, dict(conditions)
         self._measured: dict[str, dict[int, Timing]] = {}
-        _cut_off_unfinished(path)
-        lines = read_lines(path) if path.exists() else []
+        lines = resumed_lines(path)
         if lines:
             _check(path, lines[0].get("conditions", {}), conditions)
         for number, line in enumerate(lines[1:], start=2):
@@ -75,13 +74,6 @@ class TimingLog:
     def _append(self, line: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def _cut_off_unfinished(path: Path) -> None:
-    """Remove a last line that a kill cut off."""
-    if path.exists():
-        with path.open("r+b") as file:
-            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _check(path: Path, begun: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:

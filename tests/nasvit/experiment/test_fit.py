@@ -325,7 +325,7 @@ def test_the_program_takes_pixels_and_normalizes_them_as_training_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fitted, given = fitting(config(tmp_path)), dict[str, Any]()
-    monkeypatch.setattr(saved, "export_program", lambda *_, **settings: given.update(settings))
+    monkeypatch.setattr(saved, "export_program", lambda _, path, **settings: path.touch() or given.update(settings))
     trained = filled(fitted.trainer(tmp_path / "training").trained)
     save_network(fitted.deployed(trained), tmp_path / "deployed", fitted.card(trained, {}), program=True)
     normalization = fitted.images.normalization
@@ -530,7 +530,7 @@ def test_the_program_takes_images_that_are_no_squares(tmp_path: Path, monkeypatc
     recipe = replace(asked.recipe, batch_size=4, epochs=1, warmup_epochs=0)
     asked = replace(asked, data=DataConfig(str(tmp_path / "wide"), validation=0.25), recipe=recipe)
     given = dict[str, Any]()
-    monkeypatch.setattr(saved, "export_program", lambda *_, **settings: given.update(settings))
+    monkeypatch.setattr(saved, "export_program", lambda _, path, **settings: path.touch() or given.update(settings))
     fit(asked, tmp_path / "out")
     assert given["shape"] == (3, 8, 16)
 

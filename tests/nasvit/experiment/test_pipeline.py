@@ -33,6 +33,7 @@ from nasvit.export import saved
 from nasvit.export.card import Card
 from nasvit.export.program import export_program
 from nasvit.export.saved import Described, load_network
+from nasvit.files.records import read_json, write_record
 from nasvit.layers.ghost import GhostBlock
 from nasvit.report import results
 from nasvit.search.candidates import Candidate
@@ -174,7 +175,7 @@ def test_the_time_of_every_stage_and_training_is_recorded_and_a_finished_experim
     rows = run(bench)
     assert (bench.folder / "times.json").read_text() == recorded
     in_results = json.loads((bench.folder / "results.json").read_text())["times"]
-    assert in_results["stages"] == json.loads(recorded)
+    assert in_results["stages"] == read_json(bench.folder / "times.json")
     trained = [f"{row['name']}/{how}" for row in rows for how in ("finetuned", "scratch")]
     assert sorted(in_results["trainings"]) == sorted(trained)
     printed = capsys.readouterr().out
@@ -265,7 +266,7 @@ def test_finalists_are_the_candidates_of_which_most_is_expected(copied: Path, mo
 
 def test_a_folder_whose_images_were_split_otherwise_is_refused(copied: Path) -> None:
     record = copied / "out" / "split.json"
-    record.write_text(json.dumps(json.loads(record.read_text()) | {"seed": 17}))
+    write_record(record, read_json(record) | {"seed": 17})
     with pytest.raises(ValueError, match="the held-out split is not the one this run began with; seed: was 17, is 0"):
         open_workbench(write_experiment(copied), copied / "out").images  # noqa: B018
 

@@ -28,6 +28,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.saved import load_saved, save_network
 from nasvit.export.switchable import deploy, spec_of_widths
+from nasvit.files.records import read_json
 from nasvit.importing import attentive, sources
 from nasvit.registry import create
 from nasvit.specs import GhostNetSpec, SubnetSpec, TimmSpec
@@ -354,7 +355,7 @@ def test_the_classes_of_an_earlier_experiment_are_known(tmp_path: Path, old: boo
     first = bench_of(tmp_path / "first", None)
     train(first)
     names = first.folder / "classes.json"
-    assert json.loads(names.read_text()) == list("0123456789")
+    assert read_json(names) == list("0123456789")
     if old:
         names.unlink()  # as earlier versions left it
     else:

@@ -18,6 +18,7 @@ from nasvit.experiment.stages.search import search
 from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.trained_for import RECORD, TrainedFor, admitted_values, require_within
 from nasvit.experiment.workbench import Workbench
+from nasvit.files.records import read_json
 from nasvit.search.candidates import Candidate
 from predictors.bounds import admitted_by_any, parts_of, span
 from predictors.limits import Budget, feasible
@@ -130,7 +131,7 @@ def test_a_folder_of_an_earlier_version_goes_on_with_the_whole_space(tmp_path: P
     """Such a folder has no record of budgets, and its experiment.json lacks the fields that came later."""
     old = bench_of(tmp_path, evaluate_every=WHOLE)
     train(old, until=3)
-    record = json.loads((old.folder / "experiment.json").read_text())
+    record = read_json(old.folder / "experiment.json")
     for field in ("within_budgets", "members", "largest_first", "resolution_first"):
         del record["train"][field]
     (old.folder / "experiment.json").write_text(json.dumps(record))

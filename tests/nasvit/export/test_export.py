@@ -19,7 +19,9 @@ import search_spaces
 from nasvit.branches import fuse
 from nasvit.export.card import CARD, Card
 from nasvit.export.program import export_program
-from nasvit.export.saved import load_network, load_saved, save_network
+from nasvit.export.saved import WEIGHTS, load_network, load_saved, save_network
+from nasvit.files.records import read_json
+from nasvit.files.whole import sha256_of
 from nasvit.registry import create
 from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import Supernet, build_subnet
@@ -51,9 +53,19 @@ def test_a_saved_network_comes_back_bit_for_bit(tmp_path: Path, name: str, end: 
     x = images(space, 2, seed=3)
     assert torch.equal(loaded(x), network(x))
     assert (loaded.resize is None) is not resize
-    assert read == replace(card, spec=read.spec)
+    assert read == replace(card, spec=read.spec, weights=sha256_of(tmp_path / WEIGHTS))
     assert read.spec.to_json() == card.spec.to_json()
     assert isinstance(read.spec, SubnetSpec) and read.spec.architecture == architecture
+
+
+def test_weights_that_are_damaged_or_of_another_network_are_refused(tmp_path: Path) -> None:
+    space, architecture, network = extracted("micro8", "smallest", resize=False)
+    save_network(network, tmp_path, card_of(space, architecture, resize=False))
+    content = bytearray((tmp_path / WEIGHTS).read_bytes())
+    content[-100] ^= 1
+    (tmp_path / WEIGHTS).write_bytes(content)
+    with pytest.raises(ValueError, match=r"network\.safetensors is damaged, or of another network"):
+        load_saved(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["nasvit_release", "alphanet"])
@@ -161,7 +173,7 @@ def test_folders_of_before_there_was_a_format_still_load(
 def test_a_card_of_a_later_version_is_refused_in_words(tmp_path: Path) -> None:
     space, architecture, network = extracted("micro8", "smallest")
     save_network(network, tmp_path, card_of(space, architecture))
-    content = json.loads((tmp_path / CARD).read_text())
+    content = read_json(tmp_path / CARD)
     (tmp_path / CARD).write_text(json.dumps(content | {"format": 2}))
     with pytest.raises(ValueError, match="is of format 2, and this version of nasvit reads formats up to 1; update"):
         load_network(tmp_path)

@@ -28,6 +28,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.bundles import BUNDLES, Told, bundle
 from nasvit.export.card import Card
 from nasvit.export.saved import load_saved, save_network, with_fused_structure
+from nasvit.files.records import read_json, write_json
 from nasvit.registry import create
 from nasvit.report.console import short
 from nasvit.report.page.command import show_report
@@ -135,7 +136,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     bench = open_workbench(write_experiment(folder, **FEWER), folder / "out")
     run(bench)
     deployed = folder / "out" / "subnets" / "macs-300K" / "finetuned"
-    told = json.loads((deployed / "card.json").read_text())
+    told = read_json(deployed / "card.json")
     (deployed / "network.onnx").write_bytes(b"onnx")
     parity = {"images": 359, "deviation": 1.25e-7, "agreement": 0.9931, "accuracy": 0.5, "accuracy_of_network": 0.51}
     told["exports"] = {"network.onnx": {"bytes": 127_563, "parity": parity, "compared_on": "digits"}}
@@ -405,7 +406,7 @@ def test_costs_of_a_fused_network_are_those_of_what_is_loaded(tmp_path: Path) ->
 def test_a_limit_on_the_size_of_integers_is_answered_with_it(copied: Path, budget: str) -> None:
     for name in ("results.json", "search/choices.json"):
         path = copied / name
-        path.write_text(path.read_text().replace("macs<=300K", budget))
+        write_json(path, json.loads(json.dumps(read_json(path)).replace("macs<=300K", budget)))
     rows = json.loads((copied / "results.json").read_text())["rows"]
     sizes = [f"{row['int8_size'] / 1e3:,.0f} kB" for row in rows]
     headings, cells = table_of(rows)
@@ -460,7 +461,8 @@ def test_the_network_that_is_tried_is_the_best_of_the_chosen_ones() -> None:
 def test_images_that_are_gone_are_said_to_be(fitted: Path, tmp_path: Path) -> None:
     shutil.copytree(fitted, tmp_path / "out")
     card = tmp_path / "out" / "deployed" / "card.json"
-    card.write_text(card.read_text().replace(str(fitted.parent / "images"), str(tmp_path / "gone")))
+    moved = json.dumps(read_json(card)).replace(str(fitted.parent / "images"), str(tmp_path / "gone"))
+    write_json(card, json.loads(moved))
     shown = Parsed(page(read_folder(tmp_path / "out"), 16))
     assert "mistakes" not in shown.sections
     assert "mistakes cannot be shown: the test images are not there" in shown.text
@@ -482,11 +484,11 @@ def test_the_file_in_the_page_makes_the_experiment_again(done: Workbench, fitted
         top = head(read_folder(folder))
         assert top.again.startswith("nasvit run out.yaml" if kind is Experiment else "nasvit fit out.yaml")
         (tmp_path / "again.yaml").write_text(top.config)
-        assert kind.load(tmp_path / "again.yaml").to_json() == json.loads((folder / record).read_text())
+        assert kind.load(tmp_path / "again.yaml").to_json() == read_json(folder / record)
 
 
 def test_a_file_that_is_no_longer_read_promises_nothing(copied: Path) -> None:
-    content = json.loads((copied / "experiment.json").read_text())
+    content = read_json(copied / "experiment.json")
     (copied / "experiment.json").write_text(json.dumps(content | {"of_later": 1}))
     top = head(read_folder(copied))
     assert "of_later" in top.config and not top.again
