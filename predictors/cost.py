@@ -19,6 +19,14 @@ _CHUNK = 32_768  # candidates at once, for the same reason
 METRICS: dict[str, np.ufunc] = {"macs": np.add, "params": np.add, "memory": np.maximum, "int8_size": np.add}
 """The costs, and how those of two parts make that of both."""
 
+LARGEST = 2**62
+"""The most that a cost may be, so that sums of a few fit in 64 bits."""
+
+
+def integers(costs: Sequence[int]) -> Integers:
+    """Return costs as integers of 64 bits; one that is too large is more than :data:`LARGEST`."""
+    return np.array([min(each, LARGEST + 1) for each in costs], dtype=np.int64)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -71,12 +79,21 @@ class CostTable:
     Args:
         parts: the parts in order.
         genes: columns that a population must have.
+
+    Raises:
+        ValueError: if the largest subnet costs more than whole numbers of 64 bits can say.
     """
 
     def __init__(self, parts: Sequence[Part], genes: int) -> None:
         self.parts = tuple(parts)
+        self._require_countable()
         self.genes = genes
         self._lookups = [part.lookup() for part in _joined(self.parts)]
+
+    def _require_countable(self) -> None:
+        for name in METRICS:
+            if sum(int(getattr(part, name).max()) for part in self.parts) > LARGEST:
+                raise ValueError(f"the largest subnets have more than {LARGEST:g} {name}; give smaller choices")
 
     def macs(self, population: Codes) -> Integers:
         """Return the multiply-adds of one image, shape ``(n,)``."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,16 @@ from predictors.arrays import Codes
 from predictors.blocks import BlockKey, block_parts, fingerprint
 from predictors.bounds import Factor, Parts
 from search_spaces import Space
+from search_spaces.files import read_json
+from search_spaces.ranges import Checked, Range
+from search_spaces.reading import from_json_value
+from search_spaces.values import shown
 
 FORMAT = 1
 """Version of the file that ``nasvit latency build`` writes."""
+
+MOST = 1e9
+"""Milliseconds that anything takes at most."""
 
 _CHUNK = 16_384  # rows at once, so that the columns stay in the processor's cache
 
@@ -123,6 +130,32 @@ def _sum(blocks: Sequence[tuple[BlockKey, int]], milliseconds: Mapping[str, floa
     return sum(times * milliseconds[block.name] for block, times in blocks)
 
 
+@dataclass(frozen=True)
+class Correction(Checked):
+    """What a sum of milliseconds is multiplied by, and what is added then.
+
+    Args:
+        scale: the factor.
+        offset: milliseconds.
+    """
+
+    scale: Annotated[float, Range(0, 1e6, above=True)]
+    offset: Annotated[float, Range(-MOST, MOST)]
+
+
+@dataclass(frozen=True)
+class _Time(Checked):
+    milliseconds: Annotated[float, Range(0, MOST, above=True)]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What the file of a table of a space says of its blocks."""
+
+    correction: Correction
+    blocks: dict[str, _Time]
+
+
 def load_table(path: Path | str, space: Space) -> LatencyTable:
     """Read a latency table that ``nasvit latency build`` wrote.
 
@@ -135,35 +168,36 @@ def load_table(path: Path | str, space: Space) -> LatencyTable:
         FileNotFoundError: if there is no such file.
     """
     record = read_record(path)
-    made_for, own = record["space"], fingerprint(space)
-    if made_for.get("fingerprint") != own:
+    made_for, own = record.get("space"), fingerprint(space)
+    if not isinstance(made_for, Mapping) or made_for.get("fingerprint") != own:
         raise ValueError(
             f"{path} was measured for {described(made_for)}, not for {space.name!r} (fingerprint {own}); measure that "
             f"one: nasvit latency build {space.name} --out FILE.json"
         )
-    milliseconds = {name: block["milliseconds"] for name, block in record["blocks"].items()}
-    correction = record["correction"]
-    return space_table(space, milliseconds, scale=correction["scale"], offset=correction["offset"], record=record)
+    told = from_json_value(_Blocks, record, str(path), more=True)
+    milliseconds, correction = {name: each.milliseconds for name, each in told.blocks.items()}, told.correction
+    return space_table(space, milliseconds, scale=correction.scale, offset=correction.offset, record=record)
 
 
-def described(measured: Mapping[str, Any]) -> str:
-    """Return what a table was measured for, as messages name it."""
-    if "network" not in measured:
-        return f"space {measured['name']!r} (fingerprint {measured['fingerprint']})"
-    kind, spec = measured["network"]["kind"], measured["network"]["spec"]
-    return f"network {measured['name']!r} ({kind}: {', '.join(f'{field} {value}' for field, value in spec.items())})"
+def described(measured: Any) -> str:
+    """Return what a table was measured for, as messages name it; it may say anything."""
+    if not isinstance(measured, Mapping):
+        return "nothing that it names"
+    name, network = shown(measured.get("name")), measured.get("network")
+    if not isinstance(network, Mapping):
+        return f"space {name} (fingerprint {shown(measured.get('fingerprint'))})"
+    spec = network.get("spec")
+    options = [f"{field} {value}" for field, value in spec.items()] if isinstance(spec, Mapping) else []
+    return f"network {name} ({network.get('kind')}: {shown(', '.join(options))[1:-1]})"
 
 
 def read_record(path: Path | str) -> dict[str, Any]:
     """Return what the file of a latency table holds.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it cannot be read, or is none.
     """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a latency table: {error}") from error
+    record = read_json(path)
     if not isinstance(record, dict) or record.get("latency_table") != FORMAT:
         raise ValueError(f"{path} is not a latency table of format {FORMAT}; nasvit latency build writes them")
     return record

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from predictors.arrays import Floats, Mask
 from search_spaces.saved import Saved
+from search_spaces.values import shown
 
 UNITS = {"macs": "", "params": "", "memory": " bytes", "int8_size": " bytes", "latency": " ms"}
 """The costs that can be limited and the units they are counted in."""
@@ -21,6 +22,7 @@ SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "ms": 1.0, "us": 1e-3, "s": 1
 SUFFIXES |= {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "b": 1.0}
 SUFFIXES |= {"%": 0.01}
 _SHARE = "%"
+_LONGEST, _MOST = 100, 1e18  # characters of a limit, and what any network may cost
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*|%)"
 _NAME = r"([a-z][a-z0-9_ ]*?)"
 _UPPER = re.compile(rf"\s*{_NAME}\s*(<=|>=|==)\s*{_NUMBER}\s*$")
@@ -67,6 +69,8 @@ class Limit:
         Raises:
             ValueError: if the text is none of these.
         """
+        if len(text) > _LONGEST:
+            raise ValueError(f"the limit {shown(text)} has {len(text)} characters; legal: {_LONGEST} at most")
         ranged = _RANGE.match(text)
         if ranged:
             low, low_unit, metric, high, high_unit = ranged.groups()
@@ -250,7 +254,10 @@ def _number(digits: str, unit: str, metric: str, text: str) -> float:
     if metric not in family:
         belongs = " and ".join(map(_spoken, family))
         raise ValueError(f"the suffix {unit!r} belongs to {belongs}, not to {_spoken(metric)!r}, in the limit {text!r}")
-    return float(digits) * SUFFIXES[unit.lower()]
+    value = float(digits) * SUFFIXES[unit.lower()]
+    if value > _MOST:
+        raise ValueError(f"the limit {text!r} is beyond all that networks cost; legal: numbers from 0 to {_MOST:g}")
+    return value
 
 
 def _spoken(metric: str) -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
+from search_spaces.files import from_json
+from search_spaces.ranges import Range, checked
 from search_spaces.saved import Saved
-from search_spaces.values import FieldError, Number, plain_number
+from search_spaces.values import FieldError, Number, plain_number, shown
 
 PER_STAGE = ("depth", "kernel_size", "expand_ratio", "mlp_ratio", "windows")
 """The fields of an architecture that hold one entry per stage."""
 
 _MAY_BE_NONE = ("mlp_ratio", "windows")
 _MAY_BE_FRACTIONS = ("expand_ratio", "mlp_ratio")
+_LARGEST = 2**14  # of every size
+_WHOLE, _FRACTION = Annotated[int, Range(1, _LARGEST)], Annotated[Number, Range(0, _LARGEST, above=True)]
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Architecture(Saved):
         Raises:
             ValueError: not JSON, or a field unknown, missing or of the wrong type.
         """
-        return cls.from_fields(json.loads(text))
+        return cls.from_fields(from_json(text, "an architecture"))
 
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> Architecture:
@@ -95,10 +99,10 @@ def check_field_names(given: Any) -> None:
         ValueError: naming the unknown field and the legal ones.
     """
     if not isinstance(given, Mapping):
-        raise FieldError([], f"an architecture is a mapping of fields, not {given!r}")
+        raise FieldError([], f"an architecture is a mapping of fields, not {shown(given)}")
     for field in given:
         if field not in _FIELDS:
-            raise ValueError(f"an architecture has no field {field!r}; legal: {', '.join(_FIELDS)}")
+            raise ValueError(f"an architecture has no field {shown(field)}; legal: {', '.join(_FIELDS)}")
 
 
 def checked_entries(field: str, given: Any) -> tuple[Any, ...]:
@@ -108,20 +112,13 @@ def checked_entries(field: str, given: Any) -> tuple[Any, ...]:
         FieldError: naming the field, the entry and what is legal.
     """
     if not isinstance(given, (tuple, list)):
-        raise FieldError([field], f"{given!r} is not a list of numbers")
+        raise FieldError([field], f"{shown(given)} is not a list of numbers")
     return tuple(_entry(field, (position,), entry) for position, entry in enumerate(given))
 
 
 def _entry(field: str, place: tuple[int, ...], given: Any) -> Number | None:
-    if type(given) is int and given > 0:  # by far the most frequent case, and decoding is full of it
+    if type(given) is int and 0 < given <= _LARGEST:  # by far the most frequent case, and decoding is full of it
         return given
     if given is None and field in _MAY_BE_NONE:
         return None
-    try:
-        number = plain_number(given)
-    except ValueError as error:
-        raise FieldError([field, *place], str(error)) from None
-    if number <= 0 or (isinstance(number, float) and field not in _MAY_BE_FRACTIONS):
-        kind = "positive numbers" if field in _MAY_BE_FRACTIONS else "positive whole numbers"
-        raise FieldError([field, *place], f"{given!r} is illegal; legal: {kind}")
-    return number
+    return plain_number(checked(_FRACTION if field in _MAY_BE_FRACTIONS else _WHOLE, given, (field, *place)))

@@ -6,19 +6,26 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from search_spaces.decisions import Decision
+from search_spaces.files import from_json
 from search_spaces.genome import Gene, Genome, Population
+from search_spaces.ranges import Channels, Checked, Pixels, Range, checked
 from search_spaces.saved import Saved
-from search_spaces.values import FieldError, check_choices
+from search_spaces.values import FieldError, check_choices, shown
 
 FIELDS = ("width", "depth", "kernel_size")
 """The fields of an elastic architecture besides its resolution; each holds numbers by the names of parts."""
 
 Entries = tuple[tuple[str, int], ...]
+
+Units = Annotated[int, Range(1, 2**20)]
+"""A size in a network that may be anybody's."""
+
+_USUAL = 4096  # sizes that are told to be legal at once, since decoding is full of them
 
 
 @dataclass(frozen=True)
@@ -43,8 +50,7 @@ class ElasticArchitecture(Saved):
     kernel_size: Entries = ()
 
     def __post_init__(self) -> None:
-        if type(self.resolution) is not int or self.resolution < 1:
-            raise FieldError(["resolution"], f"{self.resolution!r} is not a whole number of at least 1")
+        object.__setattr__(self, "resolution", checked(Pixels, self.resolution, ("resolution",)))
         for name in FIELDS:
             given = getattr(self, name)
             entries = given.items() if isinstance(given, Mapping) else given
@@ -63,7 +69,7 @@ class ElasticArchitecture(Saved):
         Raises:
             ValueError: not JSON, or a field unknown, missing or of the wrong type.
         """
-        return cls.from_fields(json.loads(text))
+        return cls.from_fields(from_json(text, "an architecture"))
 
     @classmethod
     def from_fields(cls, given: Any) -> ElasticArchitecture:
@@ -73,7 +79,7 @@ class ElasticArchitecture(Saved):
             ValueError: a field unknown, missing or of the wrong type.
         """
         if not isinstance(given, Mapping):
-            raise FieldError([], f"an architecture is a mapping of fields, not {given!r}")
+            raise FieldError([], f"an architecture is a mapping of fields, not {shown(given)}")
         unknown = [name for name in given if name not in ("resolution", *FIELDS)]
         if unknown or "resolution" not in given:
             wrong = f"has no field {unknown[0]!r}" if unknown else "needs the field 'resolution'"
@@ -87,20 +93,18 @@ def _checked(name: str, entries: Iterable[Any]) -> Entries:
     Raises:
         FieldError: naming the field, the part and the value.
     """
-    checked: dict[str, int] = {}
+    found: dict[str, int] = {}
     try:
         pairs = [(str(part), value) for part, value in entries]
     except (TypeError, ValueError) as error:
         raise FieldError([name], "is not a mapping from parts to numbers") from error
     for part, value in pairs:
-        if type(value) is not int or value < 1:
-            raise FieldError([name, part], f"{value!r} is not a whole number of at least 1")
-        checked[part] = value
-    return tuple(sorted(checked.items()))
+        found[part] = value if type(value) is int and 0 < value < _USUAL else checked(Units, value, (name, part))
+    return tuple(sorted(found.items()))
 
 
 @dataclass(frozen=True)
-class Part:
+class Part(Checked):
     """One part of a network that can have several sizes.
 
     Args:
@@ -116,11 +120,12 @@ class Part:
 
     field: str
     name: str
-    values: tuple[int, ...]
+    values: tuple[Units, ...]
     block: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
-        check_choices(f"{self.field}.{self.name}", self.values, least=1)
+        super().__post_init__()
+        check_choices(f"{self.field}.{self.name}", self.values)
 
     @property
     def gene(self) -> str:
@@ -129,7 +134,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class ElasticSpace:
+class ElasticSpace(Checked):
     """All subnets of a network that was made elastic.
 
     Args:
@@ -143,13 +148,14 @@ class ElasticSpace:
     """
 
     name: str
-    resolution: tuple[int, ...]
+    resolution: tuple[Pixels, ...]
     parts: tuple[Part, ...] = ()
-    image_channels: int = 3
+    image_channels: Channels = 3
     source: str = field(default="a network made elastic", compare=False)
 
     def __post_init__(self) -> None:
-        check_choices("resolution", self.resolution, least=1)
+        super().__post_init__()
+        check_choices("resolution", self.resolution)
         genes = [part.gene for part in self.parts]
         twice = [gene for number, gene in enumerate(genes) if gene in genes[:number]]
         if twice:

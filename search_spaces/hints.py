@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Hashable
 from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 from search_spaces.nodes import Node
+from search_spaces.ranges import types_of
 
 SCALARS: dict[Any, str] = {
     bool: "true or false",
@@ -52,12 +52,17 @@ def parses(wanted: Any) -> bool:
 
 def field_types(cls: Any) -> dict[str, Any]:
     """Return the types of a dataclass's fields, by name."""
-    return _field_types(cls)
+    return types_of(cls)
 
 
-@cache
-def _field_types(cls: Hashable) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
+def members_of(wanted: Any) -> tuple[Any, ...]:
+    """Return the members of a union, or the type itself where it is none."""
+    return typing.get_args(wanted) if typing.get_origin(wanted) in (Union, types.UnionType) else (wanted,)
+
+
+def bare(wanted: Any) -> Any:
+    """Return a type without the range of its numbers."""
+    return typing.get_args(wanted)[0] if typing.get_origin(wanted) is Annotated else wanted
 
 
 @cache
@@ -71,6 +76,8 @@ def kinds(members: tuple[Any, ...]) -> dict[str, Any]:
 def fits(wanted: Any, node: Node) -> bool:
     """Return whether a value fits a type; the content of lists and mappings is not checked."""
     value, origin, arguments = node.value, typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Annotated:
+        return fits(arguments[0], node)
     if origin is Literal:
         return any(type(value) is type(legal) and value == legal for legal in arguments)
     if origin is tuple:
@@ -90,6 +97,10 @@ def fits(wanted: Any, node: Node) -> bool:
 def words(wanted: Any) -> str:
     """Return a type in words, for messages."""
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Annotated:
+        kind, numbers = arguments
+        multiple = f"a multiple of {numbers.multiple}" if numbers.multiple > 1 else words(kind)
+        return f"{'an odd number' if numbers.odd else multiple} {numbers}"
     if origin in (Union, types.UnionType):
         tags = kinds(arguments)
         choice = [f"one of {', '.join(tags)}"] if tags else []

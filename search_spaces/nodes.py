@@ -6,19 +6,23 @@ number, ``012`` is twelve.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from search_spaces.values import spell
+from search_spaces.files import read_file
+from search_spaces.values import shown, spell
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_DIGITS = 100  # of a whole number at most
 _FLOW = ("[", "{", "'", '"')
+_MOST, _DEEPEST, _LONGEST = 100_000, 32, 2**20  # values, levels and characters of a file that somebody wrote
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -29,11 +33,12 @@ class Node:
     Args:
         value: a scalar (str, int, float, bool or None), a list of nodes, or a dict of nodes by key.
         file: name of the file; empty for an option such as ``--finetune.epochs 20``.
-        line: line of the file, counted from 1.
+        line: line of the file, counted from 1; 0: not known.
         path: path to the value from the top of the file.
         written: text of a scalar in the file.
         resets: whether this is a null that removes an inherited key, where the field does not admit null itself.
         amends: whether this is a mapping of options only; keys that they leave out come from the field's default.
+        more: whether this is a mapping that may hold more than is asked for.
     """
 
     value: Any
@@ -43,13 +48,14 @@ class Node:
     written: str = ""
     resets: bool = False
     amends: bool = False
+    more: bool = False
 
     @property
     def kind(self) -> str:
         """The value's type in the words of YAML, with the value if it is short."""
         if isinstance(self.value, dict):
             return "a mapping"
-        return "a list" if isinstance(self.value, list) else repr(self.value)
+        return "a list" if isinstance(self.value, list) else shown(self.value)
 
     def error(self, problem: str, below: Sequence[str | int] = ()) -> ValueError:
         """Return the error to raise for this value: ``file:line: path: problem``, or ``--path: problem`` for options.
@@ -61,7 +67,7 @@ class Node:
         path = (*self.path, *below)
         if not self.file:
             return ValueError(f"--{'.'.join(map(str, path))}: {problem}")
-        where = f"{self.file}:{self.line}"
+        where = f"{self.file}:{self.line}" if self.line else self.file
         return ValueError(f"{where}: {spell(path)}: {problem}" if path else f"{where}: {problem}")
 
     def find(self, path: tuple[str | int, ...]) -> Node:
@@ -79,14 +85,13 @@ def read_yaml(path: Path | str) -> Node:
     """Read one YAML document.
 
     Raises:
-        ValueError: not YAML, a duplicate or non-text key, an empty list or mapping, or a tag.
+        ValueError: the file cannot be read, or is far too long; not YAML, a duplicate or non-text key, an empty list or
+            mapping, a tag, or more values or levels than anybody writes.
         FileNotFoundError: there is no such file.
-        OSError: the file cannot be read.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"there is no file {path}") from error
+    text = read_file(path)
+    if len(text) > _LONGEST:
+        raise ValueError(f"{path} has {len(text)} characters; files that describe something have at most {_LONGEST}")
     return read_text(text, str(path))
 
 
@@ -96,16 +101,43 @@ def read_text(text: str, file: str) -> Node:
     Raises:
         ValueError: as ``read_yaml``.
     """
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{file}:{line}: not YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise ValueError(f"{file}: not YAML: {error}") from error
+    root = _composed(text, Node(None, file, 0))
     if root is None:
         raise ValueError(f"{file}: the file is empty")
-    return _wrap(root, file, (), ())
+    return _wrap(root, file, (), (), iter(range(_MOST)))
+
+
+def json_node(content: Any, file: str, *, more: bool = False, path: tuple[str | int, ...] = ()) -> Node:
+    """Return what JSON held as a tree of nodes.
+
+    Args:
+        content: what it held.
+        file: its name in messages.
+        more: whether its mappings may hold more than is asked for.
+        path: path to it from the top of the file.
+    """
+
+    def inside(name: str | int, each: Any) -> Node:
+        return json_node(each, file, more=more, path=(*path, name))
+
+    if isinstance(content, Mapping):
+        return Node({key: inside(key, each) for key, each in content.items()}, file, 0, path, more=more)
+    if isinstance(content, list):
+        return Node([inside(index, each) for index, each in enumerate(content)], file, 0, path)
+    return Node(content, file, 0, path)
+
+
+def _composed(text: str, whole: Node) -> Any:
+    said = f"{shown(whole.written)} is not YAML" if whole.written else "not YAML"
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise replace(whole, line=line if whole.file else 0).error(f"{said}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise whole.error(f"{said}: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise whole.error(f"has more than {_DEEPEST} levels") from error
 
 
 def read_option(path: tuple[str, ...], text: str) -> Node:
@@ -119,15 +151,18 @@ def read_option(path: tuple[str, ...], text: str) -> Node:
     node = Node(text, "", 0, path, text)
     if text[:1] not in _FLOW:
         return replace(node, value=plain_scalar(text) if text else text)
-    try:
-        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise node.error(f"{text} is not YAML: {getattr(error, 'problem', error)}") from error
-    return _wrap(root, "", path, ())
+    return _wrap(_composed(text, node), "", path, (), iter(range(_MOST)))
 
 
-def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[yaml.Node, ...]) -> Node:
+def _wrap(
+    raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[yaml.Node, ...], left: Iterator[int]
+) -> Node:
+    """Return a value and those inside it; ``left`` counts those that there may still be, as aliases multiply them."""
     node = Node(None, file, raw.start_mark.line + 1, path)
+    if next(left, None) is None:
+        raise node.error(f"is one value of more than {_MOST}; an alias (*name) stands for all that is under its name")
+    if len(above) > _DEEPEST:
+        raise replace(node, path=path[:3]).error(f"has more than {_DEEPEST} levels")
     if not raw.tag.startswith("tag:yaml.org,2002:"):
         raise node.error(f"the tag {raw.tag} is not supported; remove it")
     if any(raw is parent for parent in above):
@@ -137,21 +172,25 @@ def _wrap(raw: yaml.Node, file: str, path: tuple[str | int, ...], above: tuple[y
     if not raw.value:
         raise node.error("is empty; fill it or leave its key out")
     if isinstance(raw, yaml.SequenceNode):
-        items = [_wrap(item, file, (*path, index), (*above, raw)) for index, item in enumerate(raw.value)]
+        items = [_wrap(item, file, (*path, index), (*above, raw), left) for index, item in enumerate(raw.value)]
         return Node(items, file, node.line, path)
-    return Node(_wrap_mapping(raw, node, (*above, raw)), file, node.line, path)
+    return Node(_wrap_mapping(raw, node, (*above, raw), left), file, node.line, path)
 
 
-def _wrap_mapping(raw: yaml.Node, node: Node, above: tuple[yaml.Node, ...]) -> dict[str, Node]:
+def _wrap_mapping(raw: yaml.Node, node: Node, above: tuple[yaml.Node, ...], left: Iterator[int]) -> dict[str, Node]:
     entries: dict[str, Node] = {}
     for raw_key, raw_value in raw.value:
         key_line = Node(None, node.file, raw_key.start_mark.line + 1, node.path)
         key = raw_key.value
-        if not isinstance(key, str) or not isinstance(_scalar(raw_key), str):
-            raise key_line.error(f"the key {key!r} is not text; quote it")
+        if not isinstance(key, str):
+            raise key_line.error(
+                f"a key is {'a list' if isinstance(raw_key, yaml.SequenceNode) else 'a mapping'}; legal: text"
+            )
+        if not isinstance(_scalar(raw_key), str):
+            raise key_line.error(f"the key {shown(key)} is not text; quote it")
         if key in entries:
-            raise key_line.error(f"the key {key!r} stands here again; first on line {entries[key].line}")
-        entries[key] = _wrap(raw_value, node.file, (*node.path, key), above)
+            raise key_line.error(f"the key {shown(key)} stands here again; first on line {entries[key].line}")
+        entries[key] = _wrap(raw_value, node.file, (*node.path, key), above, left)
     return entries
 
 
@@ -161,9 +200,14 @@ def _scalar(raw: yaml.ScalarNode) -> Any:
 
 
 def plain_scalar(text: str) -> Any:
-    """Return the value of a text without quotes under the core schema of YAML 1.2."""
+    """Return the value of a text without quotes under the core schema of YAML 1.2.
+
+    A number that is too large to compute with, such as 1e999, is the text that it is written as.
+    """
     if text in _WORDS:
         return _WORDS[text]
-    if _INTEGER.fullmatch(text):
+    if _INTEGER.fullmatch(text) and len(text) <= _DIGITS:
         return int(text)
-    return float(text) if _FLOAT.fullmatch(text) else text
+    if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
+        return number
+    return text

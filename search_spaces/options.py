@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from search_spaces.values import FieldError, make_divisible
+from search_spaces.ranges import Channels, Checked, Pixels, Range
+from search_spaces.values import make_divisible
 
 Activation = Literal["swish", "relu", "relu6", "hard_swish"]
 
 
 @dataclass(frozen=True)
-class MBConvOptions:
+class MBConvOptions(Checked):
     """Behavior of the MBConv (inverted residual) blocks.
 
     Args:
@@ -25,20 +26,16 @@ class MBConvOptions:
         zero_init_last_gain: start the last batch norm's gain at 0, so that a block starts as its shortcut.
 
     Raises:
-        ValueError: a ratio or divisor that is not positive.
+        ValueError: a ratio or divisor out of its range.
 
     Source: NASViT and AlphaNet released code for "pool"; Sandler et al., MobileNetV2 (2018) for "identity".
     """
 
     shortcut: Literal["pool", "identity"] = "pool"
-    squeeze_excite_ratio: float = 0.25
+    squeeze_excite_ratio: Annotated[float, Range(0, 16, above=True)] = 0.25
     squeeze_excite_activation: Activation = "relu"
-    divisor: int = 8
+    divisor: Annotated[int, Range(1, 1024)] = 8
     zero_init_last_gain: bool = True
-
-    def __post_init__(self) -> None:
-        for field in ("squeeze_excite_ratio", "divisor"):
-            _check_positive(field, getattr(self, field))
 
     def hidden_channels(self, in_channels: int, expand_ratio: float) -> int:
         """Return the hidden channels of a block with ``in_channels``."""
@@ -50,7 +47,7 @@ class MBConvOptions:
 
 
 @dataclass(frozen=True)
-class TransformerOptions:
+class TransformerOptions(Checked):
     """Behavior of the transformer blocks. The defaults are the paper's; the release differs in six of them.
 
     Args:
@@ -67,29 +64,18 @@ class TransformerOptions:
             middle). None: the largest map of the table's own stage.
 
     Raises:
-        ValueError: a size that is not positive.
+        ValueError: a size out of its range.
 
     Source: Gong et al., NASViT (ICLR 2022), https://openreview.net/forum?id=Qaw16njk6L, and its released code;
     docs/nasvit_space.md lists how they differ.
     """
 
-    head_dim: int = 8
-    value_ratio: int = 4
+    head_dim: Channels = 8
+    value_ratio: Annotated[int, Range(1, 64)] = 4
     norm: Literal["token", "joint"] = "token"
     mlp_order: Literal["macaron", "after"] = "macaron"
     mlp_depthwise: bool = True
     projection_activation: Literal["before", "after"] = "after"
     scale: Literal["width_depth", "depth_tokens"] = "width_depth"
-    scale_init: float = 1e-4
-    position_side: int | None = None
-
-    def __post_init__(self) -> None:
-        for field in ("head_dim", "value_ratio", "scale_init"):
-            _check_positive(field, getattr(self, field))
-        if self.position_side is not None:
-            _check_positive("position_side", self.position_side)
-
-
-def _check_positive(field: str, value: float) -> None:
-    if not value > 0:
-        raise FieldError([field], f"{value} is illegal; legal: positive numbers")
+    scale_init: Annotated[float, Range(0, 1000, above=True)] = 1e-4
+    position_side: Pixels | None = None

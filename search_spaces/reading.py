@@ -21,27 +21,30 @@ import typing
 from collections.abc import Collection, Sequence
 from dataclasses import MISSING, Field, field, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 from search_spaces.hints import (
     INLINE,
     SCALARS,
+    bare,
     field_types,
     fits,
     inline_fields,
     keys_of,
     kinds,
+    members_of,
     parses,
     settable,
     words,
 )
 from search_spaces.merging import read_merged
-from search_spaces.nodes import Node, read_text, read_yaml
+from search_spaces.nodes import Node, json_node, read_text, read_yaml
 from search_spaces.values import FieldError
 
-__all__ = ["Node", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
+__all__ = ["Node", "from_json_value", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
 
 T = TypeVar("T")
+_LONGEST = 80  # characters of a name that is compared with others
 
 
 def load_yaml(cls: type[T], path: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> T:
@@ -57,6 +60,21 @@ def load_yaml(cls: type[T], path: Path | str, overrides: Sequence[tuple[str, str
         ValueError: naming the file, the line, the path (or the option), the mistake and the legal values.
     """
     return from_node(cls, read_merged(path, overrides))
+
+
+def from_json_value(cls: type[T], content: Any, file: str, *, more: bool = False) -> T:
+    """Build a dataclass from what JSON held, as :func:`from_node` does from YAML.
+
+    Args:
+        cls: the dataclass.
+        content: the mapping.
+        file: its name in messages.
+        more: whether its mappings may hold more than the dataclasses do, which is left out then.
+
+    Raises:
+        ValueError: naming the file, the path, the mistake and the legal values.
+    """
+    return from_node(cls, json_node(content, file, more=more))
 
 
 def from_node(cls: type[T], node: Node, default: Any = None) -> T:
@@ -75,6 +93,8 @@ def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     """
     if not isinstance(node.value, dict):
         raise node.error(f"is {node.kind}; legal: a mapping of {', '.join(keys_of(cls))}")
+    if node.more:
+        node = replace(node, value={key: child for key, child in node.value.items() if key in keys_of(cls)})
     for key, child in node.value.items():
         if key not in keys_of(cls):
             raise child.error(f"unknown key; {legal_names(key, keys_of(cls))}")
@@ -107,7 +127,7 @@ def _gathered(cls: type[T], node: Node) -> Node:
 
 def legal_names(wrong: str, legal: Collection[str]) -> str:
     """Return the end of a message about an unknown name: the nearest legal one, then all of them."""
-    near = difflib.get_close_matches(wrong, legal, n=1)
+    near = difflib.get_close_matches(wrong[:_LONGEST], legal, n=1)
     guess = f"did you mean {near[0]!r}? " if near else ""
     return f"{guess}legal: {', '.join(legal)}"
 
@@ -140,6 +160,8 @@ def _default(each: Field[Any], amended: Any) -> Any:
 
 def _convert(wanted: Any, node: Node, default: Any = None) -> Any:
     origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Annotated:
+        return _scalar(wanted, node)
     if origin in (Union, types.UnionType):
         return _union(arguments, wanted, node, default)
     if origin is Literal:
@@ -198,11 +220,15 @@ def _amended_text(wanted: Any, node: Node) -> Any:
 
 
 def _scalar(wanted: Any, node: Node) -> Any:
-    if wanted not in SCALARS:
+    kind = bare(wanted)
+    if not any(member in SCALARS for member in members_of(kind)):
         raise TypeError(f"from_node cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
     if not fits(wanted, node):
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")
-    return wanted(node.value) if wanted in (float, Path) else node.value
+    try:
+        return kind(node.value) if kind in (float, Path) else node.value
+    except OverflowError:
+        raise node.error(f"is {node.kind}; legal: {words(wanted)} that can be computed with") from None
 
 
 def _literal(legal: tuple[Any, ...], node: Node) -> Any:
@@ -233,7 +259,7 @@ def _dict(value_type: Any, wanted: Any, node: Node) -> dict[str, Any]:
 
 def _member(members: tuple[Any, ...], wanted: Any, node: Node) -> Any:
     """Return the member of a union that a value fits; an exact type goes before one that needs a conversion."""
-    exact = [member for member in members if type(node.value) is member]
+    exact = [member for member in members if type(node.value) is bare(member)]
     fitting = exact or [member for member in members if fits(member, node)]
     if not fitting:
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")

@@ -5,18 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from search_spaces.files import from_json
+from search_spaces.ranges import Checked, Range, Share, checked, types_of
 from search_spaces.reading import legal_names
 from search_spaces.saved import Saved
 from search_spaces.schedule import Cosine, Schedule, plain_schedule, read_schedule
-from search_spaces.values import FieldError, plain_number
+from search_spaces.values import FieldError, shown
 
 OPTIMIZERS = ("sgd", "rmsprop_tf", "adamw", "lamb")
 
+LearningRate = Annotated[float, Range(0, 1000, above=True)]
+Epochs = Annotated[int, Range(1, 100_000)]
+FirstEpochs = Annotated[int, Range(0, 100_000)]
+BatchSize = Annotated[int, Range(1, 131_072)]
+Probability = Annotated[float, Range(0, 1, below=True)]
+Clip = Annotated[float, Range(0, 1e6)]
+Alpha = Annotated[float, Range(0, 1000)]
+
 
 @dataclass(frozen=True)
-class Recipe(Saved):
+class Recipe(Checked, Saved):
     """The hyperparameters of one training: frozen, hashable, equal recipes are equal values.
 
     Args:
@@ -48,28 +58,29 @@ class Recipe(Saved):
     """
 
     optimizer: Literal["sgd", "rmsprop_tf", "adamw", "lamb"]
-    learning_rate: float
-    epochs: int
-    batch_size: int
-    warmup_epochs: int = 0
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    clip_value: float = 0.0
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    randaugment: int = 0
-    random_erasing: float = 0.0
-    dropout: float = 0.0
-    drop_path_rate: float = 0.0
-    ema_decay: float = 0.0
+    learning_rate: LearningRate
+    epochs: Epochs
+    batch_size: BatchSize
+    warmup_epochs: FirstEpochs = 0
+    weight_decay: Annotated[float, Range(0, 100)] = 0.0
+    clip_norm: Clip = 0.0
+    clip_value: Clip = 0.0
+    label_smoothing: Probability = 0.0
+    mixup: Alpha = 0.0
+    cutmix: Alpha = 0.0
+    randaugment: Annotated[int, Range(0, 10)] = 0
+    random_erasing: Share = 0.0
+    dropout: Probability = 0.0
+    drop_path_rate: Probability = 0.0
+    ema_decay: Probability = 0.0
     schedule: Schedule = Cosine()
-    loaded_rate: float = 1.0
-    frozen_epochs: int = 0
+    loaded_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
+    frozen_epochs: FirstEpochs = 0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            object.__setattr__(self, field.name, checked_entry(field.name, getattr(self, field.name)))
+        super().__post_init__()
+        for name in ("optimizer", "schedule"):
+            object.__setattr__(self, name, checked_entry(name, getattr(self, name)))
         if self.warmup_epochs > self.epochs:
             raise FieldError(["warmup_epochs"], f"{self.warmup_epochs} is more than epochs {self.epochs}")
         if self.frozen_epochs > self.epochs:
@@ -93,54 +104,13 @@ class Recipe(Saved):
         Raises:
             ValueError: not JSON, or a field unknown, missing or illegal.
         """
-        given = json.loads(text)
+        given = from_json(text, "a recipe")
         if not isinstance(given, Mapping):
-            raise FieldError([], f"a recipe is a mapping of fields, not {given!r}")
+            raise FieldError([], f"a recipe is a mapping of fields, not {shown(given)}")
         check_names(given)
         return cls(**given)
 
 
-@dataclass(frozen=True)
-class _Range:
-    """Legal numbers from ``low`` to ``high``; an end that is excluded is not legal itself."""
-
-    low: float
-    high: float = float("inf")
-    whole: bool = False
-    low_excluded: bool = False
-    high_excluded: bool = False
-
-    def __contains__(self, number: float) -> bool:
-        below = number < self.low or (self.low_excluded and number == self.low)
-        above = number > self.high or (self.high_excluded and number == self.high)
-        return not below and not above and not (self.whole and isinstance(number, float))
-
-    def __str__(self) -> str:
-        lower = f"above {self.low:g}" if self.low_excluded else f"from {self.low:g}"
-        upper = "" if self.high == float("inf") else f" to {'below ' if self.high_excluded else ''}{self.high:g}"
-        return f"{'whole ' if self.whole else ''}numbers {lower}{upper}"
-
-
-_PROBABILITY = _Range(0, 1, high_excluded=True)
-_LEGAL = {
-    "learning_rate": _Range(0, low_excluded=True),
-    "epochs": _Range(1, whole=True),
-    "batch_size": _Range(1, whole=True),
-    "warmup_epochs": _Range(0, whole=True),
-    "weight_decay": _Range(0),
-    "clip_norm": _Range(0),
-    "clip_value": _Range(0),
-    "label_smoothing": _PROBABILITY,
-    "mixup": _Range(0),
-    "cutmix": _Range(0),
-    "randaugment": _Range(0, 10, whole=True),
-    "random_erasing": _Range(0, 1),
-    "dropout": _PROBABILITY,
-    "drop_path_rate": _PROBABILITY,
-    "ema_decay": _PROBABILITY,
-    "loaded_rate": _Range(0, 1, low_excluded=True),
-    "frozen_epochs": _Range(0, whole=True),
-}
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
 
@@ -175,15 +145,9 @@ def checked_entry(name: str, value: Any) -> Any:
         return _checked_schedule(value)
     if name == "optimizer":
         if value not in OPTIMIZERS:
-            raise FieldError([name], f"{value!r} is unknown; {legal_names(str(value), OPTIMIZERS)}")
+            raise FieldError([name], f"{shown(value)} is unknown; {legal_names(str(value), OPTIMIZERS)}")
         return value
-    try:
-        number = plain_number(value)
-    except ValueError as error:
-        raise FieldError([name], f"{error}; legal: {_LEGAL[name]}") from None
-    if number not in _LEGAL[name]:
-        raise FieldError([name], f"{value!r} is illegal; legal: {_LEGAL[name]}")
-    return number if _LEGAL[name].whole else float(number)
+    return checked(types_of(Recipe)[name], value, (name,))
 
 
 def _checked_schedule(value: Any) -> Schedule:

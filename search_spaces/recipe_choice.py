@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from search_spaces.ranges import Checked, Range
 from search_spaces.schedule import Constant, Cosine, Linear, Step
-from search_spaces.values import FieldError, Number
+from search_spaces.values import MOST_VALUES, FieldError, Number
 
 Scalar = str | int | float | Cosine | Linear | Step | Constant
 """One value of a field; a schedule may be named by its kind alone."""
 
+_End = Annotated[Number, Range(-1e9, 1e9)]
+
 
 @dataclass(frozen=True)
-class RecipeChoice:
+class RecipeChoice(Checked):
     """The long form of a field's choices; give either ``values``, or ``low`` and ``high`` with one of the steps.
 
     Args:
@@ -34,16 +37,17 @@ class RecipeChoice:
     """
 
     values: tuple[Scalar, ...] = ()
-    low: Number | None = None
-    high: Number | None = None
-    steps: int | None = None
-    step: Number | None = None
+    low: _End | None = None
+    high: _End | None = None
+    steps: Annotated[int, Range(2, MOST_VALUES)] | None = None
+    step: Annotated[Number, Range(0, 1e9, above=True)] | None = None
     scale: Literal["linear", "log"] = "linear"
     integer: bool = False
     when: dict[str, tuple[Scalar, ...]] | None = None
     otherwise: Scalar | tuple[Scalar, ...] | RecipeChoice | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if bool(self.values) == (self.low is not None or self.high is not None):
             raise FieldError([], "needs either values, or low and high")
         if not self.values:
@@ -62,8 +66,9 @@ class RecipeChoice:
             raise FieldError([], "needs either steps (how many choices) or step (their distance)")
         if self.scale == "log" and (self.low <= 0 or self.step is not None):
             raise FieldError(["scale"], "log needs low above 0, and steps instead of step")
-        if self.steps is not None and self.steps < 2:
-            raise FieldError(["steps"], f"{self.steps} is illegal; legal: numbers from 2 up")
+        if self.step is not None and (self.high - self.low) / self.step >= MOST_VALUES:
+            problem = f"{self.step} makes more than {MOST_VALUES} choices from {self.low} to {self.high}; widen it"
+            raise FieldError(["step"], problem)
         if self.step is not None and not _divides(self.step, self.high - self.low):
             raise FieldError(["step"], f"{self.step} does not lead from {self.low} to {self.high}")
 
@@ -106,4 +111,4 @@ class Case:
 
 
 def _divides(step: float, length: float) -> bool:
-    return step > 0 and math.isclose(round(length / step) * step, length, rel_tol=1e-9)
+    return math.isclose(round(length / step) * step, length, rel_tol=1e-9)

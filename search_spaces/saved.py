@@ -10,6 +10,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.files import read_file
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -47,7 +49,7 @@ class Saved(ABC):
             ValueError: naming the file and the mistake.
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(read_file(path))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 

@@ -8,14 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
+from search_spaces.ranges import Checked, Range
 from search_spaces.reading import legal_names
-from search_spaces.values import FieldError, plain_number
+from search_spaces.values import FieldError, shown
+
+Rate = Annotated[float, Range(0, 1000)]
+"""A learning rate, or 0."""
+
+
+class _Schedule(Checked):
+    """What all schedules share: rates as floats, so that equal schedules have equal JSON."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        after_warmup = getattr(self, "after_warmup", False)
+        if not isinstance(after_warmup, bool):
+            raise FieldError(["after_warmup"], f"is {shown(after_warmup)}; legal: true or false")
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_Schedule):
     """Half a period of a cosine from the peak to ``minimum``.
 
     Args:
@@ -25,16 +39,13 @@ class Cosine:
     """
 
     kind: Literal["cosine"] = "cosine"
-    minimum: float = 0.0
-    warmup_start: float = 0.0
+    minimum: Rate = 0.0
+    warmup_start: Rate = 0.0
     after_warmup: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self)
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(_Schedule):
     """A straight line from the peak to ``minimum``.
 
     Args:
@@ -44,16 +55,13 @@ class Linear:
     """
 
     kind: Literal["linear"] = "linear"
-    minimum: float = 0.0
-    warmup_start: float = 0.0
+    minimum: Rate = 0.0
+    warmup_start: Rate = 0.0
     after_warmup: bool = False
-
-    def __post_init__(self) -> None:
-        _check(self)
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(_Schedule):
     """The peak, multiplied by ``factor`` at every milestone.
 
     Args:
@@ -65,23 +73,21 @@ class Step:
     """
 
     kind: Literal["step"] = "step"
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.9)
-    factor: float = 0.1
-    minimum: float = 0.0
-    warmup_start: float = 0.0
+    milestones: tuple[Annotated[float, Range(0, 1, above=True)], ...] = (0.3, 0.6, 0.9)
+    factor: Annotated[float, Range(0, 1, above=True)] = 0.1
+    minimum: Rate = 0.0
+    warmup_start: Rate = 0.0
     after_warmup: bool = False
 
     def __post_init__(self) -> None:
-        _check(self)
-        object.__setattr__(self, "milestones", tuple(_rate("milestones", share) for share in self.milestones))
-        if not all(0 < share <= 1 for share in self.milestones) or list(self.milestones) != sorted(self.milestones):
+        super().__post_init__()
+        if list(self.milestones) != sorted(self.milestones):
             raise FieldError(["milestones"], f"{list(self.milestones)}; legal: ascending shares above 0 to 1")
-        if not 0 < self.factor <= 1:
-            raise FieldError(["factor"], f"{self.factor} is illegal; legal: numbers above 0 to 1")
+        object.__setattr__(self, "milestones", tuple(self.milestones))
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(_Schedule):
     """The peak, to the end.
 
     Args:
@@ -89,10 +95,7 @@ class Constant:
     """
 
     kind: Literal["constant"] = "constant"
-    warmup_start: float = 0.0
-
-    def __post_init__(self) -> None:
-        _check(self)
+    warmup_start: Rate = 0.0
 
 
 Schedule = Union[Cosine, Linear, Step, Constant]
@@ -110,7 +113,7 @@ def read_schedule(value: Any) -> Schedule:
     given = dict(value) if isinstance(value, Mapping) else {"kind": value}
     kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in SCHEDULES:
-        raise FieldError([], f"{kind!r} is no kind of schedule; {legal_names(str(kind), SCHEDULES)}")
+        raise FieldError([], f"{shown(kind)} is no kind of schedule; {legal_names(str(kind), SCHEDULES)}")
     legal = [field.name for field in fields(SCHEDULES[kind])]
     for name in given:
         if name not in legal:
@@ -123,23 +126,3 @@ def plain_schedule(schedule: Schedule) -> dict[str, Any]:
     standard = asdict(type(schedule)())
     entries = {name: value for name, value in asdict(schedule).items() if name == "kind" or value != standard[name]}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in entries.items()}
-
-
-def _check(schedule: Schedule) -> None:
-    """Convert the rates to floats, so that equal schedules have equal JSON, and refuse rates below 0."""
-    for name in ("minimum", "warmup_start", "factor"):
-        if hasattr(schedule, name):
-            object.__setattr__(schedule, name, _rate(name, getattr(schedule, name)))
-    after_warmup = getattr(schedule, "after_warmup", False)
-    if not isinstance(after_warmup, bool):
-        raise FieldError(["after_warmup"], f"is {after_warmup!r}; legal: true or false")
-
-
-def _rate(name: str, value: Any) -> float:
-    try:
-        number = plain_number(value)
-    except ValueError as error:
-        raise FieldError([name], f"{error}; legal: numbers from 0") from None
-    if number < 0:
-        raise FieldError([name], f"{value!r} is illegal; legal: numbers from 0")
-    return float(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,12 +14,15 @@ from search_spaces.architecture import PER_STAGE, Architecture, check_field_name
 from search_spaces.decisions import Decision, list_decisions, list_genes
 from search_spaces.genome import Genome, Population
 from search_spaces.options import Activation, MBConvOptions, TransformerOptions
+from search_spaces.ranges import Channels, Checked, Pixels
 from search_spaces.stages import Head, Stage, Stem
 from search_spaces.values import FieldError, check_choices
 
+_MOST_STAGES, _MOST_COMBINATIONS = 64, 65_536
+
 
 @dataclass(frozen=True)
-class Space:
+class Space(Checked):
     """All subnets that one supernet holds.
 
     Args:
@@ -39,25 +43,38 @@ class Space:
 
     name: str
     source: str
-    resolution: tuple[int, ...]
+    resolution: tuple[Pixels, ...]
     stem: Stem
     stages: tuple[Stage, ...]
     head: Head
     activation: Activation = "swish"
     mbconv: MBConvOptions = field(default_factory=MBConvOptions)
     transformer: TransformerOptions | None = None
-    image_channels: int = 3
+    image_channels: Channels = 3
 
     def __post_init__(self) -> None:
-        check_choices("resolution", self.resolution, least=1)
-        check_choices("image_channels", (self.image_channels,), least=1)
-        if not self.stages:
-            raise FieldError(["stages"], "holds no stage; give at least one")
+        super().__post_init__()
+        check_choices("resolution", self.resolution)
+        if not 1 <= len(self.stages) <= _MOST_STAGES:
+            raise FieldError(["stages"], f"holds {len(self.stages)} stages; legal: 1 to {_MOST_STAGES}")
         names = [stage.name for stage in self.stages]
         for position, name in enumerate(names):
             if name in (*names[:position], "stem", "head"):
                 raise FieldError(["stages", position, "name"], f"{name!r} is taken; every part needs its own name")
         self._check_transformer()
+        self._check_combinations()
+
+    def _check_combinations(self) -> None:
+        """Refuse more combinations of choices than can be counted one by one."""
+        before = self.stem
+        for position, stage in enumerate(self.stages):
+            sizes = [self.resolution, before.width, stage.width, *(getattr(stage, name) for name in PER_STAGE)]
+            count = math.prod(max(1, len(choices)) for choices in sizes)
+            if count > _MOST_COMBINATIONS:
+                problem = "what it is made of, the resolution and the width before it have"
+                told = f"{problem} {count} combinations; legal: {_MOST_COMBINATIONS} at most, so give fewer choices"
+                raise FieldError(["stages", position], told)
+            before = stage
 
     def _check_transformer(self) -> None:
         hybrid = [position for position, stage in enumerate(self.stages) if stage.hybrid]

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
+from search_spaces.ranges import Channels, Checked, Range
 from search_spaces.reading import legal_names
 from search_spaces.values import FieldError, Number, check_choices
 
-STRIDES = (1, 2)
+Stride = Annotated[int, Range(1, 2)]
+Kernel = Annotated[int, Range(1, 63, odd=True)]
+Depth = Annotated[int, Range(1, 256)]
+Ratio = Annotated[Number, Range(1, 64)]
+Windows = Annotated[int, Range(1, 1024)]
 OPTIONAL = ("mlp_ratio", "windows")
 """Fields with choices that only stages of some kinds have; every stage has the other fields."""
 
 
 @dataclass(frozen=True)
-class Stem:
+class Stem(Checked):
     """The first convolution.
 
     Args:
@@ -26,18 +32,17 @@ class Stem:
         ValueError: naming the field, the value and the legal ones.
     """
 
-    width: tuple[int, ...]
-    kernel_size: int = 3
-    stride: int = 2
+    width: tuple[Channels, ...]
+    kernel_size: Kernel = 3
+    stride: Stride = 2
 
     def __post_init__(self) -> None:
-        check_choices("width", self.width, least=1)
-        check_choices("kernel_size", (self.kernel_size,), least=1, odd=True)
-        _check_stride(self.stride)
+        super().__post_init__()
+        check_choices("width", self.width)
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Checked):
     """Blocks that share one width; the first ``depth`` of them are kept.
 
     Args:
@@ -61,26 +66,24 @@ class Stage:
 
     name: str
     block: str
-    width: tuple[int, ...]
-    depth: tuple[int, ...]
-    kernel_size: tuple[int, ...]
-    expand_ratio: tuple[Number, ...]
-    stride: int
+    width: tuple[Channels, ...]
+    depth: tuple[Depth, ...]
+    kernel_size: tuple[Kernel, ...]
+    expand_ratio: tuple[Ratio, ...]
+    stride: Stride
     squeeze_excite: bool = False
-    mlp_ratio: tuple[Number, ...] = ()
-    windows: tuple[int, ...] = ()
+    mlp_ratio: tuple[Ratio, ...] = ()
+    windows: tuple[Windows, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.block not in STAGE_BLOCKS:
             raise FieldError(["block"], f"is {self.block!r}; {legal_names(str(self.block), STAGE_BLOCKS)}")
-        check_choices("width", self.width, least=1)
-        check_choices("depth", self.depth, least=1)
-        check_choices("kernel_size", self.kernel_size, least=1, odd=True)
-        check_choices("expand_ratio", self.expand_ratio, least=1)
-        _check_stride(self.stride)
+        for name in ("width", "depth", "kernel_size", "expand_ratio"):
+            check_choices(name, getattr(self, name))
         for field in OPTIONAL:
             if any(self.sized_by(field)):
-                check_choices(field, getattr(self, field), least=1)
+                check_choices(field, getattr(self, field))
             elif getattr(self, field):
                 raise FieldError([field], _owners(field))
 
@@ -101,7 +104,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Checked):
     """Last layers: 1x1 convolution, global pooling, 1x1 convolution, classifier.
 
     Args:
@@ -112,24 +115,19 @@ class Head:
         ValueError: naming the field, the value and the legal ones.
     """
 
-    width: tuple[int, ...]
-    expand_ratio: Number = 6
+    width: tuple[Channels, ...]
+    expand_ratio: Ratio = 6
 
     def hidden_channels(self, in_channels: int) -> int:
         """Return the channels before pooling, behind a last stage of ``in_channels``."""
         return round(in_channels * self.expand_ratio)
 
     def __post_init__(self) -> None:
-        check_choices("width", self.width, least=1)
-        check_choices("expand_ratio", (self.expand_ratio,), least=1)
+        super().__post_init__()
+        check_choices("width", self.width)
 
 
 def _owners(field: str) -> str:
     blocks = [kind for kind, fields in BLOCK_FIELDS.items() if field in fields]
     stages = [f'"{name}"' for name, kinds in STAGE_BLOCKS.items() if {*kinds} & {*blocks}]
     return f"belongs to {' and '.join(blocks)} blocks; legal: only where block is {' or '.join(stages)}"
-
-
-def _check_stride(stride: int) -> None:
-    if stride not in STRIDES:
-        raise FieldError(["stride"], f"{stride} is illegal; legal: {', '.join(map(str, STRIDES))}")

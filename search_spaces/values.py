@@ -12,6 +12,8 @@ Number = int | float
 MOST_VALUES = 256
 """Largest number of values of one decision: a population holds their indices as uint8."""
 
+_LONGEST = 80  # characters of a value in a message
+
 
 class FieldError(ValueError):
     """A ValueError with the path of the wrong field, so that the reader of a file can name file and line.
@@ -35,8 +37,17 @@ def spell(path: Sequence[str | int]) -> str:
     """Return a path as text: ``stages[3].depth``."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        name = part if isinstance(part, int) or part.isprintable() else shown(part)
+        text += f"[{name}]" if isinstance(part, int) else f".{name}" if text else str(name)
     return text
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: in one line, and of a long one the beginning."""
+    if isinstance(value, int) and abs(value) >= 10**_LONGEST:
+        return "a number of more than 80 digits"  # which Python may refuse to write
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def plain_number(value: Any) -> Number:
@@ -47,31 +58,26 @@ def plain_number(value: Any) -> Number:
     """
     real = isinstance(value, Real) and not isinstance(value, bool)
     if not real or not (isinstance(value, Integral) or math.isfinite(value)):
-        raise ValueError(f"{value!r} is not a finite number")
+        raise ValueError(f"{shown(value)} is not a finite number")
     return int(value) if value == int(value) else float(value)
 
 
-def check_choices(field: str, choices: Sequence[Number], least: Number, odd: bool = False) -> None:
-    """Refuse a list of choices that is no tuple, empty, unsorted, repeats itself or holds an illegal number.
+def check_choices(field: str, choices: Sequence[Number]) -> None:
+    """Refuse a list of choices that is no tuple, empty, unsorted or repeats itself.
 
     Args:
         field: name of the field, for messages.
         choices: the numbers to choose from, a tuple.
-        least: the smallest legal number.
-        odd: True if only odd numbers are legal.
 
     Raises:
         FieldError: naming the field, the value and the legal ones.
     """
     if not isinstance(choices, tuple):
-        raise FieldError([field], f"{choices!r} is not a tuple of choices")
+        raise FieldError([field], f"{shown(choices)} is not a tuple of choices")
     if not choices:
         raise FieldError([field], "holds no choice; give at least one")
     if len(choices) > MOST_VALUES:
         raise FieldError([field], f"holds {len(choices)} choices; legal: 1 to {MOST_VALUES}")
-    for choice in choices:
-        if not choice >= least or (odd and choice % 2 != 1):
-            raise FieldError([field], f"{choice} is illegal; legal: {'odd ' if odd else ''}numbers from {least} up")
     if len(set(choices)) < len(choices):
         raise FieldError([field], f"{list(choices)} holds a value twice; write {sorted(set(choices))}")
     if list(choices) != sorted(choices):

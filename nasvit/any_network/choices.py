@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Annotated
 
 from nasvit.any_network.groups import Group
 from nasvit.any_network.plan import Plan
 from nasvit.any_network.runs import Run
 from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
+from search_spaces.ranges import Checked, Pixels, Range
 from search_spaces.values import FieldError, check_choices
 
 WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
@@ -17,7 +19,7 @@ DIVISOR = 8
 
 
 @dataclass(frozen=True)
-class Elastic:
+class Elastic(Checked):
     """What is decided in a network that is made elastic, and in which steps.
 
     Args:
@@ -34,23 +36,19 @@ class Elastic:
         ValueError: naming the field, the value and what is legal.
     """
 
-    width: tuple[float, ...] = WIDTHS
-    divisor: int = DIVISOR
+    width: tuple[Annotated[float, Range(0, 1, above=True)], ...] = WIDTHS
+    divisor: Annotated[int, Range(1, 4096)] = DIVISOR
     depth: bool = True
-    fewest_blocks: int = 1
+    fewest_blocks: Annotated[int, Range(1, 1000)] = 1
     kernel_size: bool = True
-    resolution: tuple[int, ...] = ()
+    resolution: tuple[Pixels, ...] = ()
     fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_choices("width", self.width, least=1e-6)
-        if max(self.width) > 1:
-            raise FieldError(["width"], f"{max(self.width)} is more than the network has; legal: shares up to 1")
+        super().__post_init__()
+        check_choices("width", self.width)
         if self.resolution:
-            check_choices("resolution", self.resolution, least=1)
-        for name in ("divisor", "fewest_blocks"):
-            if getattr(self, name) < 1:
-                raise FieldError([name], f"{getattr(self, name)} is too few; legal: at least 1")
+            check_choices("resolution", self.resolution)
 
 
 def space_of(plan: Plan, elastic: Elastic, name: str, image: tuple[int, ...]) -> ElasticSpace:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -16,6 +16,7 @@ from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import DecoupledAttention
 from nasvit.layers.reparameterized import Reparameterized, is_centered, replace_modules
+from search_spaces.ranges import Checked, Range
 
 M = TypeVar("M", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
@@ -23,7 +24,7 @@ NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
 
 
 @dataclass(frozen=True)
-class Branches:
+class Branches(Checked):
     """Branches that convolutions train with; see :func:`reparameterize`.
 
     Args:
@@ -32,7 +33,7 @@ class Branches:
         identity: add the input to depthwise convolutions that keep the size.
     """
 
-    count: int = 3
+    count: Annotated[int, Range(1, 64)] = 3
     scale: bool = True
     identity: bool = True
 

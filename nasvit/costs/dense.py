@@ -14,7 +14,7 @@ from nasvit.costs.blocks import meta_block
 from nasvit.costs.counting import Cost, count_on_meta
 from nasvit.heads.head import Head, Size
 from predictors.blocks import BlockKey, Blocks, block_parts
-from predictors.cost import CostTable, Integers, Part
+from predictors.cost import CostTable, Integers, Part, integers
 from search_spaces import Space
 from search_spaces.values import FieldError
 
@@ -111,8 +111,7 @@ def _count(space: Space, block: BlockKey, size: Size) -> Cost:
 
 
 def _summed(combinations: Sequence[Blocks], costs: Mapping[BlockKey, Cost], name: str) -> Integers:
-    sums = [sum(times * getattr(costs[key], name) for key, times in blocks) for blocks in combinations]
-    return np.array(sums, dtype=np.int64)
+    return integers([sum(times * getattr(costs[key], name) for key, times in blocks) for blocks in combinations])
 
 
 def _part(columns: tuple[int, ...], tables: Mapping[str, Integers]) -> Part:

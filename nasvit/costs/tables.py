@@ -12,7 +12,7 @@ from nasvit.costs.blocks import meta_block
 from nasvit.costs.counting import BYTES, Cost, count_on_meta
 from nasvit.costs.kept_tables import keep_table, kept_table
 from predictors.blocks import BlockKey, BlockPart, Blocks, block_parts, unique_blocks
-from predictors.cost import CostTable, Integers, Part
+from predictors.cost import CostTable, Integers, Part, integers
 from search_spaces import Space
 
 
@@ -48,7 +48,7 @@ def image_bytes(space: Space, resolution: int) -> int:
 
 def _part(space: Space, part: BlockPart, costs: Mapping[BlockKey, Cost]) -> Part:
     def table(cost: Callable[[Blocks], int]) -> Integers:
-        return np.array([cost(blocks) for blocks in part.combinations], dtype=np.int64).reshape(part.shape)
+        return integers([cost(blocks) for blocks in part.combinations]).reshape(part.shape)
 
     return Part(
         part.columns,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, overload
+from typing import Annotated, Literal, overload
 
 from nasvit.data.bad import OnBadImage
+from search_spaces.ranges import Checked, Pixels, Range
 from search_spaces.values import FieldError
 
-ImageSize = int | tuple[int, int] | None
+ImageSize = Pixels | tuple[Pixels, Pixels] | None
 """Side in pixels of squares, or height and width; None: as stored."""
 
 TENTH = 0.1
@@ -16,7 +17,7 @@ TENTH = 0.1
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Source of the images, held-out share, cropping and loading.
 
     Args:
@@ -49,32 +50,20 @@ class DataConfig:
 
     source: str
     image_size: ImageSize = None
-    validation: float | None = None
+    validation: Annotated[float, Range(0, 1, above=True, below=True)] | None = None
     crop: Literal["none", "pad", "resized"] = "pad"
-    padding: int = 4
+    padding: Annotated[int, Range(0, 1024)] = 4
     mirror: bool | None = None
     download: bool = False
-    workers: int | None = None
-    crop_pct: float = 1.0
+    workers: Annotated[int, Range(0, 256)] | None = None
+    crop_pct: Annotated[float, Range(0, 1, above=True)] = 1.0
     on_bad_image: OnBadImage = "stop"
-    ignore_index: int | None = None
+    ignore_index: Annotated[int, Range(0, 255)] | None = None
 
     def __post_init__(self) -> None:
-        if self.image_size is not None and min(height_and_width(self.image_size)) < 1:
-            size = list(self.image_size) if isinstance(self.image_size, tuple) else self.image_size
-            raise FieldError(["image_size"], f"{size}; legal are numbers of pixels from 1 up, or none")
-        if self.validation is not None and not 0 < self.validation < 1:
-            raise FieldError(["validation"], f"{self.validation}; legal are shares between 0 and 1")
-        if self.padding < 0:
-            raise FieldError(["padding"], f"{self.padding}; legal are numbers from 0 up")
-        if self.workers is not None and self.workers < 0:
-            raise FieldError(["workers"], f"{self.workers}; legal are numbers from 0 up, or none to choose")
-        if not 0 < self.crop_pct <= 1:
-            raise FieldError(["crop_pct"], f"{self.crop_pct}; legal are shares above 0 up to 1")
+        super().__post_init__()
         if self.on_bad_image not in ("stop", "skip"):
             raise FieldError(["on_bad_image"], f"{self.on_bad_image!r}; legal are 'stop' and 'skip'")
-        if self.ignore_index is not None and not 0 <= self.ignore_index <= 255:
-            raise FieldError(["ignore_index"], f"{self.ignore_index}; legal are values of masks, 0 to 255, or none")
 
 
 @overload

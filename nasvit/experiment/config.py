@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from nasvit.any_network.choices import Elastic
 from nasvit.data.config import DataConfig
-from nasvit.experiment.training import ForTask, StartingWeights, TeacherConfig, Training
+from nasvit.experiment.training import ForTask, StartingWeights, TeacherConfig, Threads, Training
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.files.records import versions
 from nasvit.search.judge import JudgedBy
 from nasvit.training.execution import Running
 from nasvit.training.start import Savings
 from predictors.limits import Budget
-from search_spaces.recipe import DEFAULTS, Recipe
+from search_spaces.ranges import Checked, ImageCount, Range, Seed, Share
+from search_spaces.recipe import DEFAULTS, BatchSize, FirstEpochs, LearningRate, Recipe
 from search_spaces.values import FieldError
 
 SUPERNET_RECIPE = Recipe(
@@ -33,6 +34,10 @@ SUPERNET_RECIPE = Recipe(
 )
 """Weak augmentation and no other regularization, which suits supernets best (Gong et al., NASViT, 2022; the strengths
 are those of its released code). Learning rate, epochs and batch size are for data sets of some 10,000 images."""
+
+
+ShareBefore = Annotated[float, Range(0, 1, below=True)]
+"""A share of the steps, before others."""
 
 
 @dataclass(frozen=True)
@@ -63,26 +68,20 @@ class TrainConfig(Running):
 
     recipe: Recipe = SUPERNET_RECIPE
     within_budgets: bool = True
-    random_subnets: int = 2
+    random_subnets: Annotated[int, Range(0, 64)] = 2
     members: Literal["auto", "all", "one"] = "auto"
-    largest_first: float = 0.0
-    resolution_first: float = 0.0
+    largest_first: ShareBefore = 0.0
+    resolution_first: ShareBefore = 0.0
     distill: Literal["adaptive_alpha", "kl"] = "adaptive_alpha"
     conflict: Literal["none", "measure", "project"] = "project"
-    project_from: int = 0
+    project_from: FirstEpochs = 0
     conflict_per: Literal["tensor", "layer"] = "tensor"
     teacher: TeacherConfig | None = None
-    evaluate_every: int = 1
+    evaluate_every: FirstEpochs = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.random_subnets < 0:
-            raise FieldError(["random_subnets"], f"{self.random_subnets} is illegal; legal: whole numbers from 0")
-        for name in ("largest_first", "resolution_first"):
-            if not 0 <= getattr(self, name) < 1:
-                problem = f"{getattr(self, name)} is no share of the steps before others; legal: from 0, less than 1"
-                raise FieldError([name], problem)
-        if not 0 <= self.project_from < self.recipe.epochs:
+        if self.project_from >= self.recipe.epochs:
             legal = f"legal: 0 (from the start) to {self.recipe.epochs - 1}, the last of {self.recipe.epochs} epochs"
             raise FieldError(["project_from"], f"{self.project_from} is illegal; {legal}")
         if self.project_from and self.conflict != "project":
@@ -95,7 +94,7 @@ class TrainConfig(Running):
 
 
 @dataclass(frozen=True)
-class FrontConfig:
+class FrontConfig(Checked):
     """A Pareto front: one budget at each of several values of a cost, evenly spaced in its logarithm.
 
     Args:
@@ -104,11 +103,7 @@ class FrontConfig:
     """
 
     cost: Literal["macs", "params", "memory", "latency"] = "macs"
-    points: int = 5
-
-    def __post_init__(self) -> None:
-        if self.points < 1:
-            raise FieldError(["points"], f"{self.points} is illegal; legal: whole numbers from 1")
+    points: Annotated[int, Range(1, 100)] = 5
 
 
 Evaluate = Literal["auto", "inherited", "finetune", "scratch", "prior", "largest", "features"]
@@ -118,7 +113,7 @@ UNMEASURED = ("prior", "largest", "features")
 
 
 @dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(Checked):
     """Search of architectures, of recipes, or of both together.
 
     Args:
@@ -171,22 +166,23 @@ class SearchConfig:
     architecture: str | None = None
     evaluate: Evaluate = "auto"
     prior: str = "auto"
-    evaluations: int = 100
-    finalists: int = 5
-    splits: int | None = None
-    images: int = 0
-    train_images: int = 0
-    early_stop: float = 0.0
+    evaluations: Annotated[int, Range(1, 1_000_000)] = 100
+    finalists: Annotated[int, Range(1, 1000)] = 5
+    splits: Annotated[int, Range(1, 100)] | None = None
+    images: ImageCount = 0
+    train_images: ImageCount = 0
+    early_stop: Share = 0.0
     judge: JudgedBy = "auto"
     predictor: str = "gaussian_process"
     latency: str | None = None
     storage: str | None = None
-    seed: int | None = None
-    calibration_batches: int = 4
-    calibration_batch_size: int = 256
+    seed: Seed | None = None
+    calibration_batches: Annotated[int, Range(1, 10_000)] = 4
+    calibration_batch_size: BatchSize = 256
     quantize: Literal["int8"] | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.quantize is not None and self.evaluate not in ("auto", "inherited"):
             problem = f"is for candidates with the supernet's weights, and evaluate is {self.evaluate}"
             raise FieldError(["quantize"], f"{problem}; finetune.quantize is for those that are trained")
@@ -202,13 +198,8 @@ class SearchConfig:
             raise FieldError(["architecture"], "is fixed, so there is nothing to limit; leave budgets and front out")
         if self.architecture is None and not self.budgets and self.front is None:
             raise FieldError(["budgets"], "are missing; give at least one such as macs<=5M, or a front")
-        if not 0 <= self.early_stop <= 1:
-            raise FieldError(["early_stop"], f"{self.early_stop} is no rank correlation; legal: 0 to 1")
         if self.splits is not None and self.splits > 1 and self.evaluate != "scratch":
             raise FieldError(["splits"], "a supernet has seen the training images of other splits; legal here: 1")
-        for name in ("evaluations", "finalists", "splits"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise FieldError([name], f"{getattr(self, name)} is illegal; legal: whole numbers from 1")
 
     @property
     def trains_supernet(self) -> bool:
@@ -222,7 +213,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(Checked):
     """Networks that are trained for comparison with the search results.
 
     Args:
@@ -237,9 +228,9 @@ class CompareConfig:
 
     scratch: bool = False
     equal: Literal["time", "epochs", "both"] = "time"
-    random: int = 0
+    random: Annotated[int, Range(0, 1000)] = 0
     ends: bool = False
-    learning_rate: float | None = None
+    learning_rate: LearningRate | None = None
 
 
 _NOT_LOADED: dict[tuple[str, ...], str] = {
@@ -288,25 +279,23 @@ class Experiment(ForTask, YamlFile):
     finetune_on: Literal["all", "train"] = "all"
     train: TrainConfig = field(default_factory=TrainConfig)
     weights: StartingWeights | None = None
-    seed: int = 0
+    seed: Seed = 0
     output: Path | None = None
-    threads: int = 0
+    threads: Threads = 0
     compare: CompareConfig = field(default_factory=CompareConfig)
-    hours: float | None = None
+    hours: Annotated[float, Range(0, 100_000, above=True)] | None = None
     note: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.search.evaluate == "auto" and self.hours is None:
             object.__setattr__(self, "search", replace(self.search, evaluate="inherited"))
-        super().__post_init__()
         self._check_origin()
         self._check_task()
         self._check_features()
         self._check_weights()
         if self.hours is None:
             return
-        if not self.hours > 0:
-            raise FieldError(["hours"], f"{self.hours} is illegal; legal: numbers above 0")
         if self.search.recipes is not None or self.search.evaluate in ("finetune", "scratch"):
             problem = "are not divided where every candidate is trained; leave search.evaluate, or them, out"
             raise FieldError(["hours"], problem)

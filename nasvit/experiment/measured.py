@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import search_spaces
 from nasvit.any_network import Elastic
 from nasvit.costs.latency.plan import MeasurementSettings
@@ -16,10 +14,12 @@ from nasvit.experiment.config import Experiment
 from nasvit.experiment.images import Images
 from nasvit.experiment.origin import ImagesOf, OfNetwork, origin_of
 from nasvit.registry import spec_of
+from search_spaces.ranges import Channels, Checked, Pixels
+from search_spaces.reading import read_yaml
 
 
 @dataclass(frozen=True)
-class Asked:
+class Asked(Checked):
     """Images of a network that is measured without an experiment.
 
     Args:
@@ -27,8 +27,8 @@ class Asked:
         image_channels: their channels.
     """
 
-    image_size: int | None = None
-    image_channels: int = 3
+    image_size: Pixels | None = None
+    image_channels: Channels = 3
 
 
 def subject_of(
@@ -60,8 +60,8 @@ def _is_experiment(name: str) -> bool:
     if not name.endswith((".yaml", ".yml")) or not Path(name).is_file():
         return False
     try:
-        content = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-    except yaml.YAMLError:
+        content = read_yaml(name).value
+    except ValueError:
         return False  # who reads it as a space says in which line
     return isinstance(content, dict) and "data" in content
 

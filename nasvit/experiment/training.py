@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from nasvit.branches import Branches
 from nasvit.data.annotated import TaskName
 from nasvit.data.config import TENTH, DataConfig
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.heads.kinds import AnyHead, head_of
-from nasvit.supernets.factors import Factors, augmentation_factors
-from nasvit.tasks.distillation import Distillation
+from nasvit.supernets.factors import Factor, Factors, augmentation_factors
+from nasvit.tasks.distillation import Distillation, Temperature
 from nasvit.training.execution import Running
 from nasvit.training.sampling import Phases
 from predictors.limits import Budget
+from search_spaces.ranges import Checked, ImageCount, Range, Seed
 from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
 from search_spaces.saved import Saved, to_json_value
 from search_spaces.values import FieldError
+
+Threads = Annotated[int, Range(0, 1024)]
+"""Threads of the processor; 0: as PyTorch decides."""
+
+CalibrationImages = Annotated[int, Range(1, 1_000_000_000)]
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class StartingWeights(Saved):
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(Checked):
     """Learn from a teacher too, or from several; the name of one alone is enough.
 
     Args:
@@ -69,20 +75,19 @@ class TeacherConfig:
             sharpens what they say. NASViT has 0.2.
 
     Raises:
-        ValueError: if no network is named, or the temperature is not above 0.
+        ValueError: if no network is named, or the temperature is out of its range.
     """
 
     network: str | tuple[str, ...]
     distillation: Distillation | None = None
-    temperature: float = 1.0
+    temperature: Temperature = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.network:
             raise FieldError(["network"], "names no network; legal: a name, or a list of names")
         if len(self.networks) == 1:
             object.__setattr__(self, "network", self.networks[0])  # however it is written, it is the same teacher
-        if not 0 < self.temperature < float("inf"):
-            raise FieldError(["temperature"], f"{self.temperature} is illegal; legal: numbers above 0")
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -96,7 +101,7 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True)
-class NetAugConfig:
+class NetAugConfig(Checked):
     """Train inside wider networks; see :class:`nasvit.training.sampling.NetAug`.
 
     Args:
@@ -111,19 +116,16 @@ class NetAugConfig:
 
     width: Factors = (1.0, 1.8, 2.6)
     expand: Factors = (1.0, 1.6, 2.2, 2.8)
-    augmentation: float | None = None
-    diversity: int = 2
-    weight: float = 1.0
+    augmentation: Factor | None = None
+    diversity: Annotated[int, Range(1, 64)] = 2
+    weight: Annotated[float, Range(0, 1000)] = 1.0
     phases: Phases = field(default_factory=Phases)
-    calibration_images: int = 2000
+    calibration_images: CalibrationImages = 2000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.augmentation is not None and (self.width, self.expand) != (NetAugConfig.width, NetAugConfig.expand):
             raise FieldError(["augmentation"], "width and expand follow from it; leave them or it out")
-        if self.weight < 0:
-            raise FieldError(["weight"], f"{self.weight}; legal are numbers from 0 up")
-        if self.calibration_images < 1:
-            raise FieldError(["calibration_images"], f"{self.calibration_images}; legal are numbers from 1 up")
 
     @property
     def factors(self) -> tuple[Factors, Factors]:
@@ -134,7 +136,7 @@ class NetAugConfig:
 
 
 @dataclass(frozen=True)
-class SlimmableConfig:
+class SlimmableConfig(Checked):
     """Training of one network at several widths.
 
     Args:
@@ -148,11 +150,12 @@ class SlimmableConfig:
     """
 
     norm: Literal["switchable", "universal", "shared"] = "switchable"
-    random: int = 2
+    random: Annotated[int, Range(0, 64)] = 2
     autoslim: tuple[Budget, ...] = ()
-    calibration_images: int = 2000
+    calibration_images: CalibrationImages = 2000
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.autoslim and self.norm != "universal":
             raise FieldError(["autoslim"], "needs a network that runs at any width; set norm to universal")
         for number, budget in enumerate(self.autoslim):
@@ -206,7 +209,7 @@ class Training(TrainingHelp):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForTask:
+class ForTask(Checked):
     """The task that networks are trained for.
 
     Args:
@@ -220,6 +223,7 @@ class ForTask:
     head: AnyHead | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         head_of(self.task, self.head)
 
     @property
@@ -258,23 +262,20 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
     data: DataConfig
     recipe: Recipe
     weights: StartingWeights | None = None
-    widths: tuple[float, ...] = ()
+    widths: tuple[Annotated[float, Range(0, 16, above=True)], ...] = ()
     slimmable: SlimmableConfig = field(default_factory=SlimmableConfig)
-    images: int = 0
+    images: ImageCount = 0
     program: bool = True
-    seed: int = 0
+    seed: Seed = 0
     output: Path | None = None
-    threads: int = 0
+    threads: Threads = 0
     note: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ForTask.__post_init__(self)
         # Nothing is chosen on these images, so that a tenth will do; sources of dense tasks may hold out their own.
         if self.data.validation is None and self.task == "classification":
             object.__setattr__(self, "data", replace(self.data, validation=TENTH))
-        if self.images < 0:
-            raise FieldError(["images"], f"{self.images}; legal are 0 (all) and numbers above")
         if self.widths and (self.branches or self.netaug):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
         if self.widths and self.quantize is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +15,11 @@ from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
-from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
+from nasvit.heads.head import Head, HeadChannels, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import centers, check_places
 from nasvit.heads.pyramid import READS, Pyramid
-from nasvit.heads.strides import check_strides
-from search_spaces.values import FieldError
+from nasvit.heads.strides import Stride, check_strides
+from search_spaces.ranges import Range
 
 _BACKGROUND = -1
 _RADIUS = 1.5  # strides: a place this near to an object's center may stand for it
@@ -44,17 +44,14 @@ class FCOS(Head):
 
     task: ClassVar[TaskName] = "detection"
     kind: Literal["fcos"] = "fcos"
-    channels: int = 64
-    convs: int = 2
-    strides: tuple[int, ...] = (8, 16, 32)
+    channels: HeadChannels = 64
+    convs: Annotated[int, Range(0, 32)] = 2
+    strides: tuple[Stride, ...] = (8, 16, 32)
     extra: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_strides(self.strides)
-        if self.channels < 8 or self.channels % 8:
-            raise FieldError(["channels"], f"{self.channels}; legal are multiples of 8 from 8 up")
-        if self.convs < 0:
-            raise FieldError(["convs"], f"{self.convs}; legal are numbers from 0 up")
 
     @property
     def all_strides(self) -> tuple[int, ...]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from nasvit.data.annotated import TaskName
 from nasvit.layers.calibration import track_statistics
+from search_spaces.ranges import Checked, Range
 
 Size = tuple[int, int]
 """Height and width of an image, in pixels."""
+
+HeadChannels = Annotated[int, Range(8, 4096, multiple=8)]
 
 Learned = tuple[Tensor, ...]
 """What a network learns from a batch: tensors with a row for every image."""
@@ -46,7 +49,7 @@ class HeadModule(nn.Module):
         raise NotImplementedError
 
 
-class Head(ABC):
+class Head(Checked, ABC):
     """Description of a head; heads are frozen dataclasses of plain values, written by their ``kind`` in files."""
 
     task: ClassVar[TaskName]

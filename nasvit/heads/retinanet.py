@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,11 @@ from torchvision.ops import sigmoid_focal_loss
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import BETWEEN, decoded, encoded, match
-from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
+from nasvit.heads.head import Head, HeadChannels, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import check_places, kept, map_sizes
 from nasvit.heads.pyramid import READS, Pyramid
-from nasvit.heads.strides import check_strides
+from nasvit.heads.strides import Stride, check_strides
+from search_spaces.ranges import Range
 from search_spaces.values import FieldError
 
 _RATIOS = (0.5, 1.0, 2.0)
@@ -45,15 +46,14 @@ class RetinaNet(Head):
 
     task: ClassVar[TaskName] = "detection"
     kind: Literal["retinanet"] = "retinanet"
-    channels: int = 64
-    anchor: float = 4.0
-    strides: tuple[int, ...] = (8, 16, 32)
+    channels: HeadChannels = 64
+    anchor: Annotated[float, Range(0.001, 1000)] = 4.0
+    strides: tuple[Stride, ...] = (8, 16, 32)
     extra: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_strides(self.strides)
-        if self.channels < 8 or self.channels % 8:
-            raise FieldError(["channels"], f"{self.channels}; legal are multiples of 8 from 8 up")
         if not self.anchor * self.strides[0] >= 1:
             problem = f"{self.anchor} strides are less than a pixel; legal: 1 / {self.strides[0]} and more"
             raise FieldError(["anchor"], problem)

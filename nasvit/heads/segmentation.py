@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import IGNORED
-from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
+from nasvit.heads.head import Head, HeadChannels, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.pyramid import READS, Pyramid
-from nasvit.heads.strides import check_strides
+from nasvit.heads.strides import Stride, check_strides
 from nasvit.layers.batch_norm import BatchNorm2d
+from search_spaces.ranges import Range
 from search_spaces.values import FieldError
 
 
@@ -54,14 +55,13 @@ class LRASPP(PixelHead):
     """
 
     kind: Literal["lraspp"] = "lraspp"
-    channels: int = 128
-    strides: tuple[int, int] = (8, 32)
+    channels: Annotated[int, Range(1, 4096)] = 128
+    strides: tuple[Stride, Stride] = (8, 32)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.strides[0] < self.strides[1]:
+        super().__post_init__()
+        if not self.strides[0] < self.strides[1]:
             raise FieldError(["strides"], f"{list(self.strides)}; legal: the finer one first, such as [8, 32]")
-        if self.channels < 1:
-            raise FieldError(["channels"], f"{self.channels}; legal are numbers from 1 up")
 
     def module(self, channels: Sequence[int], classes: int) -> LRASPPModule:
         return LRASPPModule(self, channels, classes)
@@ -101,13 +101,12 @@ class PyramidSegmentation(PixelHead):
     """
 
     kind: Literal["pyramid"] = "pyramid"
-    channels: int = 64
-    strides: tuple[int, ...] = (4, 8, 16, 32)
+    channels: HeadChannels = 64
+    strides: tuple[Stride, ...] = (4, 8, 16, 32)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_strides(self.strides)
-        if self.channels < 8 or self.channels % 8:
-            raise FieldError(["channels"], f"{self.channels}; legal are multiples of 8 from 8 up")
 
     def module(self, channels: Sequence[int], classes: int) -> PyramidSegmentationModule:
         return PyramidSegmentationModule(self, channels, classes)

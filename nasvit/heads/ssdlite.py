@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,8 @@ from nasvit.data.targets import BoxTargets
 from nasvit.heads.anchors import decoded, encoded, match
 from nasvit.heads.head import Head, HeadModule, Learned, Size, at_least_float32
 from nasvit.heads.places import kept, map_sizes
-from nasvit.heads.strides import check_strides
-from search_spaces.values import FieldError
+from nasvit.heads.strides import Stride, check_strides
+from search_spaces.ranges import Range
 
 _CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
 _NEGATIVES = 3  # places without an object that count, for each with one
@@ -44,16 +44,13 @@ class SSDLite(Head):
 
     task: ClassVar[TaskName] = "detection"
     kind: Literal["ssdlite"] = "ssdlite"
-    strides: tuple[int, ...] = (16, 32)
-    extra: int = 2
-    channels: int = 128
+    strides: tuple[Stride, ...] = (16, 32)
+    extra: Annotated[int, Range(0, 8)] = 2
+    channels: Annotated[int, Range(2, 4096, multiple=2)] = 128
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_strides(self.strides)
-        if self.extra < 0:
-            raise FieldError(["extra"], f"{self.extra}; legal are numbers from 0 up")
-        if self.channels < 2 or self.channels % 2:
-            raise FieldError(["channels"], f"{self.channels}; legal are even numbers")
 
     @property
     def all_strides(self) -> tuple[int, ...]:

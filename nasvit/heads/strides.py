@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
+from search_spaces.ranges import Range
 from search_spaces.values import FieldError
+
+Stride = Annotated[int, Range(1, 1024)]
 
 
 def check_strides(strides: Sequence[int]) -> None:
@@ -14,5 +18,5 @@ def check_strides(strides: Sequence[int]) -> None:
         FieldError: naming them.
     """
     doubled = all(2 * one == other for one, other in zip(strides, strides[1:]))
-    if not strides or strides[0] < 1 or not doubled:
+    if not strides or not doubled:
         raise FieldError(["strides"], f"{list(strides)}; legal: each twice the one before, such as [8, 16, 32]")

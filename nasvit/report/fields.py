@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, is_dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from search_spaces.hints import field_types, inline_fields, kinds, parses, settable, words
+from search_spaces.hints import field_types, inline_fields, kinds, members_of, parses, settable, words
 
 
 def show_fields(of: Literal["experiment", "fit"]) -> None:
@@ -36,9 +36,9 @@ def list_fields(cls: Any, above: str = "--") -> dict[str, str]:
         if name in inline_fields(cls):
             found |= list_fields(wanted, above)
             continue
-        inside = [each for each in (wanted, *get_args(wanted)) if is_dataclass(each) and not _is_text(each)]
+        inside = [each for each in members_of(wanted) if is_dataclass(each) and not _is_text(each)]
         default = "" if field.default in (MISSING, None) or inside else f"; {_written(field.default)} if left out"
-        tags = kinds(get_args(wanted))
+        tags = kinds(members_of(wanted))
         mapping = "text or a mapping" if any(map(parses, inside)) else "a mapping"
         kind = mapping if inside and not tags else words(wanted)
         found[f"{above}{name}"] = f"{kind}{default}\n{documented.get(name, '')}".strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +24,9 @@ from nasvit.report.results import describe
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable
 from search_spaces import SearchSpace, Space
+from search_spaces.files import read_json
+from search_spaces.ranges import Range, checks
+from search_spaces.reading import from_json_value
 
 Name = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE|NETWORK|EXPERIMENT.yaml")]
 
@@ -105,13 +108,14 @@ def show_quality(table: LatencyTable, console: Console) -> None:
     )
 
 
+@checks
 def latency_use(
     table: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE.json")],
     space: Name,
     network: OmitArgPrefixes[Asked] = Asked(),  # noqa: B008 - frozen
     elastic: Elastic = Elastic(),  # noqa: B008 - frozen
     architecture: str | None = None,
-    sample: int = 0,
+    sample: Annotated[int, Range(0, 10_000)] = 0,
 ) -> None:
     """Print the latencies that a table predicts for subnets of its space.
 
@@ -127,7 +131,7 @@ def latency_use(
     """
     subject, _ = subject_of(space, MeasurementSettings(), network, elastic)
     loaded, console = subject.load(table), _console()
-    console.print(describe_device(loaded), soft_wrap=True)
+    console.print(describe_device(loaded, str(table)), soft_wrap=True)
     subnets = _subnets(subject, architecture, sample)
     rows = Table(title_justify="left")
     for heading in ("subnet", "latency", "architecture"):
@@ -154,19 +158,46 @@ def _found(space: SearchSpace, which: str) -> Any:
         return find_architecture(space, which)
     if not Path(which).is_file():
         raise ValueError(f"there is no file {which!r}; legal: an architecture's JSON file")
-    return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
+    return space.architecture(read_json(which))
 
 
-def describe_device(table: LatencyTable) -> str:
-    """Return one line with the device, the conditions and the error of a table."""
-    record, error = table.record, table.record["error"]
-    versions: dict[str, Any] = record["versions"]
-    ran = f"{record['runtime']} {versions[record['runtime']]}" + (" by command" if record["command"] else "")
-    place = record.get("runs_on") or "cpu"  # earlier tables do not say it, nor their precision
-    where = f"{record['threads']} threads" if place == "cpu" else f"on {place}"
-    precision = record.get("precision", "float32")
+@dataclass(frozen=True)
+class _Error:
+    """The error of a table on networks that nothing was fitted on."""
+
+    networks: int
+    median_relative_error: float
+    kendall_tau: float
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a table says of how it was measured; earlier ones do not say where, nor in which precision."""
+
+    device: str
+    runtime: str
+    threads: int
+    batch_size: int
+    date: str
+    error: _Error
+    versions: dict[str, str]
+    command: str | None = None
+    runs_on: str | None = None
+    precision: str = "float32"
+
+
+def describe_device(table: LatencyTable, name: str = "the table") -> str:
+    """Return one line with the device, the conditions and the error of a table.
+
+    Raises:
+        ValueError: if it does not say them; ``name`` is what the message calls it.
+    """
+    told = from_json_value(_Told, table.record, name, more=True)
+    ran = f"{told.runtime} {told.versions.get(told.runtime, '')}" + (" by command" if told.command else "")
+    place, error = told.runs_on or "cpu", told.error
+    where = f"{told.threads} threads" if place == "cpu" else f"on {place}"
     return (
-        f"{record['device']}: {ran}, {where}, {precision}, batch size {record['batch_size']}, measured "
-        f"{record['date']}; on {error['networks']} held-out networks the median error was "
-        f"{100 * error['median_relative_error']:.1f} % and Kendall's tau {error['kendall_tau']:.3f}"
+        f"{told.device}: {ran}, {where}, {told.precision}, batch size {told.batch_size}, measured {told.date}; on "
+        f"{error.networks} held-out networks the median error was {100 * error.median_relative_error:.1f} % and "
+        f"Kendall's tau {error.kendall_tau:.3f}"
     )

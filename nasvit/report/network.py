@@ -16,11 +16,13 @@ from nasvit.names import spec_of_name
 from nasvit.report.console import open_console, short
 from nasvit.specs import elastic_plan
 from search_spaces.elastic import ElasticSpace
+from search_spaces.ranges import Classes, Pixels, checks
 
 _KINDS = {"width": "channels", "depth": "blocks", "kernel_size": "side of the kernel"}
 
 
-def show_network(name: str, image_size: int | None, classes: int) -> None:
+@checks
+def show_network(name: str, image_size: Pixels | None, classes: Classes) -> None:
     """Print what can be decided in a network, what has to stay and why, and what its subnets cost.
 
     Args:

@@ -20,6 +20,7 @@ from nasvit.heads.head import HeadModule
 from nasvit.layers import Network
 from nasvit.registry import create
 from nasvit.report.console import open_console
+from search_spaces.ranges import Classes, checks
 
 _ANSWERS = {"classification": "class scores", "detection": "boxes and scores", "segmentation": "scores of pixels"}
 
@@ -27,7 +28,8 @@ Row = tuple[str, str, Cost]
 """Name, shape of the output, cost."""
 
 
-def show_profile(name: str, classes: int | None = None) -> None:
+@checks
+def show_profile(name: str, classes: Classes | None = None) -> None:
     """Print the cost of a network, block by block.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -31,15 +31,20 @@ from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card
 from nasvit.report.memory import memory_of
 from nasvit.report.predicting import check_options, show_found, write_rows
 from nasvit.tasks.confusion import Confusion
+from search_spaces.ranges import Range, Share, checks
+
+_Width = Annotated[float, Range(0, 16, above=True)]
+_Threads = Annotated[int, Range(1, 1024)]
 
 
+@checks
 def export(
     folder: Path,
     to: tuple[str, ...],
     *,
     int8: bool,
     images: str | None,
-    width: float | None,
+    width: _Width | None,
     calibration: int,
     compared: int,
     most_drop: float,
@@ -189,14 +194,15 @@ class Classifier(Loaded):
         return self.outputs(pixels)[0].softmax(1)
 
 
+@checks
 def predict(
     path: Path,
     images: tuple[Path, ...],
     *,
-    top: int | None,
+    top: Annotated[int, Range(1, 1_000_000)] | None,
     out: Path | None,
-    width: float | None,
-    threshold: float | None = None,
+    width: _Width | None,
+    threshold: Share | None = None,
 ) -> None:
     """Print what a network says of images, and write it if a file is named: classes, objects, or shares of pixels.
 
@@ -224,8 +230,6 @@ def predict(
 def _classify(path: Path, images: tuple[Path, ...], *, top: int, out: Path | None, width: float | None) -> None:
     if out is not None and out.suffix not in (".csv", ".json"):
         raise ValueError(f"--out {out}: legal are names that end in .csv or .json")
-    if top < 1:
-        raise ValueError(f"--top {top}: legal are numbers from 1 up")
     if not images:
         raise ValueError("of which images? Give image files or folders of them")
     classifier = Classifier(path, width=width)
@@ -257,12 +261,13 @@ def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[
             yield from zip(opened, classifier(torch.cat([*opened.values()])))
 
 
+@checks
 def bench(
     paths: tuple[Path, ...],
     *,
-    threads: tuple[int, ...],
-    rounds: int,
-    width: float | None,
+    threads: tuple[_Threads, ...],
+    rounds: Annotated[int, Range(1, 1_000_000)],
+    width: _Width | None,
     out: Path | None,
 ) -> None:
     """Print how long one image takes in PyTorch and in every exported file, in turns, and how much memory each adds.
@@ -275,10 +280,10 @@ def bench(
         out: JSON file that gets the numbers too.
 
     Raises:
-        ValueError: if a number is not above 0.
+        ValueError: if a number is out of its range, or there is nothing to time.
     """
-    if rounds < 1 or min(threads, default=0) < 1:
-        raise ValueError(f"--rounds {rounds}, --threads {' '.join(map(str, threads))}; legal are numbers from 1 up")
+    if not threads:
+        raise ValueError("on how many threads? Give --threads 1, for example")
     if not paths:
         raise ValueError("of which networks? Give saved networks or exported files")
     every = [file for path in paths for file in _with_files(path, width)]
@@ -340,7 +345,8 @@ def _times(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def evaluate(path: Path, source: str, *, out: Path | None, width: float | None) -> None:
+@checks
+def evaluate(path: Path, source: str, *, out: Path | None, width: _Width | None) -> None:
     """Print the score of a saved network or a shipped file on test images, class by class, and what is mistaken.
 
     Raises:

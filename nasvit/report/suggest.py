@@ -11,9 +11,11 @@ from nasvit.experiment.suggest import Suggestion, carried_over, suggest
 from nasvit.report.console import open_console, short
 from nasvit.report.results import asks_int8_size, describe, in_kilobytes
 from predictors.limits import Budget
+from search_spaces.ranges import Classes, checks
 
 
-def show_suggestions(budget: str, spaces: Sequence[str], classes: int, out: Path | None) -> None:
+@checks
+def show_suggestions(budget: str, spaces: Sequence[str], classes: Classes, out: Path | None) -> None:
     """Print the subnet that each space's prior expects to be best within a budget.
 
     Args:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
-Factors = tuple[float, ...]
+from search_spaces.ranges import Range
+
+Factor = Annotated[float, Range(1, 64)]
+Factors = tuple[Factor, ...]
 
 
 def augmentation_factors(largest: float, diversity: int) -> Factors:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from nasvit.heads.head import at_least_float32
+from search_spaces.ranges import Checked, Range, Share
+
+Temperature = Annotated[float, Range(0.001, 1000)]
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class KLDivergence:
 
 
 @dataclass(frozen=True)
-class Distillation:
+class Distillation(Checked):
     """Loss of a network that learns from labels and from a teacher: ``(1 - alpha) labels + alpha T^2 KL``.
 
     KL is that of :class:`KLDivergence`, at temperature T and with Hinton's factor T^2, so that ``alpha`` means the
@@ -168,13 +172,8 @@ class Distillation:
     section 2, https://arxiv.org/abs/1503.02531
     """
 
-    alpha: float = 0.5
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"alpha {self.alpha}: the teacher's share lies between 0 and 1")
-        _check_positive("temperature", self.temperature)
+    alpha: Share = 0.5
+    temperature: Temperature = 1.0
 
     def __call__(self, label_loss: Tensor, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the mean loss over the batch.

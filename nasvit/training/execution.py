@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.training.sampling import Member
-from search_spaces.values import FieldError
+from search_spaces.ranges import Checked, Range
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
@@ -35,7 +35,7 @@ _BFLOAT16_SINCE = (8, 0)  # the CUDA compute capability from which bfloat16 is f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class Running(Checked):
     """How the steps of a training are computed; what is computed does not change, beyond rounding.
 
     Args:
@@ -54,13 +54,9 @@ class Running:
 
     precision: Precision = "auto"
     compile: bool = False
-    accumulate: int = 1
+    accumulate: Annotated[int, Range(1, 131_072)] = 1
     batch_norm: Literal["joined", "own"] = "joined"
     deterministic: bool = False
-
-    def __post_init__(self) -> None:
-        if self.accumulate < 1:
-            raise FieldError(["accumulate"], f"{self.accumulate}; legal are whole numbers from 1")
 
 
 PLAIN = Running(precision="float32")

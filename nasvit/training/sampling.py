@@ -16,6 +16,7 @@ from nasvit.supernets.sorting import sort_channels
 from nasvit.supernets.widths import Slimmable
 from search_spaces import SearchSpace, Subnet
 from search_spaces.genome import Population
+from search_spaces.ranges import Checked, Share
 
 
 class Moment(Protocol):
@@ -208,7 +209,7 @@ class RandomWidths(Sampling):
 
 
 @dataclass(frozen=True)
-class Phases:
+class Phases(Checked):
     """Phases of a NetAug training.
 
     Args:
@@ -221,12 +222,8 @@ class Phases:
     Source: Cai et al. (2022), released code: the widths stop after half of the epochs.
     """
 
-    widths: float = 0.5
+    widths: Share = 0.5
     sort: bool = True
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.widths <= 1:
-            raise ValueError(f"widths {self.widths}: a share of the training, from 0 to 1")
 
 
 class NetAug(Sampling):

@@ -191,33 +191,45 @@ def test_the_help_of_a_command_shows_two_fields_as_options(
 @pytest.mark.parametrize(
     ("of", "options"),
     [
-        ("experiment", ["--finetune.schedule: one of cosine, linear", "--train.recipe.epochs: a whole number"]),
+        (
+            "experiment",
+            ["--finetune.schedule: one of cosine, linear", "--train.recipe.epochs: a whole number from 1 to 100000"],
+        ),
         (
             "experiment",
             [
-                "--train.project_from: a whole number; 0 if left out",
+                "--train.project_from: a whole number from 0 to 100000; 0 if left out",
                 "--train.teacher: text or a mapping\n",
                 "--train.teacher.network: text or a list of [text, ...]",
-                "--train.teacher.temperature: a number; 1.0 if left out",
-                "--finetune.teacher.temperature: a number; 1.0 if left out",
-                "--train.recipe.schedule.minimum: of cosine, linear: a number; 0.0 if left out",
-                "--train.recipe.schedule.warmup_start: a number; 0.0 if left out",
+                "--train.teacher.temperature: a number from 0.001 to 1000; 1.0 if left out",
+                "--finetune.teacher.temperature: a number from 0.001 to 1000; 1.0 if left out",
+                "--train.recipe.schedule.minimum: of cosine, linear: a number from 0 to 1000; 0.0 if left out",
+                "--train.recipe.schedule.warmup_start: a number from 0 to 1000; 0.0 if left out",
                 "--search.budgets: a list of [a text of Budget, ...]",
-                "--train.recipe.clip_value: a number; 0.0 if left out",
+                "--train.recipe.clip_value: a number from 0 to 1000000; 0.0 if left out",
             ],
-        ),
-        (
-            "fit",
-            ["--netaug.phases.widths: a number; 0.5 if left out", "--recipe.schedule.factor: of step: a number; 0.1"],
         ),
         (
             "fit",
             [
-                "--head.anchor: of retinanet: a number; 4.0 if left out",
-                "    of lraspp: a whole number; 128 if left out",
+                "--netaug.phases.widths: a number from 0 to 1; 0.5 if left out",
+                "--recipe.schedule.factor: of step: a number above 0 to 1; 0.1",
             ],
         ),
-        ("fit", ["--teacher.network: text or a list of [text, ...]", "--recipe.clip_value: a number; 0.0 if left out"]),
+        (
+            "fit",
+            [
+                "--head.anchor: of retinanet: a number from 0.001 to 1000; 4.0 if left out",
+                "    of lraspp: a whole number from 1 to 4096; 128 if left out",
+            ],
+        ),
+        (
+            "fit",
+            [
+                "--teacher.network: text or a list of [text, ...]",
+                "--recipe.clip_value: a number from 0 to 1000000; 0.0 if left out",
+            ],
+        ),
     ],
 )
 def test_all_fields_are_listed_with_what_they_do(

@@ -91,7 +91,7 @@ def test_a_restricted_space_holds_one_architecture() -> None:
         ({"width": {"stam": 8}}, "width.stam is no decision of space 'small'; legal: resolution, depth.blocks"),
         ({"resolution": 40}, "resolution is 40; space 'small' holds: 32, 48"),
         ({"depth": {"blocks": 1}, "width": {"blocks.1.hidden": 4}}, "is 4, but that block is left out"),
-        ({"depth": {"blocks": 0}}, "depth.blocks: 0 is not a whole number of at least 1"),
+        ({"depth": {"blocks": 0}}, "depth.blocks: 0 is illegal; legal: whole numbers from 1"),
         ({"widths": {}}, "has no field 'widths'; legal: resolution, width, depth, kernel_size"),
         ({"width": [8]}, "width: is not a mapping from parts to numbers"),
     ],

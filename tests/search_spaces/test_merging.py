@@ -239,7 +239,7 @@ def test_a_part_of_what_the_file_leaves_out_may_be_given(folder: Path) -> None:
         ("budgets.2", "x", r"^--budgets\.2: budgets is a list of 2 and has no entry '2'; legal: 0 to 1"),
         ("budgets.x", "x", r"^--budgets\.x: budgets is a list of 2 and has no entry 'x'"),
         ("usual.schedule.milestones.0", "1", r"^--usual\.schedule\.milestones\.0: there is no list at usual\.schedule"),
-        ("budgets", "[x", r"^--budgets: \[x is not YAML"),
+        ("budgets", "[x", r"^--budgets: '\[x' is not YAML"),
         ("recipe..epochs", "3", r"^--recipe\.\.epochs: a part of the name is empty"),
     ],
 )

@@ -183,10 +183,10 @@ def test_a_foreign_population_is_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("depth: [1, 2, 3]", "depth: [0, 1]", r"small\.yaml:16: stages\[1\]\.depth: 0 is illegal; legal: numbers from 1"),
+        ("depth: [1, 2, 3]", "depth: [0, 1]", r"small\.yaml:16: stages\[1\]\.depth\[0\]: 0 is illegal; legal: whole numbers from 1"),
         ("depth: [1, 2]", "depths: [1, 2]", r"small\.yaml:9: stages\[0\]\.depths: unknown key; did you mean 'depth'"),
         ("    depth: [1, 2]\n", "", r"small\.yaml:6: stages\[0\]: the key 'depth' is missing"),
-        ("kernel_size: [3, 5]", "kernel_size: [3, 4]", r"small\.yaml:10: .*kernel_size: 4 is illegal; legal: odd numbers"),
+        ("kernel_size: [3, 5]", "kernel_size: [3, 4]", r"small\.yaml:10: .*kernel_size\[1\]: 4 is illegal; legal: odd numbers from 1 to 63"),
         ("width: [8, 16]", "width: [16, 8]", r"small\.yaml:8: .*not ascending; write \[8, 16\]"),
         ("width: [8, 16]", "width: [8, 8]", r"small\.yaml:8: .*holds a value twice; write \[8\]"),
         ("width: [8, 16]", "width: []", r"small\.yaml:8: stages\[0\]\.width: is empty"),
@@ -195,7 +195,7 @@ def test_a_foreign_population_is_refused() -> None:
         ("windows: [1, 2]", "windows: [1, 3]", r"yaml:22: stages\[1\]\.windows: 3 does not .*4 at resolution 16, 8 .*legal: \[1, 2, 4\]"),
         ("    windows: [1, 2]\n", "", r"small\.yaml:13: stages\[1\]\.windows: holds no choice"),
         ("    expand_ratio: 1\n", "    expand_ratio: 1\n    windows: 1\n", r"small\.yaml:12: .*belongs to transformer"),
-        ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: 1, 2"),
+        ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: whole numbers from 1 to 2"),
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),
         ("name: mix", "name: head", r"small\.yaml:13: stages\[1\]\.name: 'head' is taken"),
         ("transformer: {head_dim: 8}\n", "", r"small\.yaml:14: stages\[1\]\.block: a hybrid stage needs"),
@@ -218,7 +218,7 @@ def test_a_space_can_be_built_in_python_and_is_checked_there_too() -> None:
     assert space.genome.names == ("width.a", "depth.a")
     with pytest.raises(ValueError, match="transformer: no stage has transformer blocks"):
         replace(space, transformer=TransformerOptions())
-    with pytest.raises(ValueError, match="stages: holds no stage"):
+    with pytest.raises(ValueError, match="stages: holds 0 stages; legal: 1 to 64"):
         replace(space, stages=())
     listed: Any = [8]
     with pytest.raises(ValueError, match=r"width: \[8\] is not a tuple"):

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import numpy as np
 
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timers import Timer
 from nasvit.costs.latency.timing_log import Timing, TimingLog
+from search_spaces.ranges import Checked, Range
+
+_Rounds = Annotated[int, Range(1, 100_000)]
+_MoreRounds = Annotated[int, Range(0, 100_000)]
+_Milliseconds = Annotated[float, Range(0, 1e6)]
 
 UNDISTURBED = 0.1
 """Quantile of all timings of the yardstick that stands for its time on the undisturbed machine."""
 
 
 @dataclass(frozen=True)
-class NoisePolicy:
+class NoisePolicy(Checked):
     """Compare with a yardstick, measure in rounds, take the median, measure again what is not steady.
 
     A block is timed in turns with a yardstick, which is one fixed block of the space; what counts is the ratio of their
@@ -37,21 +42,16 @@ class NoisePolicy:
         again: more rounds, at most, for what is not; what still is not is marked as noisy.
 
     Raises:
-        ValueError: if a number is too small to measure anything.
+        ValueError: if a number is out of its range, such as one that is too small to measure anything.
     """
 
-    rounds: int = 5
-    warm_up: int = 3
-    repeats: int = 10
-    least_ms: float = 30.0
-    turn_ms: float = 3.0
-    tolerance: float = 0.1
-    again: int = 4
-
-    def __post_init__(self) -> None:
-        for field in ("rounds", "repeats", "warm_up", "least_ms", "turn_ms", "tolerance", "again"):
-            if getattr(self, field) < (least := int(field in ("rounds", "repeats"))):
-                raise ValueError(f"{field} is {getattr(self, field)}; legal: from {least} up")
+    rounds: _Rounds = 5
+    warm_up: _MoreRounds = 3
+    repeats: _Rounds = 10
+    least_ms: _Milliseconds = 30.0
+    turn_ms: _Milliseconds = 3.0
+    tolerance: Annotated[float, Range(0, 1000)] = 0.1
+    again: _MoreRounds = 4
 
 
 class Measure(Protocol):

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -19,12 +19,14 @@ from nasvit.costs.latency.subjects import Apart, Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.files.records import versions
+from search_spaces.ranges import Checked, Classes, Range, Seed
+from search_spaces.recipe import BatchSize
 
 _RECORDED = ("runtime", "command", "threads", "batch_size", "classes", "precision")
 
 
 @dataclass(frozen=True)
-class MeasurementSettings:
+class MeasurementSettings(Checked):
     """Device, runtime, number of networks and noise policy of a latency table.
 
     Args:
@@ -46,25 +48,24 @@ class MeasurementSettings:
         policy: rounds, repeats and tolerance of noise.
 
     Raises:
-        ValueError: if a number is too small, or device or precision is for torch in this process and that does not run.
+        ValueError: if a number is out of its range, or device or precision is for torch in this process and that does
+            not run.
     """
 
     runtime: RuntimeName = "torch"
-    threads: int = 1
-    batch_size: int = 1
-    classes: int = 1000
+    threads: Annotated[int, Range(1, 1024)] = 1
+    batch_size: BatchSize = 1
+    classes: Classes = 1000
     command: str | None = None
     device: str = "cpu"
     name: str | None = None
     precision: PrecisionName = "float32"
-    networks: int = 40
-    seed: int = 0
+    networks: Annotated[int, Range(2 * FEWEST, 10_000)] = 40
+    seed: Seed = 0
     policy: NoisePolicy = field(default_factory=NoisePolicy)
 
     def __post_init__(self) -> None:
-        for name, least in (("threads", 1), ("batch_size", 1), ("classes", 1), ("networks", 2 * FEWEST)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; legal: from {least} up")
+        super().__post_init__()
         if self.precision == "int8" and not RUNTIMES[self.runtime].quantizes_with:
             legal = ", ".join(name for name, each in RUNTIMES.items() if each.quantizes_with)
             raise ValueError(f"precision is int8, which {self.runtime} has not here; legal: --runtime {legal}")

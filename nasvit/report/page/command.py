@@ -8,9 +8,11 @@ from nasvit.experiment.workbench import REPORT
 from nasvit.files.whole import write_text
 from nasvit.report.page.holding import read_folder
 from nasvit.report.page.render import page
+from search_spaces.ranges import ImageCount, checks
 
 
-def show_report(folder: Path, out: Path | None = None, images: int = 512) -> None:
+@checks
+def show_report(folder: Path, out: Path | None = None, images: ImageCount = 512) -> None:
     """Write the page of a folder, and say where it is.
 
     Args:
@@ -23,8 +25,6 @@ def show_report(folder: Path, out: Path | None = None, images: int = 512) -> Non
     """
     if out is not None and out.suffix not in (".html", ".htm"):
         raise ValueError(f"--out {out}: legal are names that end in .html")
-    if images < 0:
-        raise ValueError(f"--test-images {images}; legal are 0 (none) and numbers above")
     holding, target = read_folder(folder), out or folder / REPORT
     text = page(holding, images)
     write_text(target, text)

@@ -55,9 +55,9 @@ def test_a_file_says_one_side_or_height_and_width(tmp_path: Path, text: str, siz
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("image_size: [128, 0]", r"image_size: \[128, 0\]; legal are numbers of pixels from 1 up"),
+        ("image_size: [128, 0]", r"image_size\[1\]: 0 is illegal; legal: whole numbers from 1 to 4096"),
         ("image_size: [1, 2, 3]", "image_size: has 3 entries; legal: 2"),
-        ("ignore_index: 256", "ignore_index: 256; legal are values of masks, 0 to 255"),
+        ("ignore_index: 256", "ignore_index: 256 is illegal; legal: whole numbers from 0 to 255"),
     ],
 )
 def test_sizes_and_values_out_of_range_are_refused_by_line(tmp_path: Path, field: str, message: str) -> None:

@@ -230,7 +230,7 @@ def test_evaluations_of_one_network_are_none_of_another(tmp_path: Path) -> None:
         ({"space": "space: micro8\nelastic: {depth: false}"}, "elastic: says what is decided in a network"),
         ({"space": "network: no.such.module:residual"}, "the module no.such.module cannot be imported"),
         ({"space": NETWORK + "x"}, "has no function residualx"),
-        ({"space": NETWORK + "\nelastic: {width: [1.5]}"}, "1.5 is more than the network has"),
+        ({"space": NETWORK + "\nelastic: {width: [1.5]}"}, "1.5 is illegal; legal: numbers above 0 to 1"),
         ({"space": NETWORK + "\nelastic: {width: [1.0], depth: false}"}, "leaves nothing to decide"),
         ({"space": NETWORK, "budgets": "  budgets: [macs<=1%]"}, "no candidate meets"),
         ({"space": NETWORK, "budgets": "  budgets: [latency<=50%]"}, "needs latency, but only macs, params, memory"),

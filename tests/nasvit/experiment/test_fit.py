@@ -235,7 +235,7 @@ REFUSED: dict[str, Any] = {
     "an unknown key": ("teachr: x\n", r"fit.yaml:7: teachr: unknown key; did you mean 'teacher'\?"),
     "an illegal share": (
         "teacher: {network: x, distillation: {alpha: 2}}\n",
-        r"fit.yaml:7: teacher.distillation: alpha 2.0: the teacher's share lies between 0 and 1",
+        r"fit.yaml:7: teacher.distillation.alpha: 2.0 is illegal; legal: numbers from 0 to 1",
     ),
 }
 
@@ -361,8 +361,8 @@ def test_statistics_are_taken_from_as_many_images_as_asked_for(tmp_path: Path, w
     ("changed", "words"),
     [
         ({"augmentation": 2.0, "width": (1.0, 3.0)}, "augmentation: width and expand follow from it"),
-        ({"weight": -1.0}, "weight: -1.0; legal are numbers from 0 up"),
-        ({"calibration_images": 0}, "calibration_images: 0; legal are numbers from 1 up"),
+        ({"weight": -1.0}, "weight: -1.0 is illegal; legal: numbers from 0"),
+        ({"calibration_images": 0}, "calibration_images: 0 is illegal; legal: whole numbers from 1"),
     ],
 )
 def test_an_illegal_netaug_is_refused_in_words(changed: dict[str, object], words: str) -> None:
@@ -371,7 +371,7 @@ def test_an_illegal_netaug_is_refused_in_words(changed: dict[str, object], words
 
 
 def test_less_than_no_images_are_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="images: -5; legal are 0"):
+    with pytest.raises(ValueError, match="images: -5 is illegal; legal: whole numbers from 0"):
         replace(config(tmp_path), images=-5)
 
 

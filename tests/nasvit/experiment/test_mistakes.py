@@ -70,9 +70,12 @@ DATA: dict[str, tuple[Callable[[Path], str] | str, str]] = {
     "what is no image": (no_image, "3.png: it is no image of a known format"),
     "digits that are mirrored": ("source: digits, mirror: true", "set mirror to false"),
     "too much padding": ("source: digits, padding: 8", "padding 8: would cut .* 8x8 pixels away; legal: 0 to 7"),
-    "padding below 0": ("source: digits, padding: -1", r"data\.padding: -1; legal are numbers from 0 up"),
-    "no validation": ("source: digits, validation: 0", r"data\.validation: 0\.0; legal are shares between"),
-    "an image size below 1": ("source: digits, image_size: 0", r"data\.image_size: 0; legal are numbers of pixels"),
+    "padding below 0": ("source: digits, padding: -1", r"data\.padding: -1 is illegal; legal: whole numbers from 0"),
+    "no validation": ("source: digits, validation: 0", r"data\.validation: 0\.0 is illegal; legal: numbers above 0"),
+    "an image size below 1": (
+        "source: digits, image_size: 0",
+        r"data\.image_size: 0 is illegal; legal: whole numbers from 1",
+    ),
     "no data set of torchvision": ("source: torchvision:CIFAR11", "has no data set 'CIFAR11'"),
 }
 

@@ -256,7 +256,7 @@ def test_trainings_are_stopped_early_where_the_file_allows_it(tmp_path: Path) ->
         ("architecture: smallest", r"search\.architecture: leaves nothing to search without recipes"),
         ("architecture: smallest\nrecipes: finetune_small\nevaluate: scratch\nbudgets: [macs<=1M]", "nothing to limit"),
         ("evaluations: 20", r"search\.budgets: are missing; give at least one such as macs<=5M, or a front"),
-        ("budgets: [macs<=1M]\nearly_stop: 2", r"search\.early_stop: 2\.0 is no rank correlation"),
+        ("budgets: [macs<=1M]\nearly_stop: 2", r"search\.early_stop: 2\.0 is illegal; legal: numbers from 0 to 1"),
         ("budgets: [macs<=1M]\nevaluations: 0", r"search\.evaluations: 0 is illegal"),
         ("front: {points: 0}", r"search\.front\.points: 0 is illegal"),
     ],

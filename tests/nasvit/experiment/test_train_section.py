@@ -140,11 +140,14 @@ def test_projection_begins_with_the_epoch_that_the_file_says_and_a_resumed_train
         ("project_from: -1", r"train\.project_from: -1 is illegal"),
         ("project_from: 1\n  conflict: measure", r"train\.project_from: says when .* begins, but conflict is measure"),
         ("teacher: {network: ''}", r"train\.teacher\.network: names no network; legal: a name, or a list of names"),
-        ("largest_first: 1", r"tiny\.yaml:\d+: train\.largest_first: 1.* legal: from 0, less than 1"),
-        ("resolution_first: -0.1", r"train\.resolution_first: -0\.1 is no share of the steps"),
+        (
+            "largest_first: 1",
+            r"tiny\.yaml:\d+: train\.largest_first: 1\.0 is illegal; legal: numbers from 0 to below 1",
+        ),
+        ("resolution_first: -0.1", r"train\.resolution_first: -0\.1 is illegal; legal: numbers from 0"),
         (
             "teacher: {network: some, temperature: 0}",
-            r"train\.teacher\.temperature: 0\.0 is illegal; legal: numbers above",
+            r"train\.teacher\.temperature: 0\.0 is illegal; legal: numbers from 0.001",
         ),
     ],
 )

@@ -155,7 +155,7 @@ def test_a_student_that_says_what_its_teacher_says_has_the_least_loss() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"strides": (8, 32)}, "each twice"), ({"channels": 20}, "multiples of 8"), ({"convs": -1}, "from 0 up")],
+    [({"strides": (8, 32)}, "each twice"), ({"channels": 20}, "multiples of 8"), ({"convs": -1}, "numbers from 0")],
 )
 def test_what_no_head_has_is_refused_in_words(wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(FieldError, match=told):

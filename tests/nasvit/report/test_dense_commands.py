@@ -221,7 +221,7 @@ def test_costs_are_those_of_backbone_and_head(
             ("predict", "{seg}", "{jpg}", "--threshold", "0.3"),
             "--threshold 0.3 is for detectors; this network is for seg",
         ),
-        (("predict", "{det}", "{jpg}", "--threshold", "3"), "--threshold 3: legal are scores from 0 to 1"),
+        (("predict", "{det}", "{jpg}", "--threshold", "3"), "--threshold: 3.0 is illegal; legal: numbers from 0 to 1"),
         (
             ("predict", "{det}", "{jpg}", "{jpg}", "--out", "x.png"),
             "is one picture, and there are 2; give the name of a",

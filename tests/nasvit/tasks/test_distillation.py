@@ -270,7 +270,7 @@ def test_a_share_of_none_or_all_leaves_labels_or_teacher_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "words"), [((1.5, 1), "alpha 1.5: the teacher's share"), ((0.5, 0), "temperature 0")]
+    ("values", "words"), [((1.5, 1), "alpha: 1.5 is illegal"), ((0.5, 0), "temperature: 0 is illegal")]
 )
 def test_an_illegal_blend_is_refused_in_words(values: tuple[float, float], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -257,7 +257,7 @@ def test_parts_of_unequal_size_count_by_their_images() -> None:
 
 @pytest.mark.parametrize("accumulate", [0, -2])
 def test_a_batch_of_no_parts_is_refused(accumulate: int) -> None:
-    with pytest.raises(ValueError, match="accumulate: .*; legal are whole numbers from 1"):
+    with pytest.raises(ValueError, match="accumulate: .*; legal: whole numbers from 1"):
         Running(accumulate=accumulate)
 
 

@@ -137,7 +137,7 @@ def test_a_training_that_was_stopped_in_the_first_phase_goes_on_to_the_same_resu
 
 
 def test_an_illegal_phase_is_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"widths 1.5: a share of the training, from 0 to 1"):
+    with pytest.raises(ValueError, match=r"widths: 1.5 is illegal; legal: numbers from 0 to 1"):
         Phases(widths=1.5)
 
 

@@ -149,7 +149,7 @@ def test_bias_is_positive_where_too_much_is_predicted() -> None:
 
 @pytest.mark.parametrize(("field", "value"), [("threads", 0), ("batch_size", 0), ("networks", 5), ("classes", 0)])
 def test_settings_that_measure_nothing_are_refused(field: str, value: int) -> None:
-    with pytest.raises(ValueError, match=f"{field} is {value}; legal: from"):
+    with pytest.raises(ValueError, match=f"{field}: {value} is illegal; legal: whole numbers from"):
         MeasurementSettings(**{field: value})  # type: ignore[arg-type]
 
 

@@ -132,5 +132,5 @@ def test_without_a_yardstick_milliseconds_count_as_they_are(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("wrong", [{"rounds": 0}, {"repeats": 0}, {"warm_up": -1}, {"tolerance": -0.1}])
 def test_a_policy_that_measures_nothing_is_refused(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; legal: from"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}: .* is illegal; legal: .*numbers from"):
         NoisePolicy(**wrong)  # type: ignore[arg-type]
