@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 from nasvit.data.bad import reason_of
-from nasvit.data.files import file_size
-from nasvit.data.listed import Listed, fingerprint
+from nasvit.data.listed import Listed, file_size, fingerprint
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Boxes
 
@@ -137,6 +136,8 @@ def list_boxes(source: BoxSource, name: str, split: str) -> Listed:
         fingerprint=mark,
         sizes=sizes,
         validation=validation,
+        names=paths,
+        lengths=lengths,
     )
 
 

@@ -20,12 +20,14 @@ from nasvit.data.config import ImageSize, height_and_width, refuse_pair
 from nasvit.data.files import expand, list_folder
 from nasvit.data.holding import hold, with_masks
 from nasvit.data.hub import list_hub
+from nasvit.data.identity import Identity
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
 from nasvit.data.listed import Listed
 from nasvit.data.splits import held_out_indices
 from nasvit.data.tars import list_tars
 
 SplitName = Literal["train", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 TEST_FRACTION = 0.2
 """Share of a source without a test split of its own that becomes its test split."""
@@ -165,6 +167,7 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
         "digits",
         "scikit-learn digits, 8x8 grey",
         mirror_safe=False,
+        identity=Identity.of_pixels(classes, data.target, lambda index: pixels[index].tobytes()),
     )
     return _part_without_test_split(whole, split)
 
@@ -195,6 +198,7 @@ def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -
         listed.note + brought,
         listing=listed.fingerprint,
         validation=listed.validation,
+        identity=Identity.of_listed(listed),
     )
     if bad:
         whole = _without(whole, bad)
@@ -243,13 +247,15 @@ def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageS
     targets = torch.tensor([int(target) for _, target in pairs], dtype=torch.int64)
     images = _stack([image for image, _ in pairs], source, reading)
     names: Sequence[str] = getattr(data, "classes", None) or [str(index) for index in range(int(targets.max()) + 1)]
+    classes = tuple(str(name) for name in names)
     whole = ImageSet(
         images,
         targets,
-        tuple(str(name) for name in names),
+        classes,
         source,
         f"torchvision {name}",
         mirror_safe=name not in _MIRROR_CHANGES_CLASS,
+        identity=Identity.of_pixels(classes, targets.numpy(), lambda index: pairs[index][0].tobytes()),
     )
     return whole if has_test_split else _part_without_test_split(whole, split)
 
