@@ -17,6 +17,7 @@ from nasvit.data.annotated import TaskName, list_annotated, task_of
 from nasvit.data.bad import BadImageError, OnBadImage, judge
 from nasvit.data.check import remembered_bad
 from nasvit.data.config import ImageSize, height_and_width, refuse_pair
+from nasvit.data.decoding import shown
 from nasvit.data.files import expand, list_folder
 from nasvit.data.holding import hold, with_masks
 from nasvit.data.hub import list_hub
@@ -280,7 +281,7 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
 
 def _stack(images: list[Any], source: str, reading: Reading) -> Tensor:
     channels = reading.channels or (1 if images[0].mode == "L" else 3)
-    converted = [image.convert("L" if channels == 1 else "RGB") for image in images]
+    converted = [shown(image, channels) for image in images]
     size = height_and_width(reading.image_size)
     if size is not None:
         converted = [centers(image, size) for image in converted]
