@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 
 from nasvit.data.bad import reason_of
-from nasvit.data.files import file_size
-from nasvit.data.listed import Listed, fingerprint
+from nasvit.data.decoding import shown_size
+from nasvit.data.listed import Listed, file_size, fingerprint
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Boxes
 
@@ -137,6 +137,8 @@ def list_boxes(source: BoxSource, name: str, split: str) -> Listed:
         fingerprint=mark,
         sizes=sizes,
         validation=validation,
+        names=paths,
+        lengths=lengths,
     )
 
 
@@ -167,9 +169,9 @@ def measured(
 
 
 def header_size(path: str) -> tuple[int, int]:
-    """Return height and width of an image file in pixels, from its head."""
+    """Return height and width of an image file in pixels, as it is shown, from its head."""
     with Image.open(path) as image:
-        return image.height, image.width
+        return shown_size(image)
 
 
 def _gathered(

@@ -12,10 +12,9 @@ import numpy as np
 from PIL import Image
 
 from nasvit.data.bad import bad_image
+from nasvit.data.decoding import MODES, draft, shown, shown_size
 from nasvit.data.listed import EMPTY
 from nasvit.data.stores import FileStore, Indices, Names, Store
-
-_MODES = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ class EncodedImages:
     sizes: Indices | None = None
 
     def __post_init__(self) -> None:
-        if self.channels not in _MODES:
+        if self.channels not in MODES:
             raise ValueError(f"channels {self.channels}: legal are 1 (gray) and 3 (red, green, blue)")
 
     @classmethod
@@ -53,7 +52,7 @@ class EncodedImages:
         return len(self.indices)
 
     def open(self, index: int, least: tuple[int, int] | None = None) -> Image.Image:
-        """Read and decode one image, in mode ``L`` (one channel) or ``RGB``.
+        """Read and decode one image as it is shown, in mode ``L`` (one channel) or ``RGB``.
 
         Args:
             index: position of the image.
@@ -63,34 +62,34 @@ class EncodedImages:
         Raises:
             BadImageError: naming the image, if that is not possible.
         """
-        with self._opened(index) as image:
+        with self._opened(index) as (image, turns):
             if least is not None:
-                image.draft(None, (least[1], least[0]))
+                draft(image, least, turns=turns)
             image.load()
-            return image if image.mode == _MODES[self.channels] else image.convert(_MODES[self.channels])
+            return shown(image, self.channels, turns=turns)
 
     def size(self, index: int) -> tuple[int, int]:
-        """Return height and width of one image in pixels; decodes only its header.
+        """Return height and width of one image in pixels, as it is shown; decodes only its header.
 
         Raises:
             BadImageError: naming the image, if that is not possible.
         """
-        with self._opened(index) as image:
-            return image.height, image.width
+        with self._opened(index) as (image, turns):
+            return shown_size(image) if turns else (image.height, image.width)
 
     @contextmanager
-    def _opened(self, index: int) -> Iterator[Image.Image]:
+    def _opened(self, index: int) -> Iterator[tuple[Image.Image, bool]]:
+        """Open an image, and tell whether it is to be turned: not where it was annotated as it lies in its file."""
         number = int(self.indices[index])
         with opened(self.store, number) as image:
             known = None if self.sizes is None else tuple(self.sizes[number].tolist())
-            if known not in (None, (image.height, image.width)):
+            stored, seen = (image.height, image.width), shown_size(image)
+            if known not in (None, stored, seen):
                 assert known is not None
-                turned = known == (image.width, image.height)
-                raise ValueError(
-                    f"it has {image.width}x{image.height} pixels, what is annotated has {known[1]}x{known[0]}"
-                    + ("; if it is shown turned by its EXIF entry, store it turned" if turned else "")
-                )
-            yield image
+                has = f"{seen[1]}x{seen[0]} pixels, what is annotated has {known[1]}x{known[0]}"
+                turned = "; one of them is turned: store the image as it was annotated" if known == seen[::-1] else ""
+                raise ValueError(f"it has {has}{turned}")
+            yield image, known in (None, seen)
 
 
 @contextmanager

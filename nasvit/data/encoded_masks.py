@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from nasvit.data.bad import bad_image
+from nasvit.data.decoding import turned
 from nasvit.data.encoded import opened
 from nasvit.data.mask_table import MaskTable
 from nasvit.data.stores import Indices, Store
@@ -54,11 +55,11 @@ class EncodedMasks:
 
 
 def decoded(store: Store, number: int) -> Image.Image:
-    """Read and decode one mask as it is stored.
+    """Read and decode one mask: turned as it is shown, its values as they are stored.
 
     Raises:
         BadImageError: naming the mask, if that is not possible.
     """
     with opened(store, number) as image:
         image.load()
-        return image
+        return turned(image)

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from nasvit.data.bad import reason_of
 from nasvit.data.hub import list_parquet, one_train_set
-from nasvit.data.listed import EMPTY, TEST_NAMES, Listed, fingerprint
+from nasvit.data.listed import TEST_NAMES, Listed, file_size, fingerprint
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.tars import list_tars
 
@@ -112,9 +111,9 @@ def _list_class_folders(folder: Path, *, has_test_split: bool) -> Listed:
             "test.tar, train-*.tar and test-*.tar, or train-*.parquet and test-*.parquet"
         )
     note = f"image folder {folder.name}"
-    store, mark = FileStore(folder, paths), fingerprint(paths, np.array(sizes))
-    labels = np.array(targets, dtype=np.int64)
-    return Listed(store, labels, classes, note, has_test_split, bad, fingerprint=mark)
+    store, lengths = FileStore(folder, paths), np.array(sizes, dtype=np.int64)
+    labels, mark = np.array(targets, dtype=np.int64), fingerprint(paths, lengths)
+    return Listed(store, labels, classes, note, has_test_split, bad, fingerprint=mark, names=paths, lengths=lengths)
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
@@ -130,12 +129,3 @@ def _images_below(folder: Path, name: str) -> Iterator[str]:
         for each in sorted(names):
             if each[0] != "." and each.lower().endswith(IMG_EXTENSIONS):
                 yield os.path.join(below, each)
-
-
-def file_size(path: str) -> tuple[int, str]:
-    """Return the bytes of a file, and why it is bad where that needs no reading."""
-    try:
-        size = os.path.getsize(path)
-    except OSError as error:
-        return -1, reason_of(error)
-    return size, "" if size else EMPTY

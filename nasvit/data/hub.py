@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.data.listed import TEST_NAMES, Listed
+from nasvit.data.listed import TEST_NAMES, Listed, file_size
 from nasvit.data.stores import Indices
 
 _IMAGE_COLUMNS = ("img", "image")
@@ -163,10 +163,30 @@ def _listed(rows: Any, train: Any, source: str, note: str, *, has_test_split: bo
     if missing:
         raise ValueError(f"{source}: {missing} of {len(rows)} rows have no {label}; remove them")
     store, mark = HubStore(rows, image, source), rows._fingerprint
-    if names:
-        return Listed(store, labels.astype(np.int64), tuple(names), note, has_test_split, fingerprint=mark)
-    targets, classes = _numbered(labels, _values(train, label), source)
-    return Listed(store, targets, classes, note, has_test_split, fingerprint=mark)
+    targets, classes = (labels, names) if names else _numbered(labels, _values(train, label), source)
+    lengths = _lengths(rows, image)
+    return Listed(
+        store, targets.astype(np.int64), tuple(classes), note, has_test_split, fingerprint=mark, lengths=lengths
+    )
+
+
+def _lengths(rows: Any, column: str) -> Indices | None:
+    """Return the bytes of every image, which the table knows without reading any; None: it does not tell."""
+    cells = rows.data.column(column)
+    if rows._indices is not None or len(cells) != len(rows) or not str(cells.type).startswith("struct<bytes: "):
+        return None
+    lengths = np.concatenate([np.zeros(0, dtype=np.int64), *map(_lengths_of_part, cells.chunks)])
+    for row in np.flatnonzero(lengths < 0).tolist():  # images in files of their own
+        lengths[row], _ = file_size((cells[row].as_py() or {}).get("path") or "")
+    return lengths
+
+
+def _lengths_of_part(cells: Any) -> Indices:
+    encoded, _ = cells.flatten()
+    kind = np.int64 if str(encoded.type).startswith("large") else np.int32
+    ends = np.frombuffer(encoded.buffers()[1], dtype=kind)[encoded.offset : encoded.offset + len(encoded) + 1]
+    missing = encoded.is_null().to_numpy(zero_copy_only=False)
+    return np.where(missing, -1, np.diff(ends)).astype(np.int64)
 
 
 def _column(features: Any, kind: type, names: Sequence[str], source: str) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 from nasvit.data.bad import BadImageError
 from nasvit.data.config import ImageSize, height_and_width
 from nasvit.data.encoded import EncodedImages
+from nasvit.data.identity import Identity
 from nasvit.data.stores import Indices
 from nasvit.data.targets import Boxes, content_of, take
 
@@ -40,6 +41,7 @@ class ImageSet:
         mirror_safe: whether a mirrored image still shows its class (it does not for digits).
         listing: fingerprint of the listing that they were chosen from; empty: not known, or they are no files.
         validation: int64 (V,), positions of the images that the source itself sets apart for validation; None: none.
+        identity: what all images of the split are that these were chosen from; None: not known.
     """
 
     images: Tensor | EncodedImages
@@ -50,6 +52,7 @@ class ImageSet:
     mirror_safe: bool = True
     listing: str = ""
     validation: Indices | None = None
+    identity: Identity | None = None
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.targets):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from nasvit.data.bad import reason_of
 from nasvit.data.stores import Indices, Names, Store
 
 TEST_NAMES = ("test", "val", "validation")
@@ -33,6 +35,9 @@ class Listed:
         fingerprint: differs where other images, or images of another number of bytes, were listed.
         sizes: int64 (N, 2), height and width of every image, where they are known beforehand.
         validation: int64 (V,), which images the source itself sets apart for validation; None: none.
+        names: name of every image within the source; None: they have none.
+        lengths: int64 (N,), bytes of every image, -1 where they are not known; None: of no image.
+        beside: fingerprint of what belongs to the images, where the targets do not hold it.
     """
 
     store: Store
@@ -45,6 +50,13 @@ class Listed:
     fingerprint: str = ""
     sizes: Indices | None = None
     validation: Indices | None = None
+    names: Names | None = None
+    lengths: Indices | None = None
+    beside: str = ""
+
+    def relative(self, number: int) -> str:
+        """Return what to call an image within the source, wherever that lies."""
+        return f"row {number}" if self.names is None else self.names[number]
 
 
 def fingerprint(names: Names, sizes: Indices) -> str:
@@ -55,3 +67,12 @@ def fingerprint(names: Names, sizes: Indices) -> str:
         sizes: int64 (N, ...), number of bytes of every image, and where it lies.
     """
     return hashlib.sha256(names.content() + np.ascontiguousarray(sizes, dtype="<i8").tobytes()).hexdigest()
+
+
+def file_size(path: str) -> tuple[int, str]:
+    """Return the bytes of a file, and why it is bad where that needs no reading."""
+    try:
+        size = os.path.getsize(path)
+    except OSError as error:
+        return -1, reason_of(error)
+    return size, "" if size else EMPTY

@@ -82,7 +82,18 @@ def list_masks(
     validation = np.arange(len(pairs[0][0]), len(images)) if len(pairs) > 1 else None
     note = f"masks {folder.name}"
     return Listed(
-        store, targets, table.classes, note, has_test_split, bad, fingerprint=mark, sizes=sizes, validation=validation
+        store,
+        targets,
+        table.classes,
+        note,
+        has_test_split,
+        bad,
+        fingerprint=mark,
+        sizes=sizes,
+        validation=validation,
+        names=images,
+        lengths=lengths,
+        beside=fingerprint(Names([*_all(masks), told]), np.column_stack([mask_lengths, sizes])),
     )
 
 

@@ -17,15 +17,18 @@ from nasvit.data.annotated import TaskName, list_annotated, task_of
 from nasvit.data.bad import BadImageError, OnBadImage, judge
 from nasvit.data.check import remembered_bad
 from nasvit.data.config import ImageSize, height_and_width, refuse_pair
+from nasvit.data.decoding import shown
 from nasvit.data.files import expand, list_folder
 from nasvit.data.holding import hold, with_masks
 from nasvit.data.hub import list_hub
+from nasvit.data.identity import Identity
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
 from nasvit.data.listed import Listed
 from nasvit.data.splits import held_out_indices
 from nasvit.data.tars import list_tars
 
 SplitName = Literal["train", "test"]
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 TEST_FRACTION = 0.2
 """Share of a source without a test split of its own that becomes its test split."""
@@ -165,6 +168,7 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
         "digits",
         "scikit-learn digits, 8x8 grey",
         mirror_safe=False,
+        identity=Identity.of_pixels(classes, data.target, lambda index: pixels[index].tobytes()),
     )
     return _part_without_test_split(whole, split)
 
@@ -195,6 +199,7 @@ def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -
         listed.note + brought,
         listing=listed.fingerprint,
         validation=listed.validation,
+        identity=Identity.of_listed(listed),
     )
     if bad:
         whole = _without(whole, bad)
@@ -243,13 +248,15 @@ def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageS
     targets = torch.tensor([int(target) for _, target in pairs], dtype=torch.int64)
     images = _stack([image for image, _ in pairs], source, reading)
     names: Sequence[str] = getattr(data, "classes", None) or [str(index) for index in range(int(targets.max()) + 1)]
+    classes = tuple(str(name) for name in names)
     whole = ImageSet(
         images,
         targets,
-        tuple(str(name) for name in names),
+        classes,
         source,
         f"torchvision {name}",
         mirror_safe=name not in _MIRROR_CHANGES_CLASS,
+        identity=Identity.of_pixels(classes, targets.numpy(), lambda index: pairs[index][0].tobytes()),
     )
     return whole if has_test_split else _part_without_test_split(whole, split)
 
@@ -274,7 +281,7 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
 
 def _stack(images: list[Any], source: str, reading: Reading) -> Tensor:
     channels = reading.channels or (1 if images[0].mode == "L" else 3)
-    converted = [image.convert("L" if channels == 1 else "RGB") for image in images]
+    converted = [shown(image, channels) for image in images]
     size = height_and_width(reading.image_size)
     if size is not None:
         converted = [centers(image, size) for image in converted]

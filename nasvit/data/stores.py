@@ -45,6 +45,10 @@ class Names:
         """Return all strings and where they end: equal for equal lists only."""
         return bytes(self._text) + self._ends.tobytes()
 
+    def text(self, first: int, last: int) -> bytes:
+        """Return the strings from ``first`` to before ``last``, one behind the other."""
+        return bytes(self._text[self._ends[first] : self._ends[last]])
+
     def __len__(self) -> int:
         return len(self._ends) - 1
 

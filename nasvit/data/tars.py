@@ -45,7 +45,8 @@ def list_tars(paths: Sequence[Path], *, has_test_split: bool = False) -> Listed:
     bad = {int(each): EMPTY for each in np.flatnonzero(places[:, 2] == 0)}
     numbered = any(part.labels for part in parts)
     store, mark = TarStore(tuple(paths), members, places), fingerprint(members, places)
-    return Listed(store, targets, classes, note, has_test_split, bad, numbered, mark)
+    lengths = np.ascontiguousarray(places[:, 2])
+    return Listed(store, targets, classes, note, has_test_split, bad, numbered, mark, names=members, lengths=lengths)
 
 
 @dataclass

@@ -14,15 +14,17 @@ from torch import nn
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.data.config import TENTH
+from nasvit.data.identity import ChangedImagesError
 from nasvit.experiment.dense_start import check_takes, dense_start
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting
 from nasvit.experiment.image_size import size_remarks, spec_for_images, square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import require_shared
-from nasvit.experiment.starting import start_from
+from nasvit.experiment.starting import require_same_weights, start_from
 from nasvit.experiment.training import FitConfig, StartingWeights
 from nasvit.experiment.widths_start import DenseWidths, FamilyWidths, NetworkWidths, WidthsStart
+from nasvit.experiment.workbench import STARTED_FROM
 from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
@@ -71,8 +73,8 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
         The content of ``results.json``: scores on the test images, costs, configuration, versions.
 
     Raises:
-        ValueError: if the folder holds the training of another configuration, another process writes there, or the
-            configuration is illegal.
+        ValueError: if the folder holds the training of another configuration or of other images, another process writes
+            there, or the configuration is illegal.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -84,9 +86,10 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
 def _fit(config: FitConfig, folder: Path, compute: Compute) -> dict[str, Any]:
     asked = config.to_json()
     finished = compute.from_first(lambda: _finished(folder, asked))
-    if finished is not None:
-        return finished
     images = images_of(config, compute, folder)
+    if finished is not None:
+        compute.once(lambda: _require_same(images, folder))
+        return finished
     images.open()
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
@@ -107,6 +110,20 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 
 
+def _require_same(images: Images, folder: Path) -> None:
+    """Refuse to show results of other images than there are now; images that are there no more are none.
+
+    Raises:
+        ValueError: naming what changed.
+    """
+    try:
+        images.require_same()
+    except ChangedImagesError:
+        raise
+    except (ValueError, OSError) as error:
+        warnings.warn(f"the results in {folder} are shown, though their images cannot be opened: {error}", stacklevel=2)
+
+
 def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None = None) -> Images:
     """Return the images of a configuration; every seed sees the same ones."""
     return Images(
@@ -117,6 +134,7 @@ def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None =
         head=config.whole_head,
         held_out=TENTH,  # nothing is chosen on these images, so that a tenth will do
         folder=folder,
+        begun=folder is not None and compute.from_first(lambda: (folder / CONFIG).exists()),
     )
 
 
@@ -186,9 +204,18 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
 
 
 def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
-    """Let the folder belong to a configuration, and say once what its training starts from."""
-    if start is not None and start.report is not None and not (folder / CONFIG).exists():
-        print(start.report, flush=True)
+    """Let the folder belong to a configuration, and say once what its training starts from.
+
+    Raises:
+        ValueError: if the weights are not those that the training in the folder started from.
+    """
+    record, begun = folder / STARTED_FROM, (folder / CONFIG).exists()
+    if start is not None and start.report is not None:
+        if begun and record.exists():
+            require_same_weights(start.report, read_json(record), folder)
+        if not begun:
+            print(start.report, flush=True)
+        write_record(record, start.report.to_json())
     write_record(folder / CONFIG, config.to_json())
 
 

@@ -24,8 +24,9 @@ from nasvit.data import (
 )
 from nasvit.data.annotated import TaskName
 from nasvit.data.config import DataConfig, height_and_width
+from nasvit.data.identity import require_same
 from nasvit.data.loader import served_size
-from nasvit.data.sources import SplitName
+from nasvit.data.sources import SPLITS, SplitName
 from nasvit.data.splits import held_out_indices
 from nasvit.data.workers import choose_workers
 from nasvit.export.card import Card
@@ -38,6 +39,9 @@ from search_spaces.recipe import Recipe
 
 BAD_IMAGES = "bad_images.json"
 """File that remembers which images are bad, in the folder of the results."""
+
+DATA = "data.json"
+"""File that says what the images are that the results in a folder rest on."""
 
 _EVALUATED, _EVALUATED_DENSE = 500, 32  # images of a batch without augmentation; those with boxes and masks are large
 _AT_ONCE = 2**26  # most scores of pixels of such a batch, or sixteenth pixels of one with boxes
@@ -57,7 +61,9 @@ class Images:
         head: the head of the networks, which says their task; None: classification.
         held_out: share of the training images that is held out where neither the configuration nor the source says it;
             None: as a search needs it.
-        folder: folder that remembers which images are bad, where these are left out; all processes must see it.
+        folder: folder of the results, which remembers what the images are, and which are bad where these are left out;
+            all processes must see it.
+        begun: whether there are results in it, which only the images of before may go on with.
     """
 
     def __init__(
@@ -72,11 +78,13 @@ class Images:
         head: AnyHead | None = None,
         held_out: float | None = None,
         folder: Path | None = None,
+        begun: bool = False,
     ) -> None:
         self.head, self._held_out = head, held_out
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
+        self._folder, self._begun = folder, begun
         self._plain_loaders: dict[tuple[ImageSet, int, int, int | None, Compute], Loader] = {}
         self._tests_at: dict[int, ImageSet] = {}
 
@@ -85,11 +93,12 @@ class Images:
         """Training and validation images. Of several processes all open them together.
 
         Raises:
-            ValueError: if ``most`` is larger than the source, or a process sees other images than the first.
+            ValueError: if ``most`` is larger than the source, a process sees other images than the first, or the images
+                are not those that the results in the folder rest on.
         """
         if self._record is not None or self.config.download:
             self.compute.once(self._load_both)  # the other processes read what the first one found, or fetched
-        images, wanted = self._load("train"), self._most
+        images, wanted = self._same(self._load("train"), "train"), self._most
         if wanted > len(images):
             raise ValueError(f"images {wanted}: {images.name} has {len(images)} training images")
         if 0 < wanted < len(images):
@@ -104,8 +113,21 @@ class Images:
 
     @cached_property
     def test(self) -> ImageSet:
-        """The test images; no decision depends on them."""
-        return self._load("test")
+        """The test images; no decision depends on them.
+
+        Raises:
+            ValueError: if they are not those that the results in the folder rest on.
+        """
+        return self._same(self._load("test"), "test")
+
+    def require_same(self) -> None:
+        """Refuse images that are not those that the results in the folder rest on; they are listed, not decoded.
+
+        Raises:
+            ValueError: naming what changed.
+        """
+        for split in SPLITS:
+            self._same(self._load(split, listed=True), split)
 
     def open(self) -> None:
         """Open all images, so that what is wrong with the test images too shows before anything is trained.
@@ -299,20 +321,26 @@ class Images:
         )
 
     def _load_both(self) -> None:
-        self._load("train")
-        self._load("test")
+        for split in SPLITS:
+            self._load(split)
 
-    def _load(self, split: SplitName, side: int | None = None) -> ImageSet:
+    def _same(self, images: ImageSet, split: SplitName) -> ImageSet:
+        """Return the images of a split if they are those of before; where nothing is begun, record what they are."""
+        if self._folder is not None and self.compute.is_first and images.identity is not None:
+            require_same(self._folder / DATA, split, images.name, images.identity, compare=self._begun)
+        return images
+
+    def _load(self, split: SplitName, side: int | None = None, *, listed: bool = False) -> ImageSet:
         config = self.config if side is None else replace(self.config, image_size=side)
         with warnings.catch_warnings():
             if not self.compute.is_first:  # the first process says which images are left out
                 warnings.simplefilter("ignore", UserWarning)
-            return _loaded(config, split, self._task, self._channels, self._record)
+            return _loaded(config, split, self._task, self._channels, self._record, listed)
 
 
 @lru_cache(maxsize=2)  # trainings that follow each other in one process mostly share their images
 def _loaded(
-    config: DataConfig, split: SplitName, task: TaskName, channels: int | None, record: Path | None
+    config: DataConfig, split: SplitName, task: TaskName, channels: int | None, record: Path | None, listed: bool
 ) -> ImageSet:
     return load_images(
         config.source,
@@ -321,7 +349,7 @@ def _loaded(
         image_size=config.image_size,
         channels=channels,
         download=config.download,
-        keep_encoded=config.crop_pct < 1,
+        keep_encoded=listed or config.crop_pct < 1,
         on_bad_image=config.on_bad_image,
         workers=config.workers,
         record=record,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -81,6 +81,20 @@ def load_weights(network: nn.Module, weights: StartingWeights | str, classes: Se
     if found.fused:
         raise ValueError(f"{asked.source} holds a network whose branches were fused, which others do not fit")
     return transfer.load_weights(network, found.source, classes, title=name or "this network", partial=asked.partial)
+
+
+def require_same_weights(report: Report, before: Mapping[str, Any], folder: Path) -> None:
+    """Refuse weights that were replaced since this folder's results were made.
+
+    Raises:
+        ValueError: naming the source and the way out.
+    """
+    if report.to_json().get("sha256") != before.get("sha256"):
+        raise FieldError(
+            ["weights"],
+            f"{report.source} is not what the results in {folder} started from: its content changed since; give "
+            "another output folder, or the file of before",
+        )
 
 
 def find_weights(name: str, network: nn.Module, spec: Spec | None = None) -> Found:

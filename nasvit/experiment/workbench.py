@@ -17,7 +17,7 @@ from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.dense_origin import OfSpaceWithHead
 from nasvit.experiment.family import make_family, spared
-from nasvit.experiment.images import BAD_IMAGES, Images
+from nasvit.experiment.images import BAD_IMAGES, DATA, Images
 from nasvit.experiment.origin import Origin, origin_of
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
@@ -122,8 +122,8 @@ class Workbench:
     @property
     def has_begun(self) -> bool:
         """Whether anything was made here; a mistake that shows before, as in a teacher's name, claims no folder."""
-        free = (RECORD, SPLIT, BAD_IMAGES, TIMES, PLAN, TIMING, REPORT)
-        names = (path.name for path in self.folder.iterdir())
+        free = (RECORD, SPLIT, DATA, BAD_IMAGES, TIMES, PLAN, TIMING, REPORT)
+        names = (path.name for path in self.folder.glob("*"))  # a folder that is not there has none
         return not all(name in free or name.startswith((TOKEN, HOLDER)) for name in names)
 
     def _look_for_supernet(self) -> tuple[TrainedFor | None, bool]:
@@ -233,7 +233,7 @@ class Workbench:
         open them together.
 
         Raises:
-            ValueError: if there are no such images, or the split differs from the recorded one.
+            ValueError: if there are no such images, they are others than before, or the split is another one.
         """
         experiment = self.experiment
         seed = experiment.seed
@@ -246,6 +246,7 @@ class Workbench:
             compute=self.compute,
             head=experiment.whole_head,
             folder=self.folder,
+            begun=self.compute.from_first(lambda: self.has_begun),
         )
         split = images.data.record
         self.compute.once(lambda: self._claim(split))

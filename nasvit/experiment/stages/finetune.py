@@ -13,13 +13,14 @@ from nasvit.experiment.clock import timed
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.equal_time import equal_time_epochs
 from nasvit.experiment.stages.extract import save
-from nasvit.experiment.stages.jobs import ASKED, Job
+from nasvit.experiment.stages.jobs import ASKED, START, Job
 from nasvit.experiment.stages.subjects import Subject, subjects
 from nasvit.experiment.stages.trials import finalist_folder
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import CARD
-from nasvit.export.saved import Described, is_saved, load_saved
-from nasvit.files.records import made_for, write_record
+from nasvit.export.saved import WEIGHTS, Described, is_saved, load_saved
+from nasvit.files.records import made_for, read_json, write_record
+from nasvit.files.whole import sha256_of
 from nasvit.search.candidates import Candidate
 
 _TRAINED_BY_SEARCH = {"finetune": "finetuned", "scratch": "scratch"}
@@ -52,7 +53,10 @@ def _job(bench: Workbench, subject: Subject) -> Job:
     inherits = bench.experiment.uses_supernet
     if inherits and not is_there(subject.folder / "extracted" / CARD, bench.compute):
         raise FileNotFoundError(f"subnet {subject.name} is not extracted yet; run the extract stage first")
-    return Job(subject, "finetuned" if inherits else "scratch", subject.training, bench.experiment.finetune_on)
+    if not inherits:
+        return Job(subject, "scratch", subject.training, bench.experiment.finetune_on)
+    start = bench.compute.from_first(lambda: sha256_of(subject.folder / "extracted" / WEIGHTS))
+    return Job(subject, "finetuned", subject.training, bench.experiment.finetune_on, start)
 
 
 def _from_scratch(bench: Workbench, jobs: Sequence[Job]) -> list[Job]:
@@ -131,7 +135,13 @@ def _claim(jobs: Sequence[Job]) -> None:
     """Record the configurations of trainings, and remove networks that were trained by other ones."""
     for job in jobs:
         record = job.checkpoints / ASKED
-        if not made_for(record, job.asked):
+        if not _made_for(record, job.asked):
             for folder in (job.folder, job.checkpoints):
                 shutil.rmtree(folder, ignore_errors=True)
         write_record(record, job.asked)
+
+
+def _made_for(record: Path, asked: dict[str, Any]) -> bool:
+    """Return whether a training is the one that is asked for; earlier versions did not record what it starts from."""
+    known = asked if not record.exists() or START in read_json(record) else asked.keys() - {START}
+    return made_for(record, {name: asked[name] for name in known})

@@ -25,7 +25,7 @@ KINDS = {
 """The trainings of a subnet, by the names of their folders. ``scratch`` has the epochs of the recipe, ``scratch_time``
 those that fit in the time that the subnet took."""
 
-ASKED = "asked.json"
+ASKED, START = "asked.json", "start"
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,14 @@ class Job:
         how: one of :data:`KINDS`.
         training: recipe, teacher, branches, NetAug.
         images: ``all``, or ``train`` without those held out.
+        start: SHA-256 of the weights that it starts from; empty: random ones.
     """
 
     subject: Subject
     how: str
     training: Training
     images: str
+    start: str = ""
 
     @property
     def name(self) -> str:
@@ -63,14 +65,15 @@ class Job:
     def asked(self) -> dict[str, Any]:
         """What the trained network depends on, of what may change in the folder of an experiment."""
         asked = {"architecture": json.loads(self.subject.architecture.to_json()), "training": self.training.to_json()}
-        return asked if self.images == "train" else asked | {"images": self.images}
+        asked |= {} if self.images == "train" else {"images": self.images}
+        return asked | ({START: self.start} if self.start else {})
 
     def of_scratch(self, how: str, learning_rate: float | None, epochs: int | None = None) -> Job:
         """Return the same training from random weights, with another learning rate or number of epochs if given."""
         recipe = self.training.recipe
         recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
         recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
-        return replace(self, how=how, training=self.training.by(recipe))
+        return replace(self, how=how, training=self.training.by(recipe), start="")
 
     def fitting(self, bench: Workbench, compute: Compute, note: str = "") -> Fitting:
         """Return the training, ready to begin.

@@ -23,6 +23,7 @@ from nasvit.experiment.stages.choice import (
 )
 from nasvit.experiment.stages.finalists import find_finalists, measure
 from nasvit.experiment.stages.splits import splits_of
+from nasvit.experiment.stages.train import require_same_supernet
 from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.stages.unmeasured import choose_unmeasured, describe_unmeasured, require_prior
 from nasvit.experiment.workbench import Workbench
@@ -102,6 +103,7 @@ def search(bench: Workbench) -> list[Choice]:
         FileNotFoundError: if a supernet is needed and none was trained yet.
     """
     check_budgets(bench)
+    _require_same_supernet(bench)
     if not bench.experiment.search.evaluates:
         return bench.compute.from_first(lambda: _without_evaluations(bench))
     trials, compute = make_trials(bench), bench.compute
@@ -164,6 +166,7 @@ def work(bench: Workbench) -> None:
             f"search.evaluate: {bench.experiment.search.evaluate} chooses without evaluations that workers could "
             "share, so that there is nothing to help with"
         )
+    _require_same_supernet(bench)
     _join_study(bench, make_trials(bench).quick).run(visible=bench.compute.shows)
 
 
@@ -173,6 +176,12 @@ def is_searched(bench: Workbench) -> bool:
     return all((folder / name).exists() for name in (CHOICES, "asked.json")) and made_for(
         folder / "asked.json", _asked(bench)
     )
+
+
+def _require_same_supernet(bench: Workbench) -> None:
+    """Refuse to go on in another supernet than the search began with."""
+    if bench.experiment.search.trains_supernet:
+        require_same_supernet(bench)
 
 
 def _join_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[str, Any]]) -> Study:

@@ -14,10 +14,11 @@ from nasvit.experiment.fitting import load_teacher
 from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
+from nasvit.experiment.starting import require_same_weights
 from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
-from nasvit.files.records import write_record
+from nasvit.files.records import read_json, write_record
 from nasvit.files.tensors import read_tensors, write_tensors
-from nasvit.importing.transfer import Report
+from nasvit.files.whole import sha256_of
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import Distillation
@@ -27,7 +28,9 @@ from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
 from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
-from search_spaces.values import FieldError
+
+SEARCHED_IN = "supernet.json"
+"""File that says which supernet the search is made in, beside what it found."""
 
 RANDOM_EVALUATED = 2  # random subnets in the regular evaluations, always the same ones
 
@@ -87,6 +90,33 @@ def _trained(path: Path) -> Any:
         raise ValueError(f"{error}; remove it, and the train stage writes it again from its last checkpoint") from error
 
 
+def require_same_supernet(bench: Workbench) -> str:
+    """Return the SHA-256 of the trained supernet, if it is the one that the search began with.
+
+    All processes call this together.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it was replaced since.
+    """
+    path, record = bench.folder / SUPERNET, bench.folder / "search" / SEARCHED_IN
+    if not is_there(path, bench.compute):
+        raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
+    return bench.compute.from_first(lambda: _same(path, record))
+
+
+def _same(path: Path, record: Path) -> str:
+    now = sha256_of(path)
+    if not record.exists():
+        write_record(record, {"sha256": now})
+    if read_json(record)["sha256"] != now:
+        raise ValueError(
+            f"{path} is not the supernet that the search in {record.parent} rests on: its content changed since. Put "
+            f"the file of before back, remove {record.parent} to search anew, or give another output folder"
+        )
+    return now
+
+
 def _tell(bench: Workbench, start: SupernetStart) -> None:
     """Say once what the training starts from, and record it."""
     report, record = start.report, bench.folder / STARTED_FROM
@@ -94,24 +124,10 @@ def _tell(bench: Workbench, start: SupernetStart) -> None:
         return
     before = bench.compute.from_first(lambda: bench.started_from)
     if before:
-        _require_the_same(report, before["started_from"], bench.folder)
+        require_same_weights(report, before["started_from"], bench.folder)
     else:
         bench.compute.once(lambda: print(report, flush=True))
         bench.compute.once(lambda: write_record(record, report.to_json()))
-
-
-def _require_the_same(report: Report, before: dict[str, Any], folder: Path) -> None:
-    """Refuse weights that were replaced since this folder's results were made.
-
-    Raises:
-        ValueError: naming the source and the way out.
-    """
-    if report.to_json().get("sha256") != before.get("sha256"):
-        raise FieldError(
-            ["weights"],
-            f"{report.source} is not what the results in {folder} started from: its content changed since; give "
-            "another output folder, or the file of before",
-        )
 
 
 def supernet_trainer(

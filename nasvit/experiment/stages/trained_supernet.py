@@ -6,10 +6,8 @@ import hashlib
 import json
 from functools import cached_property
 
-from nasvit.experiment.shared_folder import is_there
-from nasvit.experiment.stages.train import SUPERNET, load_supernet
+from nasvit.experiment.stages.train import load_supernet, require_same_supernet
 from nasvit.experiment.workbench import Workbench
-from nasvit.files.whole import sha256_of
 from nasvit.supernets.shared_network import SharedNetwork
 
 
@@ -21,18 +19,18 @@ class TrainedSupernet:
 
     Raises:
         FileNotFoundError: if there is no trained supernet.
+        ValueError: if it was replaced since the search began.
     """
 
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
-        if bench.experiment.search.trains_supernet and not is_there(bench.folder / SUPERNET, bench.compute):
-            load_supernet(bench)  # which says what is missing
+        self._sha256 = require_same_supernet(bench) if bench.experiment.search.trains_supernet else ""
 
     @cached_property
     def sha256(self) -> str:
         """The SHA-256 of its file; where none is trained, of what it starts from."""
-        if self.bench.experiment.search.trains_supernet:
-            return sha256_of(self.bench.folder / SUPERNET)
+        if self._sha256:
+            return self._sha256
         assert self.network is not None  # which records what it starts from
         return hashlib.sha256(json.dumps(self.bench.started_from, sort_keys=True).encode()).hexdigest()
 

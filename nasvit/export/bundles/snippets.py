@@ -71,17 +71,16 @@ def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | No
 def _pixels(card: Card) -> str:
     channels, side, _ = card.shape
     mode, shape = ("L", f"{side}, {side}, 1") if channels == 1 else ("RGB", f"{side}, {side}, 3")
-    operations = "from PIL import Image, ImageOps" if card.crop_pct == 1 else "from PIL import Image"
     return "\n".join(
         [
             "import json",
             "from pathlib import Path",
             "",
             "import numpy as np",
-            operations,
+            "from PIL import Image, ImageOps",
             "",
             f'card = json.loads(Path("{CONFIG}").read_text(encoding="utf-8"))["{IN_CONFIG}"]',
-            f'image = Image.open("photo.jpg").convert("{mode}")',
+            f'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")',
             *_resizing(side, card.crop_pct),
             f"pixels = np.asarray(image, np.float32).reshape({shape}).transpose(2, 0, 1)[None] / 255",
         ]
@@ -98,10 +97,10 @@ def _fitted_pixels(card: Card) -> str:
             "from pathlib import Path",
             "",
             "import numpy as np",
-            "from PIL import Image",
+            "from PIL import Image, ImageOps",
             "",
             f'card = json.loads(Path("{CONFIG}").read_text(encoding="utf-8"))["{IN_CONFIG}"]',
-            f'image = Image.open("photo.jpg").convert("{mode}")',
+            f'image = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")',
             f"scale = min({width} / image.width, {height} / image.height)",
             "size = [max(1, int(side * scale + 1e-6)) for side in image.size]",
             "box = [min(side / scale, whole) for side, whole in zip(size, image.size)]",

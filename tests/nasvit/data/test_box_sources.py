@@ -226,7 +226,9 @@ def test_an_encoded_image_of_another_size_is_refused_when_it_is_opened(tmp_path:
     picture(tmp_path / "train" / "3.png", (10, 20))
     images = load(tmp_path, keep_encoded=True)
     assert isinstance(images.images, EncodedImages) and images.open(0).size == (20, 10)
-    with pytest.raises(BadImageError, match="3.png: it has 10x20 pixels, what is annotated has 20x10; if it is shown"):
+    with pytest.raises(
+        BadImageError, match="3.png: it has 10x20 pixels, what is annotated has 20x10; one of them is turned"
+    ):
         images.open(2)
 
 

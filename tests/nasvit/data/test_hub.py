@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from nasvit.data import BadImageError, EncodedImages, Loader, Normalization, load_images
+from nasvit.data.identity import Told, differences
 from tests.nasvit.data.test_sources import COLORS, encoded, shows_its_class, write_folder
 from tests.shared import SHARED, needs_shared
 
@@ -102,6 +103,22 @@ def test_a_saved_data_set_without_splits_gives_a_fifth_for_testing(tmp_path: Pat
     colored(MANY).save_to_disk(tmp_path / "saved")  # type: ignore[attr-defined]
     train, tested = (load_images(f"hf:{tmp_path / 'saved'}", split) for split in ("train", "test"))
     assert torch.bincount(train.targets).tolist() == [8, 8, 8] and torch.bincount(tested.targets).tolist() == [2, 2, 2]
+
+
+def test_rows_that_changed_are_noticed(tmp_path: Path) -> None:
+    def told(name: str, colors: list[str]) -> Told:
+        colored(colors).save_to_disk(tmp_path / name)  # type: ignore[attr-defined]
+        identity = load_images(f"hf:{tmp_path / name}").identity
+        assert identity is not None
+        return identity.told()
+
+    before = told("one", MANY)
+    assert before["images"]["red"][:2] == [10, 10 * len(encoded("red"))]
+    assert differences(before, told("two", MANY)) == []
+    assert differences(before, told("three", ["green", *MANY[1:]])) == [
+        "class 'green' has 11 images, before 10",
+        "class 'red' has 9 images, before 10",
+    ]
 
 
 def test_a_data_set_without_training_images_is_refused_with_the_splits_it_has(tmp_path: Path) -> None:

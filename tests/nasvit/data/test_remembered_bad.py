@@ -124,7 +124,7 @@ def test_stopping_at_bad_images_remembers_nothing(folder: Path, tmp_path: Path) 
         warnings.simplefilter("error")
         load_images(folder, record=tmp_path / "bad.json")
         Images(DataConfig(str(folder), image_size=16, crop_pct=0.8, validation=0.3), seed=0, folder=tmp_path).open()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "data.json"]
 
 
 @pytest.mark.parametrize("memory_limit", [0, 2**20])

@@ -15,12 +15,15 @@ from nasvit.data import ImageSet
 from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench, run
 from nasvit.experiment.stages import extract as extract_stage
+from nasvit.experiment.stages import finetune as finetune_stage
 from nasvit.experiment.stages.evaluate import SCORES, evaluate
 from nasvit.experiment.stages.extract import extract
+from nasvit.experiment.stages.search import search
+from nasvit.experiment.stages.subjects import subjects
 from nasvit.experiment.workbench import Workbench
 from nasvit.export import saved
 from nasvit.export.saved import is_saved
-from nasvit.files.records import read_json
+from nasvit.files.records import read_json, write_json
 from nasvit.tasks.classification import Classification
 from tests.nasvit.experiment.tiny import without_programs, write_experiment
 
@@ -103,6 +106,7 @@ def another_calibration(out: Path) -> dict[str, str]:
 def another_supernet(out: Path) -> dict[str, str]:
     state = torch.load(out / "supernet.pt", weights_only=True)
     torch.save({name: tensor + 1e-3 for name, tensor in state.items()}, out / "supernet.pt")
+    (out / "search" / "supernet.json").unlink()  # or it would be refused
     return {}
 
 
@@ -123,6 +127,31 @@ def test_a_subnet_is_extracted_again_where_anything_of_it_changed(change: Any, o
     assert worked == ["macs-300K/extracted"]
     extract(bench_in(out, **changes))
     assert worked == ["macs-300K/extracted"]
+
+
+def test_a_supernet_that_was_replaced_is_refused_beside_the_choices_that_were_made_in_another(out: Path) -> None:
+    another = out.parent / "another"
+    shutil.copytree(out, another)
+    another_supernet(another)
+    shutil.copy(another / "supernet.pt", out / "supernet.pt")
+    for stage in (extract, evaluate, search):
+        with pytest.raises(
+            ValueError, match=r"supernet\.pt is not the supernet that the search in .* rests on.*another output"
+        ):
+            stage(bench_in(out))
+
+
+def test_a_network_is_trained_on_anew_where_what_it_starts_from_changed(out: Path) -> None:
+    bench = bench_in(out)
+    job = finetune_stage._job(bench, subjects(bench)[0])
+    record = job.checkpoints / "asked.json"
+    before = read_json(record)
+    assert before == job.asked and len(before["start"]) == 64
+    write_json(record, {name: value for name, value in before.items() if name != "start"})  # of an earlier version
+    finetune_stage._claim([job])
+    assert is_saved(job.folder) and read_json(record) == before
+    finetune_stage._claim([replace(job, start="of other weights")])
+    assert not is_saved(job.folder) and not (job.checkpoints / "metrics.jsonl").exists()
 
 
 def test_an_extraction_that_is_killed_is_not_taken_for_that_of_before(

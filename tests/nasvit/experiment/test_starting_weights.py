@@ -86,6 +86,10 @@ def test_a_saved_network_of_other_classes_is_a_start_and_results_card_and_screen
     assert load_saved(tmp_path / "out" / "deployed").card.origin["started_from"] == told
     assert fit(wanted, tmp_path / "out") == results
     assert "starts from" not in capsys.readouterr().out
+    (tmp_path / "out" / "results.json").unlink()  # as if it had been killed, and the weights were replaced since
+    saved(tmp_path / "first", (*FEW, "one more"))
+    with pytest.raises(ValueError, match="weights: .*first is not what the results in .* started from: its content"):
+        fit(wanted, tmp_path / "out")
 
 
 def test_a_network_that_is_named_by_its_weights_is_trained_on_other_classes(tmp_path: Path) -> None:

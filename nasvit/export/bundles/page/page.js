@@ -64,7 +64,7 @@ async function classify(planes) {
   return { probabilities: softmax(scores.data), median: times[Math.floor(times.length / 2)], runs: times.length };
 }
 
-/** RGBA of a picture, turned as its camera says, colors as they are stored. */
+/** RGBA of a picture, turned as its camera says, colors as they are stored, what is transparent on white. */
 async function decoded(blob) {
   let bitmap;
   try {
@@ -76,6 +76,8 @@ async function decoded(blob) {
   const [width, height] = [bitmap.width, bitmap.height].map((edge) => Math.max(1, Math.round(edge * scale)));
   const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
   context.imageSmoothingQuality = "high";
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
   return context.getImageData(0, 0, width, height);
