@@ -23,7 +23,10 @@ def mobilenet_v1() -> Family:
 
 
 def mobilenet_v2() -> Family:
-    """MobileNet v2: inverted residuals; the head keeps its 1280 channels at widths below 1."""
+    """MobileNet v2: inverted residuals; the head keeps its 1280 channels at widths below 1.
+
+    In a slimmable network all widths have the head of the widest, as released: 1,664 channels up to 1.3.
+    """
     settings = (
         (1, 16, 1, 1),
         (6, 24, 2, 2),
@@ -37,7 +40,7 @@ def mobilenet_v2() -> Family:
         _repeat(BlockSpec("inverted", channels, stride, expand=expand), count)
         for expand, channels, count, stride in settings
     )
-    head = HeadSpec(1280, fixed=True)
+    head = HeadSpec(1280, fixed=True, of_widest=True)
     return Family("mobilenet_v2", "Sandler et al. (2018), https://arxiv.org/abs/1801.04381", StemSpec(32), stages, head)
 
 

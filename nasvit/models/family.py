@@ -146,10 +146,21 @@ class Family:
             chosen += [*self._hidden(block, channels, out, width), out]
             channels = out
         fixed = self.head.fixed and width <= 1
-        for most in (self.head.channels, self.head.mix):
+        for most, kept in ((self.head.channels, self.head.kept), (self.head.mix, None)):
             if most is not None:
-                chosen.append(most if fixed else self.scaled(most, width))
+                chosen.append(kept or (most if fixed else self.scaled(most, width)))
         return ChannelPlan(tuple(chosen))
+
+    def up_to(self, widest: float) -> Family:
+        """Return the family for one network of several widths, whose head may be that of the widest at all of them.
+
+        Args:
+            widest: the widest of them, as a multiplier.
+        """
+        if not self.head.of_widest or self.head.kept is not None or widest <= 1:
+            return self
+        kept, _ = self.head.split(self.split(self.plan(widest).channels).head)
+        return replace(self, head=replace(self.head, kept=kept))
 
     def width_of(self, plan: ChannelPlan) -> float | None:
         """Return the roundest width, in hundredths, that gives these channels; None if none up to 4 does.

@@ -137,12 +137,16 @@ class HeadSpec:
         mix: channels of a 1x1 convolution after pooling, or None for none.
         act: name of their activation.
         fixed: the channels stay at widths below 1, and one batch norm serves all switches.
+        of_widest: in a network of several widths all of them have the channels of the widest one.
+        kept: channels that the first convolution has at every width; None: they follow the width.
     """
 
     channels: int | None = None
     mix: int | None = None
     act: str = "relu6"
     fixed: bool = False
+    of_widest: bool = False
+    kept: int | None = None
 
     def split(self, values: Sequence[T]) -> tuple[T | None, T | None]:
         """Return the value of the convolution before pooling and that of the one after it, None where there is none."""

@@ -56,6 +56,8 @@ class SlimmableNetwork(Slimmable[Width], PlannedNetwork):
     ) -> None:
         if not widths or len(set(widths)) < len(widths):
             raise ValueError(f"widths={list(widths)}; a slimmable network needs at least one, and each only once")
+        multipliers = [width for width in widths if not isinstance(width, ChannelPlan)]
+        family = family.up_to(max(multipliers)) if multipliers else family
         plans = [family.plan(width) if not isinstance(width, ChannelPlan) else width for width in widths]
         if head_norm is None:
             head_norm = "shared" if norm == "switchable" and family.head.fixed else norm

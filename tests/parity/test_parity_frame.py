@@ -12,6 +12,7 @@ import torch
 
 from tests.parity.__main__ import main
 from tests.parity.files import case_files, read
+from tests.parity.kinds import nasvit_train_step
 from tests.parity.rows import Comparison
 
 PROJECTION = {
@@ -116,3 +117,9 @@ def test_a_nan_or_another_shape_never_passes(ours: list[float]) -> None:
 
 def test_a_case_without_anything_to_compare_fails() -> None:
     assert Comparison("case", 1e-9).row().status == "fail"
+
+
+def test_noise_that_cancels_to_nothing_is_noise_where_a_subnet_computed_it() -> None:
+    gradients = [torch.zeros(3), torch.full((3,), 1e-19), torch.zeros(3), torch.ones(3), torch.zeros(3)]
+    names = ["cancelled.bias", "rest.bias", "nobodys.weight", "alive.weight", "attn.k.linear.bias"]
+    assert nasvit_train_step._noise(gradients, [True, True, False, True, True], names) == names[:2]

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nasvit.export.switchable import spec_of_widths
 from nasvit.layers import BatchNorm2d
 from nasvit.models.catalog import mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.family import Family
@@ -253,6 +254,17 @@ def test_published_widths_have_the_published_parameters(family: Family, paramete
         network = SlimmableNetwork(family, list(parameters), 1000)
     for width, expected in parameters.items():
         assert sum(p.numel() for p in network.at(width).parameters()) == expected
+
+
+@pytest.mark.parametrize("norm", ["switchable", "universal"])
+def test_every_width_of_mobilenet_v2_has_the_head_of_the_widest_as_released(norm: str) -> None:
+    with torch.device("meta"):
+        network = SlimmableNetwork(mobilenet_v2(), [0.35, 1.0, 1.3], 1000, norm=norm)  # type: ignore[arg-type]
+        few = spec_of_widths(network, [0.35, 1.0]).build(1000)
+    assert [network.plan(width).channels[-1] for width in network.widths] == [1664] * 3
+    assert [few.plan(width) for width in few.widths] == [network.plan(width) for width in few.widths]
+    assert network.plan(1.0).channels[:-1] == mobilenet_v2().plan().channels[:-1]
+    assert network.head_norm == ("shared" if norm == "switchable" else norm)
 
 
 @pytest.mark.parametrize(

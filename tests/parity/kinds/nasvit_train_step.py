@@ -41,15 +41,20 @@ class Gradients:
         losses: the losses.
         largest: rows of the gradient buffer after the largest subnet.
         subnets: the same of the sum over the others, unclipped.
-        reached: how many parameters the largest subnet has, how many the others, how many both together.
+        reached: whether the largest subnet has each parameter, whether one of the others has it.
         statistics: batch-norm statistics after the step, by released name.
     """
 
     losses: StepLosses
     largest: Tensor
     subnets: Tensor
-    reached: tuple[int, int, int]
+    reached: tuple[list[bool], list[bool]]
     statistics: dict[str, Tensor]
+
+    @property
+    def reached_by_any(self) -> list[bool]:
+        """Whether the largest subnet or another has each parameter."""
+        return [any(each) for each in zip(*self.reached, strict=True)]
 
 
 def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
@@ -103,12 +108,13 @@ def take_step(step: dict[str, Any], given: Release) -> Gradients:
     return Gradients(losses, recorder.largest, recorder.subnets, reached, statistics)
 
 
-def _reached(given: Release, others: list[Architecture]) -> tuple[int, int, int]:
+def _reached(given: Release, others: list[Architecture]) -> tuple[list[bool], list[bool]]:
     def parameters(architecture: Architecture) -> set[int]:
         return {id(parameter.source) for parameter in given.supernet.at(architecture).parameters()}  # type: ignore[attr-defined]
 
     largest, rest = parameters(given.space.largest), set[int]().union(*map(parameters, others))
-    return len(largest), len(rest), len(largest | rest)
+    every = list(map(id, given.supernet.parameters()))
+    return [each in largest for each in every], [each in rest for each in every]
 
 
 def _statistic(given: Release, name: str) -> Tensor:
@@ -168,13 +174,13 @@ def compare_step(step: dict[str, Any], given: Release, taken: Gradients) -> Iter
     names = given.parameter_names()
     largest = _per_parameter(given.supernet.gradients, taken.largest)
     yield _losses(f"{name} losses and norms", step, taken, combined, largest, names)
-    yield _conflicts(f"{name} conflicts", step, combined, largest, names)
+    yield _conflicts(f"{name} conflicts", step, taken, combined, largest, names)
     if "bn_running_after" in step:
         yield _statistics(f"{name} batch-norm statistics", step, taken)
-    if step["zero_grad"] == "none" and taken.reached[1] < taken.reached[2]:
+    if step["zero_grad"] == "none" and taken.reached[1] != taken.reached_by_any:
         yield differs(f"{name} gradients and update", DOUBLED)
     else:
-        yield _gradients(f"{name} gradients and update", step, combined, largest, names)
+        yield _gradients(f"{name} gradients and update", step, taken, combined, largest, names)
 
 
 def _losses(
@@ -186,16 +192,18 @@ def _losses(
     comparison.values("loss of the smallest", smallest, step["losses"]["min"])
     comparison.values("losses of the random ones", torch.stack(drawn), step["losses"]["random"])
     comparison.values("subnet norm", combined.report.subnet_norm, step["subnet_grad_norm_before_clip"])
-    alive = _alive(combined, names)
+    alive = _alive(combined, taken, names)
     comparison.values("supernet norm", _norm(largest, alive), step["supernet_grad_l2"])
     comparison.values("clipped subnet norm", _norm(combined.subnets, alive), step["subnet_grad_l2_after_clip"])
     counts = ("n_params_with_supernet_grad", "n_params_with_subnet_grad", "n_combined")
-    for field, ours in zip(counts, taken.reached, strict=True):
-        comparison.exact(field, ours, step[field])
+    for field, reached in zip(counts, (*taken.reached, taken.reached_by_any), strict=True):
+        comparison.exact(field, sum(reached), step[field])
     return comparison.row()
 
 
-def _conflicts(name: str, step: dict[str, Any], combined: Combined, largest: list[Tensor], names: list[str]) -> Row:
+def _conflicts(
+    name: str, step: dict[str, Any], taken: Gradients, combined: Combined, largest: list[Tensor], names: list[str]
+) -> Row:
     comparison = Comparison(name, TOLERANCE)
     report = combined.report
     comparison.exact("n_conflicting", int(report.conflicting.sum()), step["n_conflicting"])
@@ -213,15 +221,17 @@ def _conflicts(name: str, step: dict[str, Any], combined: Combined, largest: lis
     if "n_nonzero_abs_cosine_below_1e-6" in step:
         close = int(((cosine != 0) & (cosine.abs() < 1e-6)).sum())
         comparison.exact("nonzero cosines below 1e-6", close, step["n_nonzero_abs_cosine_below_1e-6"])
-    _compare_noise(comparison, step, combined, names)
+    _compare_noise(comparison, step, taken, combined, names)
     return comparison.row()
 
 
-def _compare_noise(comparison: Comparison, step: dict[str, Any], combined: Combined, names: list[str]) -> None:
+def _compare_noise(
+    comparison: Comparison, step: dict[str, Any], taken: Gradients, combined: Combined, names: list[str]
+) -> None:
     """Compare which parameters are left out because there is nothing but rounding noise."""
-    alive = _alive(combined, names)
-    noise = [n for n, g in zip(names, combined.gradients, strict=True) if _is_noise(n, g)]
-    faint = [n for n, g, lives in zip(names, combined.subnets, alive, strict=True) if lives and _is_noise(n, g)]
+    alive = _alive(combined, taken, names)
+    noise = _noise(combined.gradients, taken.reached_by_any, names)
+    faint = [n for n in _noise(combined.subnets, taken.reached[1], names) if alive[names.index(n)]]
     comparison.exact("n_noise_params", alive.count(False), step["n_noise_params"])
     comparison.exact("conflict_denominator", step["n_combined"] - alive.count(False), step["conflict_denominator"])
     for field, ours in (("noise_params", noise), ("faint_params", faint)):
@@ -238,9 +248,11 @@ def _statistics(name: str, step: dict[str, Any], taken: Gradients) -> Row:
     return comparison.row()
 
 
-def _gradients(name: str, step: dict[str, Any], combined: Combined, largest: list[Tensor], names: list[str]) -> Row:
+def _gradients(
+    name: str, step: dict[str, Any], taken: Gradients, combined: Combined, largest: list[Tensor], names: list[str]
+) -> Row:
     comparison = Comparison(name, TOLERANCE)
-    alive = _alive(combined, names)
+    alive = _alive(combined, taken, names)
     comparison.values("combined norm", _norm(combined.gradients, alive), step["combined_grad_l2"])
     comparison.values("update norm", _norm(combined.updates, alive), step["adamw"]["update_l2"])
     place = {released: number for number, released in enumerate(names)}
@@ -271,16 +283,19 @@ def _compare_parameter(
         comparison.total(f"{name} inner", (largest * subnets).sum(), expected["inner"], product)
 
 
-def _alive(combined: Combined, names: list[str]) -> list[bool]:
+def _alive(combined: Combined, taken: Gradients, names: list[str]) -> list[bool]:
     """Parameters whose true gradient is not zero; of the others there is rounding noise only."""
+    noise = _noise(combined.gradients, taken.reached_by_any, names)
+    return [not (name.endswith(_RELEASED_DEAD) or name in noise) for name in names]
+
+
+def _noise(gradients: list[Tensor], reached: list[bool], names: list[str]) -> list[str]:
+    """Return which of the parameters that were reached have rounding noise for a gradient, which may be 0, too."""
     return [
-        not (name.endswith(_RELEASED_DEAD) or _is_noise(name, gradient))
-        for name, gradient in zip(names, combined.gradients, strict=True)
+        name
+        for name, gradient, there in zip(names, gradients, reached, strict=True)
+        if there and not name.endswith(_RELEASED_DEAD) and float(gradient.norm()) < NOISE
     ]
-
-
-def _is_noise(name: str, gradient: Tensor) -> bool:
-    return not name.endswith(_RELEASED_DEAD) and 0 < float(gradient.norm()) < NOISE
 
 
 def _norm(tensors: list[Tensor], alive: list[bool]) -> Tensor:
