@@ -66,7 +66,7 @@ class Space(Checked):
 
     def _check_combinations(self) -> None:
         """Refuse more combinations of choices than can be counted one by one."""
-        before = self.stem
+        before: Stem | Stage = self.stem
         for position, stage in enumerate(self.stages):
             sizes = [self.resolution, before.width, stage.width, *(getattr(stage, name) for name in PER_STAGE)]
             count = math.prod(max(1, len(choices)) for choices in sizes)

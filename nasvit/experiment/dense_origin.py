@@ -5,15 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from nasvit.costs.dense import SUMMED, as_backbones, dense_cost_table
+from nasvit.costs.dense import as_backbones, dense_cost_table
 from nasvit.dense.shared import DenseShared
 from nasvit.experiment.origin import ImagesFor, OfSpace
 from nasvit.heads.kinds import AnyHead
-from nasvit.search.candidates import Costs
 from nasvit.specs import DenseSpec, SubnetSpec
 from nasvit.supernets.supernet import Supernet
-from predictors.arrays import Codes
-from predictors.bounds import Parts, parts_of
 from predictors.cost import CostTable
 from search_spaces import SearchSpace, Space, load
 from search_spaces.values import FieldError
@@ -31,7 +28,8 @@ class OfSpaceWithHead(OfSpace):
 
     def __init__(self, name: str, images: ImagesFor, head: AnyHead, latency: str | None) -> None:
         if latency is not None:
-            raise FieldError(["search", "latency"], "tables are those of classifiers; limit macs, params or int8 size")
+            problem = "tables are those of classifiers; limit macs, params, memory or int8 size"
+            raise FieldError(["search", "latency"], problem)
         super().__init__(name, images, None)
         self._head = head
 
@@ -47,14 +45,6 @@ class OfSpaceWithHead(OfSpace):
     @cached_property
     def _table(self) -> CostTable:
         return dense_cost_table(self.space, self._head, len(self._images.classes), self._size)
-
-    @cached_property
-    def _parts(self) -> dict[str, Parts]:
-        return {name: parts for name, parts in parts_of(self._table).items() if name in SUMMED}
-
-    def costs(self, codes: Codes) -> Costs:
-        """Return what rows of the space cost with the head, by metric."""
-        return self._table.costs(codes, SUMMED)
 
     def supernet(self, space: SearchSpace, classes: int, seed: int) -> DenseShared:  # type: ignore[override]
         """Return the supernet of a space that was cut from this one, with a head; its weights are random."""

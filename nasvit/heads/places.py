@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from nasvit.heads.head import Size
 
@@ -40,7 +41,8 @@ def kept(make: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.lru_cache(maxsize=64)
     def made(*arguments: Any) -> Any:
-        with torch.inference_mode(False):  # or what an evaluation made could not be trained with
+        # What an evaluation made must be fit for training, and who counts or fakes operations must not see this one.
+        with torch.inference_mode(False), _disable_current_modes():
             return make(*arguments)
 
     @functools.wraps(make)

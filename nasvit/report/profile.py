@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from nasvit.backbones import Backbone
 from nasvit.backbones.ways import Stages
 from nasvit.costs.counting import Cost, count
 from nasvit.export.switchable import SwitchableModel
+from nasvit.heads.alone import HeadAlone
 from nasvit.heads.dense import DenseNetwork
 from nasvit.heads.head import HeadModule
 from nasvit.layers import Network
@@ -85,8 +86,8 @@ def blocks(network: nn.Module, channels: int, height: int, width: int) -> Iterat
             maps, size = inputs
             head = ours[module]  # which has no hooks
             assert isinstance(head, HeadModule)
-            reading = _Reading(head, [tuple(each.shape[1:]) for each in maps], size)
-            heads.append((names[head], _shapes(output), count(reading, *maps[0].shape[1:])))
+            alone = HeadAlone(head, [tuple(each.shape[1:]) for each in maps], size)
+            heads.append((names[head], _shapes(output), count(alone, alone.numbers)))
         elif isinstance(inputs[0], Tensor) and isinstance(output, Tensor):
             shapes.append((module, inputs[0].shape, output.shape))
 
@@ -104,17 +105,6 @@ def blocks(network: nn.Module, channels: int, height: int, width: int) -> Iterat
 
 def _shapes(outputs: Tensor | tuple[Tensor, ...]) -> str:
     return ", ".join(" x ".join(map(str, each.shape[1:])) for each in tree_leaves(outputs))
-
-
-class _Reading(nn.Module):
-    """A head with maps of its own, which it is counted on."""
-
-    def __init__(self, head: HeadModule, maps: Sequence[tuple[int, ...]], size: tuple[int, int]) -> None:
-        super().__init__()
-        self.head, self.maps, self.size = head, maps, size
-
-    def forward(self, first: Tensor) -> Any:
-        return self.head([first, *(first.new_empty(1, *shape) for shape in self.maps[1:])], self.size)
 
 
 def named_blocks(network: nn.Module) -> list[tuple[str, nn.Module]]:

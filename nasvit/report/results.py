@@ -145,11 +145,10 @@ def _times(bench: Workbench) -> str:
 
 def _cost_headings(rows: Sequence[dict[str, Any]]) -> list[str]:
     known = {
-        "peak memory": any("memory" in row for row in rows),
         "int8 size": asks_int8_size(row["budget"] for row in rows),
         "latency": any("latency" in row for row in rows),
     }
-    return ["MACs", "parameters", *(name for name, is_shown in known.items() if is_shown)]
+    return ["MACs", "parameters", "peak memory", *(name for name, is_shown in known.items() if is_shown)]
 
 
 def asks_int8_size(budgets: Iterable[object]) -> bool:
@@ -163,9 +162,8 @@ def in_kilobytes(size: float) -> str:
 
 
 def _costs(row: dict[str, Any], headings: Sequence[str]) -> list[str]:
-    """Return the cells below headings of costs; empty where a cost is not known, or was not recorded."""
-    cells = {"MACs": short(row["macs"]), "parameters": short(row["params"])}
-    cells |= {"peak memory": in_kilobytes(row["memory"])} if "memory" in row else {}
+    """Return the cells below headings of costs; empty where an earlier version did not record a cost."""
+    cells = {"MACs": short(row["macs"]), "parameters": short(row["params"]), "peak memory": in_kilobytes(row["memory"])}
     cells |= {"int8 size": in_kilobytes(row["int8_size"])} if "int8_size" in row else {}
     cells |= {"latency": f"{row['latency']:.3g} ms"} if "latency" in row else {}
     return [cells.get(heading, "") for heading in headings]

@@ -38,8 +38,7 @@ def write_front(finalists: Records, others: Records, folder: Path, judge: Judge,
     """
     front = pareto_front(finalists, judge)
     numbers = [*dict.fromkeys([judge.name, "score", *([] if judge.loss is None else [judge.loss.name])])]
-    known = [name for name in ("macs", "params", "memory") if any(name in record for record in front)]
-    columns = ["key", *numbers, *known]
+    columns = ["key", *numbers, "macs", "params", "memory"]
     pd.DataFrame(front, columns=columns).assign(judged_by=judge.name).to_csv(folder / "pareto.csv", index=False)
     stars = [record for record in finalists if record["key"] in set(chosen)]
     _plot({"other": others, "finalist": finalists, "front": front, "chosen": stars}, folder / "pareto.png", judge)

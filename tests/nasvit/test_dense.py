@@ -11,15 +11,17 @@ import torch
 
 import search_spaces
 from nasvit.backbones import features
-from nasvit.costs.counting import count
+from nasvit.costs.counting import Cost, count
 from nasvit.costs.dense import as_backbones
 from nasvit.dense.shared import DenseAugmented, DenseShared, DenseSlimmable
 from nasvit.experiment.dense_origin import OfSpaceWithHead
 from nasvit.experiment.origin import ImagesOf
+from nasvit.heads.alone import HeadAlone
 from nasvit.heads.fcos import FCOS
 from nasvit.heads.kinds import AnyHead
 from nasvit.heads.retinanet import RetinaNet
 from nasvit.heads.segmentation import LRASPP, PyramidSegmentation
+from nasvit.heads.ssdlite import SSDLite
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.augment import augment
 from nasvit.supernets.supernet import Supernet
@@ -138,8 +140,6 @@ def test_widths_and_wider_networks_share_one_head() -> None:
 
 
 def test_a_head_made_for_one_backbone_is_refused_for_several() -> None:
-    from nasvit.heads.ssdlite import SSDLite
-
     space = as_backbones(search_spaces.load("micro32"), SSDLite(strides=(4, 8)))
     with pytest.raises(FieldError, match="ssdlite is made for one backbone; legal for several: fcos"):
         DenseShared(Supernet(space, 1), space.largest, SSDLite(strides=(4, 8)), SHAPE, 3)
@@ -152,6 +152,7 @@ def test_a_head_made_for_one_backbone_is_refused_for_several() -> None:
         ("micro128", RetinaNet(), (3, 128, 160)),
         ("ghost_micro32", LRASPP(strides=(2, 8)), (3, 42, 64)),
         ("alphanet", PyramidSegmentation(), (3, 96, 160)),
+        ("ghost_micro32", SSDLite(strides=(4, 8), extra=1), (3, 42, 64)),
     ],
 )
 def test_costs_of_backbone_and_head_together_are_exact(space: str, head: AnyHead, shape: tuple[int, int, int]) -> None:
@@ -160,11 +161,12 @@ def test_costs_of_backbone_and_head_together_are_exact(space: str, head: AnyHead
     costs = origin.costs(codes)
     for row, architecture in enumerate(origin.space.decode(codes)):
         counted = count(origin.spec(origin.space, architecture).build(3), *shape)
-        assert {name: int(values[row]) for name, values in costs.items()} == {
-            "macs": counted.macs,
-            "params": counted.params,
-            "int8_size": counted.int8_size,
-        }
+        assert Cost(**{name: int(values[row]) for name, values in costs.items()}) == counted
+
+
+def test_the_memory_of_a_head_is_the_same_whether_its_anchors_were_known_or_not() -> None:
+    alone = HeadAlone(RetinaNet().build((8, 8, 8), 1), [(8, 17, 21), (8, 9, 11), (8, 5, 6)], (136, 168))
+    assert count(alone, alone.numbers) == count(alone, alone.numbers)
 
 
 def test_a_stride_that_no_stage_has_is_refused_with_those_there_are() -> None:

@@ -208,7 +208,7 @@ def _arm(folder: Path, moment: Moment | None) -> Counter[str]:
         synced(handle)
 
     sys.addaudithook(hook)
-    os.fsync = sync
+    os.fsync = sync  # type: ignore[assignment]
     return counted
 
 
