@@ -84,6 +84,8 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     results["device"] = str(compute)
+    if weights := images.class_weights(compute):
+        results["class_weights"] = dict(zip(images.classes, weights, strict=True))
     compute.once(lambda: write_json(folder / RESULTS, results))
     return results
 
@@ -108,6 +110,7 @@ def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None =
         most=config.images,
         compute=compute,
         head=config.whole_head,
+        class_weights=config.class_weights,
         held_out=TENTH,  # nothing is chosen on these images, so that a tenth will do
         folder=folder,
     )

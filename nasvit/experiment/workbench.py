@@ -244,6 +244,7 @@ class Workbench:
             channels=channels,
             compute=self.compute,
             head=experiment.whole_head,
+            class_weights=experiment.class_weights,
             folder=self.folder,
         )
         split = images.data.record
