@@ -18,7 +18,7 @@ from nasvit.costs.counting import BYTES, Cost, count_on_meta
 from nasvit.heads.alone import HeadAlone
 from nasvit.heads.head import Head, Size
 from predictors.blocks import BlockKey, Blocks, block_parts
-from predictors.cost import CostTable, Integers, Part
+from predictors.cost import CostTable, Integers, Part, integers
 from search_spaces import Space
 from search_spaces.values import FieldError
 

@@ -153,14 +153,6 @@ class Masks:
         stored = self.stored.take(indices) if isinstance(self.stored, EncodedMasks) else self.stored[chosen]
         return Masks(stored, self.sizes[chosen])
 
-    def pixels(self, classes: int) -> Tensor:
-        """Return how many pixels every class has in all masks, int64 (classes,); encoded ones are decoded for it."""
-        stored, counts = self.stored, np.zeros(IGNORED + 1, dtype=np.int64)
-        for index in range(len(self)):
-            mask = stored.open(index) if isinstance(stored, EncodedMasks) else stored[index].numpy()
-            counts += np.bincount(mask.ravel(), minlength=len(counts))
-        return torch.from_numpy(counts[:classes])
-
     def content(self) -> bytes:
         """Return bytes that are equal for equal masks only."""
         held = self.stored

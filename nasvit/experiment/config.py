@@ -247,6 +247,8 @@ class Experiment(ForTask, YamlFile):
         task: what networks are trained for: classes of images, boxes around objects, or a class for every pixel.
         head: what turns a network's maps into boxes (``fcos``, ``retinanet``, ``ssdlite``) or masks (``lraspp``,
             ``pyramid``), or a mapping of its ``kind`` and options; None: the first of these.
+        class_weights: how much the classes of masks count, where some are rare: ``balanced`` by the pixels of the
+            training masks, a number for every class, or a mapping of names to numbers; None: all pixels count alike.
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
             your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.

@@ -94,6 +94,8 @@ def _fit(config: FitConfig, folder: Path, compute: Compute) -> dict[str, Any]:
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     results["device"] = str(compute)
+    if weights := images.class_weights(compute):
+        results["class_weights"] = dict(zip(images.classes, weights, strict=True))
     compute.once(lambda: write_record(folder / RESULTS, results))
     return results
 
@@ -132,6 +134,7 @@ def images_of(config: FitConfig, compute: Compute = ALONE, folder: Path | None =
         most=config.images,
         compute=compute,
         head=config.whole_head,
+        class_weights=config.class_weights,
         held_out=TENTH,  # nothing is chosen on these images, so that a tenth will do
         folder=folder,
         begun=folder is not None and compute.from_first(lambda: (folder / CONFIG).exists()),

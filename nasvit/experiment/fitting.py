@@ -20,6 +20,7 @@ from nasvit.branches import fuse, reparameterize
 from nasvit.compute import ALONE, Compute
 from nasvit.data import ImageSet, Loader
 from nasvit.dense.shared import DenseAugmented
+from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
 from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
@@ -32,6 +33,7 @@ from nasvit.layers.reparameterized import has_branches
 from nasvit.registry import augmentable, create
 from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
+from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
@@ -214,16 +216,25 @@ class Fitting:
         return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
 
 
-def objective(training: Training, images: Images, compute: Compute = ALONE) -> Objective:
+def objective(
+    training: Training | TrainConfig, images: Images, compute: Compute = ALONE, usual: Distillation | None = None
+) -> Objective:
     """Return the objective of a training: targets, and perhaps a teacher.
+
+    Args:
+        training: recipe and teacher.
+        images: images of the training.
+        compute: the processes that train together; all of them call this together.
+        usual: blend of targets and teacher where the training says none; None: half and half.
 
     Raises:
         ValueError: if the teacher cannot be loaded, or was trained on other classes or channels.
     """
-    smoothing, asked = training.recipe.label_smoothing, training.teacher
-    teacher = None if asked is None else load_teacher(asked, images)
-    blend = None if asked is None else asked.distillation
-    return images.task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, compute=compute)
+    smoothing, asked, task = training.recipe.label_smoothing, training.teacher, images.learned_task(compute)
+    if asked is None:
+        return task.objective(smoothing=smoothing, compute=compute)
+    teacher, blend = load_teacher(asked, images), asked.distillation or usual
+    return task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, compute=compute)
 
 
 _TEACHERS: WeakKeyDictionary[Images, dict[str, Teacher]] = WeakKeyDictionary()

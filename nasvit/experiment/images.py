@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -26,6 +27,7 @@ from nasvit.data.annotated import TaskName
 from nasvit.data.config import DataConfig, height_and_width
 from nasvit.data.identity import require_same
 from nasvit.data.loader import served_size
+from nasvit.data.mask_pixels import pixels_of_classes
 from nasvit.data.sources import SPLITS, SplitName
 from nasvit.data.splits import held_out_indices
 from nasvit.data.workers import choose_workers
@@ -33,7 +35,9 @@ from nasvit.export.card import Card
 from nasvit.heads.kinds import AnyHead
 from nasvit.specs import Spec
 from nasvit.tasks.by_head import task_of
+from nasvit.tasks.class_weights import ClassWeights, balanced, weights_of
 from nasvit.tasks.classification import Classification
+from nasvit.tasks.segmentation import Segmentation
 from nasvit.tasks.task import Task
 from search_spaces.recipe import Recipe
 
@@ -64,6 +68,7 @@ class Images:
         folder: folder of the results, which remembers what the images are, and which are bad where these are left out;
             all processes must see it.
         begun: whether there are results in it, which only the images of before may go on with.
+        class_weights: weights of the classes in the loss of a segmenter; None: all weigh alike.
     """
 
     def __init__(
@@ -79,8 +84,10 @@ class Images:
         held_out: float | None = None,
         folder: Path | None = None,
         begun: bool = False,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         self.head, self._held_out = head, held_out
+        self._class_weights, self._balanced = class_weights, tuple[float, ...]()
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
@@ -180,6 +187,38 @@ class Images:
         """The task of these images."""
         classes, (_, height, width) = len(self.classes), self.shape
         return Classification(classes) if self.head is None else task_of(self.head, classes, (height, width))
+
+    def learned_task(self, compute: Compute) -> Task:
+        """Return the task with its :meth:`class_weights`, as networks are trained for it; arguments as there."""
+        weights = self.class_weights(compute)
+        return replace(self.task, weights=weights) if isinstance(self.task, Segmentation) else self.task
+
+    def class_weights(self, compute: Compute) -> tuple[float, ...]:
+        """Return the weights of the classes in the loss; none: all weigh alike. Pixels are counted at the first call.
+
+        Args:
+            compute: the processes that train together; all of them call this together.
+
+        Raises:
+            FieldError: if weights do not fit the classes.
+        """
+        asked = self._class_weights
+        if asked is None:
+            return ()
+        if not isinstance(asked, str):
+            return weights_of(asked, self.classes, self.train.name)
+        # Some processes may have counted before, each for trainings of its own; what the first one knows goes for all.
+        self._balanced = compute.from_first(lambda: self._balanced or self._counted(compute.count > 1))
+        return self._balanced
+
+    def _counted(self, others_wait: bool) -> tuple[float, ...]:
+        """Count the pixels of the training masks, and tell the weights that follow."""
+        name, classes, workers = self.train.name, self.classes, self.config.workers
+        counts = pixels_of_classes(self.train.targets, len(classes), name, workers=workers, others_wait=others_wait)
+        weights = balanced(*counts)
+        told = ", ".join(f"{each} {weight:.3g}" for each, weight in zip(classes, weights, strict=True))
+        print(f"nasvit: {name}: weights of the classes: {told}", file=sys.stderr)
+        return weights
 
     @property
     def shape(self) -> tuple[int, int, int]:

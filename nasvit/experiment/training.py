@@ -13,6 +13,7 @@ from nasvit.data.config import TENTH, DataConfig
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.heads.kinds import AnyHead, head_of
 from nasvit.supernets.factors import Factor, Factors, augmentation_factors
+from nasvit.tasks.class_weights import ClassWeights, check_weights
 from nasvit.tasks.distillation import Distillation, Temperature
 from nasvit.training.execution import Running
 from nasvit.training.sampling import Phases
@@ -217,14 +218,19 @@ class ForTask(Checked):
         head: what turns a network's maps into boxes or masks: ``fcos``, ``retinanet`` or ``ssdlite`` for detection,
             ``lraspp`` or ``pyramid`` for segmentation, or a mapping with its ``kind`` and options; None: the first of
             these.
+        class_weights: weights of the classes in the cross entropy of segmentation: ``balanced``, the median share of
+            pixels in the training masks divided by the class's own, so that rare ones count more; a number for every
+            class; or a mapping of names to numbers, where others weigh 1. None: all pixels count alike.
     """
 
     task: TaskName = "classification"
     head: AnyHead | None = None
+    class_weights: ClassWeights | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         head_of(self.task, self.head)
+        check_weights(self.class_weights, self.task)
 
     @property
     def whole_head(self) -> AnyHead | None:
@@ -240,6 +246,8 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
         task: what networks are trained for: classes of images, boxes around objects, or a class for every pixel.
         head: what turns a network's maps into boxes (``fcos``, ``retinanet``, ``ssdlite``) or masks (``lraspp``,
             ``pyramid``), or a mapping of its ``kind`` and options; None: the first of these.
+        class_weights: how much the classes of masks count, where some are rare: ``balanced`` by the pixels of the
+            training masks, a number for every class, or a mapping of names to numbers; None: all pixels count alike.
         network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.

@@ -245,6 +245,7 @@ class Workbench:
             channels=channels,
             compute=self.compute,
             head=experiment.whole_head,
+            class_weights=experiment.class_weights,
             folder=self.folder,
             begun=self.compute.from_first(lambda: self.has_begun),
         )

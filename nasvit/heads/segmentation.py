@@ -31,9 +31,11 @@ class PixelHead(Head):
         return targets, (targets != IGNORED).flatten(1).sum(1).float()
 
     def loss(self, outputs: Tensor, learned: Learned, size: Size) -> Tensor:
-        """Return the mean cross entropy of pixels that have a class."""
-        targets, examples = learned
+        """Return the mean cross entropy of pixels that have a class, weighted where ``learned`` has weights of them."""
+        targets, *weights, examples = learned
         each = F.cross_entropy(at_least_float32(outputs), targets, ignore_index=IGNORED, reduction="none")
+        if weights:
+            each = each * weights[0]
         return (each.flatten(1).sum(1) / examples).mean()
 
     def imitation(self, outputs: Tensor, taught: Tensor) -> Tensor:

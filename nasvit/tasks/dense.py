@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
 from nasvit.heads.dense import DenseNetwork
-from nasvit.heads.head import Head, Size, at_least_float32
+from nasvit.heads.head import Head, Learned, Size, at_least_float32
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Task
@@ -24,8 +24,9 @@ from search_spaces.values import FieldError
 class HeadObjective(Objective):
     """The loss of a head with the targets; with a teacher, blended with the distance from what the teacher says.
 
-    Losses are divided by the examples of the joined batch of all processes, places in objects or pixels with a class,
-    so that parts of a batch and several processes compute what one would on the whole.
+    Losses are divided by the examples of the joined batch of all processes, places in objects or pixels with a class
+    (by the sum of their weights, where classes have some), so that parts of a batch and several processes compute what
+    one would on the whole.
 
     Args:
         task: says what the head is, and for which images.
@@ -41,9 +42,9 @@ class HeadObjective(Objective):
 
     def of_batch(self, images: Tensor, targets: Any, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
         """Return what the outputs are compared with: of the targets, the mean number of examples, of the teacher."""
-        *learned, examples = self.task.head.learned(targets, self.task.size, self.task.classes)
+        *learned, examples = self.task.learned(targets)
         total = self.compute.mean_(examples.sum())
-        mean = total.clamp(min=1 / self.compute.count) / len(examples)
+        mean = torch.where(total > 0, total, 1 / self.compute.count) / len(examples)
         learned.append(mean.expand(len(examples)))
         if self.teacher is not None:
             with torch.no_grad(), autocast:
@@ -73,6 +74,10 @@ class DenseTask(Task):
     classes: int
     head: Head
     size: Size
+
+    def learned(self, targets: Any) -> Learned:
+        """Return what outputs for a batch are compared with; see :meth:`nasvit.heads.head.Head.learned`."""
+        return self.head.learned(targets, self.size, self.classes)
 
     def objective(
         self,

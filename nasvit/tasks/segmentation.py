@@ -15,6 +15,8 @@ from torch.nn import functional as F
 
 from nasvit.compute import Compute
 from nasvit.data.targets import IGNORED
+from nasvit.heads.head import Learned
+from nasvit.heads.places import kept
 from nasvit.tasks.dense import DenseTask
 from nasvit.tasks.task import Metric
 
@@ -61,8 +63,10 @@ class Segmentation(DenseTask):
         classes: number of classes.
         head: the head that segmenters are trained with.
         size: of the images.
+        weights: of the classes in the loss that is learned from, not in that of scores; none: all weigh alike.
     """
 
+    weights: tuple[float, ...] = ()
     metric = Metric("miou")
     loss = Metric("loss", higher_is_better=False)
 
@@ -76,9 +80,22 @@ class Segmentation(DenseTask):
         """The cross entropy of guessing, in nats."""
         return math.log(max(self.classes, 2))
 
+    def learned(self, targets: Tensor) -> Learned:
+        """Return classes of pixels and how many have one; with weights, also those of pixels, and their sum instead."""
+        if not self.weights:
+            return super().learned(targets)
+        weights = _of_values(self.weights, targets.device)[targets]
+        return targets, weights, weights.flatten(1).sum(1)
+
     def meter(self) -> SegmentationMeter:
         """Return a new meter, for one network."""
         return SegmentationMeter(self.classes)
+
+
+@kept
+def _of_values(weights: tuple[float, ...], device: torch.device) -> Tensor:
+    """Return the weight of every value of a mask ``(256,)``; ignored pixels have none."""
+    return torch.tensor([*weights, *[0.0] * (IGNORED + 1 - len(weights))], device=device)
 
 
 class SegmentationMeter:

@@ -141,7 +141,10 @@ def test_any_field_of_the_file_is_an_option_and_the_folder_records_it(
     ("words", "message"),
     [
         (["--finetune.epochz", "3"], "--finetune.epochz: unknown key; did you mean 'epochs'? legal: optimizer"),
-        (["--outputt", "x"], "--outputt: unknown key; did you mean 'output'? legal: task, head, space, network"),
+        (
+            ["--outputt", "x"],
+            "--outputt: unknown key; did you mean 'output'? legal: task, head, class_weights, space, network",
+        ),
         (["--finetune.epochs"], "--finetune.epochs needs a value, as in --finetune.epochs 20"),
         (["--compare.scratch", "--seed", "3"], "a switch needs true or false"),
         (["--search.budgets", "macs<3"], "--search.budgets: cannot read the limit 'macs<3'"),

@@ -240,7 +240,7 @@ def _study_name(bench: Workbench) -> str:
     asked = config["search"]
     decides: dict[str, Any] = {name: asked[name] for name in _DECIDES}
     decides |= {name: config[name] for name in ("space", "data", "seed")}
-    for name in ("network", "elastic", "weights"):
+    for name in ("network", "elastic", "weights", "class_weights"):
         if config.get(name) is not None:
             decides[name] = config[name]
     if "quantize" in asked:

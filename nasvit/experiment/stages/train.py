@@ -10,8 +10,7 @@ from torch import nn
 
 from nasvit.compute import Compute
 from nasvit.experiment.config import TrainConfig
-from nasvit.experiment.fitting import load_teacher
-from nasvit.experiment.images import Images
+from nasvit.experiment.fitting import objective
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
 from nasvit.experiment.starting import require_same_weights
@@ -22,7 +21,6 @@ from nasvit.files.whole import sha256_of
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.objective import Objective
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
@@ -147,7 +145,7 @@ def supernet_trainer(
     learner = Learner(
         supernet,
         config.recipe,
-        _objective(config, bench.images, compute),
+        objective(config, bench.images, compute, usual=Distillation(alpha=1.0)),  # a teacher teaches alone
         sampling=_sampling(bench, config),
         distill=bench.task.between_subnets(config.distill),
         conflict=conflict_policy(config, supernet),
@@ -171,16 +169,6 @@ def supernet_trainer(
 def _sampling(bench: Workbench, config: TrainConfig) -> Sampling:
     sandwich = Sandwich(bench.space, random=config.random_subnets, family=bench.family)
     return sandwich if config.savings == Savings() else Saving(sandwich, config.savings, bench.space.resolution)
-
-
-def _objective(config: TrainConfig, images: Images, compute: Compute) -> Objective:
-    """Return the objective of the largest subnet: the targets, or the teacher alone if no distillation is given."""
-    asked, smoothing = config.teacher, config.recipe.label_smoothing
-    if asked is None:
-        return images.task.objective(smoothing=smoothing, compute=compute)
-    distillation = asked.distillation or Distillation(alpha=1.0)
-    teacher = load_teacher(asked, images)
-    return images.task.objective(smoothing=smoothing, teacher=teacher, distillation=distillation, compute=compute)
 
 
 def conflict_policy(config: TrainConfig, supernet: nn.Module) -> ConflictPolicy:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from nasvit.data import BadImageError, ImageSet, Loader, Normalization, hold_out, load_images, mask_values
+from nasvit.data.mask_pixels import pixels_of_classes
 from nasvit.data.targets import IGNORED, Masks
 from tests.nasvit.data.annotated_folders import picture, write_masks
 from tests.shared import SHARED, needs_shared
@@ -324,11 +325,11 @@ def test_a_mask_that_breaks_off_is_bad_where_it_is_decoded(tmp_path: Path) -> No
         masks(load(tmp_path, keep_encoded=True), 40)
 
 
-def test_the_pixels_of_every_class_are_counted(tmp_path: Path) -> None:
+def test_the_pixels_of_every_class_are_counted_and_those_of_the_masks_that_show_it(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a": VALUES, "b": np.ones((2, 3))})
     for options in ({}, {"keep_encoded": True}):
-        images = load(tmp_path, **options)
-        assert images.targets.pixels(3).tolist() == [2, 7, 2]
+        found = pixels_of_classes(load(tmp_path, **options).targets, 4, "a test")
+        assert found.tolist() == [[2, 1 + 6, 2, 0], [5, 5 + 6, 5, 0]]
 
 
 def test_masks_without_an_image_are_left_out_with_a_warning(tmp_path: Path) -> None:

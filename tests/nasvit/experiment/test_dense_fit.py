@@ -12,10 +12,12 @@ import torch
 from torch import nn
 
 import search_spaces
+from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit, fitting_of, images_of
+from nasvit.experiment.fitting import objective
 from nasvit.experiment.pipeline import run
 from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import train
@@ -176,6 +178,35 @@ def test_a_teacher_with_another_head_is_refused(sources: dict[str, str], tmp_pat
         fitting_of(asked, images_of(asked)).trainer(tmp_path / "out")
 
 
+def test_classes_weigh_by_the_pixels_of_the_training_masks_and_alike_in_all_processes(
+    sources: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = config(tmp_path, sources["segmentation"], "segmentation", "class_weights: balanced")
+    results = fit(asked, tmp_path / "out")
+    assert capsys.readouterr().err.count("weights of the classes: ground ") == 1
+    weights = results["class_weights"]
+    ground, red, blue = weights.values()
+    assert list(weights) == ["ground", *CLASSES]
+    assert ground < 0.5 < min(red, blue) <= 1 <= max(red, blue)
+    assert objective(asked.training, images_of(asked)).task.weights == (ground, red, blue)  # type: ignore[attr-defined]
+
+    class Second(Compute):
+        def from_first(self, work: Any) -> Any:
+            return (1.0, 2.0, 3.0)
+
+    images = images_of(asked)
+    assert images.class_weights(ALONE) == (ground, red, blue)
+    assert images.class_weights(Second(rank=1, count=2)) == (1.0, 2.0, 3.0)
+    (tmp_path / "run.yaml").write_text(
+        f"task: segmentation\nspace: micro32\nclass_weights: {{red: 3}}\ndata: {DATA}\nfinetune: {RECIPE}\n".replace(
+            "SOURCE", sources["segmentation"]
+        ).replace("EPOCHS", "1")
+        + "search: {budgets: [macs<=1M]}\n"
+    )
+    bench = Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "searched")
+    assert objective(bench.experiment.train, bench.images).task.weights == (1.0, 3.0, 1.0)  # type: ignore[attr-defined]
+
+
 def test_widths_share_one_head_and_are_saved_as_one(sources: dict[str, str], tmp_path: Path) -> None:
     more = "network: mobilenet_v2\nwidths: [0.25, 0.35]"
     asked = config(
@@ -216,6 +247,7 @@ def test_a_saved_detector_is_trained_on_and_lends_its_backbone_to_other_classes(
         ("recipe.label_smoothing: 0.1", "label_smoothing.*0.1 is for classification"),
         ("recipe.cutmix: 1.0", "cutmix"),
         ("head.strides: [2, 4]", "no map of 2"),
+        ("class_weights: balanced", "class_weights: weigh the pixels of segmentation, and the task is detection"),
     ],
 )
 def test_what_does_not_go_together_is_refused_before_anything_is_written(

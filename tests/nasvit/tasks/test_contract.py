@@ -80,6 +80,11 @@ CASES = {
     "segmentation": Case(
         Segmentation(CLASSES, MASKS, SIZE), lambda: DenseNetwork(Maps(), MASKS.build([8, 8], CLASSES)), masks()
     ),
+    "weighted segmentation": Case(
+        Segmentation(CLASSES, MASKS, SIZE, (3.0, 0.0, 0.5)),
+        lambda: DenseNetwork(Maps(), MASKS.build([8, 8], CLASSES)),
+        masks(),
+    ),
 }
 pytestmark = pytest.mark.parametrize("name", CASES)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from nasvit.compute import ALONE
+from nasvit.data.targets import IGNORED
 from nasvit.heads.segmentation import LRASPP
 from nasvit.tasks.segmentation import Segmentation
 
@@ -50,6 +53,22 @@ def test_a_class_that_is_neither_there_nor_found_does_not_count() -> None:
     meter = Segmentation(CLASSES, LRASPP(), SIZE).meter()
     meter.update(outputs, targets)
     assert meter.score(ALONE).miou == 1.0
+
+
+def test_weighted_classes_have_the_loss_that_pytorch_gives_them_and_pixels_alone_the_same_score() -> None:
+    outputs, targets = batch(0)
+    weights = (0.5, 4.0, 1e-3, 0.0)
+    task = Segmentation(CLASSES, LRASPP(), SIZE, weights)
+    for chosen in (targets, torch.where(targets == 2, targets, IGNORED), torch.full_like(targets, 3)):
+        learned = task.objective().of_batch(torch.zeros(3, 3, *SIZE), chosen, nullcontext())
+        expected = F.cross_entropy(outputs, chosen, torch.tensor(weights), ignore_index=IGNORED)
+        torch.testing.assert_close(task.objective().loss(outputs, learned), expected.nan_to_num())
+    scores = []
+    for each in (task, Segmentation(CLASSES, LRASPP(), SIZE)):
+        meter = each.meter()
+        meter.update(outputs, targets)
+        scores.append(meter.score(ALONE))
+    assert scores[0] == scores[1]
 
 
 def test_guessing_has_the_score_that_the_task_says() -> None:
