@@ -9,11 +9,11 @@ quickstart: .venv/installed
 	$(BIN)/nasvit run experiments/quickstart.yaml
 
 # Lint, types, tests, the wheel among them; the extras that tests need are installed first. SLOW=1 runs the slow tests too.
-# A file stays with one process, so that what its tests share is made once.
+# A file stays with one process, so that what its tests share is made once. Types are checked beside the tests.
 test: .venv/installed-test
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow")
+	$(BIN)/mypy & types=$$!; OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow"); \
+	tests=$$?; wait $$types && exit $$tests
 
 # The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python, and
 # RELEASES='torch==2.9.1 torchvision==0.24.1' for other releases of some of them.
