@@ -58,7 +58,7 @@ class StartingWeights(Saved):
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(Saved):
     """Learn from a teacher too, or from several; the name of one alone is enough.
 
     Args:
@@ -68,14 +68,17 @@ class TeacherConfig:
             softens what student and teachers say, both.
         temperature: the teachers' scores, but not the student's, are divided by it before anything else; below 1
             sharpens what they say. NASViT has 0.2.
+        maps: of detectors and segmenters, weight of the distance of the student's maps from the teacher's (channel-wise
+            distillation), which is added to the rest; both have heads of one kind, with the same strides and channels.
 
     Raises:
-        ValueError: if no network is named, or the temperature is not above 0.
+        ValueError: if no network is named, or a number is out of its range.
     """
 
     network: str | tuple[str, ...]
     distillation: Distillation | None = None
     temperature: float = 1.0
+    maps: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.network:
@@ -84,6 +87,8 @@ class TeacherConfig:
             object.__setattr__(self, "network", self.networks[0])  # however it is written, it is the same teacher
         if not 0 < self.temperature < float("inf"):
             raise FieldError(["temperature"], f"{self.temperature} is illegal; legal: numbers above 0")
+        if not 0 <= self.maps < float("inf"):
+            raise FieldError(["maps"], f"{self.maps} is illegal; legal: 0 (not compared) and numbers above")
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -94,6 +99,18 @@ class TeacherConfig:
     def parse(cls, text: str) -> TeacherConfig:
         """Read the name of a network."""
         return cls(text)
+
+    def to_json(self) -> str:
+        """Return all fields; without ``maps`` where these are not compared, as in records of earlier versions."""
+        content = {each.name: to_json_value(getattr(self, each.name)) for each in fields(self)}
+        return json.dumps({name: value for name, value in content.items() if name != "maps" or value})
+
+    @classmethod
+    def from_json(cls, text: str) -> TeacherConfig:
+        content = json.loads(text)
+        blend, network = content.pop("distillation"), content.pop("network")
+        network = network if isinstance(network, str) else tuple(network)
+        return cls(network, None if blend is None else Distillation(**blend), **content)
 
 
 @dataclass(frozen=True)
