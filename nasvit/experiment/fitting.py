@@ -234,7 +234,7 @@ def objective(
     if asked is None:
         return task.objective(smoothing=smoothing, compute=compute)
     teacher, blend = load_teacher(asked, images), asked.distillation or usual
-    return task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, compute=compute)
+    return task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, maps=asked.maps, compute=compute)
 
 
 _TEACHERS: WeakKeyDictionary[Images, dict[str, Teacher]] = WeakKeyDictionary()

@@ -64,7 +64,7 @@ class StartingWeights(Saved):
 
 
 @dataclass(frozen=True)
-class TeacherConfig(Checked):
+class TeacherConfig(Checked, Saved):
     """Learn from a teacher too, or from several; the name of one alone is enough.
 
     Args:
@@ -74,14 +74,17 @@ class TeacherConfig(Checked):
             softens what student and teachers say, both.
         temperature: the teachers' scores, but not the student's, are divided by it before anything else; below 1
             sharpens what they say. NASViT has 0.2.
+        maps: of detectors and segmenters, weight of the distance of the student's maps from the teacher's (channel-wise
+            distillation), which is added to the rest; both have heads of one kind, with the same strides and channels.
 
     Raises:
-        ValueError: if no network is named, or the temperature is out of its range.
+        ValueError: if no network is named, or a number is out of its range.
     """
 
     network: str | tuple[str, ...]
     distillation: Distillation | None = None
     temperature: Temperature = 1.0
+    maps: Annotated[float, Range(0, 1000)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +102,18 @@ class TeacherConfig(Checked):
     def parse(cls, text: str) -> TeacherConfig:
         """Read the name of a network."""
         return cls(text)
+
+    def to_json(self) -> str:
+        """Return all fields; without ``maps`` where these are not compared, as in records of earlier versions."""
+        content = {each.name: to_json_value(getattr(self, each.name)) for each in fields(self)}
+        return json.dumps({name: value for name, value in content.items() if name != "maps" or value})
+
+    @classmethod
+    def from_json(cls, text: str) -> TeacherConfig:
+        content = json.loads(text)
+        blend, network = content.pop("distillation"), content.pop("network")
+        network = network if isinstance(network, str) else tuple(network)
+        return cls(network, None if blend is None else Distillation(**blend), **content)
 
 
 @dataclass(frozen=True)

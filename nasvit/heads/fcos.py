@@ -60,6 +60,10 @@ class FCOS(Head):
         return (*self.strides, 2 * last, 4 * last) if self.extra else self.strides
 
     @property
+    def shown(self) -> tuple[tuple[int, ...], int]:
+        return self.all_strides, self.channels
+
+    @property
     def comparable(self) -> tuple[Any, ...]:
         return (self.kind, self.all_strides)
 
@@ -124,11 +128,11 @@ class FCOSModule(HeadModule):
     def reads(self) -> Mapping[str, int]:
         return {f"neck.pyramid.{READS.format(number)}": number for number in range(self.count)}
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
         levels = self.neck(maps)
         classes, (edges, center) = self.classify(levels), self.regress(levels)
         if self.training:
-            return torch.cat([classes, edges, center], dim=2)
+            return self.said(torch.cat([classes, edges, center], dim=2), levels)
         points, strides = centers(size, self.head.all_strides, edges.device)
         boxes = _boxes(edges, points, strides)
         return boxes, (classes.sigmoid() * center.sigmoid()).sqrt()

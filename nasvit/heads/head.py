@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,22 @@ Learned = tuple[Tensor, ...]
 """What a network learns from a batch: tensors with a row for every image."""
 
 
+class Shown(NamedTuple):
+    """What a head says of a batch while it trains, and the maps that it says it of.
+
+    Args:
+        outputs: what the loss takes.
+        maps: the maps of :attr:`Head.shown`, ``(batch, channels, height, width)`` each.
+    """
+
+    outputs: Tensor
+    maps: tuple[Tensor, ...]
+
+    def detach(self) -> Tensor:
+        """Return the outputs alone, without gradient: what other subnets of a step learn from."""
+        return self.outputs.detach()
+
+
 class HeadModule(nn.Module):
     """The layers of a head.
 
@@ -30,6 +46,13 @@ class HeadModule(nn.Module):
 
     head: Any
     """The description that it was built from."""
+
+    shows_maps: bool = False
+    """Whether it returns a :class:`Shown` instead of one tensor while it trains, so that its maps can be compared."""
+
+    def said(self, outputs: Tensor, maps: Sequence[Tensor]) -> Any:
+        """Return the outputs, and the maps beside them where these are shown."""
+        return Shown(outputs, tuple(maps)) if self.training and self.shows_maps else outputs
 
     def reads(self) -> Mapping[str, int]:
         """Return the weights that read a map of the backbone, along their axis 1: their name -> number of the map.
@@ -55,12 +78,22 @@ class Head(Checked, ABC):
     task: ClassVar[TaskName]
     """The task that it is for."""
 
+    kind: str
     strides: tuple[int, ...]
 
     @property
     def comparable(self) -> tuple[Any, ...]:
         """What must be equal of two heads whose outputs, place by place, can be compared."""
         return (self.task,)
+
+    @property
+    def shown(self) -> tuple[tuple[int, ...], int] | None:
+        """Strides and channels of the maps that two networks with this head have alike, whatever their backbones.
+
+        Heads end in these: a pyramid's result, or what a convolution makes of the last map. A teacher's are imitated
+        there. None: the head reads the backbone's maps as they are.
+        """
+        return None
 
     def least_images(self, size: Size) -> int:
         """Return how many images of a size must run together in training, for batch norms to have several values."""
@@ -115,6 +148,11 @@ class Head(Checked, ABC):
             module = self.module(channels, classes)
         track_statistics(module)
         return module
+
+
+def outputs_of(said: Tensor | Shown) -> Tensor:
+    """Return the outputs of a head that trains, whether it shows its maps or not."""
+    return said.outputs if isinstance(said, Shown) else said
 
 
 def at_least_float32(outputs: Tensor) -> Tensor:

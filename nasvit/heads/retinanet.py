@@ -65,6 +65,10 @@ class RetinaNet(Head):
         return (*self.strides, 2 * last, 4 * last) if self.extra else self.strides
 
     @property
+    def shown(self) -> tuple[tuple[int, ...], int]:
+        return self.all_strides, self.channels
+
+    @property
     def comparable(self) -> tuple[Any, ...]:
         return (self.kind, self.all_strides, self.anchor)
 
@@ -135,9 +139,10 @@ class RetinaNetModule(HeadModule):
     def reads(self) -> Mapping[str, int]:
         return {f"neck.pyramid.{READS.format(number)}": number for number in range(self.count)}
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | tuple[Tensor, Tensor]:
-        found = self.layers(self.neck(maps))
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
+        levels = self.neck(maps)
+        found = self.layers(levels)
         classes, relative = found["cls_logits"], found["bbox_regression"]
         if self.training:
-            return torch.cat([classes, relative], dim=2)
+            return self.said(torch.cat([classes, relative], dim=2), levels)
         return decoded(relative, self.head.anchors(size, relative.device), _CODER), classes.sigmoid()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +65,10 @@ class LRASPP(PixelHead):
         if not self.strides[0] < self.strides[1]:
             raise FieldError(["strides"], f"{list(self.strides)}; legal: the finer one first, such as [8, 32]")
 
+    @property
+    def shown(self) -> tuple[tuple[int, ...], int]:
+        return self.strides[1:], self.channels
+
     def module(self, channels: Sequence[int], classes: int) -> LRASPPModule:
         return LRASPPModule(self, channels, classes)
 
@@ -85,9 +89,11 @@ class LRASPPModule(HeadModule):
     def reads(self) -> Mapping[str, int]:
         return {"layers.low_classifier.weight": 0, "layers.cbr.0.weight": 1, "layers.scale.1.weight": 1}
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
         low, high = maps
-        return enlarged(self.layers({"low": low, "high": high}), size)
+        weighted = self.layers.cbr(high) * self.layers.scale(high)
+        details, whole = self.layers.low_classifier(low), enlarged(weighted, low.shape[2:])
+        return self.said(enlarged(details + self.layers.high_classifier(whole), size), [weighted])
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,10 @@ class PyramidSegmentation(PixelHead):
         super().__post_init__()
         check_strides(self.strides)
 
+    @property
+    def shown(self) -> tuple[tuple[int, ...], int]:
+        return self.strides, self.channels
+
     def module(self, channels: Sequence[int], classes: int) -> PyramidSegmentationModule:
         return PyramidSegmentationModule(self, channels, classes)
 
@@ -131,11 +141,12 @@ class PyramidSegmentationModule(HeadModule):
     def reads(self) -> Mapping[str, int]:
         return {f"neck.pyramid.{READS.format(number)}": number for number in range(self.count)}
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor:
-        normed = [norm(each).relu() for norm, each in zip(self.norms, self.neck(maps), strict=True)]
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
+        levels = self.neck(maps)
+        normed = [norm(each).relu() for norm, each in zip(self.norms, levels, strict=True)]
         finest = normed[0].shape[2:]
         joined = torch.stack([enlarged(each, finest) for each in normed]).sum(0)
-        return enlarged(self.classify(joined), size)
+        return self.said(enlarged(self.classify(joined), size), levels)
 
 
 def enlarged(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -131,14 +131,14 @@ class SSDLiteModule(HeadModule):
         default = DefaultBoxGenerator([[2, 3]] * len(widths))
         self.layers = SSDLiteHead(widths, default.num_anchors_per_location(), classes + 1, _NORM)
 
-    def forward(self, maps: Sequence[Tensor], size: Size) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, maps: Sequence[Tensor], size: Size) -> Any:
         every = list(maps)
         for layer in self.extra:
             every.append(layer(every[-1]))
         found = self.layers(every)
         classes, relative = found["cls_logits"], found["bbox_regression"]
         if self.training:
-            return torch.cat([classes, relative], dim=2)
+            return self.said(torch.cat([classes, relative], dim=2), ())
         return decoded(relative, self.head.boxes(size, relative.device), _CODER), classes.softmax(2)[..., 1:]
 
 

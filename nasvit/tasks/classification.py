@@ -17,6 +17,7 @@ from nasvit.compute import ALONE, Compute
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation, KLDivergence
 from nasvit.tasks.objective import LabelObjective
 from nasvit.tasks.task import Metric, Task
+from search_spaces.values import FieldError
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,16 @@ class Classification(Task):
         smoothing: float = 0.0,
         teacher: nn.Module | None = None,
         distillation: Distillation | None = None,
+        maps: float = 0.0,
         compute: Compute = ALONE,
     ) -> LabelObjective:
-        """Return cross entropy with the labels, blended with what the teacher says."""
+        """Return cross entropy with the labels, blended with what the teacher says.
+
+        Raises:
+            FieldError: if maps are to be compared, of which there is no head to tell.
+        """
+        if maps:
+            raise FieldError(["teacher", "maps"], f"{maps} is for detection and segmentation; legal here: 0")
         return LabelObjective(smoothing, teacher, distillation or Distillation())
 
     def between_subnets(self, name: str) -> Callable[[Tensor, Tensor], Tensor]:

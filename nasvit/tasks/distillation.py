@@ -153,6 +153,31 @@ class KLDivergence:
         return F.kl_div(log_q, log_p, log_target=True, reduction="batchmean") * self.temperature**2
 
 
+def channel_wise(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> Tensor:
+    """Return how far maps are from a teacher's: the mean over maps, images and channels of a divergence over positions.
+
+    Every channel becomes a distribution over the positions of its map, by a softmax at temperature 1, and the loss is
+    KL(teacher || student) of these. So the positions count that a channel of the teacher's stands out at, the others
+    hardly, and no one has to say where objects are.
+
+    Source: Shu et al., Channel-wise Knowledge Distillation for Dense Prediction (ICCV 2021),
+    https://arxiv.org/abs/2011.13256
+
+    Args:
+        student: maps ``(batch, channels, height, width)``.
+        teacher: the teacher's, each of the same shape; no gradient flows to them.
+
+    Raises:
+        ValueError: if shapes differ.
+    """
+    ours, theirs = ([tuple(each.shape[1:]) for each in maps] for maps in (student, teacher))
+    if ours != theirs:
+        raise ValueError(f"the student's maps have channels, height and width {ours}, the teacher's {theirs}")
+    divergence, by_channel = KLDivergence(), (lambda each: each.flatten(2).flatten(0, 1))
+    pairs = zip(map(by_channel, student), map(by_channel, teacher), strict=True)
+    return torch.stack([divergence(*pair) for pair in pairs]).mean()
+
+
 @dataclass(frozen=True)
 class Distillation(Checked):
     """Loss of a network that learns from labels and from a teacher: ``(1 - alpha) labels + alpha T^2 KL``.

@@ -17,6 +17,9 @@ from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
 class Objective(ABC):
     """What networks learn from a batch, and their loss: the part of a task that training needs."""
 
+    def prepare(self, network: nn.Module) -> None:  # noqa: B027 - most need nothing
+        """Prepare a network before it runs on a batch in training."""
+
     @abstractmethod
     def of_batch(self, images: Tensor, targets: Any, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
         """Return what networks learn from a batch, once for all that learn from it.

@@ -119,6 +119,7 @@ class Task(ABC):
         smoothing: float = 0.0,
         teacher: nn.Module | None = None,
         distillation: Distillation | None = None,
+        maps: float = 0.0,
         compute: Compute = ALONE,
     ) -> Objective:
         """Return what networks learn from.
@@ -127,6 +128,7 @@ class Task(ABC):
             smoothing: label smoothing.
             teacher: a frozen network in evaluation mode that they learn from too.
             distillation: blend of targets and teacher; half and half if left out.
+            maps: weight of the distance of the maps from the teacher's, for tasks whose networks have a head.
             compute: the processes that share a batch.
         """
 

@@ -139,6 +139,7 @@ class Learner:
         return values
 
     def _prepare(self, subnet: nn.Module, member: Member, execution: Execution) -> None:
+        self.objective.prepare(subnet)
         recipe, compute = self.recipe, execution.compute
         if member.regularized and (recipe.dropout or recipe.drop_path_rate):
             regularize(subnet, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate, compute=compute)

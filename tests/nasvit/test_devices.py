@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,20 +15,24 @@ import nasvit
 import search_spaces
 from nasvit.branches import fuse, reparameterize
 from nasvit.data import Augmentation, Loader, Normalization
+from nasvit.dense.shared import DenseSlimmable
 from nasvit.experiment import pipeline
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
 from nasvit.export.program import export_program
 from nasvit.export.saved import load_network
 from nasvit.export.switchable import deploy
+from nasvit.heads.segmentation import PyramidSegmentation
 from nasvit.supernets.augment import augment
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet, build_subnet
 from nasvit.tasks.classification import Classification
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, Distillation
 from nasvit.tasks.objective import LabelObjective
+from nasvit.tasks.segmentation import Segmentation
 from nasvit.tasks.teacher import Teacher
 from nasvit.training.conflict import Project
+from nasvit.training.execution import Execution
 from nasvit.training.learner import Learner
 from nasvit.training.metrics import read_metrics
 from nasvit.training.sampling import AllSwitches, NetAug, RandomWidths, Sandwich
@@ -131,6 +136,20 @@ def check_steps(kind: str, folder: Path, optimizer: Any = "adamw") -> None:
             trainer.readings.add(trainer.step, values, {"learning_rate": rate})
             trainer.step += 1
     assert trainer.step == 4
+
+
+def test_a_step_of_weighted_classes_and_a_teachers_maps_does_not_wait() -> None:
+    head = PyramidSegmentation(channels=8, strides=(2, 4))
+    subnets = SlimmableNetwork(FAMILY, (0.5, 1.0), 1, image_channels=1)
+    student = DenseSlimmable(subnets, head, (1, 8, 8), 3)
+    teacher = student.extract(1.0)
+    task = Segmentation(3, head, (8, 8), (1.0, 2.0, 3.0))
+    objective = task.objective(teacher=teacher.eval().to(DEVICE), maps=1.0, compute=PRETEND)
+    learner = Learner(student.to(DEVICE), RECIPE, objective, sampling=AllSwitches(student))
+    targets = torch.empty(8, 8, 8, dtype=torch.int64, device=DEVICE)
+    for uploads in (None, ()):
+        with PretendDevice(uploads=uploads):
+            learner.add_gradients(images(), targets, np.random.default_rng(0), Execution(compute=PRETEND))
 
 
 def test_a_training_waits_only_to_read_late_numbers_and_scores(tmp_path: Path) -> None:

@@ -243,6 +243,8 @@ def _study_name(bench: Workbench) -> str:
     for name in ("network", "elastic", "weights", "class_weights"):
         if config.get(name) is not None:
             decides[name] = config[name]
+    if config.get("task", "classification") != "classification":
+        decides |= {name: config[name] for name in ("task", "head")}
     if "quantize" in asked:
         decides["quantize"] = asked["quantize"]
     if bench.started_from:

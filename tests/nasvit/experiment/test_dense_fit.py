@@ -21,7 +21,7 @@ from nasvit.experiment.fitting import objective
 from nasvit.experiment.pipeline import run
 from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import train
-from nasvit.experiment.training import FitConfig
+from nasvit.experiment.training import FitConfig, TeacherConfig
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
 from nasvit.files.records import read_json
@@ -168,6 +168,28 @@ def test_a_student_learns_from_a_teacher_of_the_same_head(task: str, sources: di
     learned = objective.of_batch(images, targets, autocast)
     with torch.no_grad():
         assert objective.loss(taught(images), learned) < objective.loss(student.train()(images), learned)
+
+
+def test_a_teachers_maps_are_imitated_by_networks_supernets_and_wider_ones_and_nothing_of_it_is_shipped(
+    sources: dict[str, str], tmp_path: Path
+) -> None:
+    source = sources["segmentation"]
+    plain = fit(config(tmp_path / "teacher", source, "segmentation"), tmp_path / "taught")
+    teacher = f"teacher: {{network: {tmp_path / 'taught' / 'deployed'}, maps: 1.0}}"
+    netaug = "netaug: {augmentation: 2, diversity: 1, calibration_images: 16}"
+    for number, more in enumerate((f"{teacher}\naccumulate: 2", f"{teacher}\n{netaug}")):
+        results = fit(config(tmp_path, source, "segmentation", more), tmp_path / f"{number}")
+        assert [results[each] for each in ("macs", "params")] == [plain[each] for each in ("macs", "params")]
+        network = load_saved(tmp_path / f"{number}" / "deployed").network
+        assert network.state_dict().keys() == load_saved(tmp_path / "taught" / "deployed").network.state_dict().keys()
+    content = RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "1")).replace("MACS", "300K")
+    (tmp_path / "run.yaml").write_text(
+        f"task: segmentation\nhead: {HEADS['segmentation']}\nspace: {tmp_path / 'small.yaml'}\n"
+        f"data: {DATA.replace('SOURCE', source)}\nthreads: 1\n{content.replace('train: {', f'train: {{{teacher}, ')}"
+    )
+    bench = Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "run")
+    assert bench.experiment.train.teacher == TeacherConfig(str(tmp_path / "taught" / "deployed"), maps=1.0)
+    train(bench, until=2)
 
 
 def test_a_teacher_with_another_head_is_refused(sources: dict[str, str], tmp_path: Path) -> None:

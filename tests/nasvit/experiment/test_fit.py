@@ -37,7 +37,9 @@ from nasvit.tasks.classification import evaluate
 from nasvit.tasks.distillation import Distillation, teacher_probabilities
 from nasvit.tasks.teacher import Teacher, Teachers
 from nasvit.training.sampling import NetAug, Phases
+from search_spaces.saved import to_json_value
 from search_spaces.schedule import Cosine
+from search_spaces.values import FieldError
 from tests.nasvit.data.test_sources import write_folder
 from tests.nasvit.filled import filled
 
@@ -141,6 +143,19 @@ def test_a_training_of_before_there_was_rounding_is_the_same_and_one_that_rounds
     now, rounding = (config(tmp_path, more).to_json() for more in ("", INT8))
     before = {name: value for name, value in now.items() if name not in ("quantize", "class_weights")}
     assert decisive(before) == decisive(now) != decisive(rounding)
+
+
+def test_a_teacher_whose_maps_are_not_compared_stands_in_records_as_before_there_were_such() -> None:
+    plain, maps = TeacherConfig(("a", "b"), Distillation(0.9), 0.2), TeacherConfig("a", maps=2.0)
+    assert to_json_value(plain) == {
+        "network": ["a", "b"],
+        "distillation": {"alpha": 0.9, "temperature": 1.0},
+        "temperature": 0.2,
+    }
+    assert to_json_value(maps)["maps"] == 2.0
+    assert [TeacherConfig.from_json(each.to_json()) for each in (plain, maps)] == [plain, maps]
+    with pytest.raises(FieldError, match="maps: -1.0 is illegal; legal: 0 .not compared. and numbers above"):
+        TeacherConfig("a", maps=-1.0)
 
 
 def test_a_training_that_rounds_is_another_one_and_is_validated_rounded(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from nasvit.tasks.distillation import (
     Distillation,
     KLDivergence,
     SoftTargetCrossEntropy,
+    channel_wise,
     teacher_probabilities,
 )
 from tests.shared import SHARED, needs_shared
@@ -253,6 +254,24 @@ def test_illegal_arguments_are_refused_by_name() -> None:
         teacher_probabilities([])
     with pytest.raises(ValueError, match=r"student logits \(1, 6\), teacher logits \(2, 6\)"):
         AlphaDivergence(1.0)(tensor([STUDENT]), tensor([TEACHER, TEACHER]))
+
+
+def test_maps_are_compared_channel_by_channel_over_positions_whatever_is_added_to_a_channel() -> None:
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = (torch.randn(2, 2, 3, *size, generator=generator) for size in ((4, 5), (2, 3)))
+    expected = torch.zeros(())
+    for maps in (fine, coarse):
+        one, other = (each.reshape(6, -1).softmax(1) for each in maps)
+        expected = expected + (other * (other / one).log()).sum() / 6 / 2
+    student, teacher = ([maps[number].requires_grad_() for maps in (fine, coarse)] for number in (0, 1))
+    torch.testing.assert_close(channel_wise(student, teacher), expected)
+    shifted = [each + torch.randn(2, 3, 1, 1, generator=generator) for each in teacher]
+    torch.testing.assert_close(channel_wise(shifted, teacher), torch.zeros(()), rtol=0, atol=1e-6)
+    assert torch.autograd.grad(channel_wise(student, teacher), teacher, allow_unused=True) == (None, None)
+    with pytest.raises(
+        ValueError, match=r"student's maps have channels, height and width \[\(3, 4, 5\)\], the teacher"
+    ):
+        channel_wise(student[:1], teacher)
 
 
 def test_labels_and_teacher_are_blended_with_the_square_of_the_temperature() -> None:
