@@ -1,4 +1,4 @@
-"""Latency tables of networks that were made elastic: what is in their files, and which spaces they cover."""
+"""Latency tables by decisions, as of networks that were made elastic: what files hold, and which spaces they cover."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from predictors.arrays import Floats
 from predictors.bounds import Factor
 from predictors.latency import MOST, Correction, LatencyTable, described, read_record
-from search_spaces.elastic import ElasticSpace, Units
+from search_spaces import SearchSpace
+from search_spaces.elastic import Units
 from search_spaces.reading import from_json_value
 from search_spaces.values import shown
 
@@ -20,14 +21,14 @@ Values = Mapping[str, Sequence[int]]
 """Name of a decision -> its values, ascending; the last one is that of the network itself."""
 
 
-def identity_of(space: ElasticSpace) -> dict[str, Any]:
+def identity_of(space: SearchSpace) -> dict[str, Any]:
     """Return what a table says of the space that it was measured for."""
     decisions = {each.name: list(each.values) for each in space.decisions}
     return {"name": space.name, "image_channels": space.image_channels, "decisions": decisions}
 
 
 def table_of_parts(
-    space: ElasticSpace,
+    space: SearchSpace,
     parts: Sequence[Mapping[str, Any]],
     measured: Values,
     *,
@@ -80,7 +81,7 @@ class _Network:
     parts: tuple[_Part, ...]
 
 
-def load_network_table(path: Path | str, space: ElasticSpace, network: Mapping[str, Any]) -> LatencyTable:
+def load_network_table(path: Path | str, space: SearchSpace, network: Mapping[str, Any]) -> LatencyTable:
     """Read a latency table of a network.
 
     Args:

@@ -149,8 +149,8 @@ class SearchConfig(Checked):
             which tells candidates apart on few images, where scores tie; ``auto``: the loss where measurements look at
             fewer than 400 held-out images (see :data:`nasvit.search.judge.FEW`), else the score.
         predictor: predictor that proposes candidates: one of ``predictors.ensemble.KINDS``, or ``ensemble``.
-        latency: a file that ``nasvit latency build`` wrote for the space or network; budgets may then limit
-            ``latency``.
+        latency: a file that ``nasvit latency build`` wrote for the space or network, or for this file; budgets may
+            then limit ``latency``.
         storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
             folder of the results.
         seed: seed of the proposals; None: the experiment's.

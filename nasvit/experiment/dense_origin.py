@@ -5,15 +5,17 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from nasvit.any_network import Elastic
 from nasvit.costs.dense import as_backbones, dense_cost_table
+from nasvit.costs.latency.dense import DenseSubject
 from nasvit.dense.shared import DenseShared
-from nasvit.experiment.origin import ImagesFor, OfSpace
+from nasvit.experiment.config import Experiment
+from nasvit.experiment.origin import ImagesFor, OfNetwork, OfSpace, Origin
 from nasvit.heads.kinds import AnyHead
 from nasvit.specs import DenseSpec, SubnetSpec
 from nasvit.supernets.supernet import Supernet
 from predictors.cost import CostTable
 from search_spaces import SearchSpace, Space, load
-from search_spaces.values import FieldError
 
 
 class OfSpaceWithHead(OfSpace):
@@ -23,15 +25,17 @@ class OfSpaceWithHead(OfSpace):
         name: name of the space, or its file.
         images: the images, of which size and classes count.
         head: the head.
-        latency: is refused: tables of latency are those of classifiers.
+        latency: a file that ``nasvit latency build`` wrote for this space, head and size; None: latency is not known.
     """
 
     def __init__(self, name: str, images: ImagesFor, head: AnyHead, latency: str | None) -> None:
-        if latency is not None:
-            problem = "tables are those of classifiers; limit macs, params, memory or int8 size"
-            raise FieldError(["search", "latency"], problem)
-        super().__init__(name, images, None)
+        super().__init__(name, images, latency)
         self._head = head
+
+    @property
+    def subject(self) -> DenseSubject:
+        """What a latency table of it is made of."""
+        return DenseSubject(self.space, self._head, self._size)
 
     @cached_property
     def space(self) -> Space:
@@ -56,3 +60,14 @@ class OfSpaceWithHead(OfSpace):
         """Return the spec of a subnet with the head."""
         assert isinstance(space, Space)
         return DenseSpec(SubnetSpec(space, architecture, resize=False), self._head, self._size)
+
+
+def origin_for(experiment: Experiment, images: ImagesFor) -> Origin:
+    """Return what an experiment makes its supernet of: a network, a search space, or one with a head."""
+    head, latency = experiment.whole_head, experiment.search.latency
+    if experiment.network is not None:
+        return OfNetwork(experiment.network, images, experiment.elastic or Elastic(), latency)
+    assert experiment.space is not None
+    if head is None:
+        return OfSpace(experiment.space, images, latency)
+    return OfSpaceWithHead(experiment.space, images, head, latency)

@@ -11,8 +11,9 @@ from nasvit.any_network import Elastic
 from nasvit.costs.latency.plan import MeasurementSettings
 from nasvit.costs.latency.subjects import SpaceSubject, Subject
 from nasvit.experiment.config import Experiment
+from nasvit.experiment.dense_origin import origin_for
 from nasvit.experiment.images import Images
-from nasvit.experiment.origin import ImagesOf, OfNetwork, origin_of
+from nasvit.experiment.origin import ImagesOf, OfNetwork
 from nasvit.registry import spec_of
 from search_spaces.ranges import Channels, Checked, Pixels
 from search_spaces.reading import read_yaml
@@ -89,9 +90,8 @@ def _refuse_given(name: str, asked: Asked, elastic: Elastic, why: str) -> None:
 
 def _of_experiment(path: Path, settings: MeasurementSettings) -> tuple[Subject[Any], MeasurementSettings]:
     experiment = Experiment.load(path)
-    images = Images(experiment.data, seed=experiment.seed, split_seed=experiment.seed)
+    images = Images(experiment.data, seed=experiment.seed, split_seed=experiment.seed, head=experiment.whole_head)
     classes = len(images.classes)
     if settings.classes not in (MeasurementSettings().classes, classes):
         raise ValueError(f"--classes is {settings.classes}, and the images of {path} have {classes}; leave it out")
-    origin = origin_of(experiment.network, experiment.space, experiment.elastic, images, None)
-    return origin.subject, replace(settings, classes=classes)
+    return origin_for(experiment, images).subject, replace(settings, classes=classes)

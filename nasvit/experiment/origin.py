@@ -144,7 +144,7 @@ class OfSpace(Origin):
         self._name, self._images = name, images
 
     @property
-    def subject(self) -> SpaceSubject:
+    def subject(self) -> Subject[Space]:
         """What a latency table of it is made of."""
         return SpaceSubject(self.space)
 
@@ -337,21 +337,3 @@ class OfNetwork(Origin):
     def spec(self, space: SearchSpace, architecture: Any) -> ElasticSpec:
         """Return the spec of a subnet."""
         return ElasticSpec(self.base, architecture, self.side, resize=len(space.resolution) > 1)
-
-
-def origin_of(
-    network: str | None, space: str | None, elastic: Elastic | None, images: ImagesFor, latency: str | None
-) -> Origin:
-    """Return what an experiment makes its supernet of.
-
-    Args:
-        network: name of a network; None: it is a search space.
-        space: name of the search space.
-        elastic: what is decided in the network; None: everything that can be.
-        images: the images.
-        latency: a latency table of the search space, or of the network.
-    """
-    if network is not None:
-        return OfNetwork(network, images, elastic or Elastic(), latency)
-    assert space is not None
-    return OfSpace(space, images, latency)

@@ -15,10 +15,10 @@ from nasvit.compute import ALONE, Compute
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
 from nasvit.experiment.config import Experiment
-from nasvit.experiment.dense_origin import OfSpaceWithHead
+from nasvit.experiment.dense_origin import origin_for
 from nasvit.experiment.family import make_family, spared
 from nasvit.experiment.images import BAD_IMAGES, DATA, Images
-from nasvit.experiment.origin import Origin, origin_of
+from nasvit.experiment.origin import Origin
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
@@ -134,11 +134,7 @@ class Workbench:
     @cached_property
     def origin(self) -> Origin:
         """What the supernet is made of: a search space, or a network."""
-        asked = self.experiment
-        if asked.whole_head is not None:
-            assert asked.space is not None
-            return OfSpaceWithHead(asked.space, self.images, asked.whole_head, asked.search.latency)
-        return origin_of(asked.network, asked.space, asked.elastic, self.images, asked.search.latency)
+        return origin_for(self.experiment, self.images)
 
     @property
     def whole_space(self) -> SearchSpace:

@@ -50,7 +50,7 @@ def latency_build(
 
     Args:
         space: a name that nasvit spaces lists, a file SPACE.yaml, a network such as timm:resnet18, or the file of an
-            experiment: then it is of exactly what that searches.
+            experiment: then it is of exactly what that searches, with the head of a detector or segmenter.
         out: the table to write, such as pi5.json; every measurement is kept beside it at once, so nothing is lost.
         settings: device, runtime, number of networks and noise policy.
         network: images of a network that is named without an experiment.

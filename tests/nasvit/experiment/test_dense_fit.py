@@ -12,12 +12,15 @@ import torch
 from torch import nn
 
 import search_spaces
+from nasvit.any_network import Elastic
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
+from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.fitting import objective
+from nasvit.experiment.measured import Asked, subject_of
 from nasvit.experiment.pipeline import run
 from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import train
@@ -29,6 +32,7 @@ from nasvit.heads.dense import DenseNetwork
 from nasvit.specs import DenseSpec, DenseWidthsSpec
 from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces.values import FieldError
+from tests.nasvit.costs.latency.fake import FakeDevice
 from tests.nasvit.experiment.drawn import CLASSES, SIZE, write_boxes, write_masks
 
 pytest.importorskip("torchmetrics")
@@ -289,20 +293,32 @@ finetune: RECIPE
 """
 
 
+MEASURED = MeasurementSettings(networks=8, name="fake", policy=NoisePolicy(rounds=1))
+
+
 @pytest.mark.parametrize("task", ["detection", "segmentation"])
 def test_a_backbone_is_searched_by_its_score_on_the_task(task: str, sources: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SPACE)
     data = DATA.replace("SOURCE", sources[task])
     limit = {"detection": "2500K", "segmentation": "300K"}[task]
-    content = RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "2")).replace("MACS", limit)
+    budget = f"macs<={limit} and memory<=90% and latency<=90%"
+    content = RUN.replace("RECIPE", RECIPE.replace("EPOCHS", "2")).replace("macs<=MACS", budget)
+    content = content.replace("search: {", f"search: {{latency: {tmp_path / 'table.json'}, ")
     (tmp_path / "run.yaml").write_text(
         f"task: {task}\nhead: {HEADS[task]}\nspace: {tmp_path / 'small.yaml'}\ndata: {data}\nthreads: 1\n{content}"
     )
+    subject, settings = subject_of(str(tmp_path / "run.yaml"), MEASURED, Asked(), Elastic())
+    device = FakeDevice(subject, classes=settings.classes)
+    table = build_table(MeasurementPlan(subject, settings, tmp_path / "table.json", injected=device))
     bench = Workbench(Experiment.load(tmp_path / "run.yaml"), tmp_path / "out")
     (row,) = run(bench)
     most = float(limit.removesuffix("K")) * 1e3
     network, card = load_saved(tmp_path / "out" / "subnets" / row["name"] / "finetuned")
-    assert count(network, *card.shape).macs == row["macs"] <= most
+    cost = count(network, *card.shape)
+    assert cost.macs == row["macs"] <= most
+    assert cost.memory == row["memory"] <= 0.9 * bench.origin.whole["memory"]
+    chosen, largest = table.latency(bench.whole_space.encode([card.spec.base.architecture, bench.whole_space.largest]))
+    assert chosen == row["latency"] <= 0.9 * largest
     assert row["scores"]["supernet"] == row["scores"]["extracted"]
     records = [
         json.loads(line) for line in (tmp_path / "out" / "search" / "evaluations.jsonl").read_text().splitlines()
