@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nasvit.data.box_list import BoxSource, list_boxes
+from nasvit.data.class_names import Classes
 from nasvit.data.coco import coco_source
 from nasvit.data.listed import Listed
 from nasvit.data.mask_folders import has_masks, list_masks
@@ -37,6 +38,7 @@ def list_annotated(
     split: str,
     task: str,
     ignore_index: int | None,
+    rule: Classes = "equal",
     *,
     record: Path | None = None,
     workers: int | None = None,
@@ -48,6 +50,7 @@ def list_annotated(
         split: ``train`` or ``test``.
         task: ``detection`` or ``segmentation``.
         ignore_index: value of masks that is ignored, beside 255.
+        rule: whether the test images may have no other classes than the training images.
         record: file that remembers bad images, beside which the values of masks are remembered; None: nothing is.
         workers: processes that look for these values; None: the processors that there are.
 
@@ -73,4 +76,4 @@ def list_annotated(
         raise ValueError(f"data source {source!r}: there is no {path}")
     if kind == MASKS:
         return masks()
-    return list_boxes(BOX_SOURCES[kind](path), source, split)
+    return list_boxes(BOX_SOURCES[kind](path), source, split, rule)

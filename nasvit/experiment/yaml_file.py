@@ -59,7 +59,7 @@ def _says(name: str, value: Any) -> bool:
     return name not in _SAYS_NOTHING or value != _SAYS_NOTHING[name]
 
 
-_SAYS_NOTHING = {"quantize": None, "task": "classification", "head": None, "ignore_index": None}
+_SAYS_NOTHING = {"quantize": None, "task": "classification", "head": None, "ignore_index": None, "classes": "equal"}
 """Fields that records of earlier versions lack, with the value that says nothing."""
 
 
