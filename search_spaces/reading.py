@@ -37,6 +37,7 @@ from search_spaces.hints import (
 )
 from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, read_text, read_yaml
+from search_spaces.paths import expanded
 from search_spaces.values import FieldError
 
 __all__ = ["Node", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
@@ -63,7 +64,8 @@ def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     """Build a dataclass, and the dataclasses inside it, from a mapping.
 
     Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, classes that parse
-    a text, and unions of these. An int is accepted for a float (and becomes one); a bool is never a number.
+    a text, and unions of these. An int is accepted for a float (and becomes one); a bool is never a number. In texts
+    ``~`` and environment variables are replaced, see :func:`search_spaces.paths.expanded`.
 
     Args:
         cls: the dataclass; a ``FieldError`` that its ``__post_init__`` raises is given file and line here.
@@ -185,7 +187,7 @@ def _tagged(tags: dict[str, Any], node: Node, default: Any) -> Any:
 
 def _parse(wanted: Any, node: Node) -> Any:
     try:
-        return wanted.parse(node.value)
+        return wanted.parse(expanded(node.value))
     except ValueError as error:
         raise node.error(str(error)) from error
 
@@ -202,7 +204,8 @@ def _scalar(wanted: Any, node: Node) -> Any:
         raise TypeError(f"from_node cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
     if not fits(wanted, node):
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")
-    return wanted(node.value) if wanted in (float, Path) else node.value
+    value = expanded(node.value) if isinstance(node.value, str) else node.value
+    return wanted(value) if wanted in (float, Path) else value
 
 
 def _literal(legal: tuple[Any, ...], node: Node) -> Any:

@@ -15,6 +15,7 @@ from nasvit.data.mask_folders import has_masks, list_masks
 from nasvit.data.mask_values import MASK_VALUES
 from nasvit.data.voc import voc_source
 from nasvit.data.yolo import yolo_source
+from search_spaces.paths import unset
 
 TaskName = Literal["classification", "detection", "segmentation"]
 
@@ -58,7 +59,7 @@ def list_annotated(
         ValueError: if it is no source for that task, or naming file and annotation that are wrong.
     """
     kind, _, rest = source.partition(":")
-    path = Path(rest).expanduser() if task_of(source) != "classification" else Path(source).expanduser()
+    path = Path(rest if task_of(source) != "classification" else source)
     masks = partial(
         list_masks,
         path,
@@ -73,7 +74,7 @@ def list_annotated(
     if task_of(source) != task:
         raise ValueError(f"data source {source!r}: is none for {task}; legal are {_LEGAL[task]}")
     if not path.exists():
-        raise ValueError(f"data source {source!r}: there is no {path}")
+        raise ValueError(f"data source {source!r}: there is no {path}{unset(source)}")
     if kind == MASKS:
         return masks()
     return list_boxes(BOX_SOURCES[kind](path), source, split, rule)

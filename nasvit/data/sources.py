@@ -28,6 +28,7 @@ from nasvit.data.listed import Listed
 from nasvit.data.masked import with_masks
 from nasvit.data.splits import held_out_indices
 from nasvit.data.tars import list_tars
+from search_spaces.paths import expanded, unset
 
 SplitName = Literal["train", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -124,6 +125,7 @@ def load_images(
         BadImageError: if images are known to be bad and not to be left out.
         ImportError: if parquet files or a Hugging Face data set are to be read and ``datasets`` is not installed.
     """
+    source = expanded(str(source))
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
     if on_bad_image not in ("stop", "skip"):
@@ -132,32 +134,32 @@ def load_images(
         raise ValueError(f"task {task!r}: legal are {', '.join(get_args(TaskName))}")
     reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers, record)
     if task != "classification":
-        listed = list_annotated(str(source), split, task, ignore_index, classes, record=record, workers=workers)
-        return _from_files(str(source), split, listed, reading)
-    if task_of(str(source)) != task:
-        raise ValueError(f"data source {str(source)!r}: is for {task_of(str(source))}, not for {task}; set the task")
-    refuse_pair(image_size, str(source))
+        listed = list_annotated(source, split, task, ignore_index, classes, record=record, workers=workers)
+        return _from_files(source, split, listed, reading)
+    if task_of(source) != task:
+        raise ValueError(f"data source {source!r}: is for {task_of(source)}, not for {task}; set the task")
+    refuse_pair(image_size, source)
     if source == "digits":
         return _digits(split, reading)
-    if str(source).startswith(_TORCHVISION):
-        return _from_torchvision(str(source), split, reading)
-    listed = _list(str(source), split, classes)
+    if source.startswith(_TORCHVISION):
+        return _from_torchvision(source, split, reading)
+    listed = _list(source, split, classes)
     if len(listed.classes) < 2:
         raise ValueError(f"{source}: all its images are of one class, {listed.classes[0]}; at least two are needed")
-    return _from_files(str(source), split, listed, reading)
+    return _from_files(source, split, listed, reading)
 
 
 def _list(source: str, split: SplitName, rule: Classes) -> Listed:
     if source.startswith(_HUB):
         return list_hub(source.removeprefix(_HUB), split, rule)
-    path = Path(source).expanduser()
+    path = Path(source)
     if path.is_dir():
         return list_folder(path, split, rule)
     if path.suffix == ".tar" and (path.is_file() or "{" in source or "*" in source):
         return list_tars([path] if path.is_file() else expand(str(path)))
     raise ValueError(
         f"data source {source!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>', "
-        "'hf:<name or folder>' and the path of a folder, or of tar files that are not compressed"
+        f"'hf:<name or folder>' and the path of a folder, or of tar files that are not compressed{unset(source)}"
     )
 
 

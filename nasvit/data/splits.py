@@ -16,6 +16,7 @@ from nasvit.data.config import TENTH
 from nasvit.data.images import ImageSet
 from nasvit.data.randomness import generator
 from nasvit.data.targets import Masks
+from search_spaces.paths import expanded
 
 Indices = npt.NDArray[np.int64]
 
@@ -53,8 +54,11 @@ class SplitRecord:
             ValueError: naming the fields that differ.
         """
         now = self.to_json()
+        before = dict(written) | {
+            "source": expanded(str(written.get("source")))
+        }  # once it was recorded as it is written
         different = [
-            f"{name}: was {written.get(name)!r}, is {now[name]!r}" for name in now if written.get(name) != now[name]
+            f"{name}: was {before.get(name)!r}, is {now[name]!r}" for name in now if before.get(name) != now[name]
         ]
         if different:
             raise ValueError(
