@@ -460,7 +460,7 @@ FILE_COMMANDS = {
 
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
-    words = _joined(sys.argv[1:])
+    words = _joined([_expanded(word) for word in sys.argv[1:]])
     warnings.formatwarning = _in_words
     try:
         words, commands = _with_fields(words)
@@ -537,6 +537,15 @@ def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., N
         f"`nasvit fields {whose}` lists them all.\n"
     )
     return [name, *left], COMMANDS | {name: command}
+
+
+def _expanded(word: str) -> str:
+    """Return a word with the home and the variables in it, which shells leave in quotes and behind an option's name."""
+    if "~" not in word and "$" not in word:
+        return word
+    from search_spaces.paths import expanded
+
+    return expanded(word)
 
 
 def _joined(words: list[str]) -> list[str]:

@@ -179,6 +179,9 @@ def load_table(path: Path | str, space: Space) -> LatencyTable:
     return space_table(space, milliseconds, scale=correction.scale, offset=correction.offset, record=record)
 
 
+_MOST_OPTIONS = 20
+
+
 def described(measured: Any) -> str:
     """Return what a table was measured for, as messages name it; it may say anything."""
     if not isinstance(measured, Mapping):
@@ -187,8 +190,8 @@ def described(measured: Any) -> str:
     if not isinstance(network, Mapping):
         return f"space {name} (fingerprint {shown(measured.get('fingerprint'))})"
     spec = network.get("spec")
-    options = [f"{field} {value}" for field, value in spec.items()] if isinstance(spec, Mapping) else []
-    return f"network {name} ({network.get('kind')}: {shown(', '.join(options))[1:-1]})"
+    options = [f"{field} {shown(value)}" for field, value in spec.items()] if isinstance(spec, Mapping) else []
+    return f"network {name} ({network.get('kind')}: {', '.join(options[:_MOST_OPTIONS])})"
 
 
 def read_record(path: Path | str) -> dict[str, Any]:

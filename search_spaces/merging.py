@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.nodes import Node, read_option, read_yaml
+from search_spaces.paths import expanded
 from search_spaces.values import spell
 
 BASE = "base"
@@ -66,7 +67,7 @@ def _inherited(path: Path, heirs: tuple[Path, ...]) -> Node:
 def _base(named: Node, path: Path, heirs: tuple[Path, ...]) -> Node:
     if not isinstance(named.value, str):
         raise named.error(f"is {named.kind}; legal: the path of a YAML file, counted from the folder of this one")
-    base = path.parent / named.value
+    base = path.parent / expanded(named.value)
     if not base.is_file():
         raise named.error(f"there is no file {str(base)!r}; the path is counted from the folder of {path}")
     if base.resolve() in [heir.resolve() for heir in heirs]:

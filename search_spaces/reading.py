@@ -39,6 +39,7 @@ from search_spaces.hints import (
 )
 from search_spaces.merging import read_merged
 from search_spaces.nodes import Node, json_node, read_text, read_yaml
+from search_spaces.paths import expanded
 from search_spaces.values import FieldError
 
 __all__ = ["Node", "from_json_value", "from_node", "inline", "legal_names", "load_yaml", "read_text", "read_yaml"]
@@ -81,7 +82,8 @@ def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     """Build a dataclass, and the dataclasses inside it, from a mapping.
 
     Fields may be bool, int, float, str, Path, None, Literal, tuples, dict[str, ...], dataclasses, classes that parse
-    a text, and unions of these. An int is accepted for a float (and becomes one); a bool is never a number.
+    a text, and unions of these. An int is accepted for a float (and becomes one); a bool is never a number. In texts
+    ``~`` and environment variables are replaced, see :func:`search_spaces.paths.expanded`.
 
     Args:
         cls: the dataclass; a ``FieldError`` that its ``__post_init__`` raises is given file and line here.
@@ -207,7 +209,7 @@ def _tagged(tags: dict[str, Any], node: Node, default: Any) -> Any:
 
 def _parse(wanted: Any, node: Node) -> Any:
     try:
-        return wanted.parse(node.value)
+        return wanted.parse(expanded(node.value))
     except ValueError as error:
         raise node.error(str(error)) from error
 
@@ -225,8 +227,9 @@ def _scalar(wanted: Any, node: Node) -> Any:
         raise TypeError(f"from_node cannot read fields of type {wanted}; legal: {', '.join(SCALARS.values())}")
     if not fits(wanted, node):
         raise node.error(f"is {node.kind}; legal: {words(wanted)}")
+    value = expanded(node.value) if isinstance(node.value, str) else node.value
     try:
-        return kind(node.value) if kind in (float, Path) else node.value
+        return kind(value) if kind in (float, Path) else value
     except OverflowError:
         raise node.error(f"is {node.kind}; legal: {words(wanted)} that can be computed with") from None
 

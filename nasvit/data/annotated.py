@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 from nasvit.data.box_list import BoxSource, list_boxes
+from nasvit.data.class_names import Classes
 from nasvit.data.coco import coco_source
 from nasvit.data.listed import Listed
 from nasvit.data.mask_folders import has_masks, list_masks
 from nasvit.data.mask_values import MASK_VALUES
 from nasvit.data.voc import voc_source
 from nasvit.data.yolo import yolo_source
+from search_spaces.paths import unset
 
 TaskName = Literal["classification", "detection", "segmentation"]
 
@@ -37,6 +39,7 @@ def list_annotated(
     split: str,
     task: str,
     ignore_index: int | None,
+    rule: Classes = "equal",
     *,
     record: Path | None = None,
     workers: int | None = None,
@@ -48,6 +51,7 @@ def list_annotated(
         split: ``train`` or ``test``.
         task: ``detection`` or ``segmentation``.
         ignore_index: value of masks that is ignored, beside 255.
+        rule: whether the test images may have no other classes than the training images.
         record: file that remembers bad images, beside which the values of masks are remembered; None: nothing is.
         workers: processes that look for these values; None: the processors that there are.
 
@@ -55,7 +59,7 @@ def list_annotated(
         ValueError: if it is no source for that task, or naming file and annotation that are wrong.
     """
     kind, _, rest = source.partition(":")
-    path = Path(rest).expanduser() if task_of(source) != "classification" else Path(source).expanduser()
+    path = Path(rest if task_of(source) != "classification" else source)
     masks = partial(
         list_masks,
         path,
@@ -70,7 +74,7 @@ def list_annotated(
     if task_of(source) != task:
         raise ValueError(f"data source {source!r}: is none for {task}; legal are {_LEGAL[task]}")
     if not path.exists():
-        raise ValueError(f"data source {source!r}: there is no {path}")
+        raise ValueError(f"data source {source!r}: there is no {path}{unset(source)}")
     if kind == MASKS:
         return masks()
-    return list_boxes(BOX_SOURCES[kind](path), source, split)
+    return list_boxes(BOX_SOURCES[kind](path), source, split, rule)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Literal
 
 from PIL import UnidentifiedImageError
@@ -45,7 +46,13 @@ def reason_of(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-def judge(bad: Mapping[int, str], source: str, on_bad_image: OnBadImage, name: Callable[[int], str]) -> None:
+def judge(
+    bad: Mapping[int, str],
+    source: str,
+    on_bad_image: OnBadImage,
+    name: Callable[[int], str],
+    record: Path | None = None,
+) -> None:
     """Stop for bad images, or warn that they are left out.
 
     Args:
@@ -53,6 +60,7 @@ def judge(bad: Mapping[int, str], source: str, on_bad_image: OnBadImage, name: C
         source: the source, as the user named it.
         on_bad_image: what to do.
         name: names an image by its number.
+        record: file that names them all; None: there is none.
 
     Raises:
         BadImageError: if there are any and they are not to be left out.
@@ -60,7 +68,8 @@ def judge(bad: Mapping[int, str], source: str, on_bad_image: OnBadImage, name: C
     if not bad:
         return
     named = "; ".join(f"{name(index)}: {bad[index]}" for index in sorted(bad)[:_MOST_NAMED])
-    more = f"; and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
+    kept = "" if record is None else f", all of which are named in {record}"
+    more = f"; and {len(bad) - _MOST_NAMED} more{kept}" if len(bad) > _MOST_NAMED else ""
     counted = f"{source}: {len(bad)} bad image{'s' if len(bad) > 1 else ''}"
     if on_bad_image == "stop":
         raise BadImageError(f"{counted}. {_WAY_OUT.format(them='them').capitalize()}. {named}{more}")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +14,10 @@ import torch
 from PIL import Image
 
 from nasvit.data.bad import reason_of
+from nasvit.data.class_names import Classes
 from nasvit.data.decoding import shown_size
 from nasvit.data.listed import Listed, file_size, fingerprint
+from nasvit.data.remarks import Remarks
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Boxes
 
@@ -24,6 +25,7 @@ TEST_PARTS = ("test", "val")
 """Parts that can be the test split; where both exist, the second is set apart for validation."""
 
 NO_AREA = "boxes without any area inside of their image (left out)"
+OTHER_CLASSES = "boxes of classes that the training part does not have (left out)"
 TWICE = "boxes that an image has twice (kept)"
 
 
@@ -59,24 +61,6 @@ class Picture(NamedTuple):
     objects: Sequence[Object]
 
 
-@dataclass
-class Remarks:
-    """What is odd in annotations and does not stop anybody: each kind is counted, and the first of it is named."""
-
-    found: dict[str, tuple[int, str]] = field(default_factory=dict)
-
-    def add(self, kind: str, where: str) -> None:
-        """Note one oddity."""
-        count, first = self.found.get(kind, (0, where))
-        self.found[kind] = count + 1, first
-
-    def warn(self, source: str) -> None:
-        """Give one warning of everything that was noted, if anything was."""
-        told = "; ".join(f"{count} {kind}, the first: {first}" for kind, (count, first) in self.found.items())
-        if told:
-            warnings.warn(f"{source}: {told}", stacklevel=2)
-
-
 @dataclass(frozen=True)
 class BoxSource:
     """A folder of images with boxes.
@@ -84,13 +68,14 @@ class BoxSource:
     Args:
         folder: the folder that the paths of the images start from.
         classes: name of every class index.
-        parts: reads the images of each part: ``train``, ``val``, ``test``.
+        parts: reads the images of each part: ``train``, ``val``, ``test``; boxes of classes that ``train`` has not
+            are refused, or left out where classes are those ``from train``.
         note: description of the source.
     """
 
     folder: Path
     classes: tuple[str, ...]
-    parts: Mapping[str, Callable[[Remarks], list[Picture]]]
+    parts: Mapping[str, Callable[[Remarks, Classes], list[Picture]]]
     note: str
 
 
@@ -106,17 +91,18 @@ def parts_of(available: Mapping[str, object], split: str) -> tuple[list[str], bo
     return ["train", *tests[1:]], bool(tests)
 
 
-def list_boxes(source: BoxSource, name: str, split: str) -> Listed:
+def list_boxes(source: BoxSource, name: str, split: str, rule: Classes = "equal") -> Listed:
     """List one split of a source of images with boxes, with one warning of all that is odd.
 
     Args:
         source: the source.
         name: what to call it before a user.
         split: ``train`` or ``test``.
+        rule: whether other classes than those of the training part are refused, or left out.
     """
     remarks = Remarks()
     names, has_test_split = parts_of(source.parts, split)
-    parts = [source.parts[each](remarks) for each in names]
+    parts = [source.parts[each](remarks, rule) for each in names]
     pictures = [picture for part in parts for picture in part]
     if not pictures:
         raise ValueError(f"{name}: there are no images in its {names[0]} part")

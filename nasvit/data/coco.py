@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from nasvit.data.box_list import BoxSource, Picture, Remarks, below
+from nasvit.data.box_list import OTHER_CLASSES, BoxSource, Object, Picture, below
+from nasvit.data.class_names import WAY_OUT, Classes
 from nasvit.data.coco_file import read_coco
+from nasvit.data.remarks import Remarks
+from nasvit.data.roles import role_of
+from nasvit.data.walking import ends_like_image, folders_in, is_hidden
 
 NAMES = {"train": ("train",), "test": ("test",), "val": ("val", "valid", "validation")}
 """Names of files and folders of each part of a source."""
 
 UNLISTED_FILES = "image files that no annotation file lists (left out)"
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def coco_source(folder: Path) -> BoxSource:
@@ -43,7 +45,7 @@ def coco_source(folder: Path) -> BoxSource:
 
 
 def _file(folder: Path, part: str) -> Path | None:
-    for name in NAMES[part]:
+    for name in _folders(folder, part):
         own = folder / name / "_annotations.coco.json"
         if own.is_file():
             return own
@@ -62,27 +64,45 @@ def _file(folder: Path, part: str) -> Path | None:
     return found[0] if found else None
 
 
-def _pictures(folder: Path, part: str, file: Path, labels: Mapping[str, int], remarks: Remarks) -> list[Picture]:
+def _folders(parent: Path, part: str) -> list[str]:
+    """Return the names of the folders that are called like a part: first those that are called just so."""
+    found = [name for name in folders_in(parent) if role_of(name) == part] if parent.is_dir() else []
+    return sorted(found, key=lambda name: (name not in NAMES[part], name))
+
+
+def _pictures(
+    folder: Path, part: str, file: Path, labels: Mapping[str, int], remarks: Remarks, rule: Classes
+) -> list[Picture]:
     found = read_coco(file)
     for number, name in found.categories:
-        if name not in labels:
-            raise ValueError(f"{file}: its category {name!r} (id {number}) is not one of the training part's")
+        if name not in labels and rule == "equal":
+            known = f"is not one of the training part's; leave it out, {WAY_OUT}"
+            raise ValueError(f"{file}: its category {name!r} (id {number}) {known}")
     for kind, odd in found.oddities:
         remarks.add(kind, odd)
     names = [found.images[each] for each in range(len(found.images))]
     where = _images_folder(folder, part, file, names)
     _remark_unlisted(where, part, {where / name for name in names}, remarks)
     return [
-        Picture(below(folder, where / name), size, found.objects(number, labels))
+        Picture(below(folder, where / name), size, _known(found.objects(number, labels), remarks))
         for number, (name, size) in enumerate(zip(names, found.sizes))
     ]
+
+
+def _known(objects: Sequence[Object], remarks: Remarks) -> list[Object]:
+    """Return the boxes of known categories."""
+    for each in objects:
+        if each.label < 0:
+            remarks.add(OTHER_CLASSES, each.name)
+    return [each for each in objects if each.label >= 0]
 
 
 def _images_folder(folder: Path, part: str, file: Path, names: Sequence[str]) -> Path:
     """Return the folder that the names of images start from."""
     # instances_train2017.json belongs to train2017, instances_default.json to default.
     of_file = [word for word in file.stem.split("_") if word.lower().startswith(NAMES[part][0])]
-    words = dict.fromkeys((*of_file, *NAMES[part], file.stem.rpartition("_")[2]))
+    called = [name for parent in (folder, folder / "images") for name in _folders(parent, part)]
+    words = dict.fromkeys((*of_file, *NAMES[part], file.stem.rpartition("_")[2], *called))
     places = [parent / each for parent in (folder, folder / "images") for each in words]
     places += [folder / "images", file.parent, folder]
     existing = [place for place in places if place.is_dir()]
@@ -95,8 +115,8 @@ def _images_folder(folder: Path, part: str, file: Path, names: Sequence[str]) ->
 
 
 def _remark_unlisted(where: Path, part: str, listed: set[Path], remarks: Remarks) -> None:
-    if not where.name.lower().startswith(NAMES[part]):
+    if role_of(where.name) != part:
         return  # a folder that several parts share
     for path in sorted(where.iterdir()):
-        if path.suffix.lower() in _SUFFIXES and path not in listed:
+        if ends_like_image(path.name) and not is_hidden(path.name) and path not in listed:
             remarks.add(UNLISTED_FILES, str(path))

@@ -57,14 +57,14 @@ class CocoFile:
 
         Args:
             image: its number.
-            labels: the class index of every name of a category.
+            labels: the class index of every name of a category; others get -1.
         """
         return [self._object(each, labels) for each in range(*self.starts[image : image + 2].tolist())]
 
     def _object(self, number: int, labels: Mapping[str, int]) -> Object:
         x1, y1, x2, y2 = self.boxes[number].tolist()
         area = float(self.areas[number])
-        label = labels[self.categories[self.places[number]][1]]
+        label = labels.get(self.categories[self.places[number]][1], -1)
         return Object(
             label, (x1, y1, x2, y2), None if area != area else area, bool(self.crowd[number]), self.names[number]
         )

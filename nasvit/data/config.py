@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, overload
+from typing import Annotated, Literal, get_args, overload
 
 from nasvit.data.bad import OnBadImage
+from nasvit.data.class_names import Classes
 from search_spaces.ranges import Checked, Pixels, Range
 from search_spaces.values import FieldError
 
@@ -41,7 +42,9 @@ class DataConfig(Checked):
         crop_pct: share of the resized short side that is cut out at evaluation; published accuracies use 0.875, which
             is 224 of 256 pixels. The images then stay encoded.
         on_bad_image: ``stop`` at images that cannot be decoded; ``skip`` looks for them first, once, and leaves them
-            out: ``bad_images.json`` in the folder of the results names them.
+            out. ``bad_images.json`` in the folder of the results names them.
+        classes: ``equal``: all splits have the same classes, with images in each. ``from train``: those with training
+            images; there may be none to test on of some, and images of other classes are left out of the test images.
         ignore_index: value of masks where nothing is to be learned or judged, beside 255; None: no other.
 
     Raises:
@@ -58,12 +61,15 @@ class DataConfig(Checked):
     workers: Annotated[int, Range(0, 256)] | None = None
     crop_pct: Annotated[float, Range(0, 1, above=True)] = 1.0
     on_bad_image: OnBadImage = "stop"
+    classes: Classes = "equal"
     ignore_index: Annotated[int, Range(0, 255)] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.on_bad_image not in ("stop", "skip"):
             raise FieldError(["on_bad_image"], f"{self.on_bad_image!r}; legal are 'stop' and 'skip'")
+        if self.classes not in get_args(Classes):
+            raise FieldError(["classes"], f"{self.classes!r}; legal are 'equal' and 'from train'")
 
 
 @overload

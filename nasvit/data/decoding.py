@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from functools import cache
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -27,6 +29,8 @@ _ON_THEIR_SIDE = (5, 6, 7, 8)
 _WITH_ORIENTATION = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
 _WITH_OPACITY = ("LA", "La", "PA", "RGBA", "RGBa")
 _BITS, _WHITE_IS_ZERO = 258, (262, 0)  # entries of TIFF files
+_PARTS = ((273, 324), (279, 325))  # first bytes and lengths of strips, or of tiles
+_TAIL = 64
 _SLACK = 1e-3  # what floats may lie outside of 0 to 1
 
 
@@ -139,3 +143,35 @@ def _on_background(image: Image.Image) -> Image.Image:
 def _from_lab() -> Any:
     lab, srgb = (ImageCms.createProfile(name) for name in ("LAB", "sRGB"))
     return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+
+
+def ends_whole(image: Image.Image, file: BinaryIO) -> bool:
+    """Return whether the end of a file says that nothing of it is missing; false: only decoding it can tell.
+
+    Args:
+        image: the image, opened and not decoded.
+        file: the file that it was opened from.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _TAIL))
+    tail = file.read()
+    if image.format in ("JPEG", "MPO"):
+        return tail.rstrip(b"\0").endswith(b"\xff\xd9")
+    if image.format == "PNG":
+        return tail.endswith(b"IEND\xaeB`\x82")
+    if image.format == "GIF":
+        return tail.rstrip(b"\0").endswith(b";")
+    if image.format == "WEBP":
+        file.seek(4)
+        return int.from_bytes(file.read(4), "little") + 8 <= size
+    if image.format == "TIFF":
+        return _ends_of_parts(getattr(image, "tag_v2", {})) <= size
+    return False
+
+
+def _ends_of_parts(tags: Any) -> int:
+    """Return where the last strip or tile of a TIFF file ends."""
+    starts, counts = (tags.get(strips) or tags.get(tiles) or () for strips, tiles in _PARTS)
+    if not starts or len(starts) != len(counts):
+        return sys.maxsize
+    return max(start + count for start, count in zip(starts, counts))

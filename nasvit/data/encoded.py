@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ import numpy as np
 from PIL import Image
 
 from nasvit.data.bad import bad_image
-from nasvit.data.decoding import MODES, draft, shown, shown_size
+from nasvit.data.decoding import MODES, draft, ends_whole, shown, shown_size
 from nasvit.data.listed import EMPTY
 from nasvit.data.stores import FileStore, Indices, Names, Store
+
+_OF_FILES = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+"""Failures of single files, beside those of a disk or a network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +72,20 @@ class EncodedImages:
             image.load()
             return shown(image, self.channels, turns=turns)
 
+    def name(self, index: int) -> str:
+        """Return what to call one image before a user."""
+        return self.store.name(int(self.indices[index]))
+
+    def look(self, index: int) -> None:
+        """Look at the head and the end of one image; decode it only where these say that it may be cut off.
+
+        Raises:
+            BadImageError: naming the image, if it is none, or is cut off.
+        """
+        number = int(self.indices[index])
+        if not looks_whole(self.store, number, lambda image: self._turns(image, number)):
+            self.open(index)
+
     def size(self, index: int) -> tuple[int, int]:
         """Return height and width of one image in pixels, as it is shown; decodes only its header.
 
@@ -79,17 +97,21 @@ class EncodedImages:
 
     @contextmanager
     def _opened(self, index: int) -> Iterator[tuple[Image.Image, bool]]:
-        """Open an image, and tell whether it is to be turned: not where it was annotated as it lies in its file."""
+        """Open an image, and tell whether it is to be turned."""
         number = int(self.indices[index])
         with opened(self.store, number) as image:
-            known = None if self.sizes is None else tuple(self.sizes[number].tolist())
-            stored, seen = (image.height, image.width), shown_size(image)
-            if known not in (None, stored, seen):
-                assert known is not None
-                has = f"{seen[1]}x{seen[0]} pixels, what is annotated has {known[1]}x{known[0]}"
-                turned = "; one of them is turned: store the image as it was annotated" if known == seen[::-1] else ""
-                raise ValueError(f"it has {has}{turned}")
-            yield image, known in (None, seen)
+            yield image, self._turns(image, number)
+
+    def _turns(self, image: Image.Image, number: int) -> bool:
+        """Whether an image is to be turned: not where it was annotated as it lies in its file."""
+        known = None if self.sizes is None else tuple(self.sizes[number].tolist())
+        stored, seen = (image.height, image.width), shown_size(image)
+        if known not in (None, stored, seen):
+            assert known is not None
+            has = f"{seen[1]}x{seen[0]} pixels, what is annotated has {known[1]}x{known[0]}"
+            turned = "; one of them is turned: store the image as it was annotated" if known == seen[::-1] else ""
+            raise ValueError(f"it has {has}{turned}")
+        return known in (None, seen)
 
 
 @contextmanager
@@ -111,9 +133,37 @@ def opened(store: Store, number: int) -> Iterator[Image.Image]:
         raise bad_image(store.name(number), error) from error
 
 
+def looks_whole(store: Store, number: int, check: Callable[[Image.Image], object] = lambda _: None) -> bool:
+    """Return whether head and end of an image say that it is whole; false: only decoding it can tell.
+
+    Args:
+        store: holds it.
+        number: its number.
+        check: raises what is wrong with it, opened and not decoded.
+
+    Raises:
+        BadImageError: naming the image, if it is none.
+    """
+    try:
+        with store.file(number) as file:
+            if not file.read(1):
+                raise ValueError(EMPTY)
+            file.seek(0)
+            with Image.open(file) as image:
+                check(image)
+                return ends_whole(image, file)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, *_OF_FILES):
+            raise  # a failure of the disk or the network
+        raise bad_image(store.name(number), error) from error
+
+
 def _read(store: Store, number: int) -> bytes:
     try:
         return store.read(number)
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        # Other failures are those of the disk or the network, and no reason to leave an image out.
+    except OSError as error:
+        if error.errno not in _OF_FILES:
+            raise  # a failure of the disk or the network is no reason to leave an image out
         raise bad_image(store.name(number), error) from error

@@ -10,7 +10,7 @@ from PIL import Image
 
 from nasvit.data.bad import bad_image
 from nasvit.data.decoding import turned
-from nasvit.data.encoded import opened
+from nasvit.data.encoded import looks_whole, opened
 from nasvit.data.mask_table import MaskTable
 from nasvit.data.stores import Indices, Store
 
@@ -39,6 +39,15 @@ class EncodedMasks:
     def content(self) -> bytes:
         """Return bytes that are equal for equal choices of equal tables only; the store's listing tells the rest."""
         return self.indices.tobytes() + self.table.content()
+
+    def look(self, index: int) -> None:
+        """Look at the head and the end of one mask; decode it only where these say that it may be cut off.
+
+        Raises:
+            BadImageError: naming the mask, if it is none, or is cut off.
+        """
+        if not looks_whole(self.store, int(self.indices[index])):
+            self.open(index)
 
     def open(self, index: int) -> npt.NDArray[np.uint8]:
         """Read and decode one mask, uint8 (H, W).

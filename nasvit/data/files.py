@@ -5,45 +5,52 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from nasvit.data.class_names import WAY_OUT, Classes, few, looks_the_same, matched
 from nasvit.data.hub import list_parquet, one_train_set
-from nasvit.data.listed import TEST_NAMES, Listed, file_size, fingerprint
-from nasvit.data.stores import FileStore, Names
+from nasvit.data.listed import Listed, file_size, fingerprint
+from nasvit.data.remarks import Remarks
+from nasvit.data.roles import TESTS, Role, is_plain, role_of, the_one
+from nasvit.data.stores import FileStore, Indices, Names
 from nasvit.data.tars import list_tars
+from nasvit.data.walking import ends_like_image, folders_in, images_below, is_hidden
+
+LAYOUTS = (
+    "legal are one folder of images for each class; folders such as train and val with these inside; train.tar and "
+    "val.tar, or several as train-*.tar; or train-*.parquet and test-*.parquet"
+)
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _BRACES = "ranges are written as in shard-{000..127}.tar"
+_SHARD = re.compile(r"[-_.]?\d*\.tar$")
 
 
-def list_folder(folder: Path, split: str) -> Listed:
+def list_folder(folder: Path, split: str, rule: Classes = "equal") -> Listed:
     """List one split of a folder, whatever its layout (``nasvit.data.load_images`` lists the layouts).
 
     Args:
         folder: an existing folder.
         split: ``train`` or ``test``; a folder without splits is listed as a whole.
+        rule: whether all splits must have the same classes, with images in each.
 
     Raises:
         ValueError: if the folder has no known layout, the split is missing, or its classes are not those of ``train``.
     """
     if one_train_set(folder, "train-*.parquet"):
-        return list_parquet(folder, split)
-    train = _part(folder, "train")
-    if not train:
-        return _list_class_folders(folder, has_test_split=False)
-    tested = next((part for name in TEST_NAMES if (part := _part(folder, name))), None)
-    if tested is None:
-        raise ValueError(
-            f"{folder}: there is {train[0].name} but none of {', '.join(TEST_NAMES)} (folder or .tar) beside it; add "
-            "one, or name the training images themselves, of which a fifth is held out for testing"
-        )
-    listed = _list_part(train if split == "train" else tested)
-    return listed if split == "train" else _with_classes_of(train, listed, tested)
+        return list_parquet(folder, split, rule)
+    parts, remarks = _parts(folder), Remarks()
+    if not parts:
+        listed = _list_class_folders(folder, rule, remarks, has_test_split=False)
+    else:
+        train = parts["train"]
+        tested = _tested(folder, parts)
+        listed = _list_part(train, rule, remarks) if split == "train" else _list_test(train, tested, rule, remarks)
+    remarks.warn(str(folder))
+    return listed
 
 
 def expand(pattern: str) -> list[Path]:
@@ -68,64 +75,214 @@ def expand(pattern: str) -> list[Path]:
     return paths
 
 
-def _part(folder: Path, name: str) -> list[Path]:
-    whole = [path for path in (folder / name, folder / f"{name}.tar") if path.exists()]
-    return whole[:1] or sorted(folder.glob(f"{name}-*.tar"))
+def _parts(folder: Path) -> dict[Role, list[Path]]:
+    """Return the parts of a folder for training and testing, each a folder or tar files; nothing if it has none.
+
+    Raises:
+        ValueError: if it has parts, and none for training, or several.
+    """
+    folders, tars = folders_in(folder), _tars(folder)
+    if not _has_parts(folder, folders, tars):
+        return {}
+    parts: dict[Role, list[Path]] = {}
+    for role in ("train", *TESTS):
+        name = the_one(role, {*folders, *tars}, str(folder))
+        if name is not None:
+            parts[role] = [_inner(folder / name)] if name in folders else tars[name]
+    if "train" not in parts:
+        named = " and ".join(each[0].name for each in parts.values())
+        raise ValueError(f"{folder}: there is {named}, but no part for training; call it train")
+    return parts
 
 
-def _list_part(part: list[Path]) -> Listed:
-    if part[0].suffix == ".tar":
-        return list_tars(part, has_test_split=True)
-    return _list_class_folders(part[0], has_test_split=True)
+def _tars(folder: Path) -> dict[str, list[Path]]:
+    """Return the tar files of a folder that are called like parts; shards of one together, under what they share."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob("*.tar")):
+        name = _SHARD.sub("", path.name)
+        if role_of(name) and not is_hidden(path.name):
+            found.setdefault(name, []).append(path)
+    whole = {name: folder / f"{name}.tar" for name in found}
+    return {name: [whole[name]] if whole[name] in paths else paths for name, paths in found.items()}
 
 
-def _with_classes_of(train: list[Path], listed: Listed, tested: list[Path]) -> Listed:
-    expected = list_tars(train).classes if train[0].suffix == ".tar" else _class_names(train[0])
-    if listed.numbered and len(listed.classes) <= len(expected):
-        return replace(listed, classes=expected)  # of the last classes there may be no image
-    if listed.classes != expected:
+def _has_parts(folder: Path, folders: Sequence[str], tars: dict[str, list[Path]]) -> bool:
+    """Whether what is called like a part is one: a class may be called train too, among others that are not."""
+    if any(role_of(name) == "train" for name in tars):
+        return True
+    roles = {name: role for name in folders if (role := role_of(name))}
+    if "train" in roles.values() and any(role == "train" and folders_in(folder / name) for name, role in roles.items()):
+        return True
+    plain = {roles[name] for name in roles if is_plain(name)}
+    alone = len(roles) == len(folders) and len(set(roles.values())) > 1
+    return alone or ("train" in plain and len(plain) > 1)
+
+
+def _inner(part: Path) -> Path:
+    """Return the folder of the classes of a part: some archives unpack to ``seg_train/seg_train``."""
+    inside = folders_in(part)
+    if len(inside) == 1 and (inside[0] == part.name or role_of(inside[0]) == role_of(part.name)):
+        return part / inside[0]
+    return part
+
+
+def _tested(folder: Path, parts: dict[Role, list[Path]]) -> list[Path]:
+    """Return the part for testing: the first that has classes, as images for competitions often have none."""
+    found = [parts[role] for role in TESTS if role in parts]
+    labeled = [part for part in found if part[0].suffix == ".tar" or folders_in(part[0])]
+    if not found:
         raise ValueError(
-            f"{tested[0]} does not have the classes of {train[0]}: "
-            f"different are {sorted(set(listed.classes) ^ set(expected))}"
+            f"{folder}: there is {parts['train'][0].name} but none of test, val, validation (folder or .tar) beside "
+            "it; add one, or name the training images themselves, of which a fifth is held out for testing"
         )
-    return listed
+    return (labeled or found)[0]
 
 
-def _list_class_folders(folder: Path, *, has_test_split: bool) -> Listed:
-    classes = _class_names(folder)
-    paths, targets, sizes, bad = Names(), array("q"), array("q"), {}
-    for index, name in enumerate(classes):
-        for path in _images_below(folder, name):
-            size, reason = file_size(os.path.join(folder, path))
-            if reason:
-                bad[len(paths)] = reason
+def _list_part(part: Sequence[Path], rule: Classes, remarks: Remarks) -> Listed:
+    if part[0].suffix == ".tar":
+        return list_tars(part, has_test_split=True, remarks=remarks)
+    return _list_class_folders(part[0], rule, remarks, has_test_split=True)
+
+
+def _list_test(train: Sequence[Path], tested: Sequence[Path], rule: Classes, remarks: Remarks) -> Listed:
+    """List the part for testing, with the classes of the part for training."""
+    if train[0].suffix == ".tar":
+        expected = list_tars(train).classes
+    else:
+        expected = tuple(
+            name for name in folders_in(train[0]) if rule == "equal" or next(_images_of(train[0], name), None)
+        )
+    where = f"{tested[0]} beside {train[0]}"
+    if tested[0].suffix == ".tar":
+        return list_tars(tested, has_test_split=True, remarks=remarks, expected=expected, rule=rule, where=where)
+    return _list_class_folders(tested[0], rule, remarks, has_test_split=True, expected=expected, where=where)
+
+
+def _list_class_folders(
+    folder: Path,
+    rule: Classes,
+    remarks: Remarks,
+    *,
+    has_test_split: bool,
+    expected: Sequence[str] | None = None,
+    where: str = "",
+) -> Listed:
+    names, inside = folders_in(folder, remarks), dict[str, set[str]]()
+    paths, targets, sizes = Names(), array("q"), array("q")
+    for index, name in enumerate(names):
+        for path in _images_of(folder, name, remarks):
             paths.append(path)
             targets.append(index)
-            sizes.append(size)
-    counts = np.bincount(np.array(targets, dtype=np.int64), minlength=len(classes))
-    without = [name for name, count in zip(classes, counts) if count == 0]
-    if without or not classes:
-        found = f"no image for the classes {', '.join(without)}" if without else "there is no class folder in it"
-        raise ValueError(
-            f"{folder}: not one folder of images per class ({found}); nor has it train and test folders, train.tar and "
-            "test.tar, train-*.tar and test-*.tar, or train-*.parquet and test-*.parquet"
-        )
+            if path.count(os.sep) > 1:
+                inside.setdefault(name, set()).update(path.split(os.sep)[1:-1])
+    classes, numbers = _classes(folder, names, np.array(targets, dtype=np.int64), rule, remarks, expected, where)
+    if expected is None:
+        _check_depth(folder, classes, inside, remarks)
+    labels = numbers[np.array(targets, dtype=np.int64)]
+    if (labels < 0).any():
+        kept = np.flatnonzero(labels >= 0)
+        paths, labels = Names(paths[each] for each in kept.tolist()), labels[kept]
+    _remark_loose(folder, remarks)
+    bad = {}
+    for number in range(len(paths)):
+        size, reason = file_size(os.path.join(folder, paths[number]))
+        if reason:
+            bad[number] = reason
+        sizes.append(size)
     note = f"image folder {folder.name}"
     store, lengths = FileStore(folder, paths), np.array(sizes, dtype=np.int64)
-    labels, mark = np.array(targets, dtype=np.int64), fingerprint(paths, lengths)
+    mark = fingerprint(paths, lengths)
     return Listed(store, labels, classes, note, has_test_split, bad, fingerprint=mark, names=paths, lengths=lengths)
 
 
-def _class_names(folder: Path) -> tuple[str, ...]:
-    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and entry.name[0] != "."))
+def _classes(
+    folder: Path,
+    names: Sequence[str],
+    targets: Indices,
+    rule: Classes,
+    remarks: Remarks,
+    expected: Sequence[str] | None,
+    where: str,
+) -> tuple[tuple[str, ...], Indices]:
+    """Return the classes, and the class index of every folder, -1 of those that are left out."""
+    counts = np.bincount(targets, minlength=len(names))
+    filled = [place for place, count in enumerate(counts.tolist()) if count]
+    numbers = np.full(len(names), -1)
+    if not filled:
+        raise ValueError(f"{folder}: there is no class folder with images in it; {LAYOUTS}")
+    if expected is not None:
+        numbers[filled] = matched([names[place] for place in filled], expected, where, rule, remarks)
+        return tuple(expected), numbers
+    empty = [name for place, name in enumerate(names) if not counts[place]]
+    if empty and rule == "equal":
+        raise ValueError(f"{folder}: no image for the classes {few(empty)}; add some, remove these folders, {WAY_OUT}")
+    for name in empty:
+        remarks.add("class folders without images (left out)", name)
+    numbers[filled] = np.arange(len(filled))
+    classes = tuple(names[place] for place in filled)
+    if alike := looks_the_same(classes):
+        raise ValueError(
+            f"{folder}: the names of {len(alike)} class folders look the same, {alike[0]}: letters are composed in "
+            "several ways; join these folders, or rename one"
+        )
+    return classes, numbers
 
 
-def _images_below(folder: Path, name: str) -> Iterator[str]:
+def _check_depth(folder: Path, classes: Sequence[str], inside: dict[str, set[str]], remarks: Remarks) -> None:
+    """Refuse what is no level of classes.
+
+    Args:
+        folder: the folder of the class folders.
+        classes: their names.
+        inside: names of the folders below a class folder, where there are images in them.
+        remarks: gets what looks odd.
+
+    Raises:
+        ValueError: if there is one class only, or there are splits inside of the classes.
+    """
+    split = [name for name in classes if _are_parts(inside.get(name, ()))]
+    if len(classes) == 1 or split:
+        name = (split or classes)[0]
+        deeper = _first_with_several(folder / name)
+        if len(classes) == 1 and deeper is None:
+            raise ValueError(f"{folder}: all its images are of one class, {name}; at least two are needed")
+        if len(classes) == 1 or len(split) == 1:
+            raise ValueError(
+                f"{folder}: its classes or parts seem to lie deeper, {few(folders_in(deeper or folder / name))}; give "
+                f"{deeper or folder / name}"
+            )
+        raise ValueError(
+            f"{folder}: each of {few(split)} has parts for training and testing in it; the parts come first, as in "
+            f"train/{name}"
+        )
+    same = inside.get(classes[0], set())
+    if len(same) > 1 and all(inside.get(name) == same for name in classes):
+        remarks.add(f"folders that all have {few(sorted(same))} in them (taken for the classes)", few(classes))
+
+
+def _are_parts(names: Iterable[str]) -> bool:
+    """Whether folders are called like parts for training and testing."""
+    roles = {*map(role_of, names)}
+    return "train" in roles and not roles.isdisjoint(TESTS)
+
+
+def _first_with_several(folder: Path) -> Path | None:
+    """Return the first folder, itself or below, that has several in it."""
+    inside = folders_in(folder)
+    while len(inside) == 1:
+        folder = folder / inside[0]
+        inside = folders_in(folder)
+    return folder if inside else None
+
+
+def _images_of(folder: Path, name: str, remarks: Remarks | None = None) -> Iterator[str]:
     """Yield the paths of a class from ``folder``, in the order of torchvision's ImageFolder."""
-    for where, _, names in sorted(os.walk(folder / name, followlinks=True)):
-        below = os.path.relpath(where, folder)
-        if f"{os.sep}." in below:
-            continue
-        for each in sorted(names):
-            if each[0] != "." and each.lower().endswith(IMG_EXTENSIONS):
-                yield os.path.join(below, each)
+    return (os.path.join(name, path) for path in images_below(folder / name, remarks))
+
+
+def _remark_loose(folder: Path, remarks: Remarks) -> None:
+    """Note images that lie beside the class folders."""
+    with os.scandir(folder) as entries:
+        for name in sorted(each.name for each in entries if ends_like_image(each.name) and each.is_file()):
+            if not is_hidden(name):
+                remarks.add("images beside the class folders (left out)", os.path.join(folder, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +10,13 @@ from PIL import Image
 from torch import Tensor
 
 from nasvit.data.bad import BadImageError
-from nasvit.data.check import Decodable
 from nasvit.data.config import ImageSize
 from nasvit.data.encoded import EncodedImages
 from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.images import centers, decode_if_small
 from nasvit.data.letterbox import letterboxed, letterboxed_mask
 from nasvit.data.mask_table import IGNORED
+from nasvit.data.masked import reason_of_mask
 from nasvit.data.targets import Masks
 
 
@@ -66,35 +65,5 @@ def _held(masks: Masks, size: tuple[int, int]) -> tuple[Masks, dict[int, str]]:
         try:
             stored[index] = np.asarray(letterboxed_mask(Image.fromarray(encoded.open(index)), size))
         except BadImageError as error:
-            bad[index] = _of_mask(encoded, index, error)
+            bad[index] = reason_of_mask(encoded, index, error)
     return Masks(torch.from_numpy(stored), masks.sizes), bad
-
-
-@dataclass(frozen=True)
-class _Masked:
-    """Images that are decoded with their masks."""
-
-    images: EncodedImages
-    masks: EncodedMasks
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def open(self, index: int) -> None:
-        """Decode an image and its mask."""
-        self.images.open(index)
-        try:
-            self.masks.open(index)
-        except BadImageError as error:
-            raise BadImageError(str(error), _of_mask(self.masks, index, error)) from error
-
-
-def with_masks(images: EncodedImages, targets: Any) -> Decodable:
-    """Return images so that decoding one decodes its mask too, where they have masks."""
-    if isinstance(targets, Masks) and isinstance(targets.stored, EncodedMasks):
-        return _Masked(images, targets.stored)
-    return images
-
-
-def _of_mask(masks: EncodedMasks, index: int, error: BadImageError) -> str:
-    return f"its mask {masks.store.name(int(masks.indices[index]))}: {error.reason}"

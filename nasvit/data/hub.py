@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from nasvit.data.listed import TEST_NAMES, Listed, file_size
-from nasvit.data.stores import Indices
+from nasvit.data.class_names import Classes, matched
+from nasvit.data.listed import Listed, file_size
+from nasvit.data.remarks import Remarks
+from nasvit.data.roles import TESTS, the_one
+from nasvit.data.stores import Indices, part_of
 
+_TESTS_IN_FILES = ("test", "val", "validation")
 _IMAGE_COLUMNS = ("img", "image")
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "cls")
 _SAVED = ("dataset_dict.json", "state.json")
@@ -39,18 +44,30 @@ class HubStore:
             return b""
         return Path(cell["path"]).read_bytes() if cell["bytes"] is None else bytes(cell["bytes"])
 
+    def file(self, index: int) -> BinaryIO:
+        """Return one image as a file, of which only what is asked for is copied out of the data set."""
+        if self._rows._indices is not None:
+            return io.BytesIO(self.read(index))
+        cell = self._rows.data.column(self._column)[index]
+        encoded = cell["bytes"].as_buffer() if cell.is_valid else None
+        if encoded is None:
+            return io.BytesIO(self.read(index))
+        content = memoryview(encoded)
+        return part_of(len(content), lambda at, count: content[at : at + count])
+
     def name(self, index: int) -> str:
         """Return source and row."""
         return f"{self._source}, row {index}"
 
 
-def list_hub(name: str, split: str) -> Listed:
+def list_hub(name: str, split: str, rule: Classes = "equal") -> Listed:
     """List one split of a Hugging Face data set.
 
     Args:
         name: its name on the hub or a folder, of parquet or other files or saved by ``save_to_disk``; behind a colon
             the configuration, where there are several.
         split: ``train`` or ``test``; a data set without a test split is listed as a whole.
+        rule: whether all splits must have the same classes.
 
     Raises:
         ValueError: if there is no such data set, or it has no images and labels.
@@ -59,21 +76,23 @@ def list_hub(name: str, split: str) -> Listed:
     found = _open(name)
     note = f"Hugging Face data set {Path(name).name if Path(name).exists() else name}"
     if not hasattr(found, "keys"):
-        return _listed(found, found, name, note, has_test_split=False)
-    tests = [each for each in TEST_NAMES if each in found]
-    if "train" not in found and (tests or len(found) != 1):
+        return _listed(found, found, name, note, rule, has_test_split=False)
+    training = the_one("train", found, f"data source 'hf:{name}'")
+    tests = [each for role in TESTS if (each := the_one(role, found, f"data source 'hf:{name}'"))]
+    if training is None and (tests or len(found) != 1):
         raise ValueError(f"data source 'hf:{name}': has no split train; it has {', '.join(found)}")
-    train = found["train"] if "train" in found else next(iter(found.values()))
+    train = found[training or next(iter(found))]
     rows = _first_labeled(found[each] for each in tests) if tests and split == "test" else train
-    return _listed(rows, train, f"{name} {rows.split or ''}".strip(), note, has_test_split=bool(tests))
+    return _listed(rows, train, f"{name} {rows.split or ''}".strip(), note, rule, has_test_split=bool(tests))
 
 
-def list_parquet(folder: Path, split: str) -> Listed:
+def list_parquet(folder: Path, split: str, rule: Classes = "equal") -> Listed:
     """List one split of a folder of parquet files in the Hugging Face layout.
 
     Args:
         folder: a folder with ``train-*.parquet``, or with a folder in it that has them.
         split: ``train`` or ``test``.
+        rule: whether all splits must have the same classes.
 
     Raises:
         ValueError: if it has no such split.
@@ -82,12 +101,12 @@ def list_parquet(folder: Path, split: str) -> Listed:
     train = _parquet_rows(one_train_set(folder, "train-*.parquet"))
     rows, note = train, f"parquet {folder.name}"
     if split == "test":
-        patterns = [f"{name}-*.parquet" for name in TEST_NAMES]
+        patterns = [f"{name}-*.parquet" for name in _TESTS_IN_FILES]
         parts = [found for pattern in patterns if (found := one_train_set(folder, pattern))]
         if not parts:
             raise ValueError(f"{folder}: no {' or '.join(patterns)} for the test split")
         rows = _first_labeled(map(_parquet_rows, parts))
-    return _listed(rows, train, f"{folder} {split}", note, has_test_split=True)
+    return _listed(rows, train, f"{folder} {split}", note, rule, has_test_split=True)
 
 
 def one_train_set(folder: Path, pattern: str) -> list[Path]:
@@ -154,20 +173,40 @@ def _unlabeled(labels: Any) -> int:
     return sum(each is None or each != each for each in labels.tolist())  # only what is no number differs from itself
 
 
-def _listed(rows: Any, train: Any, source: str, note: str, *, has_test_split: bool) -> Listed:
-    datasets = _datasets()
+def _listed(rows: Any, train: Any, source: str, note: str, rule: Classes, *, has_test_split: bool) -> Listed:
+    datasets, remarks = _datasets(), Remarks()
     image = _column(rows.features, datasets.Image, _IMAGE_COLUMNS, source)
     label = _column(rows.features, datasets.ClassLabel, _LABEL_COLUMNS, source)
-    labels, names = _values(rows, label), getattr(rows.features[label], "names", None)
+    labels = _values(rows, label)
     missing = _unlabeled(labels)
     if missing:
         raise ValueError(f"{source}: {missing} of {len(rows)} rows have no {label}; remove them")
-    store, mark = HubStore(rows, image, source), rows._fingerprint
-    targets, classes = (labels, names) if names else _numbered(labels, _values(train, label), source)
-    lengths = _lengths(rows, image)
-    return Listed(
-        store, targets.astype(np.int64), tuple(classes), note, has_test_split, fingerprint=mark, lengths=lengths
-    )
+    targets, classes = _targets(labels, rows, train, label, source, rule, remarks)
+    if (targets < 0).any():
+        kept = np.flatnonzero(targets >= 0)
+        rows, targets = rows.select(kept), targets[kept]
+    remarks.warn(source)
+    store, mark, lengths = HubStore(rows, image, source), rows._fingerprint, _lengths(rows, image)
+    return Listed(store, targets, classes, note, has_test_split, fingerprint=mark, lengths=lengths)
+
+
+def _targets(
+    labels: Any, rows: Any, train: Any, label: str, source: str, rule: Classes, remarks: Remarks
+) -> tuple[Indices, tuple[str, ...]]:
+    """Return the class index of every row by the classes of the training split, -1 of those it has not; and these."""
+    names = getattr(rows.features[label], "names", None)
+    if names:  # declared: there need not be an image of each
+        declared = getattr(train.features.get(label), "names", None) or names
+        numbers = np.arange(len(names)) if names == declared else matched(names, declared, source, rule, remarks)
+        return numbers[labels.astype(np.int64)], tuple(declared)
+    of_train = _values(train, label)
+    if np.issubdtype(labels.dtype, np.integer):
+        highest = max(int(labels.max()), int(of_train.max()))
+        return labels.astype(np.int64), tuple(str(number) for number in range(highest + 1))
+    expected, (found, places) = np.unique(of_train), np.unique(labels, return_inverse=True)
+    classes, words = (tuple(str(each) for each in names) for names in (expected, found))
+    added = not {*words} <= {*classes}  # there need not be an image of each
+    return matched(words, classes, source, rule if added else "from train", remarks)[places], classes
 
 
 def _lengths(rows: Any, column: str) -> Indices | None:
@@ -204,15 +243,3 @@ def _column(features: Any, kind: type, names: Sequence[str], source: str) -> str
 
 def _values(rows: Any, column: str) -> Any:
     return np.asarray(rows.select_columns([column]).with_format("numpy")[:][column])
-
-
-def _numbered(labels: Any, of_train: Any, source: str) -> tuple[Indices, tuple[str, ...]]:
-    """Return targets and class names of labels that are numbers or words; both splits get the same classes."""
-    if np.issubdtype(labels.dtype, np.integer):
-        highest = max(int(labels.max()), int(of_train.max()))
-        return labels.astype(np.int64), tuple(str(number) for number in range(highest + 1))
-    known = np.unique(of_train)
-    targets = np.searchsorted(known, labels).clip(max=len(known) - 1)
-    if (known[targets] != labels).any():
-        raise ValueError(f"{source}: has classes that the training images have not")
-    return targets.astype(np.int64), tuple(str(name) for name in known)

@@ -13,9 +13,6 @@ import numpy as np
 from nasvit.data.bad import reason_of
 from nasvit.data.stores import Indices, Names, Store
 
-TEST_NAMES = ("test", "val", "validation")
-"""Names of test splits; where there are several, the first is the test split."""
-
 EMPTY = "it is empty"
 """Why an image without a single byte is bad."""
 
@@ -31,7 +28,6 @@ class Listed:
         note: description of the source.
         has_test_split: whether the source has a test split of its own, so that these images are one split only.
         bad: reason by number, for images that are known to be bad without decoding them.
-        numbered: whether classes are known by number only, so that the last ones may be missing.
         fingerprint: differs where other images, or images of another number of bytes, were listed.
         sizes: int64 (N, 2), height and width of every image, where they are known beforehand.
         validation: int64 (V,), which images the source itself sets apart for validation; None: none.
@@ -46,7 +42,6 @@ class Listed:
     note: str
     has_test_split: bool
     bad: Mapping[int, str] = field(default_factory=dict)
-    numbered: bool = False
     fingerprint: str = ""
     sizes: Indices | None = None
     validation: Indices | None = None

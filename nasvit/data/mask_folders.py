@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from nasvit.data.box_list import Remarks, measured, parts_of
-from nasvit.data.coco import NAMES
+from nasvit.data.box_list import measured, parts_of
 from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed, fingerprint
 from nasvit.data.mask_table import IGNORED, TABLES, MaskTable
 from nasvit.data.mask_values import black_and_white, values_in
+from nasvit.data.remarks import Remarks
+from nasvit.data.roles import TESTS, Role, the_one
 from nasvit.data.stores import FileStore, Names
 from nasvit.data.targets import Masks
+from nasvit.data.walking import folders_in, images_below
+
+IMAGES, MASKS = "images", "masks"
+"""Folders of the images and of their masks."""
 
 UNUSED = "masks without an image (left out)"
 
@@ -28,7 +32,7 @@ _ENDS = ("", "_L")  # CamVid's own masks are called so
 
 def has_masks(folder: Path) -> bool:
     """Return whether a folder has images and masks, each in a folder of its own."""
-    return (folder / "images").is_dir() and (folder / "masks").is_dir()
+    return all((folder / _called(folder, kind)).is_dir() for kind in (IMAGES, MASKS))
 
 
 def list_masks(
@@ -53,20 +57,20 @@ def list_masks(
     Raises:
         ValueError: naming what is missing or wrong.
     """
-    available = {part: found for part, names in NAMES.items() if (found := _folder(folder / "images", names))}
-    if "train" not in available or not has_masks(folder):
+    available = _parts(folder) if has_masks(folder) else {}
+    if "train" not in available:
         raise ValueError(f"{name}: there is no images/train, or no folder masks beside images")
     remarks = Remarks()
     chosen, has_test_split = parts_of(available, split)
-    pairs = [_pairs(folder, available[part], remarks) for part in chosen]
+    pairs = [_pairs(folder, *available[part], remarks) for part in chosen]
     images, masks = (Names(path for part in pairs for path in part[side]) for side in (0, 1))
     if not len(images):
-        raise ValueError(f"{name}: there are no images in images/{available[chosen[0]]}")
-    table = _table(folder, ignore_index)
-    train = Names(_images(folder, "masks", available["train"]))
+        raise ValueError(f"{name}: there are no images in {available[chosen[0]][0]}")
+    table, of_train = _table(folder, ignore_index), available["train"][1]
+    train = Names(_images(folder, of_train))
     if table is None:
-        values = values_in(folder, train, f"{name}, masks/{available['train']}", record=record, workers=workers)
-        table = _of_values(values, ignore_index, f"{folder}/masks/{available['train']}")
+        values = values_in(folder, train, f"{name}, {of_train}", record=record, workers=workers)
+        table = _of_values(values, ignore_index, f"{folder}/{of_train}")
     elif table.colors is None and black_and_white(FileStore(folder, train)):
         _warn_of_white(name, table)
     remarks.warn(name)
@@ -97,27 +101,41 @@ def list_masks(
     )
 
 
-def _folder(parent: Path, names: Sequence[str]) -> str:
-    return next((name for name in names if (parent / name).is_dir()), "")
+def _called(folder: Path, kind: str) -> str:
+    """Return the name of the folder of images or of masks, in whatever case it is written."""
+    found = [name for name in folders_in(folder) if name.lower() == kind] if folder.is_dir() else []
+    return kind if kind in found or not found else found[0]
 
 
-def _pairs(folder: Path, part: str, remarks: Remarks) -> tuple[list[str], list[str]]:
+def _parts(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return where the images and the masks of every part are, from the folder; they may be called differently."""
+    images, masks = (_called(folder, kind) for kind in (IMAGES, MASKS))
+    inside, beside = folders_in(folder / images), folders_in(folder / masks)
+    parts: dict[str, tuple[str, str]] = {}
+    roles: tuple[Role, ...] = ("train", *TESTS)
+    for role in roles:
+        name = the_one(role, inside, str(folder / images))
+        if name is not None:
+            mask = name if name in beside else the_one(role, beside, str(folder / masks)) or name
+            parts[role] = os.path.join(images, name), os.path.join(masks, mask)
+    return parts
+
+
+def _pairs(folder: Path, of_images: str, of_masks: str, remarks: Remarks) -> tuple[list[str], list[str]]:
     """Return the paths of images and of their masks, as they should be, from the folder."""
-    masks = {_stem(path): path for path in _images(folder, "masks", part)}
-    images = _images(folder, "images", part)
+    masks = {_stem(path): path for path in _images(folder, of_masks)}
+    images = _images(folder, of_images)
     beside = []
     for image in images:
         found = next((masks[key] for end in _ENDS if (key := _stem(image) + end) in masks), None)
-        beside.append(found or os.path.join("masks", part, f"{_stem(image)}.png"))
+        beside.append(found or os.path.join(of_masks, f"{_stem(image)}.png"))
     for mask in sorted({*masks.values()} - {*beside}):
         remarks.add(UNUSED, mask)
     return images, beside
 
 
-def _images(folder: Path, kind: str, part: str) -> list[str]:
-    below = folder / kind / part
-    found = (path for path in below.rglob("*") if path.name.lower().endswith(IMG_EXTENSIONS) and path.name[0] != ".")
-    return sorted(os.path.join(kind, part, path.relative_to(below)) for path in found)
+def _images(folder: Path, part: str) -> list[str]:
+    return sorted(os.path.join(part, path) for path in images_below(folder / part)) if (folder / part).is_dir() else []
 
 
 def _stem(path: str) -> str:
@@ -127,7 +145,8 @@ def _stem(path: str) -> str:
 
 def _table(folder: Path, ignore_index: int | None) -> MaskTable | None:
     """Read the table of the classes, where there is one."""
-    found = next((path for name in TABLES for path in (folder / name, folder / "masks" / name) if path.is_file()), None)
+    places = folder, folder / _called(folder, MASKS)
+    found = next((path for name in TABLES for place in places if (path := place / name).is_file()), None)
     return None if found is None else MaskTable.of_file(found, ignore_index)
 
 

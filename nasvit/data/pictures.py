@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.bad import OnBadImage
@@ -19,6 +18,7 @@ from nasvit.data.letterbox import letterboxed
 from nasvit.data.loader import Loader
 from nasvit.data.normalization import Normalization
 from nasvit.data.sources import SplitName, load_images
+from nasvit.data.walking import images_below
 
 BATCH, BATCH_DENSE = 64, 16
 """Images of a batch, and of one with boxes or masks, whose images are large."""
@@ -100,6 +100,7 @@ class Pictures:
             on_bad_image=self.on_bad_image,
             download=self.download,
             ignore_index=self.ignore_index,
+            classes="from train",  # nothing is learned from these
         )
         numbers = tuple(map(str, range(len(self.classes))))  # what imported networks have for names
         if images.classes != self.classes and (self.classes != numbers or len(images.classes) != len(numbers)):
@@ -165,15 +166,11 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ValueError(f"{path}: there is no such image or folder")
-        inside = [each for each in sorted(path.rglob("*")) if _is_picture(each)] if path.is_dir() else [path]
+        inside = sorted(path / each for each in images_below(path)) if path.is_dir() else [path]
         if not inside:
             raise ValueError(f"{path} has no images in it")
         found += inside
     return found
-
-
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
 
 
 def _few(names: Sequence[str]) -> str:

@@ -15,17 +15,20 @@ from torch import Tensor
 
 from nasvit.data.annotated import TaskName, list_annotated, task_of
 from nasvit.data.bad import BadImageError, OnBadImage, judge
-from nasvit.data.check import remembered_bad
+from nasvit.data.check import bad_heads, remember, remembered_bad
+from nasvit.data.class_names import Classes
 from nasvit.data.config import ImageSize, height_and_width, refuse_pair
 from nasvit.data.decoding import shown
 from nasvit.data.files import expand, list_folder
-from nasvit.data.holding import hold, with_masks
+from nasvit.data.holding import hold
 from nasvit.data.hub import list_hub
 from nasvit.data.identity import Identity
 from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
 from nasvit.data.listed import Listed
+from nasvit.data.masked import with_masks
 from nasvit.data.splits import held_out_indices
 from nasvit.data.tars import list_tars
+from search_spaces.paths import expanded, unset
 
 SplitName = Literal["train", "test"]
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
@@ -82,6 +85,7 @@ def load_images(
     workers: int | None = None,
     record: Path | None = None,
     ignore_index: int | None = None,
+    classes: Classes = "equal",
 ) -> ImageSet:
     """Load one split of a data set; images of files that do not fit in memory are listed and read when used.
 
@@ -113,12 +117,15 @@ def load_images(
         record: JSON file that remembers the bad ones to ``skip``, so that images are decoded for that only once; None:
             they are decoded at every call. Beside it ``mask_values.json`` remembers the values of masks without table.
         ignore_index: value of masks that is ignored, beside 255.
+        classes: ``equal`` refuses splits with other classes than the training images, or none of some; ``from train``
+            goes on with the classes that these have.
 
     Raises:
         ValueError: if the source is unknown or not laid out as said above, or an argument is out of its range.
         BadImageError: if images are known to be bad and not to be left out.
         ImportError: if parquet files or a Hugging Face data set are to be read and ``datasets`` is not installed.
     """
+    source = expanded(str(source))
     if split not in ("train", "test"):
         raise ValueError(f"split {split!r}: legal are 'train' and 'test' (validation is held out of 'train')")
     if on_bad_image not in ("stop", "skip"):
@@ -127,29 +134,32 @@ def load_images(
         raise ValueError(f"task {task!r}: legal are {', '.join(get_args(TaskName))}")
     reading = Reading(image_size, channels, root, download, memory_limit, keep_encoded, on_bad_image, workers, record)
     if task != "classification":
-        listed = list_annotated(str(source), split, task, ignore_index, record=record, workers=workers)
-        return _from_files(str(source), split, listed, reading)
-    if task_of(str(source)) != task:
-        raise ValueError(f"data source {str(source)!r}: is for {task_of(str(source))}, not for {task}; set the task")
-    refuse_pair(image_size, str(source))
+        listed = list_annotated(source, split, task, ignore_index, classes, record=record, workers=workers)
+        return _from_files(source, split, listed, reading)
+    if task_of(source) != task:
+        raise ValueError(f"data source {source!r}: is for {task_of(source)}, not for {task}; set the task")
+    refuse_pair(image_size, source)
     if source == "digits":
         return _digits(split, reading)
-    if str(source).startswith(_TORCHVISION):
-        return _from_torchvision(str(source), split, reading)
-    return _from_files(str(source), split, _list(str(source), split), reading)
+    if source.startswith(_TORCHVISION):
+        return _from_torchvision(source, split, reading)
+    listed = _list(source, split, classes)
+    if len(listed.classes) < 2:
+        raise ValueError(f"{source}: all its images are of one class, {listed.classes[0]}; at least two are needed")
+    return _from_files(source, split, listed, reading)
 
 
-def _list(source: str, split: SplitName) -> Listed:
+def _list(source: str, split: SplitName, rule: Classes) -> Listed:
     if source.startswith(_HUB):
-        return list_hub(source.removeprefix(_HUB), split)
-    path = Path(source).expanduser()
+        return list_hub(source.removeprefix(_HUB), split, rule)
+    path = Path(source)
     if path.is_dir():
-        return list_folder(path, split)
+        return list_folder(path, split, rule)
     if path.suffix == ".tar" and (path.is_file() or "{" in source or "*" in source):
         return list_tars([path] if path.is_file() else expand(str(path)))
     raise ValueError(
         f"data source {source!r}: no such folder or tar file; legal are 'digits', 'torchvision:<class>', "
-        "'hf:<name or folder>' and the path of a folder, or of tar files that are not compressed"
+        f"'hf:<name or folder>' and the path of a folder, or of tar files that are not compressed{unset(source)}"
     )
 
 
@@ -181,7 +191,9 @@ def _fit(images: Tensor, size: tuple[int, int] | None) -> Tensor:
 
 
 def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
-    kept, tested = held_out_indices(whole.targets, fraction=TEST_FRACTION, seed=_TEST_SEED)
+    kept, tested = held_out_indices(
+        whole.targets, fraction=TEST_FRACTION, seed=_TEST_SEED, classes=whole.classes, name=whole.name
+    )
     by_class = ", by class" if isinstance(whole.targets, Tensor) else ""
     note = f"{whole.note}; no test split of its own: {len(tested)} of {len(whole)} images held out for it{by_class}"
     return replace(whole.subset(kept if split == "train" else tested), note=note)
@@ -189,7 +201,9 @@ def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
 
 def _from_files(name: str, split: SplitName, listed: Listed, reading: Reading) -> ImageSet:
     images, targets, bad = _decoded_or_not(name, listed, reading)
-    judge(bad, name, reading.on_bad_image, listed.store.name)
+    if bad and reading.on_bad_image == "stop" and reading.record is not None:
+        remember(reading.record, listed.fingerprint, name, bad, len(listed.store), listed.store.name, heads=True)
+    judge(bad, name, reading.on_bad_image, listed.store.name, reading.record)
     brought = f"; brought to {_size_in_words(reading.image_size)} pixels" if reading.image_size else ""
     whole = ImageSet(
         images,
@@ -231,7 +245,9 @@ def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor
     if held is not None:
         return held.images, held.targets, {**held.bad, **listed.bad}
     if reading.on_bad_image == "stop":
-        return encoded, targets, dict(listed.bad)
+        # What needs no look is told with what a look at all others shows.
+        found = bad_heads(encoded, targets, "", name, known=listed.bad, workers=reading.workers) if listed.bad else {}
+        return encoded, targets, found
     whole = with_masks(encoded, targets)
     return encoded, targets, remembered_bad(whole, listed, name, record=reading.record, workers=reading.workers)
 

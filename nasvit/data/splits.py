@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from nasvit.data.class_names import few
 from nasvit.data.config import TENTH
 from nasvit.data.images import ImageSet
 from nasvit.data.randomness import generator
 from nasvit.data.targets import Masks
+from search_spaces.paths import expanded
 
 Indices = npt.NDArray[np.int64]
 
@@ -52,8 +54,11 @@ class SplitRecord:
             ValueError: naming the fields that differ.
         """
         now = self.to_json()
+        before = dict(written) | {
+            "source": expanded(str(written.get("source")))
+        }  # once it was recorded as it is written
         different = [
-            f"{name}: was {written.get(name)!r}, is {now[name]!r}" for name in now if written.get(name) != now[name]
+            f"{name}: was {before.get(name)!r}, is {now[name]!r}" for name in now if before.get(name) != now[name]
         ]
         if different:
             raise ValueError(
@@ -99,13 +104,17 @@ def automatic_share(targets: Any) -> float:
     return max(min(_ENOUGH, _MOST * count), classes) / count
 
 
-def held_out_indices(targets: Any, *, fraction: float, seed: int) -> tuple[Indices, Indices]:
+def held_out_indices(
+    targets: Any, *, fraction: float, seed: int, classes: Sequence[str] = (), name: str = "these images"
+) -> tuple[Indices, Indices]:
     """Split indices in two, every class in proportion; at random where images have no class.
 
     Args:
         targets: int64 (N,), class indices; or boxes or masks.
         fraction: share of the images to hold out, between 0 and 1.
         seed: equal seeds give equal splits.
+        classes: names of the classes, for messages.
+        name: what to call the images before a user.
 
     Returns:
         The kept and the held-out indices, both sorted.
@@ -121,15 +130,17 @@ def held_out_indices(targets: Any, *, fraction: float, seed: int) -> tuple[Indic
     labels = targets.numpy()
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
+        alone = present[counts < 2].tolist()
+        named = few([classes[each] if classes else str(each) for each in alone])
         raise ValueError(
-            f"class index {int(present[counts.argmin()])} has one image only: a class needs two to be on both sides of "
-            "a split. Add images or leave the class out."
+            f"{name}: one image only of the classes {named}: a class needs two, to be on both sides of a split; add "
+            "images, or leave them out"
         )
     held = round(fraction * len(labels))
     if min(held, len(labels) - held) < len(present):
         raise ValueError(
-            f"fraction {fraction} of {len(labels)} images holds out {held}: both sides need at least one image of each "
-            f"of {len(present)} classes"
+            f"{name}: fraction {fraction} of {len(labels)} images holds out {held}: both sides need at least one image "
+            f"of each of {len(present)} classes"
         )
     from sklearn.model_selection import train_test_split  # takes long
 
@@ -159,7 +170,8 @@ def hold_out(images: ImageSet, *, fraction: float | None = None, seed: int = 0) 
         keep = np.setdiff1d(np.arange(len(images)), out)
     else:
         fraction = automatic_share(images.targets) if fraction is None else fraction
-        keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed)
+        named = {"classes": images.classes, "name": images.name}
+        keep, out = held_out_indices(images.targets, fraction=fraction, seed=seed, **named)  # type: ignore[arg-type]
     validation = images.subset(out)
     record = SplitRecord(
         source=images.name,

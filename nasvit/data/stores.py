@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -23,6 +24,9 @@ class Store(Protocol):
 
     def read(self, index: int) -> bytes:
         """Return the encoded image."""
+
+    def file(self, index: int) -> BinaryIO:
+        """Return the encoded image as a file that can be read in parts; to be closed."""
 
     def name(self, index: int) -> str:
         """Return what to call the image before a user."""
@@ -78,6 +82,10 @@ class FileStore:
             content: bytes = file.read()
         return content
 
+    def file(self, index: int) -> BinaryIO:
+        """Open one file."""
+        return open(self.name(index), "rb")
+
     def name(self, index: int) -> str:
         """Return the path of one file."""
         return os.path.join(self._root, self._paths[index])
@@ -105,6 +113,12 @@ class TarStore:
         # Reading at a place moves no position, so that processes forked from this one may share the handle.
         return os.pread(self._handle(archive).fileno(), size, start)
 
+    def file(self, index: int) -> BinaryIO:
+        """Return one member as a file."""
+        archive, start, size = self._places[index].tolist()
+        handle = self._handle(archive).fileno()
+        return part_of(size, lambda at, count: os.pread(handle, count, start + at))
+
     def name(self, index: int) -> str:
         """Return archive and member."""
         return f"{self._archives[self._places[index, 0]]}: {self._members[index]}"
@@ -118,3 +132,37 @@ class TarStore:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
+
+
+class _Part(io.RawIOBase):
+    """A file whose bytes lie in something larger; only what is asked for is read."""
+
+    def __init__(self, size: int, read: Callable[[int, int], bytes | memoryview]) -> None:
+        super().__init__()
+        self._size, self._read, self._at = size, read, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        found = self._read(self._at, max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(found)] = found
+        self._at += len(found)
+        return len(found)
+
+
+def part_of(size: int, read: Callable[[int, int], bytes | memoryview]) -> BinaryIO:
+    """Return a file of so many bytes.
+
+    Args:
+        size: its bytes.
+        read: returns the bytes from a place on, as many as are asked for.
+    """
+    return io.BufferedReader(_Part(size, read), 4096)

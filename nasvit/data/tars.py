@@ -6,20 +6,32 @@ import os
 import re
 import tarfile
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from nasvit.data.class_names import Classes, matched
 from nasvit.data.listed import EMPTY, Listed, fingerprint
+from nasvit.data.remarks import Remarks
+from nasvit.data.roles import TESTS, role_of
 from nasvit.data.stores import Indices, Names, TarStore
+from nasvit.data.walking import HEAD, NO_IMAGES, ends_like_image, is_hidden, may_be_image, starts_like_image
 
 _LABEL = ".cls"
 
 
-def list_tars(paths: Sequence[Path], *, has_test_split: bool = False) -> Listed:
+def list_tars(
+    paths: Sequence[Path],
+    *,
+    has_test_split: bool = False,
+    remarks: Remarks | None = None,
+    expected: Sequence[str] | None = None,
+    rule: Classes = "equal",
+    where: str = "",
+) -> Listed:
     """List the images of tar files that are not compressed.
 
     Their classes are the folders in them (or the tar files in them, as in ImageNet's); or, where there are ``.cls``
@@ -29,11 +41,16 @@ def list_tars(paths: Sequence[Path], *, has_test_split: bool = False) -> Listed:
     Args:
         paths: the tar files, in their order.
         has_test_split: whether they are one split of a source with both.
+        remarks: gets what is left out; None: it is warned of.
+        expected: the classes of the training split, where this is the other one.
+        rule: whether all splits must have the same classes.
+        where: what to call both splits before a user.
 
     Raises:
-        ValueError: if a file is no such tar file, or an image has no label.
+        ValueError: if a file is no such tar file, an image has no label, or the classes are not those expected.
     """
-    parts = [_scan(path) for path in paths]
+    own = remarks or Remarks()
+    parts = [_scan(path, own) for path in paths]
     orders = [part.order() for part in parts]
     members = Names(part.members[each] for part, order in zip(parts, orders) for each in order.tolist())
     if not len(members):
@@ -41,17 +58,37 @@ def list_tars(paths: Sequence[Path], *, has_test_split: bool = False) -> Listed:
     places = np.concatenate([part.places_in(number)[order] for number, (part, order) in enumerate(zip(parts, orders))])
     found, classes = _labels(parts)
     targets = np.concatenate([each[order] for each, order in zip(found, orders)])
+    if expected is not None:
+        targets, classes = _expected(targets, classes, expected, parts, where, rule, own)
+        kept = np.flatnonzero(targets >= 0)
+        members, places, targets = Names(members[each] for each in kept.tolist()), places[kept], targets[kept]
+    if remarks is None:
+        own.warn(str(paths[0]))
     note = f"tar file {paths[0].name}" if len(paths) == 1 else f"{len(paths)} tar files from {paths[0].name}"
     bad = {int(each): EMPTY for each in np.flatnonzero(places[:, 2] == 0)}
-    numbered = any(part.labels for part in parts)
     store, mark = TarStore(tuple(paths), members, places), fingerprint(members, places)
     lengths = np.ascontiguousarray(places[:, 2])
-    return Listed(store, targets, classes, note, has_test_split, bad, numbered, mark, names=members, lengths=lengths)
+    return Listed(store, targets, classes, note, has_test_split, bad, mark, names=members, lengths=lengths)
+
+
+def _expected(
+    targets: Indices,
+    classes: Sequence[str],
+    expected: Sequence[str],
+    parts: Sequence[_Part],
+    where: str,
+    rule: Classes,
+    remarks: Remarks,
+) -> tuple[Indices, tuple[str, ...]]:
+    """Return targets by the classes of the training split, -1 of images that are left out, and these classes."""
+    if any(part.labels for part in parts) and len(classes) <= len(expected):
+        return targets, tuple(expected)  # numbers: of the last classes there may be no image
+    return matched(classes, expected, where, rule, remarks)[targets], tuple(expected)
 
 
 @dataclass
 class _Part:
-    """Images of one tar file as they are stored, each with the number of its folder."""
+    """Images of one tar file as they are stored, each with the number of its folder; and what lies above these."""
 
     path: Path
     members: Names = field(default_factory=Names)
@@ -59,6 +96,7 @@ class _Part:
     numbers: array[int] = field(default_factory=lambda: array("q"))
     folders: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    above: set[str] = field(default_factory=set)
 
     def order(self) -> Indices:
         """Return the order in which the images come."""
@@ -84,24 +122,42 @@ class _Part:
         return self.labels[key]
 
 
-def _scan(path: Path) -> _Part:
-    part = _Part(path)
+def _scan(path: Path, remarks: Remarks) -> _Part:
+    part, others = _Part(path), list[str]()
     try:
         with tarfile.open(path, mode="r:") as archive:
-            for name, start, size, read in _files(archive, "", 0):
+            for name, start, size, file in _files(archive, "", 0):
+                if is_hidden(os.path.normpath(name)):
+                    continue
                 if name.endswith(_LABEL):
-                    part.labels[_key(name)] = _class_index(read(), f"{path}: {name}")
-                elif name.lower().endswith(IMG_EXTENSIONS):
+                    part.labels[_key(name)] = _class_index(file.read(), f"{path}: {name}")
+                elif ends_like_image(name) or (may_be_image(name) and starts_like_image(file.read(HEAD))):
                     part.members.append(name)
                     part.places.extend((start, size))
                     folder = os.path.basename(os.path.dirname(name))
                     part.numbers.append(part.folders.setdefault(folder, len(part.folders)))
+                    part.above.add(os.path.dirname(os.path.dirname(name)))
+                else:
+                    others.append(name)
     except (tarfile.TarError, OSError) as error:
         raise ValueError(f"{path}: cannot be listed ({error}); needed is a whole tar file, not compressed") from error
+    for name in others if not part.labels else ():  # beside labels there are other fields of the samples
+        remarks.add(NO_IMAGES, f"{path}: {name}")
+    _check_above(part)
     return part
 
 
-def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, Callable[[], bytes]]]:
+def _check_above(part: _Part) -> None:
+    """Refuse a tar file that holds both a part for training and one for testing."""
+    roles = {role_of(name) for folder in part.above for name in folder.split("/")}
+    if "train" in roles and not roles.isdisjoint(TESTS) and not part.labels:
+        raise ValueError(
+            f"{part.path}: holds images for training and for testing; unpack it and give the folder, or make two of "
+            "it, train.tar and val.tar, and give their folder"
+        )
+
+
+def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, IO[bytes]]]:
     """Yield name, first byte, number of bytes and content of every file, also of those in tar files inside."""
     while (info := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined] # it would keep an object for every member
@@ -113,7 +169,7 @@ def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[s
             with tarfile.open(fileobj=inside, mode="r:") as inner:
                 yield from _files(inner, folder + info.name[: -len(".tar")] + "/", base + info.offset_data)
         else:
-            yield folder + info.name, base + info.offset_data, info.size, inside.read
+            yield folder + info.name, base + info.offset_data, info.size, inside
 
 
 def _labels(parts: Sequence[_Part]) -> tuple[list[Indices], tuple[str, ...]]:

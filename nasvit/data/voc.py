@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from nasvit.data.box_list import BoxSource, Object, Picture, Remarks, below
+from nasvit.data.box_list import OTHER_CLASSES, BoxSource, Object, Picture, below
+from nasvit.data.class_names import WAY_OUT, Classes
+from nasvit.data.remarks import Remarks
 
 _LISTS = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp")
@@ -62,18 +64,22 @@ def _read(folder: Path, name: str) -> Element:
         raise ValueError(f"{path}: {reason}; every listed image needs its annotations") from error
 
 
-def _pictures(folder: Path, file: Path, number: Mapping[str, int], remarks: Remarks) -> list[Picture]:
-    return [_picture(folder, name, number) for name in _names(file)]
+def _pictures(folder: Path, file: Path, number: Mapping[str, int], remarks: Remarks, rule: Classes) -> list[Picture]:
+    return [_picture(folder, name, number, remarks, rule) for name in _names(file)]
 
 
-def _picture(folder: Path, name: str, number: Mapping[str, int]) -> Picture:
+def _picture(folder: Path, name: str, number: Mapping[str, int], remarks: Remarks, rule: Classes) -> Picture:
     tree = _read(folder, name)
     images = folder / "JPEGImages"
     choices = [images / _text(tree, "filename", f"{name}.jpg"), *(images / f"{name}{suffix}" for suffix in _SUFFIXES)]
     path = next((each for each in choices if each.is_file()), choices[0])
-    objects = [
-        _object(each, number, f"object {place} in {name}.xml") for place, each in enumerate(tree.iter("object"), 1)
-    ]
+    objects = list[Object]()
+    for place, each in enumerate(tree.iter("object"), 1):
+        named = f"object {place} in {name}.xml"
+        if rule == "from train" and _text(each, "name", "") not in number:
+            remarks.add(OTHER_CLASSES, named)
+        else:
+            objects.append(_object(each, number, named))
     height, width = (_number(tree, f"size/{side}") for side in ("height", "width"))
     known = (int(height), int(width)) if height and width else None  # some tools write zeros
     return Picture(below(folder, path), known, objects)
@@ -82,7 +88,8 @@ def _picture(folder: Path, name: str, number: Mapping[str, int]) -> Picture:
 def _object(found: Element, number: Mapping[str, int], name: str) -> Object:
     label = _text(found, "name", "")
     if label not in number:
-        raise ValueError(f"{name}: the class {label!r} is not one of the training part's: {', '.join(number)}")
+        known = f"is not one of the training part's: {', '.join(number)}; rename it, {WAY_OUT}"
+        raise ValueError(f"{name}: the class {label!r} {known}")
     edges = [_number(found, f"bndbox/{edge}") for edge in ("xmin", "ymin", "xmax", "ymax")]
     if any(edge is None for edge in edges):
         raise ValueError(f"{name}: its bndbox needs the numbers xmin, ymin, xmax and ymax")

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from nasvit.data.box_list import BoxSource, Object, Picture, Remarks, below, header_size
+from nasvit.data.box_list import BoxSource, Object, Picture, below, header_size
+from nasvit.data.class_names import Classes
+from nasvit.data.remarks import Remarks
+from nasvit.data.walking import images_below
 
 _PARTS = ("train", "val", "test")
 _COLUMNS = 5
@@ -65,13 +67,13 @@ def _place(file: Path, content: Mapping[str, Any], entry: str) -> Path:
     return found
 
 
-def _pictures(folder: Path, places: list[Path], classes: int, remarks: Remarks) -> list[Picture]:
+def _pictures(folder: Path, places: list[Path], classes: int, remarks: Remarks, rule: Classes) -> list[Picture]:
     return [_picture(folder, path, classes) for place in places for path in _images(place)]
 
 
 def _images(place: Path) -> list[Path]:
     if place.is_dir():
-        return sorted(each for each in place.rglob("*") if each.name.lower().endswith(IMG_EXTENSIONS))
+        return sorted(place / each for each in images_below(place))
     lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
     return [place.parent / line for line in lines if line]
 

@@ -17,6 +17,7 @@ import search_spaces
 from nasvit.costs.ends import costs_of_ends, usual_classes
 from nasvit.data import ImageSet, load_images
 from nasvit.data.bad import OnBadImage
+from nasvit.data.class_names import Classes
 from nasvit.data.config import DataConfig
 from nasvit.data.images import EncodedImages
 from nasvit.experiment.config import SUPERNET_RECIPE, Evaluate, Experiment, SearchConfig, TrainConfig
@@ -78,18 +79,21 @@ class Seen:
     equal: bool
 
 
-def look_at(source: str, *, download: bool = False, on_bad_image: OnBadImage = "stop") -> Seen:
+def look_at(
+    source: str, *, download: bool = False, on_bad_image: OnBadImage = "stop", classes: Classes = "equal"
+) -> Seen:
     """Return what the training images of a source look like; opens a few of them.
 
     Args:
         source: as in the ``data`` section of an experiment.
         download: let torchvision download missing data sets.
         on_bad_image: what to do with images that cannot be decoded.
+        classes: whether all splits must have the same classes.
 
     Raises:
         ValueError: if there are no such images.
     """
-    images = load_images(source, "train", download=download, on_bad_image=on_bad_image)
+    images = load_images(source, "train", download=download, on_bad_image=on_bad_image, classes=classes)
     sizes = _sizes(images)
     return Seen(len(images), images.channels, int(np.median([min(size) for size in sizes])), len(set(sizes)) == 1)
 
@@ -223,7 +227,8 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     given = dict(overrides)
     folder = output or Path("runs") / (Path(asked.partition(":")[2] or asked).name or "images")
     path = folder.with_name(f"{folder.name}.yaml")
-    reading = {name: given[f"data.{name}"] for name in ("download", "on_bad_image") if f"data.{name}" in given}
+    asked_of_data = ("download", "on_bad_image", "classes")
+    reading = {name: given[f"data.{name}"] for name in asked_of_data if f"data.{name}" in given}
     if "download" in reading:
         reading["download"] = reading["download"].lower() == "true"  # type: ignore[assignment]
     named = {name: given[name] for name in ("space", "network", "weights") if name in given}

@@ -24,7 +24,10 @@ from nasvit.data import (
     load_images,
 )
 from nasvit.data.annotated import TaskName
+from nasvit.data.bad import BadImageError, judge
+from nasvit.data.check import bad_heads
 from nasvit.data.config import DataConfig, height_and_width
+from nasvit.data.encoded import EncodedImages
 from nasvit.data.identity import require_same
 from nasvit.data.loader import served_size
 from nasvit.data.mask_pixels import pixels_of_classes
@@ -90,7 +93,7 @@ class Images:
         self._class_weights, self._balanced = class_weights, tuple[float, ...]()
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
-        self._record = folder / BAD_IMAGES if folder is not None and config.on_bad_image == "skip" else None
+        self._record = None if folder is None else folder / BAD_IMAGES
         self._folder, self._begun = folder, begun
         self._plain_loaders: dict[tuple[ImageSet, int, int, int | None, Compute], Loader] = {}
         self._tests_at: dict[int, ImageSet] = {}
@@ -103,9 +106,9 @@ class Images:
             ValueError: if ``most`` is larger than the source, a process sees other images than the first, or the images
                 are not those that the results in the folder rest on.
         """
-        if self._record is not None or self.config.download:
+        if (self._record is not None and self.config.on_bad_image == "skip") or self.config.download:
             self.compute.once(self._load_both)  # the other processes read what the first one found, or fetched
-        images, wanted = self._same(self._load("train"), "train"), self._most
+        images, wanted = self._same(self._load_train(), "train"), self._most
         if wanted > len(images):
             raise ValueError(f"images {wanted}: {images.name} has {len(images)} training images")
         if 0 < wanted < len(images):
@@ -137,13 +140,33 @@ class Images:
             self._same(self._load(split, listed=True), split)
 
     def open(self) -> None:
-        """Open all images, so that what is wrong with the test images too shows before anything is trained.
+        """Open all images and look at each, so that what is wrong, of the test images too, shows before any training.
 
         Raises:
-            ValueError: if there are no such images.
+            ValueError: if there are no such images, or bad ones among them that are not to be left out.
         """
         for images in (self.train, self.test):
             served_size(images, NO_AUGMENTATION, self.config.image_size, self.config.crop_pct)
+        self.compute.once(self._look)
+
+    def _look(self) -> None:
+        """Refuse images whose heads or ends show that they are bad, those of both splits together."""
+        problems = []
+        for images in (self.whole, self.test):
+            try:
+                self._look_at(images)
+            except BadImageError as error:
+                problems.append(str(error))
+        if problems:
+            raise BadImageError("\n".join(problems))
+
+    def _look_at(self, images: ImageSet) -> None:
+        """Refuse bad images; those in memory were decoded, and where bad ones are left out all others were."""
+        encoded, record = images.images, self._record
+        if isinstance(encoded, EncodedImages) and self.config.on_bad_image == "stop":
+            workers, mark = self.config.workers, images.fingerprint
+            bad = bad_heads(encoded, images.targets, mark, images.name, record=record, workers=workers)
+            judge(bad, images.name, "stop", encoded.name, record)
 
     @property
     def train(self) -> ImageSet:
@@ -363,6 +386,18 @@ class Images:
         for split in SPLITS:
             self._load(split)
 
+    def _load_train(self) -> ImageSet:
+        """Return the training images; where some of them are bad, it is told with the test images that are."""
+        try:
+            return self._load("train")
+        except BadImageError as error:
+            problems = [str(error)]
+            try:
+                self._look_at(self._load("test"))
+            except BadImageError as others:
+                problems += [] if str(others) in problems else [str(others)]
+            raise BadImageError("\n".join(problems)) from error
+
     def _same(self, images: ImageSet, split: SplitName) -> ImageSet:
         """Return the images of a split if they are those of before; where nothing is begun, record what they are."""
         if self._folder is not None and self.compute.is_first and images.identity is not None:
@@ -393,4 +428,5 @@ def _loaded(
         workers=config.workers,
         record=record,
         ignore_index=config.ignore_index,
+        classes=config.classes,
     )

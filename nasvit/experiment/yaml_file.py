@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from search_spaces.paths import expanded
 from search_spaces.reading import load_yaml
 from search_spaces.saved import to_json_value
 
@@ -44,6 +45,7 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Whether budgets bound the supernet is left out too: a record of its own tells what it is trained for.
     """
+    content = _expanded(content)  # earlier versions recorded ~ as it was written
     kept = {name: value for name, value in content.items() if name not in ("threads", "note") and _says(name, value)}
     data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
     kept["data"] = {name: value for name, value in data.items() if _says(name, value)}
@@ -52,6 +54,15 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
     if "train" in kept:
         kept["train"] = {name: value for name, value in kept["train"].items() if not _is_as_before(name, value)}
     return kept
+
+
+def _expanded(value: Any) -> Any:
+    """Return a JSON value with homes and environment variables in their place."""
+    if isinstance(value, Mapping):
+        return {name: _expanded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return expanded(value) if isinstance(value, str) else value
 
 
 def _says(name: str, value: Any) -> bool:
@@ -65,6 +76,7 @@ _SAYS_NOTHING = {
     "head": None,
     "class_weights": None,
     "ignore_index": None,
+    "classes": "equal",
 }
 """Fields that records of earlier versions lack, with the value that says nothing."""
 

@@ -37,6 +37,17 @@ def test_profile_prints_the_published_multiply_adds(
     assert "203,389,568" in capsys.readouterr().out
 
 
+def test_a_command_knows_homes_and_variables_that_the_shell_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WHERE", str(tmp_path / "out"))
+    given: list[object] = []
+    monkeypatch.setattr(fitting, "main", lambda *words: given.extend(words))
+    nasvit(monkeypatch, "fit", "~/fit.yaml", "--output=$WHERE", "--data.source", "~/photos")
+    assert given[:3] == [tmp_path / "fit.yaml", tmp_path / "out", (("data.source", str(tmp_path / "photos")),)]
+
+
 def test_the_blocks_of_a_profile_add_up_to_the_whole_network() -> None:
     network = create("micro8:largest", 10).network
     costs = [cost for _, _, cost in blocks(network, 1, 8, 8)]

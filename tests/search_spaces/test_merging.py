@@ -84,6 +84,12 @@ def test_bases_have_bases_and_paths_are_counted_from_the_file_that_names_them(fo
     assert (whole.name, whole.recipe.epochs, whole.recipe.rate, whole.recipe.mixup) == ("middle", 9, 0.3, 0.1)
 
 
+def test_a_base_may_lie_below_the_home_of_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    whole = load_yaml(Whole, child(folder, "base: ~/base.yaml\nrecipe: {epochs: 9}\n", "below/child.yaml"))
+    assert (whole.name, whole.recipe.epochs) == ("base", 9)
+
+
 def test_null_takes_an_inherited_key_out(folder: Path) -> None:
     text = "base: base.yaml\nextra: null\nbudgets: null\nrecipe: {mixup: ~, schedule: null}\nweights: {x: null}\nlimit: null\n"
     whole = load_yaml(Whole, child(folder, text))

@@ -30,6 +30,16 @@ class Outer:
     mixed: str | tuple[int, ...] | Inner = ""
 
 
+def test_homes_and_variables_are_in_their_place_in_every_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("DATA", "/data")
+    read = outer("where: ~/runs\npair: [1, $DATA/x]\nmixed: coco:~/photos\n")
+    assert (read.where, read.pair, read.mixed) == (Path("/home/me/runs"), (1, "/data/x"), "coco:/home/me/photos")
+    for text in ("--output=~/runs", "$NOWHERE/x", "a~b", "costs $5", "postgresql://me:$DATA@there/~/name", "x ~/y"):
+        expected = {"--output=~/runs": "--output=/home/me/runs"}.get(text, text)
+        assert outer(f"mixed: {text!r}").mixed == expected
+
+
 def outer(text: str) -> Outer:
     return from_node(Outer, read_text("name: x\n" + text, "f.yaml"))
 

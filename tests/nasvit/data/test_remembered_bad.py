@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from nasvit.compute import Compute
-from nasvit.data import BadImageError, check, load_images
+from nasvit.data import BadImageError, EncodedImages, check, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment import images as experiment_images
 from nasvit.experiment.images import Images
-from tests.nasvit.data.test_bad_images import SIZES
+from tests.nasvit.data.test_bad_images import SIZES, noise
 from tests.nasvit.data.test_sources import encoded, write_folder, write_tar
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*bad image")
@@ -119,12 +120,68 @@ def test_of_several_processes_one_decodes_and_says_so(
     assert decoded == [30] and len(said) == 2  # one for each split
 
 
-def test_stopping_at_bad_images_remembers_nothing(folder: Path, tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        load_images(folder, record=tmp_path / "bad.json")
-        Images(DataConfig(str(folder), image_size=16, crop_pct=0.8, validation=0.3), seed=0, folder=tmp_path).open()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["all", "data.json"]
+def cut_some(folder: Path) -> list[str]:
+    """Cut an image of every kind off, and add a good one of each that has more behind its end; name the former."""
+    cut = []
+    for ending in ("jpg", "png", "gif", "webp", "tiff", "bmp"):
+        good, bad = folder / "red" / f"good.{ending}", folder / "green" / f"cut.{ending}"
+        noise(good)
+        bad.write_bytes(good.read_bytes()[:-300])
+        with good.open("ab") as file:
+            file.write(bytes(3))
+        cut.append(f"green/{bad.name}")
+    (folder / "blue" / "1.png").write_text("<html>not found</html>")
+    (folder / "blue" / "2.png").write_bytes(b"")
+    return sorted([*cut, "blue/1.png", "blue/2.png"])
+
+
+@pytest.mark.parametrize("tarred", [False, True])
+def test_bad_images_of_both_splits_stop_before_anything_is_decoded_and_are_all_named_in_a_file(
+    tmp_path: Path, tarred: bool, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = cut_some(write_folder(tmp_path / "all" / "train", count=20, sizes=SIZES))
+    write_folder(tmp_path / "all" / "val", count=20, sizes=SIZES)
+    (tmp_path / "all" / "val" / "red" / "4.png").write_text("nothing")
+    for split in ("train", "val") if tarred else ():
+        write_tar(tmp_path / "all" / f"{split}.tar", tmp_path / "all" / split)
+        shutil.rmtree(tmp_path / "all" / split)
+    opened, find = list[str](), EncodedImages.open
+
+    def opening(self: EncodedImages, index: int, *rest: object) -> object:
+        opened.append(self.name(index))
+        return find(self, index, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(EncodedImages, "open", opening)
+
+    def start() -> None:
+        config = DataConfig(str(tmp_path / "all"), image_size=16, crop_pct=0.8, validation=0.3)
+        experiment_images._loaded.cache_clear()
+        Images(config, seed=0, folder=tmp_path).open()
+
+    with pytest.raises(BadImageError, match="8 bad images.*\n.*1 bad image.*red/4.png: it is no image") as caught:
+        start()
+    for name in cut:
+        assert re.search(rf"{name}: [^;]*(no image|empty|truncated|broken|cut|decod|read)", str(caught.value)), name
+    told = json.loads((tmp_path / "bad_images.json").read_text()).values()
+    assert sorted(len(each["bad"]) for each in told) == [1, 8]
+    assert all("good" not in name or name.endswith(("tiff", "bmp", "png", "webp")) for name in opened)
+    assert not any("val" in name and name.endswith("png") for name in opened)
+
+
+def test_what_was_looked_at_is_not_looked_at_again_before_it_changes(tmp_path: Path, decoded: list[int]) -> None:
+    folder = write_folder(tmp_path / "all", count=10, sizes=SIZES)
+
+    def start() -> None:
+        experiment_images._loaded.cache_clear()
+        config = DataConfig(str(folder), image_size=16, crop_pct=0.8, validation=0.3)
+        Images(config, seed=0, folder=tmp_path).open()
+
+    for _ in range(2):
+        start()
+        assert decoded == [24, 6]
+    (folder / "red" / "3.png").write_bytes(encoded("red", (20, 22)))
+    start()
+    assert sum(decoded) == 60
 
 
 @pytest.mark.parametrize("memory_limit", [0, 2**20])

@@ -15,6 +15,7 @@ from PIL import Image
 
 from nasvit.data import EncodedImages, load_images
 from nasvit.data.files import list_folder
+from tests.nasvit.data.annotated_folders import write_masks
 from tests.shared import SHARED, needs_shared
 
 COLORS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
@@ -149,7 +150,7 @@ def test_test_classes_other_than_the_train_classes_are_refused_by_name(tmp_path:
     write_folder(tmp_path / "train")
     write_folder(tmp_path / "val")
     (tmp_path / "val" / "red").rename(tmp_path / "val" / "rot")
-    with pytest.raises(ValueError, match=r"different are \['red', 'rot'\]"):
+    with pytest.raises(ValueError, match="no image of red, and has images of rot, which .*classes: from train"):
         load_images(tmp_path, "test")
 
 
@@ -159,13 +160,20 @@ def test_a_train_folder_alone_is_refused_in_words(tmp_path: Path) -> None:
         load_images(tmp_path, "test")
 
 
-def test_a_path_may_start_at_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_may_have_the_home_of_the_user_and_variables_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PLACE", str(tmp_path))
     folder = write_folder(tmp_path / "photos")
     write_tar(tmp_path / "photos.tar", folder)
     expected = load_images(folder).pixels
-    for source in ("~/photos", "~/photos.tar", "~/photo*.tar"):
+    for source in ("~/photos", "~/photos.tar", "~/photo*.tar", "$PLACE/photos", "${PLACE}/photos.tar"):
         assert torch.equal(load_images(source).pixels, expected)
+    with pytest.raises(ValueError, match="no such folder or tar file.*; the environment variable NOWHERE is not set"):
+        load_images("$NOWHERE/photos")
+    masks = write_masks(tmp_path / "masks", dict.fromkeys("abcde", [[0, 1]]))
+    assert len(load_images(f"masks:~/{masks.name}", task="segmentation")) == 4
 
 
 def test_a_folder_without_images_is_refused_with_the_legal_layouts(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_fraction_that_leaves_a_side_empty_is_refused(fraction: float) -> None
 
 
 def test_a_class_of_one_image_is_refused_by_its_index() -> None:
-    with pytest.raises(ValueError, match="class index 7 has one image"):
+    with pytest.raises(ValueError, match="one image only of the classes 7: a class needs two"):
         held_out_indices(torch.tensor([0, 0, 0, 7]), fraction=0.5, seed=0)
 
 

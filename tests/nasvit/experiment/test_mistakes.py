@@ -63,9 +63,9 @@ def no_image(folder: Path) -> str:
 
 DATA: dict[str, tuple[Callable[[Path], str] | str, str]] = {
     "a mistyped path": ("source: path/to/images", "data source 'path/to/images': no such folder"),
-    "no classes": (no_classes, "there is no class folder in it"),
+    "no classes": (no_classes, "there is no class folder with images in it"),
     "no test split": (no_test_split, "there is train but none of test, val, validation"),
-    "an empty test split": (empty_test_split, "there is no class folder in it"),
+    "an empty test split": (empty_test_split, "there is no class folder with images in it"),
     "images of several sizes": (several_sizes, "differ in size or do not fit in memory; give the image_size"),
     "what is no image": (no_image, "3.png: it is no image of a known format"),
     "digits that are mirrored": ("source: digits, mirror: true", "set mirror to false"),
