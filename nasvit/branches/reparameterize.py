@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import torch
-from timm.layers import BatchNormAct2d
-from torch import fx, nn
+from timm.layers import BatchNormAct2d, Conv2dSame
+from torch import nn
 
+from nasvit.branches.pairs import Pair, pairs_in, plain_norm, rest_of
 from nasvit.elastic.base import is_live
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
-from nasvit.layers.ghost import DecoupledAttention
 from nasvit.layers.reparameterized import Reparameterized, is_centered, replace_modules
 from search_spaces.ranges import Checked, Range
 
@@ -84,7 +84,7 @@ def reparameterize(
         conv, norm = network.get_submodule(conv_name), network.get_submodule(norm_name)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        new[conv], new[norm] = make(conv, norm), _rest(norm)
+        new[conv], new[norm] = make(conv, norm), rest_of(norm)
     replace_modules(network, new)
     return network
 
@@ -108,35 +108,31 @@ def _candidates(network: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
     """Return the convolutions that may get branches with their batch norms, and why the others may not."""
     pairs: dict[str, str] = {}
     reasons: dict[str, str] = {}
-    calls = [node for node in _trace(network).nodes if node.op == "call_module"]
-    times = [id(network.get_submodule(str(node.target))) for node in calls]
-    for node in calls:
-        conv = network.get_submodule(str(node.target))
-        if type(conv).forward is not nn.Conv2d.forward and not _computes_convolution(conv):
-            continue
-        assert isinstance(conv, nn.Conv2d)
-        user = next(iter(node.users)) if len(node.users) == 1 else None
-        norm = network.get_submodule(str(user.target)) if user is not None and user.op == "call_module" else None
-        reason = _objection(conv, norm)
-        if times.count(id(conv)) > 1 or times.count(id(norm)) > 1:
+    for pair in _traced_pairs(network):
+        reason = _objection(pair.conv, pair.norm)
+        if pair.shared:
             reason = (
                 "it or its batch norm is shared: it runs at several places, so one replacement would change them all"
             )
         if reason:
-            reasons[str(node.target)] = reason
+            reasons[pair.conv_name] = reason
         else:
-            assert user is not None
-            pairs[str(node.target)] = str(user.target)
+            pairs[pair.conv_name] = pair.norm_name
     return pairs, reasons
 
 
-def _computes_convolution(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and type(module).__module__.startswith("nasvit.")
+def _traced_pairs(network: nn.Module) -> list[Pair]:
+    try:
+        return list(pairs_in(network))
+    except ValueError as error:
+        raise ValueError(f"reparameterize: {error}; apply it to the parts that can be") from error
 
 
 def _objection(conv: nn.Conv2d, norm: nn.Module | None) -> str | None:
     if conv.groups not in (1, conv.in_channels) or (conv.groups > 1 and conv.out_channels != conv.in_channels):
         return f"it has {conv.groups} groups for {conv.in_channels} channels; legal are 1 group and depthwise"
+    if type(conv) is Conv2dSame:
+        return "it pads by the size of its input, as TensorFlow does"
     if "weight" not in conv._parameters:
         return "its weight is computed from other parameters (a parametrization); remove that first"
     if type(norm) not in NORMS:
@@ -149,25 +145,6 @@ def _is_usual(conv: nn.Module) -> bool:
     return conv.groups > 1 or conv.kernel_size == (1, 1)
 
 
-def _trace(network: nn.Module) -> fx.Graph:
-    try:
-        return _Tracer().trace(network)
-    except Exception as error:
-        raise ValueError(
-            f"reparameterize: {type(network).__name__} cannot be traced by torch.fx ({error}); apply it to the parts "
-            "that can be"
-        ) from error
-
-
-class _Tracer(fx.Tracer):
-    """Looks into every module with a convolution inside, and into nothing else."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, (nn.Conv2d, nn.BatchNorm2d, Reparameterized, DecoupledAttention)):
-            return True
-        return not any(isinstance(module, nn.Conv2d) for module in m.modules())
-
-
 class _Branching:
     """Builds the branches of one convolution after the other."""
 
@@ -178,7 +155,7 @@ class _Branching:
         self.keep_output, self.generator = keep_output, generator
 
     def __call__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Reparameterized:
-        branches = [ConvNorm(conv, _plain(norm))]
+        branches = [ConvNorm(conv, plain_norm(norm))]
         branches += [self._unit(copy.deepcopy(conv), norm) for _ in range(self.branches - 1)]
         wide = conv.groups > 1 and conv.kernel_size != (1, 1) and is_centered(conv)
         scale = self._unit(_one_by_one(conv), norm) if self.scale and wide else None
@@ -196,26 +173,11 @@ class _Branching:
         return ConvNorm(conv, self._fresh(norm))
 
     def _fresh(self, norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
-        fresh = copy.deepcopy(_plain(norm))
+        fresh = copy.deepcopy(plain_norm(norm))
         fresh.reset_parameters()
         if self.keep_output:
             nn.init.zeros_(fresh.weight)
         return fresh
-
-
-def _plain(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
-    """Return the batch norm without the activation it may have inside."""
-    if type(norm) is not BatchNormAct2d:
-        return norm
-    plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    plain._parameters.update(norm._parameters)
-    plain._buffers.update(norm._buffers)
-    return plain.train(norm.training)
-
-
-def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return the activation of a batch norm that moved into the branches, or the identity."""
-    return nn.Sequential(norm.drop, norm.act) if type(norm) is BatchNormAct2d else nn.Identity()
 
 
 def _one_by_one(conv: nn.Conv2d) -> nn.Conv2d:

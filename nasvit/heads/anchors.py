@@ -8,6 +8,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import box_iou
 
 from nasvit.data.targets import BoxTargets
+from nasvit.heads.head import at_least_float32
 
 BACKGROUND, BETWEEN = -1, -2
 """Labels of anchors that stand for nothing, and of those that teach nothing of classes."""
@@ -78,5 +79,5 @@ def encoded(boxes: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
 
 def decoded(relative: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` in pixels of those relative to the anchors ``(anchors, 4)``."""
-    flat: Tensor = coder.decode_single(relative.flatten(0, 1).float(), anchors.repeat(len(relative), 1))
+    flat: Tensor = coder.decode_single(at_least_float32(relative.flatten(0, 1)), anchors.repeat(len(relative), 1))
     return flat.view_as(relative)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,23 @@ def track_statistics(network: nn.Module, momentum: float | None = 0.1) -> None:
             module.track_statistics(momentum)
 
 
+def images_of(batch: Any) -> Tensor:
+    """Return the images of a batch: the batch itself, or the first part of one that has labels, too.
+
+    Raises:
+        ValueError: if that is no tensor.
+    """
+    images = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
+    if not isinstance(images, Tensor):
+        raise ValueError(
+            f"calibrate got a batch of {type(images).__name__}; give it tensors of images, or tuples that begin so"
+        )
+    return images
+
+
 @torch.no_grad()
 def calibrate(
-    network: nn.Module, batches: Iterable[Tensor], *, unbiased: bool = True, compute: Compute = ALONE
+    network: nn.Module, batches: Iterable[Any], *, unbiased: bool = True, compute: Compute = ALONE
 ) -> nn.Module:
     """Give ``network`` batch-norm statistics: the plain average over ``batches`` of each batch's mean and variance.
 
@@ -30,7 +45,7 @@ def calibrate(
 
     Args:
         network: a subnet (live or extracted) or any plain network.
-        batches: images, each of shape ``(batch, channels, height, width)``.
+        batches: images, each of shape ``(batch, channels, height, width)``, or what a loader gives: images and labels.
         unbiased: average variances with ``n - 1`` in the denominator, as PyTorch and AlphaNet do; False: with ``n``,
             as Once-for-All does.
         compute: the processes that share the batches out: of the same batches, each runs some.
@@ -39,7 +54,7 @@ def calibrate(
         ``network``, in evaluation mode.
 
     Raises:
-        ValueError: if there are no batches.
+        ValueError: if there are no batches, or there are no images in them.
     """
     network.eval()
     collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -48,7 +63,7 @@ def calibrate(
         for own, images in _share(batches, compute):
             seen += 1
             if own:
-                network(images)
+                network(images_of(images))
             if not collectors:
                 break
         if not seen:
@@ -62,7 +77,7 @@ def calibrate(
     return network
 
 
-def _share(batches: Iterable[Tensor], compute: Compute) -> Iterator[tuple[bool, Tensor | None]]:
+def _share(batches: Iterable[Any], compute: Compute) -> Iterator[tuple[bool, Any]]:
     """Yield for every batch whether this process runs it, and the batch; a sequence makes only those that it runs."""
     if isinstance(batches, Sequence):
         own = iter(batches[compute.rank :: compute.count])

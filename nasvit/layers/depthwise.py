@@ -10,7 +10,7 @@ class DepthwiseConv2d(nn.Conv2d):
     """Convolution with one filter per channel, padded so that stride 1 keeps the size.
 
     In bfloat16 on a CPU the backward pass of a strided depthwise convolution, or of one with a kernel larger than 3,
-    is tens of times slower than in float32, so those run in float32 under autocast.
+    is tens of times slower than in float32, so those run in the format of the weights under autocast.
 
     Args:
         channels: channels in and out.
@@ -28,5 +28,5 @@ class DepthwiseConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         if self.slow_in_bfloat16 and input.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return super().forward(input.float())
+                return super().forward(input.to(self.weight.dtype))
         return super().forward(input)

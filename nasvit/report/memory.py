@@ -28,7 +28,7 @@ def memory_of(paths: Sequence[Path], threads: int, width: float | None) -> dict[
     """
     asked = json.dumps({"paths": list(map(str, paths)), "threads": threads, "width": width})
     words = [sys.executable, "-m", "nasvit.report.memory"]
-    done = subprocess.run(words, input=asked, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, input=asked, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         return dict.fromkeys(map(str, paths))
     answer: dict[str, int | None] = json.loads(done.stdout.strip().rpartition("\n")[2])  # runtimes may print, too

@@ -15,6 +15,7 @@ from nasvit.elastic.base import Elastic
 from nasvit.elastic.batch_norm import ElasticNorm, Switch
 from nasvit.elastic.norms import NormKind
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
+from nasvit.layers.calibration import images_of
 from nasvit.supernets.shared_network import SharedNetwork, independent
 
 W = TypeVar("W")
@@ -103,14 +104,14 @@ class Slimmable(SharedNetwork, Generic[W]):
         return independent(self.at(width), calibration)
 
     @torch.no_grad()
-    def calibrate(self, batches: Iterable[Tensor], widths: Sequence[W] | None = None) -> None:
+    def calibrate(self, batches: Iterable[Any], widths: Sequence[W] | None = None) -> None:
         """Take new batch-norm statistics for some widths and keep them: plain averages over ``batches``.
 
         Each width normalizes by its own batch statistics meanwhile; weights stay. A universally slimmable network may
         get widths that it was never trained at. A batch norm shared by several widths averages over them all.
 
         Args:
-            batches: images, each of shape ``(batch, channels, height, width)``.
+            batches: images, each of shape ``(batch, channels, height, width)``, or images and labels.
             widths: the widths to calibrate; all switches if left out.
 
         Raises:
@@ -122,7 +123,7 @@ class Slimmable(SharedNetwork, Generic[W]):
         self.load_state_dict(dict(calibrated.named_buffers()), strict=False)
         Elastic.forget(self)
 
-    def _average_statistics(self, batches: Iterable[Tensor], widths: Sequence[W]) -> None:
+    def _average_statistics(self, batches: Iterable[Any], widths: Sequence[W]) -> None:
         self.reset_statistics(widths)
         networks = [self.at(width).eval() for width in widths]
         norms = [[m.train() for m in network.modules() if isinstance(m, _BatchNorm)] for network in networks]
@@ -132,7 +133,7 @@ class Slimmable(SharedNetwork, Generic[W]):
                 for norm in own:  # plain averages; PyTorch's own way would read its counter from the device
                     counted[id(norm.num_batches_tracked)] += 1
                     norm.momentum = 1 / counted[id(norm.num_batches_tracked)]
-                network(images)
+                network(images_of(images))
             seen += 1
         if not seen:
             raise ValueError("calibrate got no batches; give it at least one batch of training images")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasvit.heads.head import at_least_float32
 from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
 
 
@@ -70,21 +71,24 @@ class LabelObjective(Objective):
         if self.teacher is None:
             return (targets,)
         with torch.no_grad(), autocast:
-            taught = self.teacher(images).float()
+            taught = at_least_float32(self.teacher(images))
         return targets, taught.softmax(1) if self._teacher_alone else taught
 
     def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         """Return the mean loss of logits ``(batch, classes)``, given what :meth:`of_batch` returned of these images."""
         targets, *taught = learned
+        outputs = at_least_float32(outputs)
         if not taught:
             return self._of_labels(outputs, targets)
+        said = taught[0].to(outputs.dtype)
         if self._teacher_alone:
-            return SoftTargetCrossEntropy().of_probabilities(outputs.float(), taught[0])
-        return self.distillation(self._of_labels(outputs, targets), outputs.float(), taught[0])
+            return SoftTargetCrossEntropy().of_probabilities(outputs, said)
+        return self.distillation(self._of_labels(outputs, targets), outputs, said)
 
     @property
     def _teacher_alone(self) -> bool:
         return self.distillation == Distillation(1.0, 1.0)
 
     def _of_labels(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        wanted = targets.to(logits.dtype) if targets.is_floating_point() else targets
+        return F.cross_entropy(logits, wanted, label_smoothing=self.label_smoothing)

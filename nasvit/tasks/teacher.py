@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nasvit.heads.head import at_least_float32
+
 
 class Teacher(nn.Module):
     """A frozen network that converts the student's images to its own normalization and size.
@@ -97,7 +99,7 @@ class Teachers(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        each = torch.stack([teacher(images).float() / self.temperature for teacher in self.teachers])
+        each = torch.stack([at_least_float32(teacher(images)) / self.temperature for teacher in self.teachers])
         # In logarithms, because a probability that underflows to 0 would make the student's loss infinite or NaN.
         return each.log_softmax(2).logsumexp(0) - math.log(len(each))
 

@@ -10,6 +10,7 @@ this module prints is the milliseconds of one call, as :class:`nasvit.costs.late
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -96,15 +97,16 @@ def time_on_phone(
         raise ValueError(f"{model} is for no benchmark program; legal endings: {', '.join(PROGRAMS)}")
     adb = ["adb", *(["-s", serial] if serial else [])]
     there = f"{FOLDER}/nasvit-{model.name}"
-    _said(*adb, "push", str(model), there)
+    quoted = shlex.quote(there)  # a phone's shell reads what follows, and anybody may have named the file
+    _said(*adb, "push", str(model.absolute()), there)
     try:
         _said(*adb, "logcat", "-c")  # which is where ExecuTorch's programs say things
-        words = kind.arguments.format(model=there, runs=runs, threads=threads)
-        printed = _said(*adb, "shell", f"{program or f'{FOLDER}/{kind.name}'} {words}")
+        words = kind.arguments.format(model=quoted, runs=runs, threads=threads)
+        printed = _said(*adb, "shell", f"{shlex.quote(program or f'{FOLDER}/{kind.name}')} {words}")
         return kind.read(printed + _said(*adb, "logcat", "-d"))
     finally:
         with suppress(ValueError):  # what happened before is what matters
-            _said(*adb, "shell", f"rm {there}")
+            _said(*adb, "shell", f"rm {quoted}")
 
 
 def _said(*words: str) -> str:
@@ -114,7 +116,7 @@ def _said(*words: str) -> str:
         ValueError: if it cannot be run, or fails.
     """
     try:
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ValueError(f"{words[0]} cannot be run: {error}; it belongs to Android's platform tools") from error
     if done.returncode:

@@ -61,7 +61,7 @@ def _milliseconds(words: list[str], timeout: float) -> float:
     """Run a command and read its last line."""
     said = f"the command {shlex.join(words)!r}"
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout)
+        done = subprocess.run(words, capture_output=True, encoding="utf-8", errors="backslashreplace", timeout=timeout)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ValueError(f"{said} did not run to its end: {error}; {_GO_ON}") from error
     if done.returncode:

@@ -1,20 +1,25 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import timm
 import torch
 import torchvision
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, freeze_batch_norm_2d
 from torch import nn
 
 import search_spaces
 from nasvit.branches.fuse import fuse
 from nasvit.branches.reparameterize import reparameterize
+from nasvit.heads.segmentation import LRASPP
 from nasvit.layers import ConvNorm
 from nasvit.layers.calibration import calibrate
 from nasvit.layers.reparameterized import Reparameterized
 from nasvit.models.catalog import mobilenet_v2
+from nasvit.names import spec_of_name
 from nasvit.registry import create
+from nasvit.specs import DenseSpec
 from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import build_subnet
 
@@ -168,6 +173,44 @@ def test_fusing_in_training_mode_is_refused_in_words() -> None:
     for fused in (lambda: fuse(network), lambda: network[0].fuse()):
         with pytest.raises(ValueError, match=r"in training mode batch norms use the batch, not.*call eval\(\) first"):
             fused()
+
+
+def frozen_by_timm() -> nn.Module:
+    return nn.Sequential(freeze_batch_norm_2d(timm.create_model("mobilenetv3_small_050", num_classes=5)))
+
+
+FOREIGN = {
+    "torchvision": lambda: torchvision.models.mobilenet_v2(num_classes=5, width_mult=0.35),
+    "frozen": lambda: torchvision.models.resnet18(num_classes=5, norm_layer=torchvision.ops.FrozenBatchNorm2d),
+    "frozen with activations": frozen_by_timm,
+    "synchronized": lambda: nn.SyncBatchNorm.convert_sync_batchnorm(torchvision.models.shufflenet_v2_x0_5()),
+    "padded as TensorFlow does": lambda: timm.create_model("tf_mobilenetv3_small_minimal_100", num_classes=5),
+    "a head in parts": lambda: DenseSpec(spec_of_name("mobilenet_v2-0.25"), LRASPP(), (64, 64)).build(5),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_batch_norms_of_any_library_are_folded_into_the_convolutions_before_them(name: str) -> None:
+    network = with_statistics(FOREIGN[name]())
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error", UserWarning)
+        fused = fuse(network, batch_norms=True)
+        torch.testing.assert_close(fused(images().double()), network(images().double()), rtol=1e-10, atol=1e-10)
+    assert not any("BatchNorm" in type(module).__name__ for module in fused.modules())
+    assert any("BatchNorm" in type(module).__name__ for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), r"1 of 2 .* \(0\): they follow no"),
+        (timm.create_model("efficientvit_b0"), r"26 of 26 .*stem.*, \.\.\.\): EfficientVit cannot be traced"),
+    ],
+    ids=["before", "untraceable"],
+)
+def test_batch_norms_that_are_left_are_told(network: nn.Module, words: str) -> None:
+    with pytest.warns(UserWarning, match=f"fuse: {words}"):
+        fuse(network.eval(), batch_norms=True)
 
 
 def test_a_batch_norm_without_gain_and_odd_padding_fuse() -> None:

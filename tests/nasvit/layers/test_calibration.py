@@ -9,6 +9,8 @@ from torch import nn
 import search_spaces
 from nasvit.layers import BatchNorm2d
 from nasvit.layers.calibration import calibrate, track_statistics
+from nasvit.models.catalog import resnet
+from nasvit.supernets.slimmable import SlimmableNetwork
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.classification import evaluate
 from tests.nasvit.filled import filled, images
@@ -31,6 +33,17 @@ def test_statistics_are_the_cumulative_average_that_pytorch_takes() -> None:
     for mine, other in zip(norms(ours), norms(theirs), strict=True):
         torch.testing.assert_close(mine.running_mean, other.running_mean, rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(mine.running_var, other.running_var, rtol=1e-12, atol=1e-14)
+
+
+def test_batches_may_have_labels_as_loaders_give_them() -> None:
+    network, slim = nn.Sequential(BatchNorm2d(1)), SlimmableNetwork(resnet(18).for_small_images(), [0.125], 3)
+    pairs = [(batch, torch.zeros(len(batch))) for batch in BATCHES]
+    found = [each.running_var for batches in (pairs, BATCHES) for each in norms(calibrate(network, batches))]
+    assert torch.equal(*found)  # type: ignore[arg-type]
+    slim.calibrate([[images.expand(-1, 3, -1, -1), None] for images in BATCHES])
+    for mistake in ({"images": BATCHES[0]}, ("a", BATCHES[0]), ()):
+        with pytest.raises(ValueError, match="calibrate got a batch of (dict|str|tuple); give it tensors of images"):
+            calibrate(network, [mistake])
 
 
 def test_biased_statistics_divide_by_all_of_the_samples() -> None:

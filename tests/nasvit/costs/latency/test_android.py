@@ -14,7 +14,7 @@ from nasvit.costs.latency.timed_modules import timed_blocks
 from search_spaces import load
 
 ADB = """#!{python}
-import shutil, sys
+import shlex, shutil, sys
 from pathlib import Path
 phone, words = Path({phone!r}), sys.argv[1:]
 with (phone / "calls").open("a") as calls:
@@ -24,9 +24,9 @@ if words[0] == "push":
 elif words[:2] == ["logcat", "-d"]:
     print((phone / "log").read_text())
 elif words[0] == "shell" and words[1].startswith("rm "):
-    (phone / Path(words[1][3:]).name).unlink()
+    (phone / Path(shlex.split(words[1])[1]).name).unlink()
 elif words[0] == "shell":
-    program, *arguments = words[1].split()
+    program, *arguments = shlex.split(words[1])
     model = next(each for each in arguments if "nasvit-" in each).rpartition("=")[2]
     assert (phone / Path(model).name).stat().st_size
     print((phone / Path(program).name).read_text())
@@ -58,7 +58,7 @@ def phone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("ending", PROGRAMS)
 def test_a_file_is_pushed_run_read_and_removed(ending: str, phone: Path, tmp_path: Path) -> None:
-    model = tmp_path / f"network{ending}"
+    model = tmp_path / f"network; reboot $(id){ending}"  # whose words the phone's shell must not run
     model.write_bytes(b"weights")
     printed, logged = SAID[ending]
     (phone / PROGRAMS[ending].name).write_text(printed)

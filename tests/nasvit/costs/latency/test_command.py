@@ -52,6 +52,7 @@ def test_a_file_is_exported_once(tmp_path: Path) -> None:
         ("print(3.5)\nprint('done')", r"must print milliseconds on its last line, .* it printed '3.5\\ndone'"),
         ("pass", r"must print milliseconds on its last line, .* it printed ''"),
         ("print('nan')", "a number above 0"),
+        ("import os\nos.write(1, b'\\xb5s: 3.5')", r"must print milliseconds .* it printed '\\\\xb5s: 3.5'"),
         ("print(-1)", "a number above 0"),
     ],
 )
