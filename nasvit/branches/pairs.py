@@ -87,7 +87,7 @@ def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
     if isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, WITH_ACTIVATION):
         return norm
     if isinstance(norm, FROZEN):
-        plain = nn.BatchNorm2d(len(norm.running_mean), norm.eps)
+        plain = nn.BatchNorm2d(len(norm.get_buffer("running_mean")), norm.eps)
         plain._parameters.update({name: nn.Parameter(getattr(norm, name), False) for name in ("weight", "bias")})
         plain._buffers.update({name: getattr(norm, name) for name in ("running_mean", "running_var")})
         return plain.eval()
@@ -100,7 +100,9 @@ def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
 
 def rest_of(norm: nn.Module) -> nn.Module:
     """Return the activation of a batch norm that moved elsewhere, or the identity."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, WITH_ACTIVATION) else nn.Identity()
+    if not isinstance(norm, WITH_ACTIVATION):
+        return nn.Identity()
+    return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
 
 
 def _computes_convolution(module: nn.Module) -> bool:
