@@ -1,1 +1,1 @@
-"""Attacks: kills, damaged inputs, folders of images made wrong; `python -m experiments.benchmarks.chaos`."""
+"""What users and machines do wrong, by the thousand: ``python -m experiments.benchmarks.chaos kills --rounds 400``."""

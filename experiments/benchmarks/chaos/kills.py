@@ -28,7 +28,7 @@ from nasvit.experiment import pipeline
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
 from nasvit.export import saved
-from nasvit.files.records import read_json
+from nasvit.files.records import read_json, versions, write_json
 from nasvit.files.whole import sha256_of
 from nasvit.training.metrics import read_metrics
 
@@ -236,3 +236,19 @@ def _timeless(content: Any) -> Any:
     if isinstance(content, dict):
         return {name: _timeless(value) for name, value in content.items() if name not in _TIMES}
     return [_timeless(each) for each in content] if isinstance(content, list) else content
+
+
+def main(rounds: int = 40, seed: int = 0, kills: int = 4, json: Path | None = None) -> None:
+    """Kill runs and trainings at any moment, and compare their ends with those never killed.
+
+    Args:
+        rounds: rounds in all.
+        seed: of all moments.
+        kills: kills in a round, at most.
+        json: file that gets the figures.
+    """
+    found = {"command": f"python -m experiments.benchmarks.chaos kills --rounds {rounds} --seed {seed}"}
+    result = {**found, **torture(rounds, seed, kills), "versions": versions()}
+    print(f"{result.get('kills', 0)} kills in {rounds} rounds: {result.get('identical', 0)} ended identical")
+    if json is not None:
+        write_json(json, result)
