@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,26 @@ def test_costs_of_backbone_and_head_together_are_exact(space: str, head: AnyHead
     for row, architecture in enumerate(origin.space.decode(codes)):
         counted = count(origin.spec(origin.space, architecture).build(3), *shape)
         assert Cost(**{name: int(values[row]) for name, values in costs.items()}) == counted
+
+
+GROWING = """\
+name: growing
+source: a test
+resolution: 32
+stem: {width: 8, stride: 2}
+stages:
+  - {name: a, block: mbconv, width: 8, depth: 1, kernel_size: 3, expand_ratio: 1, stride: 1}
+  - {name: b, block: mbconv, width: [64, 80], depth: [1, 2], kernel_size: 3, expand_ratio: 1, stride: 2}
+head: {width: 32, expand_ratio: 2}
+"""
+
+
+def test_a_map_that_was_taken_is_alive_while_later_blocks_of_the_next_stage_run(tmp_path: Path) -> None:
+    (tmp_path / "growing.yaml").write_text(GROWING)
+    head = FCOS(channels=8, convs=0, strides=(2, 4))
+    origin = OfSpaceWithHead(str(tmp_path / "growing.yaml"), ImagesOf((3, 32, 48), ("a",)), head, None)
+    counted = count(origin.spec(origin.space, origin.space.largest).build(1), 3, 32, 48)
+    assert origin.whole["memory"] == counted.memory
 
 
 def test_the_memory_of_a_head_is_the_same_whether_its_anchors_were_known_or_not() -> None:
