@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from torch import Tensor
 
+from search_spaces.ranges import Range
 from search_spaces.reading import legal_names
 from search_spaces.values import FieldError
 
-ClassWeights = Literal["balanced"] | tuple[float, ...] | dict[str, float]
+Weight = Annotated[float, Range(0, 1e6)]
+ClassWeights = Literal["balanced"] | tuple[Weight, ...] | dict[str, Weight]
 """Weights as a file gives them: from the training masks, a number for every class, or by the names of some."""
 
 _FIELD = "class_weights"

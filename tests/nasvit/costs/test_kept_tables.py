@@ -163,7 +163,7 @@ def read_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*_: object, **__: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("tempfile.NamedTemporaryFile", refused)  # the tests' user may write everywhere
+    monkeypatch.setattr("os.replace", refused)  # the tests' user may write everywhere
 
 
 def in_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

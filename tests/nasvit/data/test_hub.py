@@ -12,6 +12,7 @@ import torch
 
 from nasvit.data import BadImageError, EncodedImages, Loader, Normalization, load_images
 from nasvit.data.identity import Told, differences
+from nasvit.files.records import read_json
 from tests.nasvit.data.test_sources import COLORS, encoded, shows_its_class, write_folder
 from tests.shared import SHARED, needs_shared
 
@@ -230,7 +231,7 @@ def test_what_is_bad_in_a_data_set_is_remembered_until_its_rows_change(tmp_path:
     def count(rows: object) -> int:
         datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(tmp_path / "saved")
         load_images(f"hf:{tmp_path / 'saved'}", memory_limit=0, on_bad_image="skip", record=tmp_path / "bad.json")
-        return len(json.loads((tmp_path / "bad.json").read_text()))
+        return len(read_json(tmp_path / "bad.json"))
 
     assert [count(rows) for rows in (colored(MANY), colored(MANY), colored(MANY[:6]))] == [1, 1, 2]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 from nasvit.data import BadImageError, ImageSet, Loader, Normalization, hold_out, load_images, mask_values
 from nasvit.data.mask_pixels import pixels_of_classes
 from nasvit.data.targets import IGNORED, Masks
+from nasvit.files.records import read_json
 from tests.nasvit.data.annotated_folders import picture, write_masks
 from tests.shared import SHARED, needs_shared
 
@@ -272,7 +272,7 @@ def test_the_values_of_masks_are_remembered_beside_the_bad_images(tmp_path: Path
         assert load(tmp_path / "set", split, **options).classes == ("0", "1", "2")
         mask_values._decoded.cache_clear()  # another process
     assert decoded_masks == [0, 1]
-    (written,) = json.loads((tmp_path / "out" / "mask_values.json").read_text()).values()
+    (written,) = read_json(tmp_path / "out" / "mask_values.json").values()
     assert written["values"] == [0, 1, 2, 255]
     write_masks(tmp_path / "set", {"c": [[3, 0]]})
     assert load(tmp_path / "set", **options).classes == ("0", "1", "2", "3") and len(decoded_masks) == 5

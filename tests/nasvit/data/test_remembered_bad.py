@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ from nasvit.data import BadImageError, EncodedImages, check, load_images
 from nasvit.data.config import DataConfig
 from nasvit.experiment import images as experiment_images
 from nasvit.experiment.images import Images
+from nasvit.files.records import read_json
 from tests.nasvit.data.test_bad_images import SIZES, noise
 from tests.nasvit.data.test_sources import encoded, write_folder, write_tar
 
@@ -67,7 +67,7 @@ def test_what_is_remembered_is_said_again(folder: Path, tmp_path: Path) -> None:
 def test_the_record_names_every_bad_image_with_its_reason(folder: Path, tmp_path: Path) -> None:
     (folder / "blue" / "0.png").write_bytes(b"")
     load_images(folder, on_bad_image="skip", record=tmp_path / "bad.json")
-    (written,) = json.loads((tmp_path / "bad.json").read_text()).values()
+    (written,) = read_json(tmp_path / "bad.json").values()
     assert written["images"] == 30
     assert [(Path(each["image"]).name, each["reason"]) for each in written["bad"]] == [
         ("0.png", "it is empty"),
@@ -162,7 +162,7 @@ def test_bad_images_of_both_splits_stop_before_anything_is_decoded_and_are_all_n
         start()
     for name in cut:
         assert re.search(rf"{name}: [^;]*(no image|empty|truncated|broken|cut|decod|read)", str(caught.value)), name
-    told = json.loads((tmp_path / "bad_images.json").read_text()).values()
+    told = read_json(tmp_path / "bad_images.json").values()
     assert sorted(len(each["bad"]) for each in told) == [1, 8]
     assert all("good" not in name or name.endswith(("tiff", "bmp", "png", "webp")) for name in opened)
     assert not any("val" in name and name.endswith("png") for name in opened)

@@ -21,6 +21,7 @@ from nasvit.experiment.stages.search import is_searched, search
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
+from nasvit.files.records import read_json
 from nasvit.search.evaluate import InheritedWeights
 from nasvit.tasks.classification import ClassificationScore as Score
 from search_spaces import Architecture
@@ -166,9 +167,9 @@ def test_results_of_a_version_that_knew_no_judge_stay_and_load(
 ) -> None:
     shutil.copytree(searched[0].folder, tmp_path / "out")
     folder = tmp_path / "out" / "search"
-    entries = json.loads((folder / "choices.json").read_text())
+    entries = read_json(folder / "choices.json")
     (folder / "choices.json").write_text(json.dumps([{k: v for k, v in e.items() if k != "evidence"} for e in entries]))
-    asked = json.loads((folder / "asked.json").read_text())
+    asked = read_json(folder / "asked.json")
     assert "judge" not in asked["search"]
     (tmp_path / "out" / "split.json").touch()
     bench = opened(tmp_path)

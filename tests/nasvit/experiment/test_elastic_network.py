@@ -22,6 +22,7 @@ from nasvit.experiment.stages.start import start_supernet
 from nasvit.experiment.stages.train import load_supernet, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.export.saved import load_saved
+from nasvit.files.records import read_json
 from nasvit.specs import ElasticSpec
 from nasvit.training.optimizers import build_optimizer
 from search_spaces import ElasticSpace, Recipe
@@ -114,7 +115,7 @@ def test_without_any_training_what_keeps_the_most_features_is_chosen_and_fine_tu
     bench = bench_of(tmp_path, note=f"weights: {tmp_path / 'weights.pth'}", images=evaluate)
     with without_programs():
         rows = run(bench)
-    choices = json.loads((tmp_path / "out" / "search" / "choices.json").read_text())
+    choices = read_json(tmp_path / "out" / "search" / "choices.json")
     assert [each["evidence"]["looked_at"] for each in choices] == [7, 7]
     assert all(0 < each["evidence"]["agreement"] < 1 for each in choices)
     assert all(row["scores"]["finetuned"] > 0 for row in rows)
@@ -164,9 +165,9 @@ def test_hours_are_for_looking_at_features_and_for_fine_tuning_where_a_network_h
     bench = bench_of(tmp_path, note=weights)
     with without_programs():
         rows = run(bench)
-    kept = json.loads((tmp_path / "out" / "plan.json").read_text())["plan"]
+    kept = read_json(tmp_path / "out" / "plan.json")["plan"]
     assert (kept["way"], kept["train_epochs"], kept["replanned"]) == ("features", 0, True)
-    choices = json.loads((tmp_path / "out" / "search" / "choices.json").read_text())
+    choices = read_json(tmp_path / "out" / "search" / "choices.json")
     assert [each["evidence"]["looked_at"] for each in choices] == [kept["evaluations"] // 2] * 2
     assert bench.experiment.finetune.recipe.epochs == kept["final_epochs"] > 1
     assert all(row["scores"]["finetuned"] > 0 for row in rows)

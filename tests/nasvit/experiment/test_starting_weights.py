@@ -320,7 +320,7 @@ def test_a_supernet_within_budgets_starts_from_the_file_of_a_whole_one(
     assert bench.space.size < MICRO.size and same_subnets(bench, supernet, other)
     printed = capsys.readouterr().out
     assert printed.count(f"starts from {path}") == 1 and "made anew (10 classes instead of 3)" in printed
-    told = json.loads((bench.folder / "started_from.json").read_text())
+    told = read_json(bench.folder / "started_from.json")
     assert told["source"] == str(path) and bench.started_from == {"started_from": told}
     train(bench, until=1)
     assert "starts from" not in capsys.readouterr().out
@@ -347,7 +347,7 @@ def test_a_whole_experiment_starts_from_an_earlier_one_and_says_so_everywhere(tm
         assert all(torch.equal(each, kept[name]) for name, each in supernet.state_dict().items())
         assert report is not None and not report.anew
         rows = run(second)
-    results = json.loads((second.folder / "results.json").read_text())
+    results = read_json(second.folder / "results.json")
     assert results["started_from"]["source"] == str(first.folder)
     card = load_saved(second.folder / "subnets" / rows[0]["name"] / "finetuned").card
     assert card.origin["started_from"] == results["started_from"]

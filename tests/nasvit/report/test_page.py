@@ -530,7 +530,7 @@ def test_the_command_writes_the_page(
         ((tmp_path / "nothing",), "is no folder"),
         ((tmp_path,), "holds nothing that nasvit run, nasvit fit or nasvit export wrote"),
         ((fitted, "--out", "page.pdf"), "legal are names that end in .html"),
-        ((fitted, "--test-images", -1), "legal are 0 (none) and numbers above"),
+        ((fitted, "--test-images", -1), "legal: whole numbers from 0"),
     ]:
         with pytest.raises(SystemExit):
             command(*words)

@@ -80,10 +80,8 @@ def test_a_late_reading_training_that_was_stopped_logs_and_ends_as_one_that_was_
 
 def test_a_collapse_that_is_noticed_late_is_rolled_back_and_no_checkpoint_holds_it(tmp_path: Path) -> None:
     task = Collapsing(10, loss=float("nan"))
-    trainer = Trainer(
-        task, loader_of(LONG), LONG, tmp_path, seed=0, chance_loss=CHANCE, checkpoint_seconds=0, compute=LATE
-    )
-    with pytest.warns(UserWarning, match="collapsed at step 11: a loss is nan .*back to step 10"):
+    trainer = Trainer(task, loader_of(LONG), LONG, tmp_path, seed=0, chance_loss=CHANCE, good_every=5, compute=LATE)
+    with pytest.warns(UserWarning, match="collapsed at step 11: a loss is nan .*back to step 5"):
         trainer.run()
     assert trainer.step == 60
     steps = [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl") if "loss" in record]

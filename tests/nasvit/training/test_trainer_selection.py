@@ -103,11 +103,11 @@ def test_a_smaller_subnets_loss_that_is_no_number_never_reaches_the_weights(tmp_
     sampling = Sandwich(SPACE, random=1)
     task = Learner(filled(Supernet(SPACE, 10)), BARE, sampling=sampling, distill=BadOnce(4), conflict=Sum())
     trainer = trainer_of(task, tmp_path, BARE, checkpoint_seconds=0)
-    with pytest.warns(UserWarning, match="a loss is nan .*back to step 1"):
+    with pytest.warns(UserWarning, match="a loss is nan .*back to step 0"):
         trainer.run()
     assert all(torch.isfinite(parameter).all() for parameter in task.model.parameters())
     events = [record for record in read_metrics(tmp_path / "metrics.jsonl") if record.get("event") == "rollback"]
-    assert [(event["step"], event["collapsed_at"]) for event in events] == [(1, 2)]
+    assert [(event["step"], event["collapsed_at"]) for event in events] == [(0, 2)]
 
 
 def test_a_process_that_is_done_waits_for_the_last_evaluation_of_the_first(
