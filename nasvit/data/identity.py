@@ -103,30 +103,45 @@ class Identity:
         }
 
 
-def require_same(record: Path, split: str, source: str, identity: Identity, *, compare: bool) -> None:
-    """Refuse images that are not those of before; where nothing is known of them, record what they are.
+class Known:
+    """What the images of each split are that the results in a folder rest on, in a file.
 
     Args:
-        record: file that holds what the images of each split are.
-        split: name of the split.
-        source: what to call the source before a user.
-        identity: the images of now.
-        compare: whether there are results that rest on what is recorded; else it is written anew.
-
-    Raises:
-        ChangedImagesError: naming what changed, and the way out.
+        record: the file.
+        begun: whether there are such results; if not, what the file says is replaced.
     """
-    known = read_json(record) if record.exists() else {}
-    now = identity.told()
-    if not compare or split not in known:
-        write_json(record, known | {split: now})
-        return
-    found = differences(known[split], now)
-    if found:
-        raise ChangedImagesError(
-            f"{source}: its {split} images are not those that the results in {record.parent} rest on: "
-            f"{'; '.join(found)}. {_WAY_OUT}"
-        )
+
+    def __init__(self, record: Path, *, begun: bool) -> None:
+        self._record = record
+        self._told: dict[str, Told] = read_json(record) if begun and record.exists() else {}
+        self._written = set(self._told)
+
+    def require_same(self, split: str, source: str, identity: Identity) -> None:
+        """Refuse images that are not those of before; what is not known yet is from now on.
+
+        Args:
+            split: name of the split.
+            source: what to call the source before a user.
+            identity: the images of now.
+
+        Raises:
+            ChangedImagesError: naming what changed, and the way out.
+        """
+        now = identity.told()
+        found = differences(self._told.setdefault(split, now), now)
+        if found:
+            raise ChangedImagesError(
+                f"{source}: its {split} images are not those that the results in {self._record.parent} rest on: "
+                f"{'; '.join(found)}. {_WAY_OUT}"
+            )
+        if self._record.parent.exists():  # a mistake that shows later makes no folder
+            self.write()
+
+    def write(self) -> None:
+        """Write the file, if there is something new to write."""
+        if self._written != {*self._told}:
+            write_json(self._record, self._told)
+            self._written = set(self._told)
 
 
 def differences(before: Told, now: Told) -> list[str]:
@@ -247,7 +262,7 @@ def _of_contents(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
     if not changed:
         return []
     named = ", ".join(changed[:_MOST_NAMED]) + (", ..." if len(changed) > _MOST_NAMED else "")
-    return [f"{len(changed)} of {len(now)} files looked at have another content: {named}"]
+    return [f"{len(changed)} of {len(now)} files looked at have another content, or none: {named}"]
 
 
 def _few(found: list[str]) -> list[str]:

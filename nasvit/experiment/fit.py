@@ -88,6 +88,7 @@ def fit(config: FitConfig, folder: Path, compute: Compute = ALONE) -> dict[str, 
     run = _run_widths if config.widths else _run
     results = {**run(config, images, folder), "seed": config.seed, "config": asked, "versions": versions()}
     results["device"] = str(compute)
+    compute.once(images.require_unchanged)
     compute.once(lambda: write_json(folder / RESULTS, results))
     return results
 
@@ -174,7 +175,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
-    images.compute.once(lambda: _claim(folder, config, fitting.start))
+    images.compute.once(lambda: _claim(folder, config, fitting.start, images))
     images.compute.once(lambda: _remark_on_size(config, fitting.start.spec, images))
     trained = trainer.run()
     deployed = fitting.deployed(trained)
@@ -197,7 +198,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
+def _claim(folder: Path, config: FitConfig, start: Start | None, images: Images) -> None:
     """Let the folder belong to a configuration, and say once what its training starts from.
 
     Raises:
@@ -210,6 +211,7 @@ def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
         if not begun:
             print(start.report, flush=True)
         write_json(record, start.report.to_json())
+    images.claim()
     write_json(folder / CONFIG, config.to_json())
 
 
@@ -229,7 +231,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
     start = fitting.start.origin
-    images.compute.once(lambda: _claim(folder, config, start))
+    images.compute.once(lambda: _claim(folder, config, start, images))
     trainer.run()
     seconds = trainer.seconds
     if config.slimmable.autoslim:

@@ -69,8 +69,8 @@ def check(bench: Workbench) -> list[str]:
         ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, the recipe
             that these images cannot be trained by, or the times that are needed and not known.
     """
-    feasibility = check_budgets(bench)
     bench.images.open()
+    feasibility = check_budgets(bench)
     bench.compute.once(lambda: _check_times(bench))
     takes_any_size = bench.experiment.task != "classification"
     remarks = [] if takes_any_size else size_remarks(bench.images, bench.space.resolution, bench.origin.about)
@@ -90,7 +90,8 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
         One row for each subnet (see the evaluate stage).
 
     Raises:
-        ValueError: for a mistake that :func:`check` finds, before anything is trained.
+        ValueError: for a mistake that :func:`check` finds, before anything is trained; and for images that changed
+            meanwhile.
     """
     follow_plan(bench)
     feasibility = check(bench)
@@ -107,6 +108,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
             _timed(bench, "extract", extract)
     with _begun(bench, "finetune"):
         _finetune(bench)
+    bench.compute.once(bench.images.require_unchanged)
     with _begun(bench, "evaluate"):
         return _evaluate(bench)
 

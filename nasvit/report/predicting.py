@@ -142,7 +142,7 @@ def write_rows(out: Path, rows: list[dict[str, Any]], columns: Sequence[str] = (
         write_json(out, rows)
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
+    with out.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:  # names in their own bytes
         writer = csv.DictWriter(file, columns or rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

@@ -29,6 +29,6 @@ def show_report(folder: Path, out: Path | None = None, images: int = 512) -> Non
     text = page(holding, images)
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")  # names of files may be of any bytes
     unfinished.replace(target)
     print(f"{target}: {target.stat().st_size / 1e3:,.0f} kB in one file; open it in a browser")
