@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import io
 import multiprocessing
 import os
 import sys
@@ -462,6 +463,7 @@ def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
     words = _joined([_expanded(word) for word in sys.argv[1:]])
     warnings.formatwarning = _in_words
+    _print_any_name()
     try:
         words, commands = _with_fields(words)
         tyro.extras.subcommand_cli_from_dict(
@@ -537,6 +539,13 @@ def _with_fields(words: list[str]) -> tuple[list[str], dict[str, Callable[..., N
         f"`nasvit fields {whose}` lists them all.\n"
     )
     return [name, *left], COMMANDS | {name: command}
+
+
+def _print_any_name() -> None:
+    """Let names of files be printed that are no text in the terminal's encoding: in their own bytes if it has them."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        utf8 = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+        sys.stdout.reconfigure(errors="surrogateescape" if utf8 else "backslashreplace")
 
 
 def _expanded(word: str) -> str:

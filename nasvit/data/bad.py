@@ -11,7 +11,9 @@ from PIL import UnidentifiedImageError
 
 OnBadImage = Literal["stop", "skip"]
 
-_MOST_NAMED = 10
+MOST_NAMED = 10
+"""Bad images that are named in a message."""
+
 _WAY_OUT = "repair or remove {them}, or leave bad images out (data: on_bad_image: skip)"
 
 
@@ -67,9 +69,9 @@ def judge(
     """
     if not bad:
         return
-    named = "; ".join(f"{name(index)}: {bad[index]}" for index in sorted(bad)[:_MOST_NAMED])
+    named = "; ".join(f"{name(index)}: {bad[index]}" for index in sorted(bad)[:MOST_NAMED])
     kept = "" if record is None else f", all of which are named in {record}"
-    more = f"; and {len(bad) - _MOST_NAMED} more{kept}" if len(bad) > _MOST_NAMED else ""
+    more = f"; and {len(bad) - MOST_NAMED} more{kept}" if len(bad) > MOST_NAMED else ""
     counted = f"{source}: {len(bad)} bad image{'s' if len(bad) > 1 else ''}"
     if on_bad_image == "stop":
         raise BadImageError(f"{counted}. {_WAY_OUT.format(them='them').capitalize()}. {named}{more}")

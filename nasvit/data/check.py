@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from nasvit.data.bad import BadImageError
+from nasvit.data.bad import MOST_NAMED, BadImageError
 from nasvit.data.encoded import EncodedImages
 from nasvit.data.listed import Listed
 from nasvit.data.masked import Decodable, with_masks
@@ -86,7 +86,7 @@ def remember(
     *,
     heads: bool = False,
 ) -> None:
-    """Write down which images are bad.
+    """Write down which images are bad; no folder is made for it where a message names them all.
 
     Args:
         record: the file.
@@ -97,6 +97,8 @@ def remember(
         name: names an image by its number.
         heads: whether they were not all decoded.
     """
+    if heads and len(bad) <= MOST_NAMED and not record.parent.exists():
+        return
     known = read_json(record) if record.exists() else {}
     named = [{"number": each, "image": name(each), "reason": bad[each]} for each in sorted(bad)]
     now = {"source": source, "images": count, "bad": named} | ({HEADS: True} if heads else {})

@@ -26,6 +26,7 @@ LAYOUTS = (
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _BRACES = "ranges are written as in shard-{000..127}.tar"
+_ALL = ("images", "imgs", "data")  # what a folder of all class folders of a part may be called
 _SHARD = re.compile(r"[-_.]?\d*\.tar$")
 
 
@@ -119,11 +120,10 @@ def _has_parts(folder: Path, folders: Sequence[str], tars: dict[str, list[Path]]
 
 
 def _inner(part: Path) -> Path:
-    """Return the folder of the classes of a part: some archives unpack to ``seg_train/seg_train``."""
+    """Return the folder of the classes of a part: there are ``seg_train/seg_train`` and ``train/images``."""
     inside = folders_in(part)
-    if len(inside) == 1 and (inside[0] == part.name or role_of(inside[0]) == role_of(part.name)):
-        return part / inside[0]
-    return part
+    called_so = len(inside) == 1 and (inside[0].lower() in _ALL or role_of(inside[0]) == role_of(part.name))
+    return part / inside[0] if called_so else part
 
 
 def _tested(folder: Path, parts: dict[Role, list[Path]]) -> list[Path]:
@@ -147,7 +147,7 @@ def _list_part(part: Sequence[Path], rule: Classes, remarks: Remarks) -> Listed:
 def _list_test(train: Sequence[Path], tested: Sequence[Path], rule: Classes, remarks: Remarks) -> Listed:
     """List the part for testing, with the classes of the part for training."""
     if train[0].suffix == ".tar":
-        expected = list_tars(train).classes
+        expected = list_tars(train, remarks=Remarks()).classes  # warned of where they are listed
     else:
         expected = tuple(
             name for name in folders_in(train[0]) if rule == "equal" or next(_images_of(train[0], name), None)
@@ -175,9 +175,10 @@ def _list_class_folders(
             targets.append(index)
             if path.count(os.sep) > 1:
                 inside.setdefault(name, set()).update(path.split(os.sep)[1:-1])
-    classes, numbers = _classes(folder, names, np.array(targets, dtype=np.int64), rule, remarks, expected, where)
+    counts = np.bincount(np.array(targets, dtype=np.int64), minlength=len(names)).tolist()
     if expected is None:
-        _check_depth(folder, classes, inside, remarks)
+        _check_depth(folder, [name for name, count in zip(names, counts) if count], inside, remarks)
+    classes, numbers = _classes(folder, names, counts, rule, remarks, expected, where)
     labels = numbers[np.array(targets, dtype=np.int64)]
     if (labels < 0).any():
         kept = np.flatnonzero(labels >= 0)
@@ -198,15 +199,27 @@ def _list_class_folders(
 def _classes(
     folder: Path,
     names: Sequence[str],
-    targets: Indices,
+    counts: Sequence[int],
     rule: Classes,
     remarks: Remarks,
     expected: Sequence[str] | None,
     where: str,
 ) -> tuple[tuple[str, ...], Indices]:
-    """Return the classes, and the class index of every folder, -1 of those that are left out."""
-    counts = np.bincount(targets, minlength=len(names))
-    filled = [place for place, count in enumerate(counts.tolist()) if count]
+    """Return the classes, and the class index of every folder, -1 of those that are left out.
+
+    Args:
+        folder: the folder of the class folders.
+        names: their names.
+        counts: their images.
+        rule: whether all splits have the same classes.
+        remarks: gets what is left out.
+        expected: the classes of the training split, where this is the other one.
+        where: what to call both splits before a user.
+
+    Raises:
+        ValueError: if there are no images, none of a class, or other classes.
+    """
+    filled = [place for place, count in enumerate(counts) if count]
     numbers = np.full(len(names), -1)
     if not filled:
         raise ValueError(f"{folder}: there is no class folder with images in it; {LAYOUTS}")
@@ -233,7 +246,7 @@ def _check_depth(folder: Path, classes: Sequence[str], inside: dict[str, set[str
 
     Args:
         folder: the folder of the class folders.
-        classes: their names.
+        classes: the names of those with images.
         inside: names of the folders below a class folder, where there are images in them.
         remarks: gets what looks odd.
 
@@ -241,21 +254,19 @@ def _check_depth(folder: Path, classes: Sequence[str], inside: dict[str, set[str
         ValueError: if there is one class only, or there are splits inside of the classes.
     """
     split = [name for name in classes if _are_parts(inside.get(name, ()))]
-    if len(classes) == 1 or split:
+    if len(split) > 1:
+        parts = "has parts for training and testing in it; the parts come first, as in"
+        raise ValueError(f"{folder}: each of {few(split)} {parts} train/{split[0]}")
+    if split or len(classes) == 1:
         name = (split or classes)[0]
         deeper = _first_with_several(folder / name)
-        if len(classes) == 1 and deeper is None:
-            raise ValueError(f"{folder}: all its images are of one class, {name}; at least two are needed")
-        if len(classes) == 1 or len(split) == 1:
-            raise ValueError(
-                f"{folder}: its classes or parts seem to lie deeper, {few(folders_in(deeper or folder / name))}; give "
-                f"{deeper or folder / name}"
-            )
-        raise ValueError(
-            f"{folder}: each of {few(split)} has parts for training and testing in it; the parts come first, as in "
-            f"train/{name}"
-        )
-    same = inside.get(classes[0], set())
+        if deeper is not None:
+            found = few(folders_in(deeper))
+            raise ValueError(f"{folder}: its classes or parts seem to lie deeper, {found}; give {deeper}")
+        empty = [each for each in folders_in(folder) if each != name]
+        besides = f", and none are in {few(empty)}" if empty else ""
+        raise ValueError(f"{folder}: all its images are of one class, {name}{besides}; at least two are needed")
+    same = inside.get(classes[0], set()) if classes else set()
     if len(same) > 1 and all(inside.get(name) == same for name in classes):
         remarks.add(f"folders that all have {few(sorted(same))} in them (taken for the classes)", few(classes))
 
@@ -281,8 +292,12 @@ def _images_of(folder: Path, name: str, remarks: Remarks | None = None) -> Itera
 
 
 def _remark_loose(folder: Path, remarks: Remarks) -> None:
-    """Note images that lie beside the class folders."""
-    with os.scandir(folder) as entries:
-        for name in sorted(each.name for each in entries if ends_like_image(each.name) and each.is_file()):
-            if not is_hidden(name):
-                remarks.add("images beside the class folders (left out)", os.path.join(folder, name))
+    """Note images that lie beside the class folders, and links that lead nowhere."""
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if is_hidden(name):
+            continue
+        if not os.path.exists(path):
+            remarks.add("links that lead nowhere (left out)", path)
+        elif ends_like_image(name) and os.path.isfile(path):
+            remarks.add("images beside the class folders (left out)", path)

@@ -17,6 +17,7 @@ from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed
 from nasvit.data.stores import Indices
 from nasvit.data.targets import Boxes, Masks, content_of
+from nasvit.files.held import HOLDER
 from nasvit.files.records import read_json, write_record
 
 LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_BYTES = 64, 1024, 2**25
@@ -103,30 +104,46 @@ class Identity:
         }
 
 
-def require_same(record: Path, split: str, source: str, identity: Identity, *, compare: bool) -> None:
-    """Refuse images that are not those of before; where nothing is known of them, record what they are.
+class Known:
+    """What the images of each split are that the results in a folder rest on, in a file.
 
     Args:
-        record: file that holds what the images of each split are.
-        split: name of the split.
-        source: what to call the source before a user.
-        identity: the images of now.
-        compare: whether there are results that rest on what is recorded; else it is written anew.
-
-    Raises:
-        ChangedImagesError: naming what changed, and the way out.
+        record: the file.
+        begun: whether there are such results; if not, what the file says is replaced.
     """
-    known = read_json(record) if record.exists() else {}
-    now = identity.told()
-    if not compare or split not in known:
-        write_record(record, known | {split: now})
-        return
-    found = differences(known[split], now)
-    if found:
-        raise ChangedImagesError(
-            f"{source}: its {split} images are not those that the results in {record.parent} rest on: "
-            f"{'; '.join(found)}. {_WAY_OUT}"
-        )
+
+    def __init__(self, record: Path, *, begun: bool) -> None:
+        self._record = record
+        self._told: dict[str, Told] = read_json(record) if begun and record.exists() else {}
+        self._written = set(self._told)
+
+    def require_same(self, split: str, source: str, identity: Identity) -> None:
+        """Refuse images that are not those of before; what is not known yet is from now on.
+
+        Args:
+            split: name of the split.
+            source: what to call the source before a user.
+            identity: the images of now.
+
+        Raises:
+            ChangedImagesError: naming what changed, and the way out.
+        """
+        now = identity.told()
+        found = differences(self._told.setdefault(split, now), now)
+        if found:
+            raise ChangedImagesError(
+                f"{source}: its {split} images are not those that the results in {self._record.parent} rest on: "
+                f"{'; '.join(found)}. {_WAY_OUT}"
+            )
+        others = (path for path in self._record.parent.glob("*") if not path.name.startswith(HOLDER))
+        if any(others):  # a mistake that shows later leaves no folder
+            self.write()
+
+    def write(self) -> None:
+        """Write the file, if there is something new to write."""
+        if self._written != {*self._told}:
+            write_record(self._record, self._told)
+            self._written = set(self._told)
 
 
 def differences(before: Told, now: Told) -> list[str]:
@@ -247,7 +264,7 @@ def _of_contents(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]
     if not changed:
         return []
     named = ", ".join(changed[:_MOST_NAMED]) + (", ..." if len(changed) > _MOST_NAMED else "")
-    return [f"{len(changed)} of {len(now)} files looked at have another content: {named}"]
+    return [f"{len(changed)} of {len(now)} files looked at have another content, or none: {named}"]
 
 
 def _few(found: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import tarfile
@@ -20,7 +21,7 @@ from nasvit.data.roles import TESTS, role_of
 from nasvit.data.stores import Indices, Names, TarStore
 from nasvit.data.walking import HEAD, NO_IMAGES, ends_like_image, is_hidden, may_be_image, starts_like_image
 
-_LABEL = ".cls"
+_LABEL, _LINK = ".cls", -1
 
 
 def list_tars(
@@ -129,6 +130,9 @@ def _scan(path: Path, remarks: Remarks) -> _Part:
             for name, start, size, file in _files(archive, "", 0):
                 if is_hidden(os.path.normpath(name)):
                     continue
+                if size == _LINK:
+                    remarks.add("links in tar files (left out)", f"{path}: {name}")
+                    continue
                 if name.endswith(_LABEL):
                     part.labels[_key(name)] = _class_index(file.read(), f"{path}: {name}")
                 elif ends_like_image(name) or (may_be_image(name) and starts_like_image(file.read(HEAD))):
@@ -158,9 +162,14 @@ def _check_above(part: _Part) -> None:
 
 
 def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, IO[bytes]]]:
-    """Yield name, first byte, number of bytes and content of every file, also of those in tar files inside."""
+    """Yield name, first byte, number of bytes and content of every file, also of those in tar files inside.
+
+    Links come with ``_LINK`` instead of their bytes.
+    """
     while (info := archive.next()) is not None:
         archive.members = []  # type: ignore[attr-defined] # it would keep an object for every member
+        if info.islnk() or info.issym():
+            yield folder + info.name, 0, _LINK, io.BytesIO()
         if not info.isfile() or os.path.basename(info.name).startswith("."):
             continue
         inside = archive.extractfile(info)

@@ -103,7 +103,7 @@ def walk(folder: str, remarks: Remarks | None = None) -> list[Found]:
         for entry in _entries(where):
             if is_hidden(entry.name):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 names.append(entry.name)
             elif not entry.is_symlink():
                 waiting.append((entry.path, (*around[:-1], os.path.join(around[-1], entry.name))))
@@ -128,7 +128,7 @@ def folders_in(folder: str | os.PathLike[str], remarks: Remarks | None = None) -
     """
     names, own = [], os.path.realpath(folder)
     for entry in _entries(os.fspath(folder)):
-        if is_hidden(entry.name) or not entry.is_dir():
+        if is_hidden(entry.name) or not _is_folder(entry):
             continue
         if not entry.is_symlink() or not _lies_in(own, os.path.realpath(entry.path)):
             names.append(entry.name)
@@ -143,6 +143,13 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise ValueError(f"{folder}: cannot be listed ({error.strerror})") from error
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _lies_in(path: str, folder: str) -> bool:

@@ -96,6 +96,7 @@ def _fit(config: FitConfig, folder: Path, compute: Compute) -> dict[str, Any]:
     results["device"] = str(compute)
     if weights := images.class_weights(compute):
         results["class_weights"] = dict(zip(images.classes, weights, strict=True))
+    compute.once(images.require_unchanged)
     compute.once(lambda: write_record(folder / RESULTS, results))
     return results
 
@@ -183,7 +184,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
-    images.compute.once(lambda: _claim(folder, config, fitting.start))
+    images.compute.once(lambda: _claim(folder, config, fitting.start, images))
     images.compute.once(lambda: _remark_on_size(config, fitting.start.spec, images))
     trained = trainer.run()
     deployed = fitting.deployed(trained)
@@ -206,7 +207,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     return results
 
 
-def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
+def _claim(folder: Path, config: FitConfig, start: Start | None, images: Images) -> None:
     """Let the folder belong to a configuration, and say once what its training starts from.
 
     Raises:
@@ -219,6 +220,7 @@ def _claim(folder: Path, config: FitConfig, start: Start | None) -> None:
         if not begun:
             print(start.report, flush=True)
         write_record(record, start.report.to_json())
+    images.claim()
     write_record(folder / CONFIG, config.to_json())
 
 
@@ -238,7 +240,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
     start = fitting.start.origin
-    images.compute.once(lambda: _claim(folder, config, start))
+    images.compute.once(lambda: _claim(folder, config, start, images))
     trainer.run()
     seconds = trainer.seconds
     if config.slimmable.autoslim:

@@ -28,7 +28,7 @@ from nasvit.data.bad import BadImageError, judge
 from nasvit.data.check import bad_heads
 from nasvit.data.config import DataConfig, height_and_width
 from nasvit.data.encoded import EncodedImages
-from nasvit.data.identity import require_same
+from nasvit.data.identity import Known
 from nasvit.data.loader import served_size
 from nasvit.data.mask_pixels import pixels_of_classes
 from nasvit.data.sources import SPLITS, SplitName
@@ -94,7 +94,7 @@ class Images:
         self.config, self.seed, self.split_seed, self.compute = config, seed, split_seed, compute
         self._channels, self._most = channels, most
         self._record = None if folder is None else folder / BAD_IMAGES
-        self._folder, self._begun = folder, begun
+        self._known = None if folder is None else Known(folder / DATA, begun=begun)
         self._plain_loaders: dict[tuple[ImageSet, int, int, int | None, Compute], Loader] = {}
         self._tests_at: dict[int, ImageSet] = {}
 
@@ -130,6 +130,11 @@ class Images:
         """
         return self._same(self._load("test"), "test")
 
+    def claim(self) -> None:
+        """Record in the folder what the images are; called by one process, when the folder gets its first results."""
+        if self._known is not None:
+            self._known.write()
+
     def require_same(self) -> None:
         """Refuse images that are not those that the results in the folder rest on; they are listed, not decoded.
 
@@ -138,6 +143,16 @@ class Images:
         """
         for split in SPLITS:
             self._same(self._load(split, listed=True), split)
+
+    def require_unchanged(self) -> None:
+        """Refuse images of which some that are read anew changed while they were worked with.
+
+        Raises:
+            ValueError: naming some of them.
+        """
+        for split, images in (("train", self.whole), ("test", self.test)):
+            if isinstance(images.images, EncodedImages):
+                self._same(images, split)  # type: ignore[arg-type]
 
     def open(self) -> None:
         """Open all images and look at each, so that what is wrong, of the test images too, shows before any training.
@@ -400,8 +415,8 @@ class Images:
 
     def _same(self, images: ImageSet, split: SplitName) -> ImageSet:
         """Return the images of a split if they are those of before; where nothing is begun, record what they are."""
-        if self._folder is not None and self.compute.is_first and images.identity is not None:
-            require_same(self._folder / DATA, split, images.name, images.identity, compare=self._begun)
+        if self._known is not None and self.compute.is_first and images.identity is not None:
+            self._known.require_same(split, images.name, images.identity)
         return images
 
     def _load(self, split: SplitName, side: int | None = None, *, listed: bool = False) -> ImageSet:

@@ -88,8 +88,8 @@ def check(bench: Workbench) -> list[str]:
         ValueError: naming the budget that no subnet meets, the images or the teacher that cannot be had, the recipe
             that these images cannot be trained by, or the times that are needed and not known.
     """
-    feasibility = check_budgets(bench)
     bench.images.open()
+    feasibility = check_budgets(bench)
     bench.compute.once(lambda: _check_times(bench))
     takes_any_size = bench.experiment.task != "classification"
     remarks = [] if takes_any_size else size_remarks(bench.images, bench.space.resolution, bench.origin.about)
@@ -109,8 +109,8 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
         One row for each subnet (see the evaluate stage).
 
     Raises:
-        ValueError: for a mistake that :func:`check` finds, before anything is trained; or if another process works in
-            the same folder.
+        ValueError: for a mistake that :func:`check` finds, before anything is trained; for images that changed
+            meanwhile; or if another process works in the same folder.
     """
     with held(bench.folder, bench.compute):
         return _run(bench)
@@ -132,6 +132,7 @@ def _run(bench: Workbench) -> list[dict[str, Any]]:
             _timed(bench, "extract", extract)
     with _begun(bench, "finetune"):
         _finetune(bench)
+    bench.compute.once(bench.images.require_unchanged)
     with _begun(bench, "evaluate"):
         return _evaluate(bench)
 

@@ -247,6 +247,7 @@ class Workbench:
         )
         split = images.data.record
         self.compute.once(lambda: self._claim(split))
+        self.compute.once(images.claim)
         return images
 
     def open_images(self) -> None:

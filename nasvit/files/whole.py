@@ -65,10 +65,10 @@ def whole(path: Path) -> Iterator[Path]:
         raise CannotWriteError(path, cause) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+def write_text(path: Path, text: str, errors: str = "strict") -> None:
+    """Write a text file, whole or not at all; ``errors`` as in ``open``."""
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -140,7 +140,8 @@ def write_rows(out: Path, rows: list[dict[str, Any]], columns: Sequence[str] = (
     if out.suffix == ".json":
         write_json(out, rows)
         return
-    with whole(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    as_bytes = "surrogateescape"  # names of files in their own bytes
+    with whole(out) as temporary, temporary.open("w", newline="", encoding="utf-8", errors=as_bytes) as file:
         writer = csv.DictWriter(file, columns or rows[0].keys())
         writer.writeheader()
         writer.writerows(rows)

@@ -48,7 +48,7 @@ class HubFolder(Bundle):
         shutil.copyfile(weights if weights.exists() else saved / HUB_WEIGHTS, folder / HUB_WEIGHTS)
         shown = replace(card, origin=without_folders(card.origin), exports=without_folders(files), bundles={})
         write_json(folder / CONFIG, configuration(shown))
-        (folder / "README.md").write_text(model_card(shown, told), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(shown, told), encoding="utf-8", errors="backslashreplace")
 
 
 def configuration(card: Card) -> dict[str, Any]:

@@ -27,5 +27,5 @@ def show_report(folder: Path, out: Path | None = None, images: ImageCount = 512)
         raise ValueError(f"--out {out}: legal are names that end in .html")
     holding, target = read_folder(folder), out or folder / REPORT
     text = page(holding, images)
-    write_text(target, text)
+    write_text(target, text, errors="backslashreplace")  # names of files may be of any bytes
     print(f"{target}: {target.stat().st_size / 1e3:,.0f} kB in one file; open it in a browser")

@@ -67,7 +67,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], list[str]]] = {
         swap,
         ["class 'pear' has the images that class 'plum' had", "class 'plum' has the images that class 'pear' had"],
     ),
-    "a repainted image": (repaint, ["1 of 15 files looked at have another content: pear/2.bmp"]),
+    "a repainted image": (repaint, ["1 of 15 files looked at have another content, or none: pear/2.bmp"]),
     "a removed image": (remove, ["class 'plum' has 4 images, before 5"]),
     "an image of another size": (resize, ["class 'plum' has images of other names or sizes"]),
     "a renamed image": (rename_file, ["class 'plum' has images of other names or sizes"]),
@@ -103,7 +103,7 @@ def test_other_boxes_and_other_masks_are_named(tmp_path: Path) -> None:
     assert [differences(*each) for each in zip(before, same)] == [[], []]
     assert [differences(*each) for each in zip(before, now)] == [
         ["its boxes or masks changed"],
-        ["1 of 5 files looked at have another content: images/train/a.jpg"],
+        ["1 of 5 files looked at have another content, or none: images/train/a.jpg"],
     ]
 
 

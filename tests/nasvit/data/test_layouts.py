@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import unicodedata
 import warnings
@@ -51,7 +52,7 @@ def test_splits_are_known_in_any_case_and_with_other_words_beside() -> None:
 @pytest.mark.parametrize(
     ("train", "test"),
     [
-        ("Train", "Test"),
+        ("Train/images", "Test/images"),
         ("seg_train/seg_train", "seg_test/seg_test"),
         ("Training", "dev"),
         ("TrainSet", "my_validation"),
@@ -105,6 +106,7 @@ def beside_others(folder: Path) -> None:
 
 def one_class(folder: Path) -> None:
     shutil.copytree(write_folder(folder.with_name("of")) / "red", folder / "red")
+    (folder / "blue").mkdir()
 
 
 def unlabeled(folder: Path) -> None:
@@ -142,7 +144,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "nested": (nested, r"deeper, train, val; give .*all/dataset/v1$"),
     "nested beside others": (beside_others, r"all: its classes or parts seem to lie deeper"),
     "parts in classes": (class_first, "each of green, red has parts for training and testing in it; .* as in train/"),
-    "one class": (one_class, "all its images are of one class, red; at least two"),
+    "one class": (one_class, "all its images are of one class, red, and none are in blue; at least two"),
     "no labels": (unlabeled, "train_images: there is no class folder with images in it; legal are"),
     "no train": (no_train, "there is test and valid, but no part for training"),
     "two trains": (two_trains, "train_a and train_b could each be its train part; call the right one train"),
@@ -212,8 +214,17 @@ def test_links_are_followed_but_for_those_that_lead_back(tmp_path: Path) -> None
     (pool / "red" / "back").symlink_to(folder / "red", target_is_directory=True)
     (folder / "green" / "up").symlink_to(folder, target_is_directory=True)
     (folder / "everything").symlink_to(tmp_path, target_is_directory=True)
-    with pytest.warns(UserWarning, match="3 links to a folder around them .left out."):
+    (folder / "gone").symlink_to(tmp_path / "nowhere", target_is_directory=True)
+    for name in ("itself", "green/itself"):
+        (folder / name).symlink_to(folder / name)
+    words = (
+        "3 links to a folder around them .left out.",
+        "2 links that lead nowhere .left out.*gone",
+        "1 files that are no",
+    )
+    with pytest.warns(UserWarning, match="left out") as warned:
         images = both(folder)
+    assert all(re.search(each, str(warned[0].message)) for each in words)
     assert images[0].classes == ("blue", "green", "red") and sum(map(len, images)) == 20
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import pickle
 import re
 import tarfile
@@ -114,6 +115,14 @@ def test_hidden_members_are_no_images(tmp_path: Path) -> None:
     hidden = {re.sub("/", "/._", name): b"\0\5\x16\7" for name in files}
     images = load_images(pack(tmp_path / "all.tar", {**hidden, **files, "._.DS_Store": b"?", "red/.x.png": b"?"}))
     assert len(images) + len(load_images(tmp_path / "all.tar", "test")) == 20 and all_shown(images)
+
+
+def test_links_in_a_tar_file_are_counted_and_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "in")
+    os.link(folder / "red" / "0.png", folder / "red" / "9.png")  # which tar stores as a link to the first
+    (folder / "red" / "8.png").symlink_to("1.png")
+    with pytest.warns(UserWarning, match=r"2 links in tar files .left out., the first: .*all\.tar: red/8\.png"):
+        assert len(load_images(write_tar(tmp_path / "all.tar", folder))) == 12
 
 
 def test_tar_files_in_a_tar_file_are_classes(tmp_path: Path) -> None:

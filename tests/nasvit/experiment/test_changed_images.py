@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from nasvit.data.config import DataConfig
 from nasvit.experiment import images as experiment_images
 from nasvit.experiment.fit import CONFIG, RESULTS, fit
+from nasvit.experiment.images import Images
 from nasvit.experiment.pipeline import open_workbench
 from nasvit.experiment.training import FitConfig
 from nasvit.experiment.workbench import Workbench
@@ -48,6 +50,18 @@ def test_an_experiment_goes_on_with_the_images_that_it_began_with_only(tmp_path:
     (photos / "val" / "sky").rename(photos / "val" / "blue")
     bench_of(tmp_path, photos).images.open()
     assert (tmp_path / "out" / "data.json").exists()
+
+
+def test_images_that_change_while_they_are_worked_with_are_noticed_at_the_end(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", wide=12)
+    config = DataConfig(str(folder), image_size=8, crop_pct=0.9, validation=0.4)
+    images = Images(config, seed=0, folder=tmp_path / "out")
+    images.open()
+    images.require_unchanged()
+    (folder / "val" / "red").rename(folder / "val" / "rot")
+    words = "its test images are not .*10 of 20 files looked at have another content, or none: red/0.png"
+    with pytest.raises(ValueError, match=words):
+        images.require_unchanged()
 
 
 def test_a_training_is_refused_and_its_results_are_not_shown_for_other_images(tmp_path: Path, photos: Path) -> None:
