@@ -13,6 +13,7 @@ from nasvit.data.encoded import EncodedImages
 from nasvit.data.listed import Listed
 from nasvit.data.masked import Decodable, with_masks
 from nasvit.data.workers import Stream, processors
+from nasvit.files.held import is_used
 from nasvit.files.records import read_json, write_record
 
 HEADS = "heads"
@@ -97,7 +98,7 @@ def remember(
         name: names an image by its number.
         heads: whether they were not all decoded.
     """
-    if heads and len(bad) <= MOST_NAMED and not record.parent.exists():
+    if heads and len(bad) <= MOST_NAMED and not is_used(record.parent):
         return
     known = read_json(record) if record.exists() else {}
     named = [{"number": each, "image": name(each), "reason": bad[each]} for each in sorted(bad)]

@@ -17,7 +17,7 @@ from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed
 from nasvit.data.stores import Indices
 from nasvit.data.targets import Boxes, Masks, content_of
-from nasvit.files.held import HOLDER
+from nasvit.files.held import is_used
 from nasvit.files.records import read_json, write_record
 
 LEAST_SAMPLED, MOST_SAMPLED, SAMPLED_BYTES = 64, 1024, 2**25
@@ -135,8 +135,7 @@ class Known:
                 f"{source}: its {split} images are not those that the results in {self._record.parent} rest on: "
                 f"{'; '.join(found)}. {_WAY_OUT}"
             )
-        others = (path for path in self._record.parent.glob("*") if not path.name.startswith(HOLDER))
-        if any(others):  # a mistake that shows later leaves no folder
+        if is_used(self._record.parent):  # a mistake that shows later leaves no folder
             self.write()
 
     def write(self) -> None:

@@ -48,6 +48,11 @@ def held(folder: Path, compute: Compute = ALONE) -> Iterator[None]:
             _leave(folder.absolute())
 
 
+def is_used(folder: Path) -> bool:
+    """Return whether anything lies in a folder but the record of who holds it."""
+    return any(not path.name.startswith(HOLDER) for path in folder.glob("*"))
+
+
 def _enter(folder: Path) -> None:
     with _lock:
         if _held.get(folder):

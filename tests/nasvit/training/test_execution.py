@@ -85,7 +85,7 @@ def test_a_collapse_that_is_noticed_late_is_rolled_back_and_no_checkpoint_holds_
         trainer.run()
     assert trainer.step == 60
     steps = [record["step"] for record in read_metrics(tmp_path / "metrics.jsonl") if "loss" in record]
-    assert steps == list(range(1, 61))
+    assert steps == [*range(1, 11), *range(6, 61)]  # what was done before going back stays in the log
 
 
 @pytest.mark.parametrize("waits", [True, False])
