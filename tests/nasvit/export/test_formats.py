@@ -19,6 +19,7 @@ from nasvit.branches import reparameterize
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Format
 from nasvit.export.shipping import folded
+from nasvit.export.timing import processor
 from nasvit.registry import create
 from nasvit.specs import TimmSpec
 from tests.nasvit.export.dense_networks import SMALL_FCOS, SMALL_LRASPP, SMALL_PYRAMID, dense_network
@@ -145,6 +146,8 @@ def test_integers_are_smaller_than_floats_and_say_nearly_the_same(name: str, tmp
     format.write_int8(network, small, SHAPE, calibration)
     sizes = [sum(file.stat().st_size for file in format.files(path)) for path in (plain, small)]
     assert sizes[1] < 0.8 * sizes[0]
+    if name == "onnx" and not processor()[1]:
+        pytest.skip("without instructions for 8-bit products ONNX Runtime's sums of two products saturate")
     with torch.inference_mode():
         wanted = network(calibration[0]).numpy()
     found = format.load(small)(calibration[0].numpy())
