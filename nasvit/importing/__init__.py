@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +95,20 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
 
     Raises:
         ValueError: if the source is unknown.
-        CheckpointError: if the file is damaged or would run code.
+        CheckpointError: if the file is damaged or would run code, its weights cannot be computed with, or ``out`` is
+            the file itself.
         LayoutError: if the weights do not fit; it lists what is missing, unexpected or of the wrong shape.
     """
     release = release_of(source)
+    if Path(checkpoint).exists() and Path(out).exists() and Path(out).samefile(checkpoint):
+        raise CheckpointError(f"{out} is the checkpoint itself, which would be overwritten; give another name")
     weights = read_weights(Path(checkpoint), released_layout(source))
     converted = _convert_or_guess(release, weights.tensors)
     metadata = {_METADATA: json.dumps({"source": source, "classes": converted.classes})}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, out, metadata)
+    unfinished = Path(out).with_name(f"{Path(out).name}.{os.getpid()}.tmp")  # so that it is written whole or not at all
+    save_file({name: tensor.contiguous() for name, tensor in converted.state.items()}, unfinished, metadata)
+    unfinished.replace(out)
     return _report(source, Path(checkpoint), Path(out), weights, converted)
 
 
@@ -205,7 +211,12 @@ def _about(path: Path) -> dict[str, Any]:
     metadata = _metadata(path)
     if metadata is None:
         raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
-    about: dict[str, Any] = json.loads(metadata)
+    try:
+        about: dict[str, Any] = json.loads(metadata)
+        release_of(about["source"])
+        assert about["classes"] > 0
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+        raise ValueError(f"{path}: its metadata are not those that nasvit import writes: {error}") from error
     return about
 
 
@@ -221,7 +232,10 @@ def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ..
 def _network(release: Release, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
     with torch.device("meta"):
         network = release.build(classes)
-    network.load_state_dict(dict(state), strict=True, assign=True)
+    try:
+        network.load_state_dict(dict(state), strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"these are not the weights of {release.title} with {classes} classes: {error}") from error
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network.eval()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from nasvit.any_network.model import PREFIX, ElasticModel
 from nasvit.costs.dense import as_backbones
 from nasvit.dense.shared import BACKBONES, DenseShared
@@ -17,6 +15,7 @@ from nasvit.experiment.training import StartingWeights
 from nasvit.experiment.workbench import CLASSES, RECORD, SUPERNET, Workbench
 from nasvit.export.card import CARD
 from nasvit.importing import is_imported, load_imported
+from nasvit.importing.pickles import read_pickled
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
 from nasvit.records import read_json, sha256_of
 from nasvit.specs import head_from_json
@@ -113,7 +112,7 @@ def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
     """Return the supernet that an experiment trained."""
     told, record = read_json(folder / RECORD), TrainedFor.read(folder)
     space, classes = load(told["space"]), _classes_of(folder)
-    state = torch.load(folder / SUPERNET, map_location="cpu", weights_only=True)
+    state = read_pickled(folder / SUPERNET)  # of whoever's experiment
     if told.get("task", "classification") != "classification":  # of a detector or segmenter the backbones
         space, classes = as_backbones(space, head_from_json(told, str(folder / RECORD))), _NO_CLASSES
         state = {key.removeprefix(BACKBONES): each for key, each in state.items() if key.startswith(BACKBONES)}

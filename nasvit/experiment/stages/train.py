@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from nasvit.compute import Compute
@@ -16,6 +15,7 @@ from nasvit.experiment.images import Images
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
 from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
+from nasvit.importing.pickles import read_pickled
 from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import calibrate
 from nasvit.records import write_json
@@ -76,7 +76,7 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
-    supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    supernet.load_state_dict(read_pickled(path))
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
 
