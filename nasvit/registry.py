@@ -19,8 +19,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import nn
@@ -195,14 +197,20 @@ def _timm(name: str, image_channels: int) -> Described:
     else:
         network = timm.create_model(model, in_chans=image_channels, pretrained=True)
     told = network.pretrained_cfg
+    mean, deviation = (_for_channels(told[name], image_channels) for name in ("mean", "std"))
     card = Card(
         replace(spec, image_side=told["input_size"][-1]),
         _numbers(network.num_classes),
-        mean=tuple(told["mean"]),
-        deviation=tuple(told["std"]),
+        mean=mean,
+        deviation=deviation,
         origin={"weights": checkpoint or f"timm's own of {model}"},
     )
     return Described(network.eval(), card)
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return a value for every channel; where timm made a stem for others of one for three, their mean."""
+    return tuple(values) if len(values) == channels else (fmean(values),) * channels
 
 
 def _timm_of_checkpoint(spec: TimmSpec, checkpoint: Path) -> nn.Module:
