@@ -30,7 +30,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no text, or deeper than anybody writes it
         raise ValueError(f"{path} is no JSON: {error}") from error
 
 
@@ -46,6 +46,11 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(2**20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Return the folder of what this user keeps on this machine: ``$XDG_CACHE_HOME/nasvit``, or ``~/.cache/nasvit``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nasvit"
 
 
 @cache

@@ -18,6 +18,9 @@ from search_spaces.values import spell
 
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_REPEATED = 100_000
+"""Values that aliases may repeat, besides as many as there are letters."""
+
 _FLOW = ("[", "{", "'", '"')
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
@@ -103,9 +106,28 @@ def read_text(text: str, file: str) -> Node:
         raise ValueError(f"{file}:{line}: not YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ValueError(f"{file}: not YAML: {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"{file}: lists and mappings are nested deeper than anybody writes them") from error
     if root is None:
         raise ValueError(f"{file}: the file is empty")
+    _check_aliases(root, len(text), file)
     return _wrap(root, file, (), ())
+
+
+def _check_aliases(root: yaml.Node, length: int, file: str) -> None:
+    """Refuse aliases of aliases that would make much of a little text."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = 0  # of an alias that holds itself, which is refused with its line
+            parts = node.value if isinstance(node, yaml.CollectionNode) else []
+            each = [part for pair in parts for part in (pair if isinstance(pair, tuple) else (pair,))]
+            sizes[id(node)] = 1 + sum(map(size, each))
+        return sizes[id(node)]
+
+    if size(root) > length + _REPEATED:
+        raise ValueError(f"{file}: its aliases repeat {size(root):,} values; write fewer")
 
 
 def read_option(path: tuple[str, ...], text: str) -> Node:

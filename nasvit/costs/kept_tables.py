@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from nasvit.elastic.registry import KINDS
+from nasvit.records import cache_folder
 from predictors.blocks import BlockPart, fingerprint
 from predictors.cost import METRICS, CostTable, Part
 from search_spaces import Space
@@ -90,8 +91,7 @@ def _may_keep(parts: Sequence[BlockPart]) -> bool:
 
 
 def _path(space: Space, classes: int) -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "nasvit" / f"costs-{fingerprint(space)}-{classes}.npz"
+    return cache_folder() / f"costs-{fingerprint(space)}-{classes}.npz"
 
 
 @functools.cache

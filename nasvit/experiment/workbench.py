@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nasvit import trust
 from nasvit.compute import ALONE, Compute
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
@@ -22,6 +23,7 @@ from nasvit.experiment.origin import Origin, origin_of
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
+from nasvit.names import is_function
 from nasvit.records import read_json, write_json
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
@@ -85,6 +87,8 @@ class Workbench:
     def __init__(self, experiment: Experiment, folder: Path, compute: Compute = ALONE) -> None:
         self.asked = self.experiment = experiment
         self.folder, self.compute = folder, compute
+        if experiment.network is not None and is_function(experiment.network):
+            trust.name([experiment.network])
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
         self.largest: Subnet | None = None
