@@ -87,9 +87,10 @@ def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
     if isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, WITH_ACTIVATION):
         return norm
     if isinstance(norm, FROZEN):
-        plain = nn.BatchNorm2d(len(norm.running_mean), norm.eps)
-        plain._parameters.update({name: nn.Parameter(getattr(norm, name), False) for name in ("weight", "bias")})
-        plain._buffers.update({name: getattr(norm, name) for name in ("running_mean", "running_var")})
+        held = dict(norm.named_buffers())
+        plain = nn.BatchNorm2d(len(held["running_mean"]), norm.eps)
+        plain._parameters.update({name: nn.Parameter(held[name], False) for name in ("weight", "bias")})
+        plain._buffers.update({name: held[name] for name in ("running_mean", "running_var")})
         return plain.eval()
     assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     plain = nn.BatchNorm2d(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
@@ -100,7 +101,10 @@ def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
 
 def rest_of(norm: nn.Module) -> nn.Module:
     """Return the activation of a batch norm that moved elsewhere, or the identity."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, WITH_ACTIVATION) else nn.Identity()
+    if not isinstance(norm, WITH_ACTIVATION):
+        return nn.Identity()
+    parts = dict(norm.named_children())
+    return nn.Sequential(parts["drop"], parts["act"])
 
 
 def _computes_convolution(module: nn.Module) -> bool:

@@ -146,7 +146,8 @@ class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # that 
         known = _KNOWN.get((module, name))
         if known is None:
             base = _Unread if (module, name) in _NOT_READ else _StandIn
-            return type(base)(name, (base,), {"__module__": module, "__qualname__": name})
+            told = {"__module__": module, "__qualname__": name}
+            return types.new_class(name, (base,), exec_body=lambda attributes: attributes.update(told))
         # A pickle can set attributes of what it names, so no function of PyTorch's is handed to it.
         return known if isinstance(known, type) else functools.partial(known)
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nasvit import trust
+from nasvit import cli, trust
 from nasvit.export.bundles import BUNDLES, Told, bundle
 from nasvit.export.saved import load_network, load_saved, save_network
 from nasvit.export.shipping import load_file
@@ -98,9 +98,11 @@ def test_code_that_the_user_names_is_started_and_known_again(tmp_path: Path, mon
     assert type(load_network(tmp_path / "net")) is nn.Sequential
     (tmp_path / "net" / "card.json").write_text((tmp_path / "net" / "card.json").read_text() + " ")
     monkeypatch.setattr(trust, "_NAMED", set())
-    with pytest.raises(ValueError, match="so it is not started"):
-        load_network(tmp_path / "net")
-    trust.trust_everything()
+    monkeypatch.setattr(sys, "argv", ["nasvit", "profile", "net"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    monkeypatch.setattr(sys, "argv", ["nasvit", "--trust", "profile", "net"])
+    cli.main()
     assert type(load_network(tmp_path / "net")) is nn.Sequential
 
 
