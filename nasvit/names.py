@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from nasvit import trust
 from nasvit.models import Family, mnasnet, mobilenet_v1, mobilenet_v2, resnet, shufflenet_v1, shufflenet_v2
 from nasvit.models.tiny import SMALL_IMAGES, TARGETS, target
 from nasvit.specs import (
@@ -20,6 +19,7 @@ from nasvit.specs import (
     SubnetSpec,
     TimmSpec,
     TorchvisionSpec,
+    imported,
 )
 from search_spaces import Architecture, Space, load, published
 from search_spaces import names as space_names
@@ -56,7 +56,7 @@ def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
         return timm_spec(name.removeprefix(TIMM).partition(":")[0], image_channels)
     if name.startswith(TORCHVISION):
         return torchvision_spec(name.removeprefix(TORCHVISION))
-    if _FUNCTION.fullmatch(name) and not name.startswith(tuple(f"{space}:" for space in space_names())):
+    if is_function(name):
         return code_spec(name, image_channels)
     parsed = _NAME.fullmatch(name)
     if parsed is not None:
@@ -72,6 +72,12 @@ def spec_of_name(name: str, *, image_channels: int = 3) -> Spec:
         if name in published.names():
             return _published(name)
     return _subnet(name)
+
+
+def is_function(name: str) -> bool:
+    """Return whether a name is that of a function of the user's own code, ``package.module:function``."""
+    is_built_in = name.startswith((TIMM, TORCHVISION, HUB, *(f"{space}:" for space in space_names())))
+    return _FUNCTION.fullmatch(name) is not None and not is_built_in
 
 
 def architecture_of(space: Space, which: str) -> Architecture:
@@ -158,16 +164,15 @@ def torchvision_spec(model: str) -> TorchvisionSpec:
 
 
 def code_spec(name: str, image_channels: int) -> CodeSpec:
-    """Return the spec of a network that a function of the user's own code returns.
+    """Return the spec of a network that a function of the user's own code returns, which may be called from now on.
 
     Raises:
         ValueError: if there is no such module or function.
     """
+    trust.name([name])
     module, _, function = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as python -m does: modules of the folder that one works in count
     try:
-        found = getattr(importlib.import_module(module), function, None)
+        found = imported(name)
     except ImportError as error:
         raise ValueError(f"network {name!r}: the module {module} cannot be imported ({error})") from error
     if not callable(found):

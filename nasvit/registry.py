@@ -19,18 +19,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from torch import nn
 
-from nasvit.export.card import CARD, CONFIG, Card, is_card
+from nasvit.export.card import CARD, CONFIG, Card, is_card, way_out
 from nasvit.export.saved import HUB_WEIGHTS, Described, load_saved
 from nasvit.models import Family
 from nasvit.models.tiny import TARGETS
 from nasvit.names import FAMILIES, HUB, TIMM, architecture_of, spec_of_name, timm_spec
-from nasvit.specs import CodeSpec, PlannedSpec, Spec, SubnetSpec, TimmSpec
+from nasvit.specs import PlannedSpec, Spec, SubnetSpec, TimmSpec, functions_of
+from nasvit.trust import trusts
 from search_spaces import Architecture, Space
 
 CLASSES = 1000  # of a network whose name says nothing of classes
@@ -38,7 +41,13 @@ _IMPORTED = ".safetensors"
 
 
 def create(
-    name: str, classes: int | None = None, *, pretrained: bool = False, seed: int = 0, image_channels: int = 3
+    name: str,
+    classes: int | None = None,
+    *,
+    pretrained: bool = False,
+    seed: int = 0,
+    image_channels: int = 3,
+    trust: bool = False,
 ) -> Described:
     """Return the network of a name with its card: spec, classes, image size, normalization.
 
@@ -48,11 +57,12 @@ def create(
         pretrained: require trained weights; those of timm are then downloaded from its hub.
         seed: seed of the initial weights of a network without trained ones.
         image_channels: channels of the images, for families and timm; other names fix them.
+        trust: call a function of its author's code that the card of a saved network names.
 
     Raises:
         ValueError: if there is no network of that name, it has other classes, or no weights although they are required.
     """
-    found = _with_weights(name, pretrained, image_channels)
+    found = _with_weights(name, pretrained, image_channels, trust)
     if found is None:
         if pretrained:
             raise ValueError(
@@ -130,14 +140,14 @@ def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
     )
 
 
-def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described | None:
+def _with_weights(name: str, pretrained: bool, image_channels: int, trust: bool) -> Described | None:
     """Return the network of a name that has weights of its own, else None."""
     if is_card(Path(name)):
-        return load_saved(Path(name))
+        return load_saved(Path(name), trust=trust)
     if name.startswith(HUB):
-        return load_saved(_shared(name, [CONFIG, HUB_WEIGHTS])[0])
+        return load_saved(_shared(name, [CONFIG, HUB_WEIGHTS], trust)[0], trust=trust)
     if Path(name).is_dir() and not _is_known(name):
-        raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing")
+        raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing{way_out(Path(name))}")
     if imported_path(name) is not None:
         return _imported(name)
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
@@ -145,12 +155,13 @@ def _with_weights(name: str, pretrained: bool, image_channels: int) -> Described
     return None
 
 
-def _shared(name: str, files: list[str]) -> tuple[Path, Card]:
+def _shared(name: str, files: list[str], trust: bool = False) -> tuple[Path, Card]:
     """Return the folder to which a network of the hub was downloaded, unless it is there already, and its card.
 
     Args:
         name: ``hf:USER/NAME``, with ``@REVISION`` where another one than the last is meant.
         files: names of the files that are needed.
+        trust: whether a function that the card names may be called.
 
     Raises:
         ValueError: if the hub has no such network, or cannot be reached, or the network needs code of its user.
@@ -165,13 +176,11 @@ def _shared(name: str, files: list[str]) -> tuple[Path, Card]:
     if not is_card(folder):
         raise ValueError(f"{name!r} is no network of nasvit: its {CONFIG} is missing, or another library's")
     card = Card.read(folder)
-    spec = card.spec
-    while isinstance(base := getattr(spec, "base", None), Spec):
-        spec = base
-    if isinstance(spec, CodeSpec):  # a stranger would name the function that is called here
+    unknown = [each for each in functions_of(card.spec) if not (trust or trusts(each))]
+    if unknown:  # a stranger would name the function that is called here
         raise ValueError(
-            f"{name!r} is built by the function {spec.function} of its user's code, which a download does not start; "
-            f"it lies in {folder}: create(that folder) does"
+            f"{name!r} is built by the function {unknown[0]} of its user's code, which a download does not start; if "
+            "you know it, say so: nasvit --trust ..., in Python create(..., trust=True)"
         )
     return folder, card
 
@@ -195,14 +204,20 @@ def _timm(name: str, image_channels: int) -> Described:
     else:
         network = timm.create_model(model, in_chans=image_channels, pretrained=True)
     told = network.pretrained_cfg
+    mean, deviation = (_for_channels(told[name], image_channels) for name in ("mean", "std"))
     card = Card(
         replace(spec, image_side=told["input_size"][-1]),
         _numbers(network.num_classes),
-        mean=tuple(told["mean"]),
-        deviation=tuple(told["std"]),
+        mean=mean,
+        deviation=deviation,
         origin={"weights": checkpoint or f"timm's own of {model}"},
     )
     return Described(network.eval(), card)
+
+
+def _for_channels(values: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return a value for every channel; where timm made a stem for others of one for three, their mean."""
+    return tuple(values) if len(values) == channels else (fmean(values),) * channels
 
 
 def _timm_of_checkpoint(spec: TimmSpec, checkpoint: Path) -> nn.Module:

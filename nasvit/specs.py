@@ -9,14 +9,16 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
+from nasvit import trust
 from nasvit.heads.dense import DenseNetwork
 from nasvit.heads.kinds import AnyHead, head_of
 from nasvit.models.family import Family
@@ -339,6 +341,8 @@ class TimmSpec(_Foreign):
     def _make(self, classes: int) -> nn.Module:
         import timm
 
+        if not timm.is_model(self.model):  # timm would look for others on the hub
+            raise ValueError(f"timm has no model {self.model!r}")
         sized: dict[str, Any] = {} if self.built_for is None else {"img_size": self.built_for}
         network: nn.Module = timm.create_model(self.model, num_classes=classes, in_chans=self.image_channels, **sized)
         return network
@@ -358,6 +362,8 @@ class TorchvisionSpec(_Foreign):
     def _make(self, classes: int) -> nn.Module:
         from torchvision import models
 
+        if self.model not in models.list_models(module=models):  # others may download their backbone
+            raise ValueError(f"torchvision has no classifier {self.model!r}")
         network: nn.Module = models.get_model(self.model, weights=None, num_classes=classes)
         return network
 
@@ -370,9 +376,19 @@ class TorchvisionSpec(_Foreign):
         return 299 if self.model == "inception_v3" else 224
 
 
+def imported(function: str) -> Any:
+    """Import a function ``package.module:function``; None: its module has none of that name."""
+    module, _, name = function.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as python -m does: modules of the folder that one works in count
+    return getattr(importlib.import_module(module), name, None)
+
+
 @dataclass(frozen=True)
 class CodeSpec(_Foreign):
     """A network that a function of the user's own code returns.
+
+    It is imported and called only if the user of this process named it; see :mod:`nasvit.trust`.
 
     Args:
         function: ``package.module:function``; it is called with ``num_classes``.
@@ -386,9 +402,14 @@ class CodeSpec(_Foreign):
     image_side: int = 224
 
     def _make(self, classes: int) -> nn.Module:
-        module, _, name = self.function.partition(":")
+        if not trust.trusts(self.function):
+            raise ValueError(
+                f"this network is built by {self.function}, a function of its author's code that a file names and "
+                "nobody here asked for, so it is not started; if you know it, say so: nasvit --trust ..., in Python "
+                "load_saved(..., trust=True)"
+            )
         try:
-            network = getattr(importlib.import_module(module), name)(num_classes=classes)
+            network = imported(self.function)(num_classes=classes)
         except Exception as error:  # whatever the code of users raises
             raise ValueError(
                 f"{self.function}(num_classes={classes}) fails: {type(error).__name__}: {error}; it must return the "
@@ -684,6 +705,19 @@ KINDS: dict[str, type[Spec]] = {
     )
 }
 """All kinds of specs by their name in cards."""
+
+
+def specs_below(spec: Spec) -> Iterator[Spec]:
+    """Yield a spec, the one that it is based on, and so on."""
+    below: Any = spec
+    while isinstance(below, Spec):
+        yield below
+        below = getattr(below, "base", None)
+
+
+def functions_of(spec: Spec) -> list[str]:
+    """Return the functions of users' code that a network is built by."""
+    return [each.function for each in specs_below(spec) if isinstance(each, CodeSpec)]
 
 
 def spec_from_json(kind: str, content: Mapping[str, Any], where: str) -> Spec:

@@ -36,3 +36,12 @@ def test_every_import_is_there(text: str) -> None:
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
     assert imports
     exec(compile(ast.Module(imports, type_ignores=[]), "README.md", "exec"), {})
+
+
+def test_every_statement_about_security_names_tests_that_there_are() -> None:
+    root = Path(__file__).parents[1]
+    named = re.findall(r"`(test_\w+)`", (root / "docs" / "security.md").read_text(encoding="utf-8"))
+    there = {
+        name for path in (root / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert len(named) > 20 and set(named) <= there, set(named) - there

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import torch
 
 from nasvit.elastic.registry import KINDS
-from nasvit.files.whole import whole
+from nasvit.files.whole import cache_folder, whole
 from predictors.blocks import BlockPart, fingerprint
 from predictors.cost import METRICS, CostTable, Part
 from search_spaces import Space
@@ -82,8 +81,7 @@ def _may_keep(parts: Sequence[BlockPart]) -> bool:
 
 
 def _path(space: Space, classes: int) -> Path:
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "nasvit" / f"costs-{fingerprint(space)}-{classes}.npz"
+    return cache_folder() / f"costs-{fingerprint(space)}-{classes}.npz"
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from abc import ABC
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -261,13 +262,21 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher | Teachers:
 
 def _load_teacher(name: str, images: Images) -> Teacher:
     try:
-        found = create(name, len(images.classes), pretrained=True, image_channels=images.shape[0])
+        found = create(name, pretrained=True, image_channels=images.shape[0])
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"teacher: {error}") from error
     card, normalization = found.card, images.normalization
     if card.spec.channels != images.shape[0]:
         raise ValueError(
             f"teacher: {name} takes images of {card.spec.channels} channels, the student's have {images.shape[0]}"
+        )
+    columns = _columns(name, card, images.classes)
+    if not card.mean:
+        warnings.warn(
+            f"teacher: {name} does not say how its images were normalized, and gets them as the student does; save it "
+            "with a card that says so (nasvit.save_network)",
+            UserWarning,
+            stacklevel=2,
         )
     takes_any_size = isinstance(card.spec, DenseSpec)
     side = None if takes_any_size or card.shape[1] in (0, images.shape[1]) else card.shape[1]
@@ -278,8 +287,58 @@ def _load_teacher(name: str, images: Images) -> Teacher:
         own_mean=card.mean,
         own_deviation=card.deviation,
         side=side,
+        columns=columns,
     )
+    if card.spec.task == "classification":
+        _try(name, teacher, images)
     return images.compute.place(teacher)
+
+
+def _columns(name: str, card: Card, classes: tuple[str, ...]) -> list[int]:
+    """Return which scores of a teacher belong to some classes, by their names where both sides have any.
+
+    Raises:
+        ValueError: if it was trained on other classes, or those of a detector or segmenter have another order.
+    """
+    theirs, numbers = card.classes, tuple(map(str, range(max(len(card.classes), len(classes)))))
+    if theirs == classes:
+        return []
+    if theirs == numbers[: len(theirs)] or classes == numbers[: len(classes)]:  # of which nobody knows the names
+        if len(theirs) == len(classes):
+            return []
+        raise ValueError(
+            f"teacher: {name!r} scores {len(theirs)} classes and {len(classes)} are needed; choose one that was "
+            "trained on them"
+        )
+    unknown = [each for each in classes if each not in theirs]
+    if unknown:
+        more = ", ..." if len(unknown) > 3 else ""
+        raise ValueError(
+            f"teacher: {name!r} does not know {len(unknown)} of the {len(classes)} classes ({', '.join(unknown[:3])}"
+            f"{more}); it scores {', '.join(theirs[:3])}{', ...' if len(theirs) > 3 else ''}"
+        )
+    if card.spec.task != "classification":
+        raise ValueError(
+            f"teacher: {name!r} has its {len(theirs)} classes in another order than the student's {len(classes)}, or "
+            f"more of them, which only classifiers may have; train one on these images"
+        )
+    return [theirs.index(each) for each in classes]
+
+
+@torch.no_grad()
+def _try(name: str, teacher: Teacher, images: Images) -> None:
+    """Refuse a teacher that says no numbers of two gray images, so that it shows before anything is trained."""
+    shape = tuple(side or 224 for side in images.shape)
+    try:
+        scores = teacher(torch.zeros(2, *shape))
+    except Exception as error:  # networks of others fail in any way there is
+        raise ValueError(f"teacher: {name} fails on images of {shape}: {type(error).__name__}: {error}") from error
+    wanted = (2, len(images.classes))
+    if not isinstance(scores, torch.Tensor) or scores.shape != wanted:
+        found = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+        raise ValueError(f"teacher: {name} returns {found} for 2 images, and scores of shape {wanted} are needed")
+    if not bool(torch.isfinite(scores).all()):
+        raise ValueError(f"teacher: {name} returns NaN or infinite scores; its weights are not usable")
 
 
 class Way(ABC):

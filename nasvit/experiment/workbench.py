@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from nasvit import trust
 from nasvit.compute import ALONE, Compute
 from nasvit.data.splits import SplitRecord
 from nasvit.experiment.clock import TIMES
@@ -24,6 +25,7 @@ from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_w
 from nasvit.experiment.yaml_file import decisive
 from nasvit.files.held import HOLDER
 from nasvit.files.records import read_json, write_record
+from nasvit.names import is_function
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
 from nasvit.tasks.task import Task
@@ -86,6 +88,8 @@ class Workbench:
     def __init__(self, experiment: Experiment, folder: Path, compute: Compute = ALONE) -> None:
         self.asked = self.experiment = experiment
         self.folder, self.compute = folder, compute
+        if experiment.network is not None and is_function(experiment.network):
+            trust.name([experiment.network])
         if experiment.threads:
             torch.set_num_threads(experiment.threads)
         self.largest: Subnet | None = None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import search_spaces
+from nasvit.export.limits import LARGEST_SIDE, check_sides
+from nasvit.export.written import is_trusted, remember
 from nasvit.files.records import read_json, versions, write_record
-from nasvit.names import spec_of_name
-from nasvit.specs import Spec, SubnetSpec, spec_from_json
+from nasvit.names import is_function, spec_of_name
+from nasvit.specs import CodeSpec, Spec, SubnetSpec, functions_of, spec_from_json
+from nasvit.trust import name as name_as_trusted
+from nasvit.trust import trusts
 
 CARD = "card.json"
 CONFIG, IN_CONFIG = "config.json", "nasvit"
@@ -80,6 +85,9 @@ class Card:
     def write(self, folder: Path) -> None:
         """Write the card into a folder, whole or not at all."""
         write_record(folder / CARD, self.to_json())
+        functions = functions_of(self.spec)
+        if functions and all(map(trusts, functions)):
+            remember(folder / CARD)
 
     @classmethod
     def read(cls, folder: Path) -> Card:
@@ -91,10 +99,23 @@ class Card:
         """
         found = _found(folder)
         if found is None:
-            raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
+            raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing{way_out(folder)}")
         path, content = found
+        try:
+            card = cls._of(content, path)
+            card._check()
+            check_sides(card.spec, str(path))
+            if functions_of(card.spec) and is_trusted(path):
+                name_as_trusted(functions_of(card.spec))
+        except (LookupError, TypeError, AttributeError, AssertionError, ArithmeticError, RecursionError) as error:
+            raise ValueError(f"{path} is damaged, or no card: {type(error).__name__}: {error}") from error
+        return card
+
+    @classmethod
+    def _of(cls, content: Any, path: Path) -> Card:
+        """Return the card that is in a file."""
         if "format" not in content:
-            content = _of_old(content, folder)
+            content = _of_old(content, path.parent)
         if content["format"] > FORMAT:
             raise ValueError(
                 f"{path} is of format {content['format']}, and this version of nasvit reads formats up to {FORMAT}; "
@@ -115,18 +136,44 @@ class Card:
             content.get("weights", ""),
         )
 
+    def _check(self) -> None:
+        """Refuse values that nothing could be done with; anybody may have written them."""
+        numbers = (*self.mean, *self.deviation, self.crop_pct)
+        if not self.classes or not all(isinstance(each, str) for each in self.classes):
+            raise TypeError("classes are no names")
+        if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):
+            raise TypeError("normalization or crop_pct are no numbers")
+        is_scale = len(self.mean) == len(self.deviation) and min(self.deviation, default=1) > 0
+        if not is_scale or not 0.1 <= self.crop_pct <= 1:
+            raise ArithmeticError("normalization or crop_pct are out of range")
+        if self.side is not None and not 1 <= self.side <= LARGEST_SIDE:
+            raise ArithmeticError(f"images of {self.side} pixels; legal are sides from 1 to {LARGEST_SIDE}")
+        for told in (self.origin, self.versions, self.exports, *self.exports.values()):
+            if not isinstance(told, Mapping):
+                raise TypeError("origin, versions or exports are no mappings")
+
 
 def is_card(folder: Path) -> bool:
     """Return whether a folder has a card, its own or that of a hub."""
     return _found(folder) is not None
 
 
+def way_out(folder: Path) -> str:
+    """Return in which folder below there is a network, as in those of trainings and experiments, to end a message."""
+    inside = sorted((*folder.glob(f"*/{CARD}"), *folder.glob(f"subnets/*/*/{CARD}")))
+    return f"; there is one in {inside[0].parent}" if inside else ""
+
+
 def remove_card(folder: Path) -> None:
     """Remove the card of a folder, and the files that it tells of: exports, and the folders made of them."""
     while (found := _found(folder)) is not None:
         path, content = found
-        exports = [name for entry in content.get("exports", {}).values() for name in entry["files"]]
-        remove_files(folder, [*exports, *(name for files in content.get("bundles", {}).values() for name in files)])
+        try:
+            exports = [name for entry in content.get("exports", {}).values() for name in entry["files"]]
+            bundles = [name for files in content.get("bundles", {}).values() for name in files]
+            remove_files(folder, [*exports, *bundles])
+        except (LookupError, TypeError, AttributeError):  # it is damaged, and tells of no files
+            pass
         path.unlink()
 
 
@@ -153,7 +200,7 @@ def _found(folder: Path) -> tuple[Path, Any] | None:
         return folder / CARD, read_json(folder / CARD)
     try:
         return folder / CONFIG, json.loads((folder / CONFIG).read_text(encoding="utf-8"))[IN_CONFIG]
-    except (OSError, ValueError, KeyError, TypeError):  # there is none, or it is the configuration of something else
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # there is none, or one of something else
         return None
 
 
@@ -164,7 +211,8 @@ def _of_old(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         architecture = search_spaces.Architecture.load(folder / "architecture.json")
         spec: Spec = SubnetSpec(space, architecture, content.get("resize", True))
     elif "network" in content:
-        spec = spec_of_name(content["network"], image_channels=content["image_channels"])
+        name, channels = content["network"], content["image_channels"]
+        spec = CodeSpec(name, channels) if is_function(name) else spec_of_name(name, image_channels=channels)
     else:
         raise ValueError(f"{folder / CARD} is no card of a network that nasvit saved")
     told = ("classes", "image", "normalization", "versions", "fused", "resize", "network", "image_channels")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nasvit.compute import Compute
 from nasvit.elastic import is_live
+from nasvit.export.written import remember
 from nasvit.layers import BatchNorm2d, Normalize
 
 PROGRAM = "program.pt2"
@@ -72,3 +73,4 @@ def export_program(
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # which names the folders of this machine
     torch.export.save(program, path)
+    remember(path)

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from nasvit.branches import fuse, reparameterize
-from nasvit.export.card import CARD, Card, is_card, remove_card
+from nasvit.export.card import CARD, Card, is_card, remove_card, way_out
+from nasvit.export.limits import Held
 from nasvit.export.program import PROGRAM, check_complete, export_program, on_processor
 from nasvit.export.switchable import SwitchableModel
 from nasvit.files.whole import sha256_of, whole
 from nasvit.heads.dense import DenseNetwork
 from nasvit.layers.reparameterized import has_branches
-from nasvit.specs import WidthsSpec
+from nasvit.specs import WidthsSpec, functions_of
+from nasvit.supernets.widths import Slimmable
+from nasvit.trust import name as name_as_trusted
 
 WEIGHTS, HUB_WEIGHTS = "network.safetensors", "model.safetensors"
 """The file of the weights, and its name where a network is shared on a hub."""
@@ -58,16 +61,20 @@ def save_network(
     network = on_processor(network)
     folder.mkdir(parents=True, exist_ok=True)
     remove_card(folder)  # with files of another network; the new one is written last: who finds it finds everything
-    if program:
-        plain = {PROGRAM: network}
-        if isinstance(network, SwitchableModel):
-            plain = {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
-        for name, each in plain.items():
-            with whole(folder / name) as file:
-                export_program(each, file, shape=shape or card.shape, mean=card.mean, deviation=card.deviation)
+    programs = _programs(network) if program else {}
+    for name, each in programs.items():
+        with whole(folder / name) as file:
+            export_program(each, file, shape=shape or card.shape, mean=card.mean, deviation=card.deviation)
     with whole(folder / WEIGHTS) as file:
         save_model(network.shared if isinstance(network, SwitchableModel) else network, str(file))
     replace(card, weights=sha256_of(folder / WEIGHTS)).write(folder)
+
+
+def _programs(network: nn.Module) -> dict[str, nn.Module]:
+    """Return the networks that programs are written of, by the names of these."""
+    if isinstance(network, SwitchableModel):
+        return {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
+    return {PROGRAM: network}
 
 
 def is_saved(folder: Path) -> bool:
@@ -75,42 +82,54 @@ def is_saved(folder: Path) -> bool:
     return is_card(folder)
 
 
-def load_network(folder: Path | str) -> nn.Module:
+def load_network(folder: Path | str, *, trust: bool = False) -> nn.Module:
     """Load a network that :func:`save_network` saved, in evaluation mode; see :func:`load_saved`."""
-    return load_saved(folder).network
+    return load_saved(folder, trust=trust).network
 
 
-def load_saved(folder: Path | str) -> Described:
+def load_saved(folder: Path | str, *, trust: bool = False) -> Described:
     """Load a network that :func:`save_network` saved, in evaluation mode, with its card; also as a hub has it.
+
+    Anybody may have made the folder: nothing in it is executed, and the network is about as large as its weights.
+
+    Args:
+        folder: the folder.
+        trust: import and call the function of its author's code that builds the network, if the card names one. One
+            that was named before in this process is called anyway.
 
     Raises:
         FileNotFoundError: if the folder holds no saved network.
-        ValueError: if a later version of nasvit saved it, or the weights do not fit its card.
+        ValueError: if a later version of nasvit saved it, the weights do not fit its card, or it needs trust.
     """
     folder = Path(folder)
     weights = next((folder / name for name in (WEIGHTS, HUB_WEIGHTS) if (folder / name).exists()), None)
     missing = [*([] if weights else [WEIGHTS]), *([] if is_card(folder) else [CARD])]
     if weights is None or missing:
-        raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card = Card.read(folder)
+        raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing{way_out(folder)}")
+    card, held = Card.read(folder), Held(weights)
     if card.weights and card.weights != sha256_of(weights):
         raise ValueError(f"{weights} is damaged, or of another network: its content is not what {CARD} was written for")
-    dtype = _dtype(weights)
-    if isinstance(card.spec, WidthsSpec):
-        shared = card.spec.empty(len(card.classes)).to(dtype)
-        load_model(shared, str(weights))
-        return Described(SwitchableModel(shared), card)
-    network = card.spec.build(len(card.classes)).eval()
-    network = (with_fused_structure(network) if card.fused else network).to(dtype)
-    load_model(network, str(weights))
+    if trust:
+        name_as_trusted(functions_of(card.spec))
+    dtype = next((_DTYPES[kind] for kind in held.kinds.values() if kind in _DTYPES), torch.float32)
+    with held.bounding():
+        network = _empty(card).to(dtype)
+    held.check_floats(network, _DTYPES)
+    try:
+        load_model(network, str(weights))
+    except (RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{weights} does not hold the weights of the network in its card: {error}") from error
+    if isinstance(network, Slimmable):
+        return Described(SwitchableModel(network), card)
     return Described(network.eval(), card)
 
 
-def _dtype(weights: Path) -> torch.dtype:
-    """Return the data type of the floating-point weights of a file."""
-    with safe_open(weights, "pt") as file:
-        kinds = [file.get_slice(name).get_dtype() for name in file.keys()]
-    return next((_DTYPES[kind] for kind in kinds if kind in _DTYPES), torch.float32)
+def _empty(card: Card) -> nn.Module:
+    """Return the network of a card, with room for its weights."""
+    if isinstance(card.spec, WidthsSpec):
+        return card.spec.empty(len(card.classes))
+    network = card.spec.build(len(card.classes)).eval()
+    return with_fused_structure(network) if card.fused else network
 
 
 def with_fused_structure(network: nn.Module) -> nn.Module:

@@ -195,20 +195,31 @@ def with_shipped(card: Card, shipped: Sequence[Shipped]) -> Card:
     return replace(card, exports={**card.exports, **{each.file: each.to_json() for each in shipped}})
 
 
-def load_file(path: Path, threads: int = 1) -> tuple[Run, Card]:
+def load_file(path: Path, threads: int = 1, *, trust: bool = False) -> tuple[Run, Card]:
     """Load a shipped file, with the card beside it.
 
+    Args:
+        path: the file.
+        threads: threads of one operation.
+        trust: load a program of PyTorch, too, that this user did not write on this machine: it runs whatever its author
+            put in.
+
     Raises:
-        ValueError: if the card does not tell of it, or its runtime cannot load it.
+        ValueError: if the card does not tell of it, its runtime cannot load it, or it needs trust.
         FileNotFoundError: if there is no card beside it.
     """
-    run, card = load_file_with_outputs(path, threads)
+    run, card = load_file_with_outputs(path, threads, trust=trust)
     return lambda pixels: run(pixels)[0], card
 
 
-def load_file_with_outputs(path: Path, threads: int = 1) -> tuple[RunAll, Card]:
-    """Load a shipped file, which gives all its outputs, with the card beside it; errors as in :func:`load_file`."""
+def load_file_with_outputs(path: Path, threads: int = 1, *, trust: bool = False) -> tuple[RunAll, Card]:
+    """Load a shipped file, which gives all its outputs, with the card beside it; as in :func:`load_file`."""
     format, card = require_runtime(path)
+    if not (trust or format.may_start(path)):
+        raise ValueError(
+            f"{path} is a program, which runs whatever its author put in, and was not written by you on this machine; "
+            "if you know it, say so: nasvit --trust ..., in Python trust=True"
+        )
     try:
         return format.load_all(path, threads), card
     except Exception as error:  # runtimes raise errors of every kind

@@ -83,6 +83,11 @@ def remove_unfinished(folder: Path) -> None:
                 path.unlink()
 
 
+def cache_folder() -> Path:
+    """Return the folder of what this user keeps on this machine: ``$XDG_CACHE_HOME/nasvit``, or ``~/.cache/nasvit``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nasvit"
+
+
 def sync_folder(folder: Path) -> None:
     """Make sure that the names in a folder are on the disk."""
     if os.name == "nt":

@@ -95,10 +95,13 @@ def import_checkpoint(source: str, checkpoint: Path, out: Path) -> ImportReport:
 
     Raises:
         ValueError: if the source is unknown.
-        CheckpointError: if the file is damaged or would run code.
+        CheckpointError: if the file is damaged or would run code, its weights cannot be computed with, or ``out`` is
+            the file itself.
         LayoutError: if the weights do not fit; it lists what is missing, unexpected or of the wrong shape.
     """
     release = release_of(source)
+    if Path(checkpoint).exists() and Path(out).exists() and Path(out).samefile(checkpoint):
+        raise CheckpointError(f"{out} is the checkpoint itself, which would be overwritten; give another name")
     weights = read_weights(Path(checkpoint), released_layout(source))
     converted = _convert_or_guess(release, weights.tensors)
     metadata = {_METADATA: json.dumps({"source": source, "classes": converted.classes})}
@@ -206,7 +209,12 @@ def _about(path: Path) -> dict[str, Any]:
     metadata = _metadata(path)
     if metadata is None:
         raise ValueError(f"{path} was not written by nasvit import; import the checkpoint first")
-    about: dict[str, Any] = json.loads(metadata)
+    try:
+        about: dict[str, Any] = json.loads(metadata)
+        release_of(about["source"])
+        assert about["classes"] > 0
+    except (ValueError, KeyError, TypeError, AssertionError, RecursionError) as error:
+        raise ValueError(f"{path}: its metadata are not those that nasvit import writes: {error}") from error
     return about
 
 
@@ -222,7 +230,10 @@ def released_layout(source: str, classes: int = 1000) -> dict[str, tuple[int, ..
 def _network(release: Release, classes: int, state: Mapping[str, Tensor]) -> nn.Module:
     with torch.device("meta"):
         network = release.build(classes)
-    network.load_state_dict(dict(state), strict=True, assign=True)
+    try:
+        network.load_state_dict(dict(state), strict=True, assign=True)
+    except RuntimeError as error:
+        raise ValueError(f"these are not the weights of {release.title} with {classes} classes: {error}") from error
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network.eval()

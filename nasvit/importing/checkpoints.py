@@ -14,6 +14,8 @@ from nasvit.importing.pickles import CheckpointError, read_pickled
 
 _PREFIXES = ("module.", "_orig_mod.")
 _DEEPEST = 4
+_ANYWAY, _TIMES = 2**28, 4
+"""Bytes that tensors may take up in memory at most, and how many times the file's size besides: parts may repeat."""
 
 
 class LoadedTensor:
@@ -26,6 +28,11 @@ class LoadedTensor:
     def __init__(self, tensor: Tensor) -> None:
         self._tensor = tensor
         self.shape = tuple(tensor.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Size of a compact copy."""
+        return self._tensor.numel() * self._tensor.element_size()
 
     def load(self) -> Tensor:
         """Return a compact copy of the tensor."""
@@ -71,7 +78,11 @@ def read_weights(path: Path, known: Container[str]) -> Weights:
         matches = sum(name in known for name in weights.tensors)
         return matches > 0, "ema" in weights.part.lower(), matches or len(weights.tensors)
 
-    return max(found, key=rank)
+    weights = max(found, key=rank)
+    claimed, held = sum(tensor.bytes for tensor in weights.tensors.values()), path.stat().st_size
+    if claimed > _ANYWAY + _TIMES * held:
+        raise CheckpointError(f"{path.name} has {held:,} bytes and claims to hold tensors of {claimed:,}")
+    return weights
 
 
 def plain_name(name: str) -> str:

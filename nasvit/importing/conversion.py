@@ -60,11 +60,11 @@ class Converted:
 
 
 @functools.lru_cache(maxsize=64)
-def layout(release: Release, classes: int) -> tuple[tuple[ReleasedTensor, ...], dict[str, torch.Size]]:
-    """Return the tensors of a release, and the shapes of our state dict."""
+def layout(release: Release, classes: int) -> tuple[tuple[ReleasedTensor, ...], dict[str, Tensor]]:
+    """Return the tensors of a release, and our state dict without values."""
     with torch.device("meta"):
         network = release.build(classes)
-    return tuple(release.entries(network)), {name: tensor.shape for name, tensor in network.state_dict().items()}
+    return tuple(release.entries(network)), network.state_dict()
 
 
 def convert(release: Release, tensors: Tensors) -> Converted:
@@ -72,18 +72,51 @@ def convert(release: Release, tensors: Tensors) -> Converted:
 
     Raises:
         LayoutError: listing everything that is missing, unexpected or of the wrong shape.
+        CheckpointError: listing what cannot be computed with; see :func:`check_usable`.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     classes = release.classes(shapes)
-    entries, sizes = layout(release, classes)
+    entries, ours = layout(release, classes)
     misfit = find_misfit(release, entries, shapes)
     if misfit is not None:
         raise misfit
     unused = [name for name in tensors if release.is_unused(name)]
     converted = Converted(classes, {}, unused)
     for entry in entries:
-        converted.state[entry.ours] = _convert(entry, tensors, converted).reshape(sizes[entry.ours])
+        converted.state[entry.ours] = _convert(entry, tensors, converted).reshape(ours[entry.ours].shape)
+    released = {entry.ours: entry.released for entry in entries}
+    check_usable({released[name]: (tensor, ours[name]) for name, tensor in converted.state.items()})
     return converted
+
+
+def check_usable(tensors: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuse weights that no network computes with, although their names and shapes fit.
+
+    Args:
+        tensors: tensors by name, each with the one of the network that it is for.
+
+    Raises:
+        CheckpointError: listing tensors that are not of floating-point numbers where the network's are, those with
+            numbers that are not finite, and variances below 0.
+    """
+    found: dict[str, list[str]] = {}
+    for name, (tensor, wanted) in tensors.items():
+        reason = _objection(name, tensor, wanted)
+        if reason:
+            found.setdefault(reason, []).append(name)
+    if found:
+        lines = [_listing(reason, names) for reason, names in found.items()]
+        raise CheckpointError("\n".join(["the weights have the right names and shapes, but cannot be used", *lines]))
+
+
+def _objection(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
+    if not wanted.is_floating_point():
+        return None
+    if not tensor.is_floating_point():
+        return f"of {str(tensor.dtype).removeprefix('torch.')}, not of floating-point numbers"
+    if not bool(torch.isfinite(tensor.float()).all()):
+        return "with NaN or infinite numbers"
+    return "of variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else None
 
 
 def find_misfit(

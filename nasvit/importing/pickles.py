@@ -1,15 +1,16 @@
-"""Read checkpoint files of PyTorch without executing anything that is in them.
+"""Read checkpoint files of PyTorch without executing anything in them, in memory that their size bounds.
 
-A pickle is a program: it names functions and calls them. ``torch.load(weights_only=True)`` refuses every name that
-tensors do not need, which many released files hold beside their weights: configurations, parsed arguments, numbers of
-numpy. For those files the names that are not known stand for empty classes that hold data and do nothing, and every
-call of one is refused.
+A pickle is a program: it names functions and calls them. Here the few names that tensors need are known, some that
+stand beside tensors in released files make empty objects, every other name stands for an empty class that holds data
+and does nothing, and every call of one is refused. That is narrower than ``torch.load(weights_only=True)``, whose names
+include some that make as much memory as they are asked for, such as ``bytearray``.
 """
 
 from __future__ import annotations
 
 import functools
 import pickle
+import tarfile
 import types
 import warnings
 import zipfile
@@ -37,6 +38,8 @@ def read_pickled(path: Path) -> Any:
     try:
         if is_zip:
             _check_archive(path)
+        elif _is_tar(path):
+            raise CheckpointError("it is of PyTorch before 0.1.10; load and save it there again")
         return _load(path, mmap=is_zip)
     except CheckpointError as error:
         raise CheckpointError(f"{path.name}: {error}") from None
@@ -50,6 +53,9 @@ def read_pickled(path: Path) -> Any:
 def _check_archive(path: Path) -> None:
     """Raise if a zip file is damaged, which PyTorch does not notice, or holds something else."""
     with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type for part in parts) or sum(part.file_size for part in parts) > path.stat().st_size:
+            raise CheckpointError("its parts are compressed or larger than the file, which PyTorch never writes")
         names = {name.rpartition("/")[2] for name in archive.namelist()}
         if "data.pkl" not in names:
             raise CheckpointError("it is a zip file, but no checkpoint of PyTorch: there is no data.pkl in it")
@@ -60,13 +66,18 @@ def _check_archive(path: Path) -> None:
             raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
 
 
+def _is_tar(path: Path) -> bool:
+    try:
+        tarfile.open(path, "r:").close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
 def _load(path: Path, mmap: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about pickles of other versions, which are read or refused all the same
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-        except pickle.UnpicklingError:
-            return torch.load(path, map_location="cpu", weights_only=False, mmap=mmap, pickle_module=_INERT)
+        return torch.load(path, map_location="cpu", weights_only=False, mmap=mmap, pickle_module=_INERT)
 
 
 class _Name(type):
@@ -79,8 +90,8 @@ class _Name(type):
         )
 
 
-class _StandIn(dict[Any, Any], metaclass=_Name):
-    """An object of an unknown class: keeps its data and does nothing."""
+class _Data(dict[Any, Any]):
+    """An object that keeps data and does nothing."""
 
     def append(self, item: Any) -> None:
         """Keep one item, as a list would."""
@@ -92,8 +103,12 @@ class _StandIn(dict[Any, Any], metaclass=_Name):
             self.append(item)
 
 
-class _Unread:
-    """A value that is not read, such as a numpy scalar."""
+class _StandIn(_Data, metaclass=_Name):
+    """An object of an unknown class."""
+
+
+class _Unread(_Data):
+    """A value that is not read, such as a numpy scalar, whatever it is made of."""
 
     def __init__(self, *_: Any) -> None:
         """Take any arguments."""
@@ -104,25 +119,35 @@ class _Unread:
 
 _KNOWN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
     ("torch", "Size"): torch.Size,
-    ("torch", "device"): _Unread,
-    ("numpy.core.multiarray", "scalar"): _Unread,
-    ("numpy._core.multiarray", "scalar"): _Unread,
-    ("numpy", "dtype"): _Unread,
-    ("_codecs", "encode"): _Unread,
+    **{
+        ("torch._utils", name): getattr(torch._utils, name)
+        for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter", "_rebuild_parameter_with_state")
+    },
 }
+"""What a pickle may call, and gets."""
+
+_NOT_READ = {
+    ("torch", "device"),
+    ("collections", "Counter"),
+    ("collections", "defaultdict"),
+    ("numpy", "dtype"),
+    ("_codecs", "encode"),
+    *((module, "scalar") for module in ("numpy.core.multiarray", "numpy._core.multiarray")),
+    *((module, name) for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "complex", "slice")),
+}
+"""What a pickle may call, and gets an empty object of."""
 
 
-class _Unpickler(pickle.Unpickler):
-    """Unpickler whose names are :data:`_KNOWN` or inert stand-ins; nothing is ever imported."""
+class _Unpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]  # that in C makes room for any index
+    """Unpickler whose names are :data:`_KNOWN`, :data:`_NOT_READ` or inert stand-ins; nothing is ever imported."""
 
     def find_class(self, module: str, name: str) -> Any:
         known = _KNOWN.get((module, name))
         if known is None:
-            return _Name(name, (_StandIn,), {"__module__": module, "__qualname__": name})
+            base = _Unread if (module, name) in _NOT_READ else _StandIn
+            told = {"__module__": module, "__qualname__": name}
+            return types.new_class(name, (base,), exec_body=lambda attributes: attributes.update(told))
         # A pickle can set attributes of what it names, so no function of PyTorch's is handed to it.
         return known if isinstance(known, type) else functools.partial(known)
 

@@ -18,6 +18,7 @@ from nasvit.costs.counting import count
 from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
+from nasvit.export.bundles.describe import files_at
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Format, format_of
 from nasvit.export.saved import is_saved
@@ -317,19 +318,22 @@ def one_image(path: Path, threads: int, width: float | None) -> Callable[[], obj
 
 
 def _with_files(path: Path, width: float | None) -> list[Path]:
-    """Return a saved network and all files exported of it, at that width, whose runtime is installed; a file itself."""
+    """Return a saved network and all files exported of it, at that width, that may be run here; a file itself."""
     if path.is_file():
         return [path]
     found = [path]
-    for file, entry in Card.read(path).exports.items():
-        if entry.get("width") != width:
-            continue
+    for file, entry in files_at(Card.read(path), path, width).items():
+        format = format_of(entry["format"])
         try:
-            format_of(entry["format"]).require()
+            format.require()
         except ImportError as error:
             print(f"nasvit: {path / file} is left out: {error}", file=sys.stderr)
             continue
-        found += [path / file] if (path / file).exists() else []
+        if not format.may_start(path / file):
+            why = "it is a program that was not written here, and runs whatever its author put in; --trust runs it"
+            print(f"nasvit: {path / file} is left out: {why}", file=sys.stderr)
+            continue
+        found.append(path / file)
     return found
 
 

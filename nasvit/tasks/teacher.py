@@ -25,6 +25,7 @@ class Teacher(nn.Module):
         own_mean: mean of each channel of the teacher's images; empty: the student's.
         own_deviation: standard deviation of each channel of the teacher's images.
         side: side of the images that the teacher was trained with, in pixels; None: images are not resized.
+        columns: which of its scores belong to the student's classes, one after the other; empty: all as they are.
 
     Shape:
         ``(batch, channels, height, width) -> (batch, classes)``
@@ -35,6 +36,7 @@ class Teacher(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    columns: Tensor
 
     def __init__(
         self,
@@ -45,6 +47,7 @@ class Teacher(nn.Module):
         own_mean: Sequence[float] = (),
         own_deviation: Sequence[float] = (),
         side: int | None = None,
+        columns: Sequence[int] = (),
     ) -> None:
         super().__init__()
         if own_mean and len(own_mean) != len(mean):
@@ -57,6 +60,7 @@ class Teacher(nn.Module):
         shift = [(m - own) / dev for m, own, dev in zip(ours[0], theirs[0], theirs[1], strict=True)]
         self.register_buffer("scale", torch.tensor(scale)[:, None, None], persistent=False)
         self.register_buffer("shift", torch.tensor(shift)[:, None, None], persistent=False)
+        self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -66,7 +70,7 @@ class Teacher(nn.Module):
             images = F.interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
         like = next(self.network.parameters(), images)  # a network may be saved in half precision
         scores: Tensor = self.network(images.to(like.dtype))
-        return scores
+        return scores.index_select(1, self.columns) if len(self.columns) else scores
 
     def train(self, mode: bool = True) -> Teacher:
         """Stay in evaluation mode."""

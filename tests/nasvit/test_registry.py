@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,18 @@ def test_a_timm_checkpoint_brings_its_classes_and_its_normalization(tmp_path: Pa
     network, card = create(f"timm:mobilenetv3_small_050:{tmp_path / 'weights.pth'}", 7, pretrained=True)
     assert torch.equal(network(torch.ones(1, 3, 64, 64)), model(torch.ones(1, 3, 64, 64)))
     assert card.shape == (3, 224, 224) and card.mean == pytest.approx((0.485, 0.456, 0.406))
+
+
+def test_a_timm_checkpoint_runs_nothing(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'mark'}",)
+
+    torch.save({"state_dict": {"w": torch.ones(1)}, "more": Hostile()}, tmp_path / "weights.pth")
+    for pretrained in (False, True):
+        with pytest.raises(ValueError, match=r"asks to call posix\.system"):
+            create(f"timm:mobilenetv3_small_050:{tmp_path / 'weights.pth'}", pretrained=pretrained)
+    assert not (tmp_path / "mark").exists()
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {

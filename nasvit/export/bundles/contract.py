@@ -87,6 +87,8 @@ def bundle(kind: Bundle, saved: Path, told: Told) -> Path:
         The folder of the bundle.
     """
     card = Card.read(saved)
+    if (saved / kind.name).is_symlink():
+        raise ValueError(f"{saved / kind.name} is a link, through which this would write elsewhere; remove it")
     with TemporaryDirectory(dir=saved, prefix="unfinished-") as unfinished:
         made = Path(unfinished) / kind.name
         made.mkdir()

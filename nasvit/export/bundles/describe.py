@@ -90,8 +90,14 @@ def files_at(card: Card, saved: Path, width: float | None, *formats: str) -> dic
         if entry.get("width") == width  # which an earlier version did not write
         and (not formats or entry["format"] in formats)
         and all(map(_is_plain, (name, entry["file"], *entry["files"])))
-        and all((saved / file).is_file() for file in entry["files"])
+        and all(_is_inside(saved / file, saved) for file in (name, *entry["files"]))
     }
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    """Return whether a file is there, and no link to one elsewhere; the cache of a hub links to its own blobs."""
+    places = (folder.resolve(), *(above / "blobs" for above in folder.resolve().parents[1:2]))
+    return path.is_file() and any(map(path.resolve().is_relative_to, places))
 
 
 def _is_plain(name: str) -> bool:

@@ -11,6 +11,8 @@ import tempfile
 import urllib.request
 from pathlib import Path
 
+from nasvit.files.whole import cache_folder
+
 VERSION = "1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """SHA-512 of the archive, in base 64, as the registry states it."""
@@ -64,8 +66,7 @@ def copy_files(folder: Path) -> None:
 
 def archive() -> Path:
     """Return where the archive is kept: in ``$XDG_CACHE_HOME/nasvit``, or ``~/.cache/nasvit``."""
-    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(folder) / "nasvit" / f"onnxruntime-web-{VERSION}.tgz"
+    return cache_folder() / f"onnxruntime-web-{VERSION}.tgz"
 
 
 def registry() -> str:

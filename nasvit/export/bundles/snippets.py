@@ -11,13 +11,14 @@ from nasvit.data.letterbox import FILL
 from nasvit.export.bundles.decoder import objects_of
 from nasvit.export.card import CONFIG, IN_CONFIG, Card
 from nasvit.export.formats import format_of
+from nasvit.specs import functions_of
 
 _OURS = """
     import torch
     from nasvit.export.shipping import as_saved
     from nasvit.registry import create
 
-    network, described = create(".")
+    network, described = create("."{trust})
     {width}scores = as_saved(network, described)(torch.from_numpy(pixels)).numpy()
     """
 _OURS_OF_BOXES = """
@@ -25,7 +26,7 @@ _OURS_OF_BOXES = """
     from nasvit.export.shipping import as_saved
     from nasvit.registry import create
 
-    network, described = create(".")
+    network, described = create("."{trust})
     {width}boxes, scores = (each.numpy() for each in as_saved(network, described)(torch.from_numpy(pixels)))
     """
 _LAST = {
@@ -60,7 +61,8 @@ def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | No
         found["Objects"] = f"import numpy as np\n\n\n{inspect.getsource(objects_of).strip()}"
     at = "" if width is None else f"network = network.export({width:g})\n"
     ours = _OURS_OF_BOXES if boxes else _OURS
-    found["nasvit"] = f"{dedent(ours).strip().format(width=at)}\n{last}"
+    trust = ", trust=True" if functions_of(card.spec) else ""  # whose code it is that builds the network
+    found["nasvit"] = f"{dedent(ours).strip().format(width=at, trust=trust)}\n{last}"
     for entry in entries:
         format = format_of(entry["format"])
         code = dedent(format.code_of_boxes if boxes else format.code).strip().format(file=entry["file"])

@@ -111,6 +111,10 @@ class Format(ABC):
         legal = ", ".join(name for name, each in _formats().items() if each.quantizes_with)
         raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
 
+    def may_start(self, path: Path) -> bool:
+        """Return whether a file may be loaded: one that could run what its author put in must be from here."""
+        return True
+
     @abstractmethod
     def start(self, path: Path, threads: int = 1) -> Start:
         """Load a file in its runtime, with nothing between that and the caller, as it is timed.

@@ -11,10 +11,14 @@ from torch.utils._pytree import tree_leaves
 
 from nasvit.export.formats.contract import Floats, Format, Start
 from nasvit.export.program import PROGRAM, export_program
+from nasvit.export.written import is_trusted
 
 
 class TorchProgram(Format):
-    """A program of PyTorch, for any batch size. Its threads are those of the process: ``torch.set_num_threads``."""
+    """A program of PyTorch, for any batch size. Its threads are those of the process: ``torch.set_num_threads``.
+
+    It is read by pickle, so that who opens one runs whatever its author put in.
+    """
 
     name, runtime, file, title = "torch", "torch", PROGRAM, "PyTorch alone"
     code = """
@@ -35,6 +39,9 @@ class TorchProgram(Format):
             export_program(network, path, shape=shape)
         else:
             torch.export.save(torch.export.export(network, (torch.rand(batch, *shape),), strict=False), path)
+
+    def may_start(self, path: Path) -> bool:
+        return is_trusted(path)
 
     def start(self, path: Path, threads: int = 1) -> Start:
         module = torch.export.load(path).module()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from nasvit.importing.conversion import LayoutError
+from nasvit.importing.conversion import LayoutError, check_usable
 from nasvit.importing.transfer.classifier import (
     classifier_tensors,
     is_scored_like,
@@ -181,7 +181,12 @@ class _Loading:
 
     @torch.no_grad()
     def copy(self) -> None:
-        """Copy everything that fits."""
+        """Copy everything that fits.
+
+        Raises:
+            CheckpointError: if it cannot be computed with.
+        """
+        check_usable({name: (tensor, self.state[name]) for name, tensor in self.fitting.items()})
         for name, tensor in self.fitting.items():
             self.state[name].copy_(tensor)
 

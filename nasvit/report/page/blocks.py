@@ -10,7 +10,7 @@ from torch import nn
 import search_spaces
 from nasvit.costs.counting import Cost
 from nasvit.export.card import Card
-from nasvit.export.saved import load_saved, with_fused_structure
+from nasvit.export.saved import load_saved
 from nasvit.export.switchable import SwitchableModel
 from nasvit.layers import Network
 from nasvit.layers.network import Resized
@@ -18,7 +18,7 @@ from nasvit.report.console import short
 from nasvit.report.page.holding import Entry, Holding
 from nasvit.report.page.words import plain
 from nasvit.report.profile import blocks, named_blocks
-from nasvit.specs import Spec, SubnetSpec, WidthsSpec
+from nasvit.specs import Spec, SubnetSpec
 from predictors.blocks import BlockKey, blocks_of
 from search_spaces import Architecture
 
@@ -63,7 +63,7 @@ def network_blocks(holding: Holding, entry: Entry) -> list[Block]:
     """
     if entry.deployed is not None:
         card = Card.read(entry.deployed)
-        network = plain_network(entry, card)
+        network = plain_network(entry)
         return _blocks(network, card.spec, len(card.classes))
     spec = _chosen(holding, entry)
     if spec is None:
@@ -73,15 +73,11 @@ def network_blocks(holding: Holding, entry: Entry) -> list[Block]:
     return _blocks(spec.build(count), spec, count)
 
 
-def plain_network(entry: Entry, card: Card) -> nn.Module:
-    """Return the structure of a saved network as it is loaded, or of the widest of one with several widths."""
+def plain_network(entry: Entry) -> nn.Module:
+    """Return a saved network as it is loaded, or the widest of one with several widths."""
     assert entry.deployed is not None
-    if isinstance(card.spec, WidthsSpec):
-        network = load_saved(entry.deployed).network
-        assert isinstance(network, SwitchableModel)
-        return network.export(network.largest)
-    network = card.spec.build(len(card.classes)).eval()
-    return with_fused_structure(network) if card.fused else network
+    network = load_saved(entry.deployed).network
+    return network.export(network.largest) if isinstance(network, SwitchableModel) else network
 
 
 def _chosen(holding: Holding, entry: Entry) -> Spec | None:

@@ -207,7 +207,7 @@ def _alone(entry: Entry) -> Table | None:
     card = Card.read(entry.deployed)
     if isinstance(card.spec, WidthsSpec):
         return None
-    cost = count(plain_network(entry, card), *card.shape)
+    cost = count(plain_network(entry), *card.shape)
     costs = _costs({"macs": cost.macs, "params": cost.params, "memory": cost.memory})
     size = f"{card.shape[1]}×{card.shape[2]}, {card.shape[0]} channels"
     headings = ("network", "images", "classes", "MACs", "parameters", "peak memory")

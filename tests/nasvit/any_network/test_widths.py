@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from nasvit.export.saved import load_saved, save_network
 from nasvit.export.switchable import SwitchableModel, deploy
 from nasvit.layers import sync_batch_norm
 from nasvit.layers.calibration import calibrate
-from nasvit.specs import CodeSpec, SlimmableSpec
+from nasvit.names import code_spec
+from nasvit.specs import SlimmableSpec
 from nasvit.training.sampling import AllSwitches
 from search_spaces import ElasticArchitecture
 from tests.nasvit.any_network.networks import Classifying, Grouped, Residual, UNet, conv
@@ -161,7 +163,10 @@ def test_the_widest_switch_learns_first() -> None:
 
 @pytest.mark.parametrize("norm", ["switchable", "universal"])
 def test_a_deployed_model_is_saved_and_loaded_with_all_its_widths(norm: Any, tmp_path: Path) -> None:
-    base, images = CodeSpec("tests.nasvit.experiment.small_network:residual", 1, 8), torch.randn(3, 1, 8, 8)
+    base, images = (
+        replace(code_spec("tests.nasvit.experiment.small_network:residual", 1), image_side=8),
+        torch.randn(3, 1, 8, 8),
+    )
     torch.manual_seed(0)
     network = base.build(10)
     shaken(network)

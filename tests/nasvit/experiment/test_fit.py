@@ -472,6 +472,51 @@ def test_a_teacher_is_given_images_as_it_was_trained_with_them(tmp_path: Path) -
     torch.testing.assert_close(seen[0], wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_teacher_teaches_classes_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, names = images_of(config(tmp_path)), tuple("ABCDEFGHIJ")
+    monkeypatch.setattr(type(student), "classes", names)
+    network = filled(create("micro8:smallest", 12).network).eval()
+    spec, other_order = create("micro8:smallest", 12).card.spec, ("X", *reversed(names), "Y")
+    save_network(network, tmp_path / "teacher", Card(spec, other_order, mean=(0.3,), deviation=(0.7,)))
+    teacher = load_teacher(TeacherConfig(str(tmp_path / "teacher")), student)
+    assert isinstance(teacher, Teacher)
+    teacher.converts = False
+    assert torch.equal(teacher(some_images()), network(some_images())[:, 1:11].flip(1))
+
+
+WRONG_TEACHERS = {
+    "other classes": (
+        tuple("abcdefghij"),
+        lambda each: None,
+        r"does not know 10 of the 10 classes \(A, B, C, \.\.\.\)",
+    ),
+    "fewer classes": (tuple("012"), lambda each: None, "scores 3 classes and 10 are needed"),
+    "NaN": (tuple("ABCDEFGHIJ"), lambda each: each.fill_(torch.nan), "returns NaN or infinite scores"),
+}
+
+
+@pytest.mark.parametrize(("classes", "spoil", "words"), WRONG_TEACHERS.values(), ids=WRONG_TEACHERS)
+def test_a_teacher_that_does_not_fit_is_refused(
+    classes: tuple[str, ...], spoil: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    student = images_of(config(tmp_path))
+    monkeypatch.setattr(type(student), "classes", tuple("ABCDEFGHIJ"))
+    network, card = create("micro8:smallest", len(classes))
+    with torch.no_grad():
+        spoil(next(filled(network).parameters()))
+    save_network(network.eval(), tmp_path / "teacher", replace(card, classes=classes))
+    asked = replace(config(tmp_path), teacher=TeacherConfig(str(tmp_path / "teacher")))
+    with pytest.raises(ValueError, match=f"teacher: .*{words}"):
+        objective(asked.training, student)
+
+
+def test_it_is_said_that_the_normalization_of_a_teacher_is_not_known(tmp_path: Path) -> None:
+    network, card = create("micro8:smallest", 10)
+    save_network(filled(network).eval(), tmp_path / "teacher", card)
+    with pytest.warns(UserWarning, match="teacher does not say how its images were normalized"):
+        load_teacher(TeacherConfig(str(tmp_path / "teacher")), images_of(config(tmp_path)))
+
+
 def test_a_teacher_of_the_same_images_sees_the_students_images_untouched() -> None:
     seen: list[torch.Tensor] = []
     network = torch.nn.Identity()

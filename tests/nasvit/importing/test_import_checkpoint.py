@@ -126,6 +126,43 @@ def test_a_safetensors_file_is_read_too_and_a_broken_one_is_named(tmp_path: Path
         import_checkpoint("timm_fbnetv3_b", tmp_path / "b.safetensors", tmp_path / "ours.safetensors")
 
 
+def test_weights_that_cannot_be_computed_with_are_refused(tmp_path: Path) -> None:
+    weights = {name: tensor.clone() for name, tensor in cheap_weights("timm_fbnetv3_b").items()}
+    first, norm = next(iter(weights)), next(name for name in weights if name.endswith("running_var"))
+    for name, tensor, words in (
+        (first, weights[first].int(), f"1 of int32, not of floating-point numbers: {first}"),
+        (first, weights[first] + torch.nan, f"1 with NaN or infinite numbers: {first}"),
+        (norm, weights[norm] - 1, f"1 of variances below 0: {norm}"),
+    ):
+        torch.save(weights | {name: tensor}, tmp_path / "wrong.pth")
+        with pytest.raises(CheckpointError, match=f"names and shapes, but cannot be used\\n  {words}"):
+            import_checkpoint("timm_fbnetv3_b", tmp_path / "wrong.pth", tmp_path / "ours.safetensors")
+    assert not list(tmp_path.glob("ours*"))
+
+
+def test_a_checkpoint_is_not_overwritten(tmp_path: Path) -> None:
+    torch.save(cheap_weights("ghostnetv3_050"), tmp_path / "release.pth")
+    before = (tmp_path / "release.pth").read_bytes()
+    (tmp_path / "same.pth").symlink_to(tmp_path / "release.pth")
+    for out in ("release.pth", "same.pth"):
+        with pytest.raises(CheckpointError, match="is the checkpoint itself, which would be overwritten"):
+            import_checkpoint("ghostnetv3_050", tmp_path / "release.pth", tmp_path / out)
+    assert (tmp_path / "release.pth").read_bytes() == before
+
+
+def test_metadata_that_nobody_here_wrote_are_refused(tmp_path: Path) -> None:
+    told = (
+        '{"source": "os:system", "classes": 3}',
+        '{"source": "ghostnetv3_050", "classes": -1}',
+        '{"source": "ghostnetv3_050", "classes": 1000000000000}',
+        "[" * 100_000,
+    )
+    for each in told:
+        save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors", {"nasvit": each})
+        with pytest.raises(ValueError, match="its metadata are not those|these are not the weights of"):
+            load_imported(tmp_path / "other.safetensors")
+
+
 def test_a_file_that_was_not_imported_is_refused(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match="was not written by nasvit import"):

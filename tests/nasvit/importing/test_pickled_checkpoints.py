@@ -8,10 +8,11 @@ import os
 import pickle
 import struct
 import sys
+import tracemalloc
 import types
 import warnings
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ import numpy as np
 import pytest
 import torch
 
-from nasvit.importing import pickles
 from nasvit.importing.checkpoints import read_weights
 from nasvit.importing.pickles import CheckpointError, read_pickled
 
@@ -139,13 +139,46 @@ def test_parsed_arguments_beside_the_weights_do_no_harm(tmp_path: Path, today: b
 
 
 @FORMATS
-def test_what_pytorch_itself_reads_safely_is_read_by_it_alone(
-    tmp_path: Path, today: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pickles, "_INERT", None)  # torch.load(pickle_module=None) would run anything
-    path = save({"epoch": 3, "state_dict": OrderedDict(w=torch.ones(3))}, tmp_path / "weights.pth", today=today)
-    monkeypatch.setattr(pickles.pickle, "UnpicklingError", KeyboardInterrupt)  # nothing is tried a second time
+def test_what_trainings_keep_beside_the_weights_does_no_harm(tmp_path: Path, today: bool) -> None:
+    beside = {
+        "milestones": Counter([3, 3]),
+        "seen": {1, 2},
+        "by": defaultdict(list, a=[1]),
+        "device": torch.device("cpu"),
+    }
+    path = save(
+        {"epoch": 3, "state_dict": OrderedDict(w=torch.ones(3)), **beside}, tmp_path / "weights.pth", today=today
+    )
     assert torch.equal(read_weights(path, {"w"}).tensors["w"].load(), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"cfoo\nbar\nNr\x00\x00\x00\x10}.",  # an index of 2^28, for which the unpickler in C makes room
+        b"c__builtin__\nbytearray\n\x8a\x05\x00\x00\x00\x00\x02\x85R.",  # bytearray(2**33), which PyTorch admits
+        b"ctorch\nFloatTensor\n\x8a\x05\x00\x00\x00\x00\x02\x85R.",
+        b"cfoo\nbar\n\x8e\x00\x00\x00\x00\x02\x00\x00\x00.",  # text of 2^33 bytes
+    ],
+    ids=["index", "bytearray", "tensor", "bytes"],
+)
+def test_a_small_pickle_gets_little_memory(tmp_path: Path, program: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(CheckpointError):
+        read_weights(archive(tmp_path / "evil.pth", data_pkl=b"\x80\x04" + program, version=b"3"), {"w"})
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 2**24
+
+
+def test_a_small_file_claims_no_large_tensors_and_is_not_compressed(tmp_path: Path) -> None:
+    huge = torch.ones(1).as_strided((2**17, 2**17), (0, 0))
+    with pytest.raises(CheckpointError, match=r"has 1,\d+ bytes and claims to hold tensors of 68,719,476,736"):
+        read_weights(save({"w": huge}, tmp_path / "huge.pth"), {"w"})
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", bytes(2**20))
+    with pytest.raises(CheckpointError, match="its parts are compressed or larger than the file"):
+        read_pickled(tmp_path / "bomb.pth")
 
 
 @FORMATS

@@ -16,7 +16,8 @@ from nasvit.any_network import Elastic
 from nasvit.any_network.choices import space_of
 from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table, covering
 from nasvit.costs.latency.networks import NetworkSubject, Segments
-from nasvit.specs import CodeSpec, elastic_plan
+from nasvit.names import code_spec
+from nasvit.specs import elastic_plan
 from predictors.bounds import outside_bounds
 from search_spaces import load
 from tests.nasvit.any_network import networks
@@ -50,7 +51,7 @@ def twice(num_classes: int = 5) -> nn.Module:
 
 
 def subject(name: str, elastic: Elastic = FREE, side: int = 8) -> NetworkSubject:
-    base = CodeSpec(f"{__name__}:{name}", 3, side)
+    base = replace(code_spec(f"{__name__}:{name}", 3), image_side=side)
     space = space_of(elastic_plan(base, 5, side), elastic, name, (3, side, side))
     return NetworkSubject(base, space, side)
 

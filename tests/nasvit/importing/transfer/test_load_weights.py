@@ -53,6 +53,15 @@ def test_equal_networks_have_the_same_outputs_afterwards() -> None:
     assert str(report).startswith(f"starts from a source: {len(report.loaded)} tensors, ")
 
 
+def test_weights_that_cannot_be_computed_with_are_refused_and_the_network_stays() -> None:
+    target, given = network(), source(network())
+    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
+    given.tensors["fc.weight"][0, 0] = torch.inf
+    with pytest.raises(ValueError, match=r"cannot be used\n  1 with NaN or infinite numbers: fc\.weight"):
+        loaded(target, given)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
+
+
 def test_a_classifier_of_another_number_of_classes_is_made_anew_and_nothing_else() -> None:
     target, given = network(classes=10), source(network(classes=37))
     report = loaded(target, given)
