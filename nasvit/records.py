@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from search_spaces.files import read_json as read_json
+
 PACKAGES = ("nasvit", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn")
 
 
@@ -22,16 +24,21 @@ def write_json(path: Path, content: Any) -> None:
     temporary.replace(path)
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file.
+def read_record(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the mapping in a JSON file.
+
+    Args:
+        path: the file.
+        keys: what it must hold.
 
     Raises:
-        ValueError: if the file is not JSON; the message names it.
+        ValueError: if it is none, or lacks one of them.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from error
+    content = read_json(path)
+    missing = [key for key in keys if key not in content] if isinstance(content, dict) else ["a mapping"]
+    if missing:
+        raise ValueError(f"{path} is damaged: {missing[0]} is missing; give another folder, or remove that file")
+    return content  # type: ignore[no-any-return]
 
 
 def made_for(record: Path, asked: Any) -> bool:

@@ -66,7 +66,7 @@ class Space(Checked):
 
     def _check_combinations(self) -> None:
         """Refuse more combinations of choices than can be counted one by one."""
-        before = self.stem
+        before: Stem | Stage = self.stem
         for position, stage in enumerate(self.stages):
             sizes = [self.resolution, before.width, stage.width, *(getattr(stage, name) for name in PER_STAGE)]
             count = math.prod(max(1, len(choices)) for choices in sizes)
@@ -194,8 +194,8 @@ class Space(Checked):
         Raises:
             ValueError: a field that is unknown, missing or illegal in this space.
         """
-        chosen = {**(given or {}), **fields}
-        check_field_names(chosen)
+        chosen = {**check_field_names({} if given is None else given), **fields}
+        check_field_names(fields)
         if "depth" not in chosen:
             chosen["depth"] = self._only_value("depth")
         depth = checked_entries("depth", chosen["depth"])

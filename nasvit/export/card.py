@@ -6,12 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import search_spaces
 from nasvit.names import spec_of_name
 from nasvit.records import read_json, versions, write_json
 from nasvit.specs import Spec, SubnetSpec, spec_from_json
+from search_spaces.ranges import Checked, Range
+from search_spaces.reading import from_json_value
 
 CARD = "card.json"
 CONFIG, IN_CONFIG = "config.json", "nasvit"
@@ -90,26 +92,66 @@ class Card:
         if found is None:
             raise FileNotFoundError(f"{folder} holds no saved network: {CARD} is missing")
         path, content = found
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{path} is no card of a network that nasvit saved")
         if "format" not in content:
             content = _of_old(content, folder)
-        if content["format"] > FORMAT:
+        told = from_json_value(_Told, content, str(path), more=True)
+        if told.format > FORMAT:
             raise ValueError(
-                f"{path} is of format {content['format']}, and this version of nasvit reads formats up to {FORMAT}; "
+                f"{path} is of format {told.format}, and this version of nasvit reads formats up to {FORMAT}; "
                 "update nasvit"
             )
+        for name in ("spec", "origin", "versions"):
+            if not isinstance(content.get(name), Mapping):
+                raise ValueError(f"{path}: {name} is no mapping; the card is damaged")
         return cls(
-            spec_from_json(content["kind"], content["spec"], str(path)),
-            tuple(content["classes"]),
-            content["image"]["side"] or None,
-            tuple(content["normalization"]["mean"]),
-            tuple(content["normalization"]["deviation"]),
-            content["fused"],
+            spec_from_json(told.kind, content["spec"], str(path)),
+            told.classes,
+            told.image.side or None,
+            told.normalization.mean,
+            told.normalization.deviation,
+            told.fused,
             content["origin"],
             content["versions"],
-            content["image"].get("crop_pct", 1.0),
+            told.image.crop_pct,
             content.get("exports", {}),
-            {name: tuple(files) for name, files in content.get("bundles", {}).items()},
+            told.bundles,
         )
+
+
+@dataclass(frozen=True)
+class _Image(Checked):
+    side: Annotated[int, Range(0, 4096)] | None
+    crop_pct: Annotated[float, Range(0, 1, above=True)] = 1.0
+
+
+@dataclass(frozen=True)
+class _Normalization(Checked):
+    mean: tuple[Annotated[float, Range(-1000, 1000)], ...] = ()
+    deviation: tuple[Annotated[float, Range(0, 1000, above=True)], ...] = ()
+
+
+@dataclass(frozen=True)
+class _Export:
+    format: str
+    file: str
+    files: tuple[str, ...]
+    int8: bool
+
+
+@dataclass(frozen=True)
+class _Told(Checked):
+    """What the file of a card says, but for parts that may hold anything."""
+
+    format: Annotated[int, Range(1, 1000)]
+    kind: str
+    classes: tuple[str, ...]
+    image: _Image
+    normalization: _Normalization
+    fused: bool
+    exports: dict[str, _Export] = field(default_factory=dict)
+    bundles: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def is_card(folder: Path) -> bool:

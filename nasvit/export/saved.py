@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 from torch import nn
 
@@ -21,6 +21,7 @@ from nasvit.specs import WidthsSpec
 WEIGHTS, HUB_WEIGHTS = "network.safetensors", "model.safetensors"
 """The file of the weights, and its name where a network is shared on a hub."""
 
+_LONGEST = 300  # characters of what is said of damaged weights
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -88,15 +89,27 @@ def load_saved(folder: Path | str) -> Described:
     missing = [*([] if weights else [WEIGHTS]), *([] if is_card(folder) else [CARD])]
     if weights is None or missing:
         raise FileNotFoundError(f"{folder} holds no saved network: {', '.join(missing)} missing")
-    card, dtype = Card.read(folder), _dtype(weights)
+    card = Card.read(folder)
+    try:
+        return Described(_loaded(card, weights), card)
+    except (ArithmeticError, LookupError, OSError, RuntimeError, TypeError, SafetensorError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+        raise ValueError(
+            f"{folder} is damaged: {weights.name} does not hold the network that {CARD} describes: {told}"
+        ) from error
+
+
+def _loaded(card: Card, weights: Path) -> nn.Module:
+    """Return the network of a card with the weights of a file."""
+    dtype = _dtype(weights)
     if isinstance(card.spec, WidthsSpec):
         shared = card.spec.empty(len(card.classes)).to(dtype)
         load_model(shared, str(weights))
-        return Described(SwitchableModel(shared), card)
+        return SwitchableModel(shared)
     network = card.spec.build(len(card.classes)).eval()
     network = (with_fused_structure(network) if card.fused else network).to(dtype)
     load_model(network, str(weights))
-    return Described(network.eval(), card)
+    return network.eval()
 
 
 def _dtype(weights: Path) -> torch.dtype:

@@ -21,6 +21,7 @@ from nasvit.tasks.task import Metric
 State = dict[str, Any]
 
 _GOOD, _BEST = "good.pt", "best.pt"
+_LONGEST = 300  # characters of what PyTorch says of weights that do not fit
 _PLAIN = (str, int, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
 _UNREADABLE = (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile, ValueError, KeyError)
 
@@ -145,6 +146,38 @@ class Checkpoints:
                 f"no checkpoint in {self._folder} can be read; remove the folder to start from the beginning"
             )
         return None
+
+
+def read_state(path: Path) -> State:
+    """Return the state dict in a file that :func:`write_whole` wrote.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:  # which PyTorch does not notice
+                raise zipfile.BadZipFile(f"wrong checksum of {damaged}")
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError("it holds no state dict")
+    except _UNREADABLE as error:
+        told = str(error).partition("\n")[0]
+        raise ValueError(f"{path} cannot be read ({told}); remove it, and what is in it is made anew") from error
+    return state
+
+
+def load_state(network: torch.nn.Module, state: State, path: Path) -> None:
+    """Load a state dict into a network.
+
+    Raises:
+        ValueError: if it is that of another one; ``path`` is what the message calls it.
+    """
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:  # the latter where values are no tensors
+        told = " ".join(str(error).split())[:_LONGEST]
+        raise ValueError(f"{path} holds the weights of another network: {told}") from error
 
 
 def write_whole(path: Path, content: State) -> None:

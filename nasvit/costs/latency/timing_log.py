@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from search_spaces.files import from_json, read_file
+
 
 class Timing(NamedTuple):
     """One measurement of a module.
@@ -72,10 +74,10 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
     """Read the whole lines of a timing log, and remove an unfinished last one from the file."""
     if not path.exists():
         return []
-    whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    whole, end, _ = read_file(path).rpartition("\n")
     with path.open("r+", encoding="utf-8") as file:
         file.truncate(len((whole + end).encode()))
-    return [json.loads(line) for line in whole.splitlines()]
+    return [from_json(line, f"{path}, line {number},") for number, line in enumerate(whole.splitlines(), 1)]
 
 
 def _check(path: Path, begun: Mapping[str, Any], conditions: Mapping[str, Any]) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from nasvit.any_network.model import PREFIX, ElasticModel
 from nasvit.costs.dense import as_backbones
 from nasvit.dense.shared import BACKBONES, DenseShared
@@ -18,10 +16,11 @@ from nasvit.experiment.workbench import CLASSES, RECORD, SUPERNET, Workbench
 from nasvit.export.card import CARD
 from nasvit.importing import is_imported, load_imported
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
-from nasvit.records import read_json, sha256_of
+from nasvit.records import read_json, read_record, sha256_of
 from nasvit.specs import head_from_json
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.supernets.supernet import Supernet
+from nasvit.training.checkpoint import load_state, read_state
 from search_spaces import ElasticSpace, Space, load
 from search_spaces.values import FieldError
 
@@ -111,14 +110,16 @@ def _find(name: str, space: Space) -> tuple[Supernet, Source]:
 
 def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
     """Return the supernet that an experiment trained."""
-    told, record = read_json(folder / RECORD), TrainedFor.read(folder)
+    told, record = read_record(folder / RECORD, "space"), TrainedFor.read(folder)
     space, classes = load(told["space"]), _classes_of(folder)
-    state = torch.load(folder / SUPERNET, map_location="cpu", weights_only=True)
+    state = read_state(folder / SUPERNET)
     if told.get("task", "classification") != "classification":  # of a detector or segmenter the backbones
         space, classes = as_backbones(space, head_from_json(told, str(folder / RECORD))), _NO_CLASSES
         state = {key.removeprefix(BACKBONES): each for key, each in state.items() if key.startswith(BACKBONES)}
+    if _CLASSIFIER not in state:
+        raise ValueError(f"{folder / SUPERNET} holds no supernet: {_CLASSIFIER} is missing")
     supernet = Supernet(space if record is None else space.cut(record.values), len(state[_CLASSIFIER]))
-    supernet.load_state_dict(state)
+    load_state(supernet, state, folder / SUPERNET)
     return supernet, Source(str(folder), {}, classes, sha256_of(folder / SUPERNET))
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from nasvit.compute import Compute
@@ -22,7 +21,7 @@ from nasvit.records import write_json
 from nasvit.supernets.shared_network import SharedNetwork
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
-from nasvit.training.checkpoint import write_whole
+from nasvit.training.checkpoint import load_state, read_state, write_whole
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import Sampling, Sandwich
@@ -66,6 +65,7 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
 
     Raises:
         FileNotFoundError: if there is none yet.
+        ValueError: if its file is damaged.
     """
     if not bench.experiment.search.trains_supernet:
         start = start_supernet(bench)
@@ -76,7 +76,7 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
-    supernet.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    load_state(supernet, read_state(path), path)
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
 
