@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from nasvit.compute import Compute
 
 _FIRST_GOES_FIRST = 3.0  # seconds
+_LONGEST = 300  # characters of a path that is told
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 _usual_warning = warnings.formatwarning
 _TRUST = "--trust"
 
@@ -474,13 +476,11 @@ def main() -> None:
             description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune. "
             f"With {_TRUST}, every command also starts code that saved networks of others name or hold.",
         )
-    except (ValueError, FileNotFoundError, ImportError, TrainingCollapsedError) as error:
-        _say(f"nasvit: {error}")
-        _leave(2)
-    except RuntimeError as error:
-        if type(error).__name__ != "StoppedElsewhere":  # its class is not imported before it is needed
+    except Exception as error:
+        problem = _problem(error)
+        if problem is None:
             raise
-        _say(f"nasvit: another process failed: {error}")
+        _say(f"nasvit: {problem}")
         _leave(2)
     except KeyboardInterrupt:
         _say("\nnasvit: stopped; run the same command again to go on")
@@ -494,6 +494,21 @@ def _without_trust(words: list[str]) -> list[str]:
 
         trust_everything()
     return [word for word in words if word != _TRUST]
+
+
+def _problem(error: Exception) -> str | None:
+    """Return what went wrong, where that is told by the error itself; None: it is a mistake of this library."""
+    if isinstance(error, OSError) and error.strerror:  # of the system; others are of this library
+        where = "" if error.filename is None else f"{str(error.filename)[:_LONGEST]}: "
+        return f"{where}{error.strerror}; once that is mended, run the same command again"
+    if isinstance(error, (ValueError, ImportError, OSError, TrainingCollapsedError)):
+        return str(error)
+    if type(error).__name__ == "StoppedElsewhere":  # whose class is not imported before it is needed
+        return f"another process failed: {error}"
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+        told = str(error).strip().partition("\n")[0]
+        return f"there is not enough memory ({told}); give a smaller batch_size, image_size or network"
+    return None
 
 
 def _in_words(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from nasvit.specs import (
 )
 from search_spaces import Architecture, Space, load, published
 from search_spaces import names as space_names
+from search_spaces.files import read_json
 
 GHOST = "ghostnet_v3"
 FAMILIES: dict[str, Callable[[], Family]] = {
@@ -102,7 +102,7 @@ def architecture_of(space: Space, which: str) -> Architecture:
             f"there is no file {which!r}; legal: smallest, largest, an architecture's JSON file, a published network, "
             "the folder of a saved subnet"
         )
-    return space.architecture(json.loads(Path(which).read_text(encoding="utf-8")))
+    return space.architecture(read_json(which))
 
 
 def _subnet(name: str) -> SubnetSpec:

@@ -28,7 +28,8 @@ from nasvit.models.plan import ChannelPlan
 from nasvit.supernets.slimmable import NormKind, SlimmableNetwork, Width
 from nasvit.supernets.supernet import build_subnet
 from search_spaces import Architecture, ElasticArchitecture, Space
-from search_spaces.reading import from_node, read_text
+from search_spaces.reading import from_json_value
+from search_spaces.values import shown
 
 if TYPE_CHECKING:
     from nasvit.any_network.plan import Plan
@@ -89,7 +90,7 @@ class Spec(ABC):
         Raises:
             ValueError: naming the file and the mistake.
         """
-        return from_node(cls, read_text(json.dumps(content), where))
+        return from_json_value(cls, content, where)
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ class SubnetSpec(Spec):
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], where: str) -> SubnetSpec:
-        space = from_node(Space, read_text(json.dumps(content["space"]), where))
+        space = from_json_value(Space, content["space"], where)
         return cls(space, Architecture.from_fields(content["architecture"]), bool(content["resize"]))
 
 
@@ -563,7 +564,7 @@ def head_from_json(content: Mapping[str, Any], where: str) -> AnyHead:
         ValueError: if it is none, or there is no such head; ``where`` names the file.
     """
     told, task = content.get("head"), content.get("task", "classification")
-    given = None if told is None else from_node(_HeadField, read_text(json.dumps({"head": told}), where)).head
+    given = None if told is None else from_json_value(_HeadField, {"head": told}, where).head
     head = head_of(given.task if given is not None else task, given)
     if head is None:
         raise ValueError(f"{where} is of no detector or segmenter")
@@ -727,8 +728,16 @@ def spec_from_json(kind: str, content: Mapping[str, Any], where: str) -> Spec:
         ValueError: if there is no such kind, or the content does not fit it.
     """
     if kind not in KINDS:
-        raise ValueError(f"{where}: a network of kind {kind!r} is not known here; known: {', '.join(KINDS)}")
-    return KINDS[kind].from_json(content, where)
+        raise ValueError(f"{where}: a network of kind {shown(kind)} is not known here; known: {', '.join(KINDS)}")
+    try:
+        return KINDS[kind].from_json(content, where)
+    except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:  # of what a card may hold
+        told = str(error)
+        if isinstance(error, ValueError) and told.startswith(where):
+            raise
+        raise ValueError(
+            f"{where}: the spec of the {kind} network is damaged: {type(error).__name__} {told}"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from predictors.arrays import Codes, Floats, Proxies, as_codes
 from predictors.base import CodePredictor
 from predictors.ensemble import make_predictor
 from search_spaces import Architecture, Space, load
+from search_spaces.files import read_file
 from search_spaces.inclusion import Inclusion
 
 KIND = "ridge"
@@ -70,7 +71,7 @@ def read_measurements(space: Space, name: str | Path) -> list[Measurement]:
 
 
 def _lines(path: Path) -> list[str]:
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line for line in read_file(path).splitlines() if line.strip()]
 
 
 def _measurement(space: Space, line: str, path: Path, number: int) -> Measurement:

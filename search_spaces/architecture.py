@@ -92,8 +92,8 @@ class Architecture(Saved):
 _FIELDS = tuple(field.name for field in fields(Architecture))
 
 
-def check_field_names(given: Any) -> None:
-    """Refuse a value that is not a mapping from the fields of an architecture.
+def check_field_names(given: Any) -> Mapping[str, Any]:
+    """Return a value, unless it is not a mapping from the fields of an architecture.
 
     Raises:
         ValueError: naming the unknown field and the legal ones.
@@ -103,6 +103,7 @@ def check_field_names(given: Any) -> None:
     for field in given:
         if field not in _FIELDS:
             raise ValueError(f"an architecture has no field {shown(field)}; legal: {', '.join(_FIELDS)}")
+    return given
 
 
 def checked_entries(field: str, given: Any) -> tuple[Any, ...]:

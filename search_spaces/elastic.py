@@ -78,13 +78,17 @@ class ElasticArchitecture(Saved):
         Raises:
             ValueError: a field unknown, missing or of the wrong type.
         """
-        if not isinstance(given, Mapping):
-            raise FieldError([], f"an architecture is a mapping of fields, not {shown(given)}")
-        unknown = [name for name in given if name not in ("resolution", *FIELDS)]
+        unknown = [name for name in _mapping(given) if name not in ("resolution", *FIELDS)]
         if unknown or "resolution" not in given:
             wrong = f"has no field {unknown[0]!r}" if unknown else "needs the field 'resolution'"
             raise ValueError(f"an elastic architecture {wrong}; legal: resolution, {', '.join(FIELDS)}")
         return cls(**given)
+
+
+def _mapping(given: Any) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise FieldError([], f"an architecture is a mapping of fields, not {shown(given)}")
+    return given
 
 
 def _checked(name: str, entries: Iterable[Any]) -> Entries:
@@ -323,7 +327,7 @@ class ElasticSpace(Checked):
         Raises:
             ValueError: a field or part that is unknown or illegal in this space.
         """
-        chosen = {**(given or {}), **fields}
+        chosen = {**_mapping({} if given is None else given), **fields}
         chosen.setdefault("resolution", self.resolution[-1])
         partial = ElasticArchitecture.from_fields(chosen)
         values = self._values(partial)

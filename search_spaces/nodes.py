@@ -22,7 +22,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DIGITS = 100  # of a whole number at most
 _FLOW = ("[", "{", "'", '"')
-_MOST, _DEEPEST, _LONGEST = 100_000, 32, 2**20  # values, levels and characters of a file that somebody wrote
+_MOST, _DEEPEST, _LONGEST = 10_000, 32, 2**20  # values, levels and characters of a file that somebody wrote
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -56,6 +56,13 @@ class Node:
         if isinstance(self.value, dict):
             return "a mapping"
         return "a list" if isinstance(self.value, list) else shown(self.value)
+
+    @property
+    def plain(self) -> Any:
+        """The value without its origin; what removes an inherited key is left out."""
+        if isinstance(self.value, dict):
+            return {name: each.plain for name, each in self.value.items() if not each.resets}
+        return [each.plain for each in self.value] if isinstance(self.value, list) else self.value
 
     def error(self, problem: str, below: Sequence[str | int] = ()) -> ValueError:
         """Return the error to raise for this value: ``file:line: path: problem``, or ``--path: problem`` for options.
@@ -120,6 +127,8 @@ def json_node(content: Any, file: str, *, more: bool = False, path: tuple[str | 
     def inside(name: str | int, each: Any) -> Node:
         return json_node(each, file, more=more, path=(*path, name))
 
+    if len(path) > _DEEPEST:
+        raise Node(None, file, 0, path[:3]).error(f"has more than {_DEEPEST} levels")
     if isinstance(content, Mapping):
         return Node({key: inside(key, each) for key, each in content.items()}, file, 0, path, more=more)
     if isinstance(content, list):
@@ -168,7 +177,7 @@ def _wrap(
     if any(raw is parent for parent in above):
         raise node.error("the alias holds itself")
     if isinstance(raw, yaml.ScalarNode):
-        return replace(node, value=_scalar(raw), written=raw.value)
+        return Node(_scalar(raw), file, node.line, path, raw.value)
     if not raw.value:
         raise node.error("is empty; fill it or leave its key out")
     if isinstance(raw, yaml.SequenceNode):

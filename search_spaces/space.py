@@ -194,8 +194,8 @@ class Space(Checked):
         Raises:
             ValueError: a field that is unknown, missing or illegal in this space.
         """
-        chosen = {**(given or {}), **fields}
-        check_field_names(chosen)
+        chosen = {**check_field_names({} if given is None else given), **fields}
+        check_field_names(fields)
         if "depth" not in chosen:
             chosen["depth"] = self._only_value("depth")
         depth = checked_entries("depth", chosen["depth"])

@@ -25,10 +25,10 @@ from nasvit.experiment.training import StartingWeights, Training
 from nasvit.experiment.yaml_file import decisive
 from nasvit.files.whole import write_text
 from nasvit.options import Overrides
+from nasvit.search.storage import hide_password
 from predictors.limits import Budget
 from search_spaces import Recipe, Space
 from search_spaces.merging import read_merged
-from search_spaces.nodes import Node
 from search_spaces.recipe import DEFAULTS
 
 SPACES = ("micro8", "micro32", "micro128", "alphanet")
@@ -255,14 +255,9 @@ def _with(body: str, overrides: Overrides) -> tuple[str, Experiment]:
         path = Path(folder) / "composed.yaml"
         path.write_text(body, encoding="utf-8")
         experiment = Experiment.load(path, overrides)
-        return yaml.safe_dump(_plain(read_merged(path, overrides)), sort_keys=False), experiment
-
-
-def _plain(node: Node) -> Any:
-    value = node.value
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items() if not each.resets}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+        content = read_merged(path, overrides).plain
+        content["search"] = hide_password(content["search"])  # which the option says again
+        return yaml.safe_dump(content, sort_keys=False), experiment
 
 
 def _hours(text: str | None) -> float | None:

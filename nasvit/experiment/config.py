@@ -12,6 +12,7 @@ from nasvit.experiment.training import ForTask, StartingWeights, TeacherConfig, 
 from nasvit.experiment.yaml_file import YamlFile
 from nasvit.files.records import versions
 from nasvit.search.judge import JudgedBy
+from nasvit.search.storage import Storage
 from nasvit.training.execution import Running
 from nasvit.training.start import Savings
 from predictors.limits import Budget
@@ -152,7 +153,7 @@ class SearchConfig(Checked):
         latency: a file that ``nasvit latency build`` wrote for the space or network, or for this file; budgets may
             then limit ``latency``.
         storage: URL of the database that workers share, such as ``postgresql://...``; None: an SQLite file in the
-            folder of the results.
+            folder of the results. No file there has its password.
         seed: seed of the proposals; None: the experiment's.
         calibration_batches: batches of training images that batch-norm statistics are taken from.
         calibration_batch_size: images in each.
@@ -175,7 +176,7 @@ class SearchConfig(Checked):
     judge: JudgedBy = "auto"
     predictor: str = "gaussian_process"
     latency: str | None = None
-    storage: str | None = None
+    storage: Storage | None = None
     seed: Seed | None = None
     calibration_batches: Annotated[int, Range(1, 10_000)] = 4
     calibration_batch_size: BatchSize = 256

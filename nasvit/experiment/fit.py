@@ -29,7 +29,7 @@ from nasvit.experiment.yaml_file import decisive
 from nasvit.export.card import Card
 from nasvit.export.saved import save_network
 from nasvit.files.held import held
-from nasvit.files.records import read_json, versions, write_record
+from nasvit.files.records import read_json, read_record, versions, write_record
 from nasvit.models.plan import ChannelPlan
 from nasvit.registry import create, has_weights
 from nasvit.specs import PlannedSpec, Spec, SubnetSpec, WidthsSpec
@@ -108,7 +108,7 @@ def _finished(folder: Path, asked: dict[str, Any]) -> dict[str, Any] | None:
         ValueError: if the folder holds the training of another configuration.
     """
     record = folder / CONFIG
-    if record.exists() and decisive(read_json(record)) != decisive(asked):
+    if record.exists() and decisive(read_record(record, "data")) != decisive(asked):
         raise ValueError(f"{folder} holds the training of another configuration; give another folder or remove it")
     return read_json(folder / RESULTS) if (folder / RESULTS).exists() else None  # type: ignore[no-any-return]
 

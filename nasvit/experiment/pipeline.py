@@ -25,7 +25,7 @@ from nasvit.experiment.stages.train import SUPERNET, is_trained, train
 from nasvit.experiment.workbench import Workbench
 from nasvit.experiment.yaml_file import decisive
 from nasvit.files.held import held
-from nasvit.files.records import read_json, write_record
+from nasvit.files.records import read_record, write_record
 from nasvit.training.progress import part_of
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ def _is_finished(bench: Workbench) -> bool:
     path = bench.folder / RESULTS
     if not path.exists():
         return False
-    return decisive({"weights": None} | read_json(path)["config"]) == decisive(bench.experiment.to_json())
+    return decisive({"weights": None} | read_record(path, "config")["config"]) == decisive(bench.experiment.to_json())
 
 
 def _evaluate(bench: Workbench) -> list[dict[str, Any]]:
@@ -202,4 +202,4 @@ def _add_times(bench: Workbench) -> None:
         for how in KINDS
         for name, seconds in spent(training_folder(subject, how)).items()
     }
-    write_record(path, read_json(path) | {"times": {"stages": stages, "trainings": trainings}})
+    write_record(path, read_record(path) | {"times": {"stages": stages, "trainings": trainings}})

@@ -24,7 +24,7 @@ from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
 from nasvit.experiment.yaml_file import decisive
 from nasvit.files.held import HOLDER
-from nasvit.files.records import read_json, write_record
+from nasvit.files.records import read_json, read_record, write_record
 from nasvit.names import is_function
 from nasvit.registry import find_architecture
 from nasvit.search.candidates import Candidate, Candidates, Costs
@@ -44,6 +44,9 @@ CLASSES = "classes.json"
 
 STARTED_FROM = "started_from.json"
 """File that says which weights the supernet started from, if not random ones."""
+
+STUDY = Path("search") / "study.db"
+"""File of the evaluations of a search, unless ``search.storage`` is another place."""
 
 TIMING = "timing"
 """Folder of trainings that are only timed."""
@@ -108,14 +111,14 @@ class Workbench:
         """Where the share of held-out images is left open, take that of the results that are in the folder."""
         path, data = self.folder / RECORD, self.experiment.data
         if data.validation is None and path.exists() and self.has_begun:
-            before = read_json(path)["data"].get("validation")
+            before = read_record(path, "data")["data"].get("validation")
             self.asked = self.experiment = replace(self.experiment, data=replace(data, validation=before))
 
     def _check_owner(self) -> None:
         """Refuse a folder with the results of another experiment."""
         path = self.folder / RECORD
         if path.exists() and self.has_begun:
-            now, before = _decided(self.experiment.to_json()), _decided(read_json(path))
+            now, before = _decided(self.experiment.to_json()), _decided(read_record(path, "data"))
             changed = [key for key in now if now[key] != before.get(key)]
             if changed:
                 raise ValueError(

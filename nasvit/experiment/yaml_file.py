@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from nasvit.search.storage import hide_password
 from search_spaces.paths import expanded
 from search_spaces.reading import load_yaml
 from search_spaces.saved import to_json_value
@@ -50,7 +51,8 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
     data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
     kept["data"] = {name: value for name, value in data.items() if _says(name, value)}
     if "search" in kept:
-        kept["search"] = {name: value for name, value in kept["search"].items() if _says(name, value)}
+        search = hide_password(kept["search"])
+        kept["search"] = {name: value for name, value in search.items() if _says(name, value)}
     if "train" in kept:
         kept["train"] = {name: value for name, value in kept["train"].items() if not _is_as_before(name, value)}
     return kept

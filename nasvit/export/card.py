@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import search_spaces
 from nasvit.export.limits import LARGEST_SIDE, check_sides
@@ -17,6 +16,9 @@ from nasvit.names import is_function, spec_of_name
 from nasvit.specs import CodeSpec, Spec, SubnetSpec, functions_of, spec_from_json
 from nasvit.trust import name as name_as_trusted
 from nasvit.trust import trusts
+from search_spaces.ranges import Checked, Range
+from search_spaces.reading import from_json_value
+from search_spaces.values import FieldError
 
 CARD = "card.json"
 CONFIG, IN_CONFIG = "config.json", "nasvit"
@@ -103,7 +105,6 @@ class Card:
         path, content = found
         try:
             card = cls._of(content, path)
-            card._check()
             check_sides(card.spec, str(path))
             if functions_of(card.spec) and is_trusted(path):
                 name_as_trusted(functions_of(card.spec))
@@ -114,43 +115,73 @@ class Card:
     @classmethod
     def _of(cls, content: Any, path: Path) -> Card:
         """Return the card that is in a file."""
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{path} is no card of a network that nasvit saved")
         if "format" not in content:
             content = _of_old(content, path.parent)
-        if content["format"] > FORMAT:
+        told = from_json_value(_Told, content, str(path), more=True)
+        if told.format > FORMAT:
             raise ValueError(
-                f"{path} is of format {content['format']}, and this version of nasvit reads formats up to {FORMAT}; "
+                f"{path} is of format {told.format}, and this version of nasvit reads formats up to {FORMAT}; "
                 "update nasvit"
             )
+        for name in ("spec", "origin", "versions"):
+            if not isinstance(content.get(name), Mapping):
+                raise ValueError(f"{path}: {name} is no mapping; the card is damaged")
         return cls(
-            spec_from_json(content["kind"], content["spec"], str(path)),
-            tuple(content["classes"]),
-            content["image"]["side"] or None,
-            tuple(content["normalization"]["mean"]),
-            tuple(content["normalization"]["deviation"]),
-            content["fused"],
+            spec_from_json(told.kind, content["spec"], str(path)),
+            told.classes,
+            told.image.side or None,
+            told.normalization.mean,
+            told.normalization.deviation,
+            told.fused,
             content["origin"],
             content["versions"],
-            content["image"].get("crop_pct", 1.0),
+            told.image.crop_pct,
             content.get("exports", {}),
-            {name: tuple(files) for name, files in content.get("bundles", {}).items()},
-            content.get("weights", ""),
+            told.bundles,
+            told.weights,
         )
 
-    def _check(self) -> None:
-        """Refuse values that nothing could be done with; anybody may have written them."""
-        numbers = (*self.mean, *self.deviation, self.crop_pct)
-        if not self.classes or not all(isinstance(each, str) for each in self.classes):
-            raise TypeError("classes are no names")
-        if not all(isinstance(each, (int, float)) and math.isfinite(each) for each in numbers):
-            raise TypeError("normalization or crop_pct are no numbers")
-        is_scale = len(self.mean) == len(self.deviation) and min(self.deviation, default=1) > 0
-        if not is_scale or not 0.1 <= self.crop_pct <= 1:
-            raise ArithmeticError("normalization or crop_pct are out of range")
-        if self.side is not None and not 1 <= self.side <= LARGEST_SIDE:
-            raise ArithmeticError(f"images of {self.side} pixels; legal are sides from 1 to {LARGEST_SIDE}")
-        for told in (self.origin, self.versions, self.exports, *self.exports.values()):
-            if not isinstance(told, Mapping):
-                raise TypeError("origin, versions or exports are no mappings")
+
+@dataclass(frozen=True)
+class _Image(Checked):
+    side: Annotated[int, Range(0, LARGEST_SIDE)] | None
+    crop_pct: Annotated[float, Range(0.1, 1)] = 1.0
+
+
+@dataclass(frozen=True)
+class _Normalization(Checked):
+    mean: tuple[Annotated[float, Range(-1000, 1000)], ...] = ()
+    deviation: tuple[Annotated[float, Range(0, 1000, above=True)], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.mean) != len(self.deviation):
+            raise FieldError(["deviation"], f"has {len(self.deviation)} numbers, and mean has {len(self.mean)}")
+
+
+@dataclass(frozen=True)
+class _Export:
+    format: str
+    file: str
+    files: tuple[str, ...]
+    int8: bool
+
+
+@dataclass(frozen=True)
+class _Told(Checked):
+    """What the file of a card says, but for parts that may hold anything; anybody may have written it."""
+
+    format: Annotated[int, Range(1, 1000)]
+    kind: str
+    classes: tuple[str, ...]
+    image: _Image
+    normalization: _Normalization
+    fused: bool
+    exports: dict[str, _Export] = field(default_factory=dict)
+    bundles: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    weights: str = ""
 
 
 def is_card(folder: Path) -> bool:

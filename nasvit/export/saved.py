@@ -26,6 +26,7 @@ from nasvit.trust import name as name_as_trusted
 WEIGHTS, HUB_WEIGHTS = "network.safetensors", "model.safetensors"
 """The file of the weights, and its name where a network is shared on a hub."""
 
+_LONGEST = 300  # characters of what is said of weights that do not fit
 _DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -118,7 +119,8 @@ def load_saved(folder: Path | str, *, trust: bool = False) -> Described:
     try:
         load_model(network, str(weights))
     except (RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{weights} does not hold the weights of the network in its card: {error}") from error
+        told = " ".join(str(error).split())[:_LONGEST]
+        raise ValueError(f"{weights} does not hold the weights of the network in its card: {told}") from error
     if isinstance(network, Slimmable):
         return Described(SwitchableModel(network), card)
     return Described(network.eval(), card)

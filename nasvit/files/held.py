@@ -14,7 +14,7 @@ from typing import Any
 
 from nasvit.compute import ALONE, Compute
 from nasvit.files.owners import Owner, is_gone, this_process
-from nasvit.files.whole import CannotWriteError, remove_unfinished
+from nasvit.files.whole import CannotWriteError, remove_unfinished, unfinished
 
 HOLDER = ".holder.json"
 """File in a folder that says which process writes there."""
@@ -85,7 +85,7 @@ def _leave(folder: Path) -> None:
 
 def _take(folder: Path) -> None:
     """Write this process down as the holder; only one of several that do so at the same moment succeeds."""
-    path, own = folder / HOLDER, folder / f"{HOLDER}.{this_process()['token']}"
+    path, own = folder / HOLDER, folder / f"{HOLDER}.{unfinished()}"
     said = {"owner": this_process(), "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])}
     own.write_text(json.dumps({**said, "since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
     try:
@@ -129,7 +129,7 @@ def _is_left(path: Path, before: dict[str, Any], own: Path) -> bool:
 
 def _remove(path: Path, before: dict[str, Any]) -> None:
     """Remove the record of a process that is no more, unless another one just did and took its place."""
-    aside = path.with_name(f"{path.name}.{this_process()['token']}.left")
+    aside = path.with_name(f"{path.name}.left.{unfinished()}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import search_spaces.files
 from nasvit.files.whole import write_text
 
 PACKAGES = ("nasvit", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn")
@@ -36,10 +37,7 @@ def read_json(path: Path) -> Any:
         FileNotFoundError: if there is none.
         ValueError: if the file is not JSON, or a record that is not as it was written; the message names it.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, it is no JSON: {error}") from error
+    content = search_spaces.files.read_json(path)
     if not isinstance(content, dict) or _DIGEST not in content:
         return content
     if content.pop(_DIGEST) != _digest(content):
@@ -48,6 +46,24 @@ def read_json(path: Path) -> Any:
             "content is right"
         )
     return content[_LIST] if content.keys() == {_LIST} else content
+
+
+def read_record(path: Path, *names: str) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Args:
+        path: the file.
+        names: what it must hold.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: as :func:`read_json` does, or if it holds no object with these; the message names the file.
+    """
+    content = read_json(path)
+    missing = [name for name in names if name not in content] if isinstance(content, dict) else ["an object"]
+    if missing:
+        raise ValueError(f"{path} is damaged: {missing[0]} is missing; give another folder, or remove that file")
+    return content  # type: ignore[no-any-return]
 
 
 def read_lines(path: Path, *names: str) -> list[dict[str, Any]]:

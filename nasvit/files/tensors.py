@@ -12,6 +12,7 @@ import torch
 from nasvit.compute import Compute
 from nasvit.files.whole import check_seal, seal, whole
 
+_LONGEST = 300  # characters of what PyTorch says of weights that do not fit
 _PLAIN = (str, int, float, bool, type(None), torch.Tensor, torch.nn.Parameter)
 
 
@@ -47,6 +48,19 @@ def read_tensors(path: Path) -> Any:
         raise
     except Exception as error:  # damaged files raise almost anything
         raise ValueError(f"{path} is damaged: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+
+
+def load_state(network: torch.nn.Module, state: Any, path: Path) -> None:
+    """Load a state dict into a network.
+
+    Raises:
+        ValueError: if it is that of another one; ``path`` is the file that the message names.
+    """
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:  # the latter where values are no tensors
+        told = " ".join(str(error).split())[:_LONGEST]
+        raise ValueError(f"{path} holds the weights of another network: {told}") from error
 
 
 def _in_main_memory(value: Any) -> Any:

@@ -48,7 +48,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         CannotWriteError: if the disk is full, or the folder is not to be written to.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}-{machine()}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{unfinished()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -69,6 +69,11 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
     """Write a text file, whole or not at all; ``errors`` as in ``open``."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors=errors)
+
+
+def unfinished() -> str:
+    """Return the end of the name of a hidden file of this thread, which goes with :func:`remove_unfinished`."""
+    return f"{os.getpid()}-{threading.get_ident()}-{machine()}.tmp"
 
 
 def remove_unfinished(folder: Path) -> None:

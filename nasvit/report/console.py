@@ -5,10 +5,20 @@ from __future__ import annotations
 from rich.console import Console
 
 
-def open_console() -> Console:
-    """Return a console that is wide enough for the tables where the width of the terminal is unknown."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+def open_console(least: int | None = None) -> Console:
+    """Return a console that is wide enough for the tables where the width of the terminal is unknown.
+
+    What is printed is printed as it is: brackets in a folder's name or a note are no markup, and ``:x:`` is no picture.
+
+    Args:
+        least: columns that it has in any case.
+    """
+    console = Console(markup=False, emoji=False)
+    if least is not None:
+        console.width = max(least, console.width)
+    elif not console.is_terminal:
+        console.width = 120
+    return console
 
 
 def short(value: float) -> str:

@@ -20,6 +20,7 @@ from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from nasvit.costs.latency.subjects import Subject
 from nasvit.experiment.measured import Asked, subject_of
 from nasvit.registry import find_architecture
+from nasvit.report.console import open_console
 from nasvit.report.results import describe
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable
@@ -29,11 +30,6 @@ from search_spaces.ranges import Range, checks
 from search_spaces.reading import from_json_value
 
 Name = Annotated[Positional[str], tyro.conf.arg(metavar="SPACE|NETWORK|EXPERIMENT.yaml")]
-
-
-def _console() -> Console:
-    """Return a console that is wide enough for the tables where the width of the terminal is unknown."""
-    return Console(width=max(120, Console().width))
 
 
 def latency_build(
@@ -58,7 +54,7 @@ def latency_build(
         dry_run: only print the number of measurements and an estimate of their time.
     """
     subject, settings = subject_of(space, settings, network, elastic)
-    plan, console = MeasurementPlan(subject, settings, out), _console()
+    plan, console = MeasurementPlan(subject, settings, out), open_console(120)
     _announce(plan, console)
     if dry_run:
         plan.discard_exported()
@@ -130,7 +126,7 @@ def latency_use(
         sample: number of random subnets to predict besides.
     """
     subject, _ = subject_of(space, MeasurementSettings(), network, elastic)
-    loaded, console = subject.load(table), _console()
+    loaded, console = subject.load(table), open_console(120)
     console.print(describe_device(loaded, str(table)), soft_wrap=True)
     subnets = _subnets(subject, architecture, sample)
     rows = Table(title_justify="left")

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nasvit.search.driver import Standing
 from nasvit.search.engine import EngineSettings, Recommendation, SearchEngine
+from nasvit.search.storage import Storage
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
 from predictors.pool import Constraint
@@ -193,38 +194,44 @@ class EngineSampler(optuna.samplers.BaseSampler):
         return self.engine(study).recommend(count)
 
 
-def open_storage(url: str, *, heartbeat: int = 60, retries: int = 1) -> optuna.storages.RDBStorage:
+def open_storage(storage: Storage | str, *, heartbeat: int = 60, retries: int = 1) -> optuna.storages.RDBStorage:
     """Return a storage in which the trial of a killed worker is noticed and evaluated again.
 
     Args:
-        url: ``sqlite:///file.db``, ``postgresql://...`` or ``mysql://...``.
+        storage: a file, or a URL such as ``postgresql://...`` or ``mysql://...``.
         heartbeat: seconds between two signs of life of a worker; three missed ones count as death.
         retries: times a lost trial is evaluated again.
 
     Raises:
         ImportError: if the driver of the database is not installed.
+        ValueError: if the database cannot be opened.
     """
+    storage = Storage(storage) if isinstance(storage, str) else storage
     for _ in range(CREATE_ATTEMPTS - 1):
         try:
-            return _connect(url, heartbeat, retries)
+            return _connect(storage, heartbeat, retries)
         except sqlalchemy.exc.SQLAlchemyError:  # another worker is making the tables at this moment
             time.sleep(0.5)
-    return _connect(url, heartbeat, retries)
+    try:
+        return _connect(storage, heartbeat, retries)
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:  # the latter of another version of its tables
+        raise ValueError(storage.unopened(error)) from None
 
 
-def _connect(url: str, heartbeat: int, retries: int) -> optuna.storages.RDBStorage:
+def _connect(where: Storage, heartbeat: int, retries: int) -> optuna.storages.RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats, experimental since 2.9
         try:
             storage = optuna.storages.RDBStorage(
-                url,
+                where.url.replace("{", "{{").replace("}", "}}"),  # Optuna would fill in what is between braces
+                engine_kwargs=where.options,
                 heartbeat_interval=heartbeat,
                 grace_period=3 * heartbeat,
                 heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
             )
         except ImportError as error:
             raise ImportError(
-                f"the storage {sqlalchemy.make_url(url).render_as_string()} needs the driver of its database, for "
+                f"the storage {where} needs the driver of its database, for "
                 "example: pip install 'psycopg[binary]' (postgresql://), pip install mysqlclient (mysql://)"
             ) from error
     if storage.engine.dialect.name == "sqlite":

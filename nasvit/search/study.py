@@ -29,6 +29,7 @@ from nasvit.search.optuna_sampler import (
     to_codes,
     to_params,
 )
+from nasvit.search.storage import Storage
 from nasvit.tasks.task import Metric
 from nasvit.training.progress import Progress
 from predictors.accuracy import Predictor
@@ -83,16 +84,16 @@ class Study:
     Args:
         plan: what to do.
         evaluate: measures a candidate.
-        url: the storage: ``sqlite:///file.db``, ``postgresql://...`` or ``mysql://...``.
+        storage: a file, or a URL such as ``postgresql://...`` or ``mysql://...``.
         name: of the study in the storage; searches whose scores mean different things need different names.
     """
 
-    def __init__(self, plan: Plan, evaluate: Evaluate, url: str, name: str) -> None:
+    def __init__(self, plan: Plan, evaluate: Evaluate, storage: Storage | str, name: str) -> None:
         self.plan, self.evaluate = plan, evaluate
         self.constraints = plan.constraints()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.study = optuna.create_study(
-            storage=open_storage(url),
+            storage=open_storage(storage),
             study_name=name,
             direction="maximize" if plan.judge.metric.higher_is_better else "minimize",
             load_if_exists=True,

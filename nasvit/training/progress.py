@@ -63,7 +63,7 @@ class Progress:
         self._total = total
         self._done = self._done_before = done
         self._note = ""
-        self._console = console or Console(stderr=True, quiet=not visible)
+        self._console = console or Console(stderr=True, quiet=not visible, emoji=False)
         self._clock = clock
         self._started = self._line_at = clock()
         self._bar = self._make_bar() if self._console.is_terminal else None
@@ -107,7 +107,7 @@ class Progress:
 
     def _make_bar(self) -> rich_progress.Progress:
         return rich_progress.Progress(
-            rich_progress.TextColumn("{task.description}"),
+            rich_progress.TextColumn("{task.description}", markup=False),
             rich_progress.BarColumn(),
             rich_progress.MofNCompleteColumn(),
             rich_progress.TimeElapsedColumn(),

@@ -17,7 +17,7 @@ import pytest
 
 from nasvit.files import held as held_module
 from nasvit.files.held import HOLDER, held
-from nasvit.files.owners import is_gone, this_process
+from nasvit.files.owners import is_gone, machine, this_process
 
 HOLDING = """
 import sys, time
@@ -54,6 +54,8 @@ def test_a_folder_is_held_by_one_process_until_it_ends_or_is_killed(tmp_path: Pa
     other.kill()
     while not is_gone(json.loads((tmp_path / HOLDER).read_text())["owner"]):  # a zombie is dead
         time.sleep(0.01)
+    for left in ("", ".left"):  # by a kill while it took or gave back
+        (tmp_path / f"{HOLDER}{left}.{other.pid}-1-{machine()}.tmp").touch()
     with held(tmp_path), held(tmp_path):
         assert (tmp_path / HOLDER).exists()
     assert list(tmp_path.iterdir()) == []

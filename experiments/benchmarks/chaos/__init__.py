@@ -1,1 +1,1 @@
-"""What users and machines do wrong, by the thousand: ``python -m experiments.benchmarks.chaos kills --rounds 400``."""
+"""What users and machines do wrong, by the thousand: ``python -m experiments.benchmarks.chaos --help``."""

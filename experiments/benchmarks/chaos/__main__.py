@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tyro
 
-from experiments.benchmarks.chaos import kills
+from experiments.benchmarks.chaos import inputs, kills
 
-COMMANDS = {"kills": kills.main}
+COMMANDS: dict[str, Callable[..., Any]] = {"kills": kills.main, "inputs": inputs.main}
 """The kinds of chaos by name."""
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def train(file: Path, folder: Path) -> None:
 JOBS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {"run": (EXPERIMENT, run), "fit": (FIT, train)}
 
 
-def torture(rounds: int, seed: int = 0, kills: int = 4, patience: float = 120.0) -> dict[str, Any]:
+def torture(rounds: int, seed: int = 0, kills: int = 8, patience: float = 120.0) -> dict[str, Any]:
     """Make rounds of every job in turn, and return what came of them.
 
     Args:
@@ -125,10 +125,10 @@ class _Job:
 
     def moment(self, rng: np.random.Generator) -> Moment:
         """Draw when to kill it."""
-        kind = str(rng.choice(["time", "event", "torn"]))
+        kind, share = str(rng.choice(["time", "event", "torn"])), float(rng.uniform()) ** 2  # a part is done at its time
         if kind == "time":
-            return Moment(kind, float(rng.uniform(0, self._seconds)))
-        return Moment(kind, int(rng.integers(1, self._events[kind] + 1)))
+            return Moment(kind, share * self._seconds)
+        return Moment(kind, 1 + int(share * self._events[kind]))
 
     def round(self, moments: list[Moment], counts: Counter[str]) -> str:
         """Kill it at some moments, let it end, and return what came of it."""
@@ -142,7 +142,10 @@ class _Job:
         status = self._attempt(folder, None)
         if status:
             return self._failed(folder, f"ended with {status} at last")
-        return "identical" if left_by(folder) == self._left else "ended otherwise"
+        left, names = left_by(folder), self._left["names"]
+        other = [name for name in sorted({*left, *self._left} - {"names"}) if left.get(name) != self._left.get(name)]
+        other += sorted({*left["names"]} ^ {*names})
+        return f"ended otherwise: {', '.join(other)}" if other else "identical"
 
     def _failed(self, folder: Path, what: str) -> str:
         lines = folder.with_suffix(".log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
@@ -238,7 +241,7 @@ def _timeless(content: Any) -> Any:
     return [_timeless(each) for each in content] if isinstance(content, list) else content
 
 
-def main(rounds: int = 40, seed: int = 0, kills: int = 4, json: Path | None = None) -> None:
+def main(rounds: int = 40, seed: int = 0, kills: int = 8, json: Path | None = None) -> None:
     """Kill runs and trainings at any moment, and compare their ends with those never killed.
 
     Args:
@@ -247,7 +250,7 @@ def main(rounds: int = 40, seed: int = 0, kills: int = 4, json: Path | None = No
         kills: kills in a round, at most.
         json: file that gets the figures.
     """
-    found = {"command": f"python -m experiments.benchmarks.chaos kills --rounds {rounds} --seed {seed}"}
+    found = {"command": f"python -m experiments.benchmarks.chaos kills --rounds {rounds} --seed {seed} --kills {kills}"}
     result = {**found, **torture(rounds, seed, kills), "versions": versions()}
     print(f"{result.get('kills', 0)} kills in {rounds} rounds: {result.get('identical', 0)} ended identical")
     if json is not None:

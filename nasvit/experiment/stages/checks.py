@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlalchemy
-
-from nasvit.experiment.workbench import Workbench
+from nasvit.experiment.workbench import STUDY, Workbench
+from nasvit.search.storage import FileStorage
 
 
 def check_trainings(bench: Workbench) -> None:
-    """Refuse recipes that the images cannot be trained by, and a storage that is none.
+    """Refuse recipes that the images cannot be trained by, and a storage that cannot be opened.
 
     Raises:
         ValueError: naming the section, the value and what is legal.
@@ -24,7 +23,8 @@ def check_trainings(bench: Workbench) -> None:
         except ValueError as error:
             raise ValueError(f"{section}: {error}") from error
     _check_train_images(bench)
-    _check_storage(experiment.search.storage)
+    if experiment.search.evaluates:
+        bench.compute.once(lambda: check_storage(bench))
 
 
 def _check_train_images(bench: Workbench) -> None:
@@ -37,13 +37,14 @@ def _check_train_images(bench: Workbench) -> None:
         )
 
 
-def _check_storage(url: str | None) -> None:
-    if url is None:
-        return
-    try:
-        sqlalchemy.make_url(url).get_dialect().import_dbapi()
-    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
-        raise ValueError(
-            f"search.storage: {url.partition(':')[0]!r} is no database that can be opened here ({error}); legal: a URL "
-            "such as postgresql://user@machine/name, or none for a file in the folder of the results"
-        ) from error
+def check_storage(bench: Workbench) -> None:
+    """Refuse a database that cannot be opened, and a damaged file of evaluations.
+
+    Raises:
+        ValueError: naming it.
+    """
+    storage, own = bench.experiment.search.storage, bench.folder / STUDY
+    if storage is not None:
+        storage.require()
+    elif own.exists():
+        FileStorage(own).require("search")

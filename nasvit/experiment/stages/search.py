@@ -26,12 +26,13 @@ from nasvit.experiment.stages.splits import splits_of
 from nasvit.experiment.stages.train import require_same_supernet
 from nasvit.experiment.stages.trials import looked_at, make_trials
 from nasvit.experiment.stages.unmeasured import choose_unmeasured, describe_unmeasured, require_prior
-from nasvit.experiment.workbench import Workbench
+from nasvit.experiment.workbench import STUDY, Workbench
 from nasvit.experiment.yaml_file import decisive
-from nasvit.files.records import made_for, write_record
+from nasvit.files.records import read_record, write_record
 from nasvit.files.whole import write_text
 from nasvit.search.candidates import Candidate, Costs
 from nasvit.search.run import imagine
+from nasvit.search.storage import FileStorage, hide_password
 from nasvit.search.study import Plan, Study
 from predictors.accuracy import Predictor
 from predictors.arrays import Codes
@@ -173,9 +174,10 @@ def work(bench: Workbench) -> None:
 def is_searched(bench: Workbench) -> bool:
     """Return whether there is a search result for the current configuration."""
     folder = bench.folder / "search"
-    return all((folder / name).exists() for name in (CHOICES, "asked.json")) and made_for(
-        folder / "asked.json", _asked(bench)
-    )
+    if not all((folder / name).exists() for name in (CHOICES, "asked.json")):
+        return False
+    found = read_record(folder / "asked.json", "search")
+    return {**found, "search": hide_password(found["search"])} == _asked(bench)
 
 
 def _require_same_supernet(bench: Workbench) -> None:
@@ -203,8 +205,8 @@ def _open_study(bench: Workbench, evaluate: Callable[[Candidate, float], dict[st
         first=_expected_first(bench),
     )
     (bench.folder / "search").mkdir(parents=True, exist_ok=True)
-    url = config.storage or f"sqlite:///{(bench.folder / 'search' / 'study.db').absolute()}"
-    return Study(plan, evaluate, url, f"nasvit-{_study_name(bench)}")
+    storage = config.storage or FileStorage(bench.folder / STUDY)
+    return Study(plan, evaluate, storage, f"nasvit-{_study_name(bench)}")
 
 
 def _expected_first(bench: Workbench) -> Callable[[Constraint], Codes] | None:

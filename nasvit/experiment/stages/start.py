@@ -14,8 +14,8 @@ from nasvit.experiment.trained_for import TrainedFor
 from nasvit.experiment.training import StartingWeights
 from nasvit.experiment.workbench import CLASSES, RECORD, SUPERNET, Workbench
 from nasvit.export.card import CARD
-from nasvit.files.records import read_json
-from nasvit.files.tensors import read_tensors
+from nasvit.files.records import read_json, read_record
+from nasvit.files.tensors import load_state, read_tensors
 from nasvit.files.whole import sha256_of
 from nasvit.importing import is_imported, load_imported
 from nasvit.importing.transfer import Report, Source, load_supernet, load_weights, read_source
@@ -111,14 +111,16 @@ def _find(name: str, space: Space) -> tuple[Supernet, Source]:
 
 def _of_experiment(folder: Path) -> tuple[Supernet, Source]:
     """Return the supernet that an experiment trained."""
-    told, record = read_json(folder / RECORD), TrainedFor.read(folder)
+    told, record = read_record(folder / RECORD, "space"), TrainedFor.read(folder)
     space, classes = load(told["space"]), _classes_of(folder)
     state = read_tensors(folder / SUPERNET)
     if told.get("task", "classification") != "classification":  # of a detector or segmenter the backbones
         space, classes = as_backbones(space, head_from_json(told, str(folder / RECORD))), _NO_CLASSES
         state = {key.removeprefix(BACKBONES): each for key, each in state.items() if key.startswith(BACKBONES)}
+    if _CLASSIFIER not in state:
+        raise ValueError(f"{folder / SUPERNET} holds no supernet: {_CLASSIFIER} is missing")
     supernet = Supernet(space if record is None else space.cut(record.values), len(state[_CLASSIFIER]))
-    supernet.load_state_dict(state)
+    load_state(supernet, state, folder / SUPERNET)
     return supernet, Source(str(folder), {}, classes, sha256_of(folder / SUPERNET))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import nn
@@ -16,7 +15,7 @@ from nasvit.experiment.stages.start import SupernetStart, random_supernet, start
 from nasvit.experiment.starting import require_same_weights
 from nasvit.experiment.workbench import CLASSES, STARTED_FROM, SUPERNET, Workbench
 from nasvit.files.records import read_json, write_record
-from nasvit.files.tensors import read_tensors, write_tensors
+from nasvit.files.tensors import load_state, read_tensors, write_tensors
 from nasvit.files.whole import sha256_of
 from nasvit.layers.calibration import calibrate
 from nasvit.supernets.shared_network import SharedNetwork
@@ -66,6 +65,7 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
 
     Raises:
         FileNotFoundError: if there is none yet.
+        ValueError: if its file is damaged.
     """
     if not bench.experiment.search.trains_supernet:
         start = start_supernet(bench)
@@ -76,14 +76,14 @@ def load_supernet(bench: Workbench) -> SharedNetwork:
     if not is_there(path, bench.compute):
         raise FileNotFoundError(f"there is no trained supernet in {bench.folder}; run the train stage first")
     supernet = bench.origin.supernet(bench.space, len(bench.classes), bench.experiment.seed)
-    supernet.load_state_dict(_trained(path))
+    _load_trained(supernet, path)
     supernet.requires_grad_(False)
     return bench.compute.place(supernet)
 
 
-def _trained(path: Path) -> Any:
+def _load_trained(supernet: nn.Module, path: Path) -> None:
     try:
-        return read_tensors(path)
+        load_state(supernet, read_tensors(path), path)
     except ValueError as error:
         raise ValueError(f"{error}; remove it, and the train stage writes it again from its last checkpoint") from error
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nasvit.experiment.workbench import STUDY
 from nasvit.report.console import short
 from nasvit.report.page.holding import Holding
 from nasvit.report.page.plotting import Dot, Figure, Key, color, in_thousands, plot
@@ -58,7 +59,7 @@ def searched(holding: Holding) -> Searched | None:
 def _evaluated(reader: Reader) -> list[Fields]:
     """Return what the search learned from; of an unfinished one what its database holds."""
     lines = reader.lines("search/evaluations.jsonl")
-    path = reader.folder / "search" / "study.db"
+    path = reader.folder / STUDY
     if lines or not path.is_file():
         return _drawable(lines)
     try:

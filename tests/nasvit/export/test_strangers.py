@@ -119,7 +119,7 @@ def test_libraries_are_asked_for_models_of_their_own_alone(model: str, tmp_path:
 def test_programs_of_strangers_are_not_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = {"format": "torch", "file": "program.pt2", "files": ["program.pt2"], "width": None}
+    told = {"format": "torch", "file": "program.pt2", "files": ["program.pt2"], "width": None, "int8": False}
     folder = saved(tmp_path / "net", exports={"program.pt2": told})
     (folder / "program.pt2").write_bytes(b"a pickle")
     opened: list[Path] = []
@@ -184,7 +184,7 @@ def test_a_network_that_is_larger_than_its_weights_is_refused_before_it_is_built
 def test_files_that_are_no_cards_are_named(text: str, tmp_path: Path) -> None:
     folder = saved(tmp_path / "net")
     (folder / "card.json").write_text(text)
-    with pytest.raises(ValueError, match=r"card\.json is (damaged|no card of)"):
+    with pytest.raises(ValueError, match=r"card\.json(:| is no JSON| is no card of)"):
         load_saved(folder)
 
 
