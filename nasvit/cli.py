@@ -147,9 +147,10 @@ def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()
     A network: nasvit evaluate runs/small/deployed path/to/images
     """
     from nasvit.report import shipping
+    from search_spaces.values import shown
 
     if len(what.images) > 1:
-        raise ValueError(f"images: {' '.join(what.images)} are several; give one source, such as a folder")
+        raise ValueError(f"images: {shown(' '.join(what.images))} are several; give one source, such as a folder")
     if what.images:
         if overrides or what.device not in ("auto", "cpu"):
             given = f"--{overrides[0][0]}" if overrides else f"--device {what.device}"

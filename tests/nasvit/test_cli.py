@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import warnings
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import search_spaces
 from nasvit import cli
@@ -20,8 +22,10 @@ from nasvit.export.saved import save_network
 from nasvit.registry import create
 from nasvit.report import spaces as spaces_report
 from nasvit.report.profile import blocks
+from nasvit.training.progress import Progress
 from search_spaces.schedule import Step
 from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.filled import filled
 
 
 def nasvit(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -295,3 +299,51 @@ def test_a_warning_of_the_library_is_one_line_without_the_code_that_gave_it(
     others = warnings.formatwarning("old", UserWarning, "/elsewhere/code.py", 7, "code()")
     assert said == "nasvit: 2 bad images\n"
     assert others == "/elsewhere/code.py:7: UserWarning: old\n  code()\n"
+
+
+@pytest.mark.parametrize("name", ["runs[v1]", "[/]", "[red]x", ":smile:"])
+def test_markup_in_the_name_of_a_folder_is_printed_as_it_is(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, card = create("mobilenet_v2-0.1@32", 3)
+    save_network(filled(network).eval(), tmp_path / f"a{name}", card)
+    nasvit(monkeypatch, "profile", str(tmp_path / f"a{name}"))
+    assert f"a{name}" in capsys.readouterr().out
+    console = Console(record=True, file=StringIO(), force_terminal=True, width=200)
+    with Progress(f"{name} trained", total=1, console=console) as progress:
+        progress.advance()
+    assert f"{name} trained" in console.export_text()
+
+
+ERRORS = {
+    "a folder": (IsADirectoryError(21, "Is a directory", "a.yaml"), "a.yaml: Is a directory; once that is mended, run"),
+    "a long name": (OSError(36, "File name too long", "x" * 999), f"{'x' * 300}: File name too long; once that is"),
+    "no memory": (MemoryError(), "there is not enough memory (); give a smaller batch_size, image_size or network"),
+    "no memory of PyTorch's": (
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried\nC++ frames"),
+        "there is not enough memory ([enforce fail] DefaultCPUAllocator: can't allocate memory: you tried); give",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "words"), ERRORS.values(), ids=ERRORS)
+def test_what_the_machine_refuses_is_one_line(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(fitting, "main", fails)
+    with pytest.raises(SystemExit) as end:
+        nasvit(monkeypatch, "fit", "fit.yaml")
+    told = capsys.readouterr().err
+    assert end.value.code == 2 and told.startswith(f"nasvit: {words}") and told.count("\n") == 1
+
+
+def test_a_mistake_of_the_library_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("a tensor of the wrong shape")
+
+    monkeypatch.setattr(fitting, "main", fails)
+    with pytest.raises(RuntimeError, match="of the wrong shape"):
+        nasvit(monkeypatch, "fit", "fit.yaml")

@@ -139,6 +139,10 @@ EXPERIMENTS = {
         {"evaluations": "  evaluations: 4\n  storage: nobody://me:secret@there/name"},
         r"search\.storage: 'nobody' is no database",
     ),
+    "a database that cannot be opened": (
+        {"evaluations": "  evaluations: 4\n  storage: sqlite:////nowhere/x.db"},
+        r"search\.storage: the storage sqlite:////nowhere/x\.db cannot be opened",
+    ),
 }
 
 
