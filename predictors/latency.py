@@ -146,6 +146,7 @@ class Correction(Checked):
 @dataclass(frozen=True)
 class _Time(Checked):
     milliseconds: Annotated[float, Range(0, MOST, above=True)]
+    rounds: Annotated[int, Range(1, 1_000_000)] = 1
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from search_spaces.values import shown
+
 
 def read_file(path: Path | str) -> str:
     """Return the text of a file.
@@ -40,9 +42,18 @@ def from_json(text: str, name: Path | str) -> Any:
     """Return the content of a JSON text; ``name`` is what messages call it.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or names something twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists of thousands of lists
         raise ValueError(f"{name} is no JSON: {error}") from error
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of some keys and values, each of which is there once; JSON itself takes the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {shown(next(name for name in names if names.count(name) > 1))} stands there twice")
+    return found
