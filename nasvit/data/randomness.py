@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+_turn = threading.RLock()
+"""Of the one thread that may use the generators that all threads share."""
+
+
+def _give_back() -> None:
+    global _turn
+    _turn = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # a worker forked meanwhile would wait for a thread that it does not have
+    os.register_at_fork(after_in_child=_give_back)
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -29,15 +43,17 @@ def global_random_kept() -> Iterator[None]:
     """Restore the global generators of Python, numpy and torch at the end of the context.
 
     timm's augmentations draw from them. Inside this context they may be seeded freely (``seed_global_random``); outside
-    they stay untouched, so dropout and everything else that draws from torch stays reproducible.
+    they stay untouched, so dropout and everything else that draws from torch stays reproducible. Threads enter
+    one at a time.
     """
-    python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-        torch.set_rng_state(torch_state)
+    with _turn:
+        python_state, numpy_state, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            torch.set_rng_state(torch_state)
 
 
 def seed_global_random(seed: int, *, with_torch: bool = False) -> None:

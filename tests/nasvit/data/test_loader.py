@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from torchvision import transforms
 from nasvit.compute import Compute
 from nasvit.data import NO_AUGMENTATION, Augmentation, EncodedImages, ImageSet, Loader, Normalization
 from nasvit.data.images import decode_if_small, from_pixels
+from nasvit.data.randomness import global_random_kept
 from nasvit.data.workers import choose_workers
 from tests.nasvit.pretend import MixedDevicesError, PretendDevice, WaitedError
 
@@ -224,6 +229,45 @@ def test_worker_processes_serve_the_same_batches(tmp_path: Path, augmentation: A
     assert all(equal(*pair) for pair in zip(alone.evaluation_batches(), helped.evaluation_batches(), strict=True))
     calibrations = alone.calibration_batches(2), helped.calibration_batches(2)
     assert all(torch.equal(*pair) for pair in zip(*calibrations, strict=True))
+
+
+@pytest.mark.parametrize("augmentation", [PHOTOS, STRONG])
+def test_threads_that_load_at_once_get_the_batches_that_they_would_get_alone(augmentation: Augmentation) -> None:
+    images = image_set(40, 48)
+
+    def steps(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return list(make(images, augmentation, seed=seed).steps(0, 6))  # type: ignore[arg-type]
+
+    alone, interval = [steps(seed) for seed in range(3)], sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(3) as pool:
+            together = list(pool.map(steps, range(3)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(equal(*pair) for each in zip(alone, together, strict=True) for pair in zip(*each, strict=True))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_worker_that_is_forked_while_a_thread_augments_does_not_wait_for_it() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def augment() -> None:
+        with global_random_kept():
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=augment)
+    thread.start()
+    entered.wait()
+    worker = multiprocessing.get_context("fork").Process(target=global_random_kept().__enter__)
+    worker.start()
+    worker.join(10)
+    alive = worker.is_alive()
+    worker.kill()
+    leave.set()
+    thread.join()
+    assert not alive
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
