@@ -231,6 +231,17 @@ def test_worker_processes_serve_the_same_batches(tmp_path: Path, augmentation: A
     assert all(torch.equal(*pair) for pair in zip(*calibrations, strict=True))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_that_are_not_forked_serve_the_same_batches(method: str, tmp_path: Path) -> None:
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(method, force=True)
+    try:
+        test_worker_processes_serve_the_same_batches(tmp_path, STRONG)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
 @pytest.mark.parametrize("augmentation", [PHOTOS, STRONG])
 def test_threads_that_load_at_once_get_the_batches_that_they_would_get_alone(augmentation: Augmentation) -> None:
     images = image_set(40, 48)
