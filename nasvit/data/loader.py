@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 
@@ -101,10 +102,18 @@ class Loader:
         """Refuse what no step of a training could be made of, before anything is written.
 
         Raises:
-            ValueError: if the images do not fill a batch, or batches cannot be shared out to the processes.
+            ValueError: if the images do not fill a batch, a batch does not fit into memory, or batches cannot be shared
+                out to the processes.
         """
         if not len(self):
             raise ValueError(f"batch_size {self.batch_size} is more than the {len(self.images)} training images")
+        height, width = self._preparation.size
+        needed, there = 4 * len(self.places) * self.images.channels * height * width, _main_memory()
+        if there is not None and 2 * needed > there:
+            raise ValueError(
+                f"batch_size {self.batch_size}: a batch of images of {width}x{height} pixels takes "
+                f"{needed / 2**30:.0f} GiB, and there are {there / 2**30:.0f}; give a smaller batch_size or image_size"
+            )
         assert len(self.places)
 
     def batch(self, epoch: int, index: int) -> Batch:
@@ -236,3 +245,11 @@ def served_size(
     if crop_pct < 1 and size[0] != size[1]:
         raise ValueError(f"{images.name}: crop_pct {crop_pct} cuts out squares, its images are {size[0]}x{size[1]}")
     return size
+
+
+def _main_memory() -> int | None:
+    """Return the bytes of memory of this machine; None where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None

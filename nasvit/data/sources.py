@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 import torchvision
+from PIL import Image
 from torch import Tensor
 
 from nasvit.data.annotated import TaskName, list_annotated, task_of
@@ -23,10 +24,11 @@ from nasvit.data.files import expand, list_folder
 from nasvit.data.holding import hold
 from nasvit.data.hub import list_hub
 from nasvit.data.identity import Identity
-from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_pixels
+from nasvit.data.images import MEMORY_LIMIT, EncodedImages, ImageSet, centers, from_pixels, to_image, to_pixels
 from nasvit.data.listed import Listed
 from nasvit.data.masked import with_masks
 from nasvit.data.splits import held_out_indices
+from nasvit.data.stores import MemoryStore
 from nasvit.data.tars import list_tars
 from search_spaces.paths import expanded, unset
 
@@ -169,7 +171,7 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
     data = load_digits()
     # Gray levels are 0 to 16; spread them over the whole byte.
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, :, :, None]
-    images = _fit(from_pixels(np.repeat(pixels, reading.channels or 1, axis=3)), height_and_width(reading.image_size))
+    images = _brought(list(map(to_image, np.repeat(pixels, reading.channels or 1, axis=3))), "digits", reading)
     classes = tuple(str(name) for name in data.target_names)
     whole = ImageSet(
         images,
@@ -183,11 +185,16 @@ def _digits(split: SplitName, reading: Reading) -> ImageSet:
     return _part_without_test_split(whole, split)
 
 
-def _fit(images: Tensor, size: tuple[int, int] | None) -> Tensor:
-    if size is None or images.shape[2:] == size:
-        return images
-    whole = ImageSet(images, torch.zeros(len(images), dtype=torch.int64), ("any",), "resizing")
-    return from_pixels(np.stack([to_pixels(centers(whole.open(index), size)) for index in range(len(whole))]))
+def _brought(images: Sequence[Image.Image], source: str, reading: Reading) -> Tensor | EncodedImages:
+    """Return images that are in memory at the size that is asked for; they are brought to it later where all at once do
+    not fit in memory."""
+    size, channels = height_and_width(reading.image_size), len(images[0].getbands())
+    if size is not None and len(images) * channels * size[0] * size[1] > reading.memory_limit:
+        return EncodedImages.of(MemoryStore(images, source), channels)
+    brought = images if size is None else [centers(image, size) for image in images]
+    if len({image.size for image in brought}) > 1:
+        raise ValueError(f"data source {source!r}: its images differ in size; give image_size to bring them to one")
+    return from_pixels(np.stack([to_pixels(image) for image in brought]))
 
 
 def _part_without_test_split(whole: ImageSet, split: SplitName) -> ImageSet:
@@ -295,13 +302,6 @@ def _open_torchvision(maker: Callable[..., Any], name: str, split: SplitName, re
         ) from error
 
 
-def _stack(images: list[Any], source: str, reading: Reading) -> Tensor:
+def _stack(images: list[Any], source: str, reading: Reading) -> Tensor | EncodedImages:
     channels = reading.channels or (1 if images[0].mode == "L" else 3)
-    converted = [shown(image, channels) for image in images]
-    size = height_and_width(reading.image_size)
-    if size is not None:
-        converted = [centers(image, size) for image in converted]
-    sizes = {image.size for image in converted}
-    if len(sizes) > 1:
-        raise ValueError(f"data source {source!r}: its images differ in size; give image_size to bring them to one")
-    return from_pixels(np.stack([to_pixels(image) for image in converted]))
+    return _brought([shown(image, channels) for image in images], source, reading)

@@ -1,4 +1,4 @@
-"""Where encoded images lie: files and members of tar files, listed in a few bytes for each."""
+"""Where encoded images lie: files, members of tar files, each listed in a few bytes, and memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 Indices = npt.NDArray[np.int64]
 
@@ -89,6 +90,39 @@ class FileStore:
     def name(self, index: int) -> str:
         """Return the path of one file."""
         return os.path.join(self._root, self._paths[index])
+
+
+class MemoryStore:
+    """Images of a source that has them in memory, encoded without loss there.
+
+    Args:
+        images: the images.
+        source: what to call all of them before a user.
+    """
+
+    def __init__(self, images: Iterable[Image.Image], source: str) -> None:
+        self._contents, self._source = [_encoded(image) for image in images], source
+
+    def __len__(self) -> int:
+        return len(self._contents)
+
+    def read(self, index: int) -> bytes:
+        """Return one encoded image."""
+        return self._contents[index]
+
+    def file(self, index: int) -> BinaryIO:
+        """Open one encoded image."""
+        return io.BytesIO(self._contents[index])
+
+    def name(self, index: int) -> str:
+        """Return the source, with the number of the image."""
+        return f"image {index} of {self._source}"
+
+
+def _encoded(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 class TarStore:

@@ -358,6 +358,14 @@ def test_two_evaluations_at_once_do_not_disturb_each_other(tmp_path: Path, monke
     assert len(pairs) == 5 and all(equal(*pair) for pair in pairs)
 
 
+def test_a_batch_that_no_memory_could_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = files(tmp_path)
+    monkeypatch.setattr(os, "sysconf", lambda name: 4096)  # bytes of a page, and pages
+    make(images, NO_AUGMENTATION, batch_size=4, image_size=64).check_training()
+    with pytest.raises(ValueError, match=r"batch_size 4: a batch of images of 512x512 pixels takes .* give a smaller"):
+        make(images, NO_AUGMENTATION, batch_size=4, image_size=512).check_training()
+
+
 @pytest.mark.parametrize("stored", ["memory", "files"])
 def test_batches_are_finished_on_the_device_without_being_read_back(tmp_path: Path, stored: str) -> None:
     images = image_set() if stored == "memory" else files(tmp_path)

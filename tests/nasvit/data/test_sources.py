@@ -13,7 +13,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from nasvit.data import EncodedImages, load_images
+from nasvit.data import NO_AUGMENTATION, EncodedImages, Loader, Normalization, load_images
 from nasvit.data.files import list_folder
 from tests.nasvit.data.annotated_folders import write_masks
 from tests.shared import SHARED, needs_shared
@@ -234,6 +234,23 @@ class SplitShades(Shades):
 
     def __len__(self) -> int:
         return {"train": 20, "test": 10}[self.split]
+
+
+def test_what_does_not_fit_in_memory_at_its_size_is_brought_to_it_image_by_image(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torchvision.datasets, "Shades", Shades, raising=False)
+    stored = Normalization((0.0,) * 3, (1.0,) * 3, "nothing")
+    for source in ("digits", "torchvision:Shades"):
+        whole = load_images(source, image_size=20, root=tmp_path, channels=3)
+        parts = load_images(source, image_size=20, root=tmp_path, channels=3, memory_limit=1000)
+        assert isinstance(parts.images, EncodedImages)
+        loaders = [
+            Loader(images, batch_size=8, augmentation=NO_AUGMENTATION, normalization=stored, image_size=20)
+            for images in (whole, parts)
+        ]
+        assert torch.equal(*(loader.batch(0, 0)[0] for loader in loaders))
+        assert parts.images.name(0).endswith(f" of {source}")
 
 
 def test_a_torchvision_data_set_without_a_test_split_gives_a_fifth_for_testing(
