@@ -22,6 +22,7 @@ _SEAL_LENGTH = len(_SEAL) + 64
 _ZIP_END = b"PK\x05\x06"  # of an archive without a comment, 22 bytes before the end of the file
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_PLACE = (errno.ENOTDIR, errno.ENOENT, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 class CannotWriteError(OSError):
@@ -151,6 +152,8 @@ def _of_the_disk(error: BaseException) -> OSError | None:
 def _way_out(path: Path, cause: OSError) -> str:
     if cause.errno in _CLOSED:
         return "; give another output folder, or make that one writable"
+    if cause.errno in _NO_PLACE:
+        return "; give another output folder"
     if cause.errno not in _FULL:
         return ""
     with contextlib.suppress(OSError):
