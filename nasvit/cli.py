@@ -481,7 +481,7 @@ def main() -> None:
         problem = _problem(error)
         if problem is None:
             raise
-        _say(f"nasvit: {problem}")
+        _say(f"nasvit: {_with_short_words(problem)}")
         _leave(2)
     except KeyboardInterrupt:
         _say("\nnasvit: stopped; run the same command again to go on")
@@ -510,6 +510,16 @@ def _problem(error: Exception) -> str | None:
         told = str(error).strip().partition("\n")[0]
         return f"there is not enough memory ({told}); give a smaller batch_size, image_size or network"
     return None
+
+
+def _with_short_words(problem: str) -> str:
+    """Return a message in which words of the command line that are very long, or several lines, are shown as values."""
+    for word in sorted(sys.argv[1:], key=len, reverse=True):
+        if len(word) > _LONGEST or not word.isprintable():
+            from search_spaces.values import shown
+
+            problem = problem.replace(word, shown(word))
+    return problem
 
 
 def _in_words(

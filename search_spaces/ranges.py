@@ -63,6 +63,9 @@ Seed = Annotated[int, Range(0, 2**31 - 1)]
 ImageCount = Annotated[int, Range(0, 1_000_000_000)]
 """A number of images, where 0 means all."""
 
+MOST_THREADS = 256
+"""Threads of a processor that anybody asks for; where there may not be that many, OpenMP ends the process."""
+
 Share = Annotated[float, Range(0, 1)]
 
 

@@ -18,13 +18,13 @@ from nasvit.tasks.distillation import Distillation, Temperature
 from nasvit.training.execution import Running
 from nasvit.training.sampling import Phases
 from predictors.limits import Budget
-from search_spaces.ranges import Checked, ImageCount, Range, Seed
+from search_spaces.ranges import MOST_THREADS, Checked, ImageCount, Range, Seed
 from search_spaces.reading import inline
 from search_spaces.recipe import Recipe
 from search_spaces.saved import Saved, to_json_value
 from search_spaces.values import FieldError
 
-Threads = Annotated[int, Range(0, 1024)]
+Threads = Annotated[int, Range(0, MOST_THREADS)]
 """Threads of the processor; 0: as PyTorch decides."""
 
 CalibrationImages = Annotated[int, Range(1, 1_000_000_000)]

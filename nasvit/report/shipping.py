@@ -32,10 +32,10 @@ from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card
 from nasvit.report.memory import memory_of
 from nasvit.report.predicting import check_options, show_found, write_rows
 from nasvit.tasks.confusion import Confusion
-from search_spaces.ranges import Range, Share, checks
+from search_spaces.ranges import MOST_THREADS, Range, Share, checks
 
 _Width = Annotated[float, Range(0, 16, above=True)]
-_Threads = Annotated[int, Range(1, 1024)]
+_Threads = Annotated[int, Range(1, MOST_THREADS)]
 
 
 @checks

@@ -340,6 +340,17 @@ def test_what_the_machine_refuses_is_one_line(
     assert end.value.code == 2 and told.startswith(f"nasvit: {words}") and told.count("\n") == 1
 
 
+@pytest.mark.parametrize("word", ["a\nb", "x" * 5000, "a\x1b[31mb"])
+def test_strange_words_are_shown_in_one_line(
+    word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (("predict", "nowhere", word), ("profile", word), ("run", word)):
+        with pytest.raises(SystemExit):
+            nasvit(monkeypatch, *command)
+        told = capsys.readouterr().err
+        assert told.startswith("nasvit: ") and told.count("\n") == 1 and len(told) < 1500 and "\x1b" not in told
+
+
 def test_a_mistake_of_the_library_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("a tensor of the wrong shape")

@@ -19,7 +19,7 @@ from nasvit.costs.latency.subjects import Apart, Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import TimingLog
 from nasvit.files.records import versions
-from search_spaces.ranges import Checked, Classes, Range, Seed
+from search_spaces.ranges import MOST_THREADS, Checked, Classes, Range, Seed
 from search_spaces.recipe import BatchSize
 
 _RECORDED = ("runtime", "command", "threads", "batch_size", "classes", "precision")
@@ -53,7 +53,7 @@ class MeasurementSettings(Checked):
     """
 
     runtime: RuntimeName = "torch"
-    threads: Annotated[int, Range(1, 1024)] = 1
+    threads: Annotated[int, Range(1, MOST_THREADS)] = 1
     batch_size: BatchSize = 1
     classes: Classes = 1000
     command: str | None = None

@@ -51,7 +51,7 @@ def test_every_number_that_a_file_may_hold_has_a_range() -> None:
     [
         ("--data.padding 100000", "100000 is illegal; legal: whole numbers from 0 to 1024"),
         ("--data.image_size 20000", "20000 is illegal; legal: whole numbers from 1 to 4096"),
-        ("--threads 100000", "100000 is illegal; legal: whole numbers from 0 to 1024"),
+        ("--threads 100000", "100000 is illegal; legal: whole numbers from 0 to 256"),
         ("--search.images -5", "-5 is illegal; legal: whole numbers from 0 to 1000000000"),
         ("--search.seed -1", "-1 is illegal; legal: whole numbers from 0 to 2147483647"),
         ("--search.calibration_batch_size 0", "0 is illegal; legal: whole numbers from 1 to 131072"),
