@@ -199,7 +199,7 @@ def _depths(names: Sequence[str]) -> dict[str, int]:
 
 
 def _extractor(network: nn.Module, training: Sequence[str], evaluating: Sequence[str]) -> nn.Module:
-    """Return what answers with these operations of a network in each of its modes; the time grows with their squares."""
+    """Return what answers with these operations of a network in its modes; the time grows with their square."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
     return create_feature_extractor(
