@@ -8,9 +8,11 @@ import tempfile
 
 from hypothesis import settings
 
-_CACHE = tempfile.TemporaryDirectory(prefix="nasvit-tests-")
-atexit.register(_CACHE.cleanup)
-os.environ["XDG_CACHE_HOME"] = _CACHE.name  # no test reads or writes what belongs to the user
+_PREFIX = "nasvit-tests-"
+if "PYTEST_XDIST_WORKER" not in os.environ or _PREFIX not in os.environ.get("XDG_CACHE_HOME", ""):
+    _CACHE = tempfile.TemporaryDirectory(prefix=_PREFIX)  # processes that share the tests share it
+    atexit.register(_CACHE.cleanup)
+    os.environ["XDG_CACHE_HOME"] = _CACHE.name  # no test reads or writes what belongs to the user
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; it also reaches the processes that tests start
 
 settings.register_profile("patient", deadline=None)

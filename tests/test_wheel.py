@@ -19,7 +19,8 @@ from tests.packages import NAMES, ROOT, modules, required
 
 CHANGES = {
     "budgets": "  budgets: [macs<=300K]",
-    "evaluations": "  evaluations: 12",
+    "recipe": "  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64}",
+    "evaluations": "  evaluations: 4",
     "finalists": "  finalists: 1",
     "random_subnets": "  random_subnets: 0",
     "compare": "",

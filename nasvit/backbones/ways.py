@@ -151,10 +151,11 @@ class _ByTracing:
                 "function that is wrapped by torch.fx.wrap decide what depends on sizes or values"
             ) from error
         names = [name for name in training if name in set(evaluating)]
-        found = self._run(network, names, images)
+        finder = _extractor(network, names, names[-1:]).train()  # tracing takes longer than running
+        found = _run(finder, names, images)
         batch, channels, height, width = images.shape
         try:
-            twice = self._run(network, names, images.new_empty(batch, channels, 2 * height, 2 * width))
+            twice = _run(finder, names, images.new_empty(batch, channels, 2 * height, 2 * width))
         except (RuntimeError, AssertionError):  # it takes images of one size only
             twice = found
         depths = _depths(names)
@@ -165,11 +166,12 @@ class _ByTracing:
         return None  # a network without its last blocks has other names
 
     def cut(self, network: nn.Module, names: Sequence[str]) -> nn.Module:
-        return TracedMaps(_extractor(network, names).train(network.training), names)
+        return TracedMaps(_extractor(network, names, names).train(network.training), names)
 
-    def _run(self, network: nn.Module, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
-        found = _extractor(network, names).train()(images)
-        return {name: found[name] for name in names if isinstance(found[name], Tensor) and found[name].ndim == 4}
+
+def _run(extractor: nn.Module, names: Sequence[str], images: Tensor) -> dict[str, Tensor]:
+    found = extractor(images)
+    return {name: found[name] for name in names if isinstance(found[name], Tensor) and found[name].ndim == 4}
 
 
 def _grows(x: Tensor, of_larger_images: Tensor | None) -> bool:
@@ -196,10 +198,17 @@ def _depths(names: Sequence[str]) -> dict[str, int]:
     return depths
 
 
-def _extractor(network: nn.Module, names: Sequence[str]) -> nn.Module:
+def _extractor(network: nn.Module, training: Sequence[str], evaluating: Sequence[str]) -> nn.Module:
+    """Return what answers with these operations of a network in its modes; the time grows with their square."""
     from torchvision.models.feature_extraction import create_feature_extractor
 
-    return create_feature_extractor(network, list(names), tracer_kwargs=_leaves(), suppress_diff_warning=True)
+    return create_feature_extractor(
+        network,
+        train_return_nodes=list(training),
+        eval_return_nodes=list(evaluating),
+        tracer_kwargs=_leaves(),
+        suppress_diff_warning=True,
+    )
 
 
 def _leaves() -> dict[str, Any]:

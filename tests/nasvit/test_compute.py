@@ -22,7 +22,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """What every process saw."""
     folder = tmp_path_factory.mktemp("together")
     done = run("tests.nasvit.together", str(folder), processes=request.param)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.said
     return [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in range(request.param)]
 
 

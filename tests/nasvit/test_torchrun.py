@@ -18,7 +18,7 @@ import torch
 
 from nasvit.training.metrics import read_metrics
 from tests.nasvit.experiment.tiny import write_experiment
-from tests.nasvit.started import begin, ended, killed, run
+from tests.nasvit.started import begin, ended, killed, run, torchrun
 from tests.packages import ROOT
 
 CHANGES = {
@@ -34,8 +34,8 @@ Runs = tuple[Path, str]
 def nasvit(*words: str, processes: int = 1) -> str:
     """Run the command, and return what it printed."""
     done = run("nasvit", *words, processes=processes)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    assert done.status == 0, done.said
+    return done.said
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -128,6 +128,7 @@ def test_the_first_process_prints_for_all(runs: Runs) -> None:
 
 def test_processes_that_train_candidates_each_train_their_own(tmp_path: Path) -> None:
     changes = CHANGES | {"evaluations": "  evaluations: 4\n  evaluate: scratch", "compare": ""}
+    changes |= {"data": "data: {source: digits, validation: 0.9}", "finalists": "  finalists: 1"}
     nasvit("run", str(write_experiment(tmp_path, **changes)), "--output", str(tmp_path / "out"), processes=2)
     assert len(evaluations(tmp_path / "out")) == 4
     assert len(workers(tmp_path / "out")) == 2
@@ -179,10 +180,10 @@ def test_machines_that_do_not_share_the_folder_are_told_to(tmp_path: Path) -> No
 
 def test_a_batch_that_the_processes_cannot_share_is_refused_in_words(tmp_path: Path) -> None:
     path = write_experiment(tmp_path, **CHANGES | {"recipe": CHANGES["recipe"].replace("64", "62")})
-    done = run("nasvit", "train", str(path), "--output", str(tmp_path / "out"), processes=2)
-    assert done.returncode != 0
-    assert done.stderr.count("nasvit: ") == 1
-    assert "batch_size 62: mixing images or 2 processes need a multiple of 4" in done.stderr
+    done = torchrun("nasvit", "train", str(path), "--output", str(tmp_path / "out"), processes=2)
+    assert done.status != 0
+    assert done.said.count("nasvit: ") == 1
+    assert "batch_size 62: mixing images or 2 processes need a multiple of 4" in done.said
 
 
 def test_one_of_several_processes_ends_with_its_own_status_whatever_would_abort_its_end() -> None:

@@ -22,6 +22,7 @@ from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces import Space
 
 SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
+QUICK = ("micro8", "micro32")
 
 
 def counted_by_pytorch(network: Network, channels: int, side: int) -> int:
@@ -34,17 +35,17 @@ def counted_by_pytorch(network: Network, channels: int, side: int) -> int:
 
 
 @cache
-def fewer_depths(name: str) -> Space:
-    """A space of the catalog; of the large ones, the first two resolutions and depths."""
+def fewer_choices(name: str) -> Space:
+    """A space of the catalog; of the larger ones, the first two resolutions, depths and widths."""
     space = search_spaces.load(name)
-    if name in SMALL:
+    if name in QUICK:
         return space
-    stages = tuple(replace(stage, depth=stage.depth[:2]) for stage in space.stages)
+    stages = tuple(replace(stage, depth=stage.depth[:2], width=stage.width[:2]) for stage in space.stages)
     return replace(space, resolution=space.resolution[:2], stages=stages)
 
 
 def check_table(name: str, seed: int) -> None:
-    space = fewer_depths(name)
+    space = fewer_choices(name)
     classes = 10 if name in SMALL else 1000
     population = space.genome.sample(1, np.random.default_rng(seed))
     architecture = space.decode(population)[0]

@@ -27,7 +27,7 @@ from nasvit.specs import ElasticSpec
 from nasvit.training.optimizers import build_optimizer
 from search_spaces import ElasticSpace, Recipe
 from tests.nasvit.experiment.small_network import Joined, Residual
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 NETWORK = "network: tests.nasvit.experiment.small_network:residual"
 BUDGETS = "  budgets: [macs<=60%, macs<=25% and params<=50%]"
@@ -162,8 +162,8 @@ def test_weights_that_are_not_there_are_found_before_anything_is_timed(
 def test_hours_are_for_looking_at_features_and_for_fine_tuning_where_a_network_has_weights(tmp_path: Path) -> None:
     torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
     weights = f"weights: {tmp_path / 'weights.pth'}\nhours: 0.01"
-    bench = bench_of(tmp_path, note=weights)
-    with without_programs():
+    with without_programs(), few_digits():
+        bench = bench_of(tmp_path, note=weights)
         rows = run(bench)
     kept = read_json(tmp_path / "out" / "plan.json")["plan"]
     assert (kept["way"], kept["train_epochs"], kept["replanned"]) == ("features", 0, True)

@@ -20,7 +20,7 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.files.records import write_json
 from nasvit.report import results
 from nasvit.training.trainer import Trainer
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 SHORT = {
     "recipe": "  recipe: {optimizer: adamw, learning_rate: 4e-3, epochs: 1, batch_size: 64}",
@@ -36,7 +36,7 @@ EPOCH = 3.0  # seconds
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with without_programs():
+    with without_programs(), few_digits():
         yield
 
 

@@ -22,7 +22,7 @@ from nasvit.experiment.pipeline import check, open_workbench, run
 from nasvit.experiment.stages.search import check_budgets, search
 from nasvit.experiment.stages.train import train
 from tests.nasvit.costs.latency.fake import FakeDevice
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 SPACE = search_spaces.load("micro8")
 
@@ -74,7 +74,7 @@ def test_a_network_is_searched_under_a_share_of_its_own_latency(of_network: Path
     budgets = f"  budgets: [latency<=70%, macs<=60% and latency<=60%]\n  latency: {of_network}"
     path = write_experiment(tmp_path, space=NETWORK, budgets=budgets, compare="compare: {scratch: false}")
     bench = open_workbench(path, tmp_path / "out")
-    with without_programs():
+    with without_programs(), few_digits():
         rows = run(bench)
     latency = bench.origin.subject.load(of_network)
     space = bench.whole_space

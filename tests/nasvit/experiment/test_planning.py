@@ -17,7 +17,7 @@ from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.stages.search import work
 from nasvit.experiment.workbench import PLAN, TIMING, Workbench
 from nasvit.training.trainer import Trainer
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 PACES = Paces(plain=(1.0, 1.0), supernet=4.0, evaluation=0.2, final=1.0, found=1.0)
 HOURS = 12 / 3600
@@ -26,7 +26,7 @@ HOURS = 12 / 3600
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
     """Exporting takes seconds a network, and is tested elsewhere."""
-    with without_programs():
+    with without_programs(), few_digits():
         yield
 
 
@@ -63,15 +63,15 @@ def test_a_plan_that_was_killed_goes_on_to_the_same_result(tmp_path: Path, monke
     whole = run(opened(tmp_path / "whole"))
     took, steps = Trainer._train_on, 0
 
-    def killed_at_step_30(self: Trainer, batch: Any) -> Any:
+    def killed_at_step_10(self: Trainer, batch: Any) -> Any:
         nonlocal steps
         steps += 1
-        if steps == 30:
+        if steps == 10:
             raise KeyboardInterrupt
         return took(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_train_on", killed_at_step_30)
+        patch.setattr(Trainer, "_train_on", killed_at_step_10)
         with pytest.raises(KeyboardInterrupt):
             run(opened(tmp_path / "killed"))
     monkeypatch.setattr(planning.Timing, "paces", lambda self, way: pytest.fail("the plan was made anew"))

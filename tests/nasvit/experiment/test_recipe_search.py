@@ -29,7 +29,7 @@ from nasvit.training.collapse import TrainingCollapsedError
 from nasvit.training.metrics import read_metrics
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 RECIPES = """\
 name: tiny_recipes
@@ -46,7 +46,7 @@ fields:
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with without_programs():
+    with without_programs(), few_digits(900):  # of which enough are held out for one split to do
         yield
 
 

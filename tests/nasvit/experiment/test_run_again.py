@@ -25,7 +25,7 @@ from nasvit.export import saved
 from nasvit.export.saved import is_saved
 from nasvit.files.records import read_json, write_json
 from nasvit.tasks.classification import Classification
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 CHANGES = {
     "budgets": "  budgets: [macs<=300K]",
@@ -39,7 +39,7 @@ ANOTHER = {"budgets": "  budgets: [macs<=300K, macs<=600K]"}
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with without_programs():
+    with without_programs(), few_digits():
         yield
 
 

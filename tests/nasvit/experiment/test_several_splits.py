@@ -16,7 +16,7 @@ from nasvit.experiment.stages.splits import mean_record, splits, splits_of
 from nasvit.experiment.stages.trials import finalist_folder
 from nasvit.experiment.workbench import Workbench
 from tests.nasvit.experiment.test_recipe_search import write
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import few_digits, write_experiment
 
 SCRATCH = """\
 budgets: [macs<=300K]
@@ -62,23 +62,24 @@ def test_many_images_or_a_supernet_leave_one_split_unless_more_are_asked_for(tmp
 
 
 def test_finalists_are_judged_by_their_mean_over_the_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench = opened(tmp_path)
-    (choice,) = search(bench)
+    with few_digits():
+        bench = opened(tmp_path)
+        (choice,) = search(bench)
     (path,) = (bench.folder / "search").glob("finalists-3-splits-*.jsonl")
     finalists = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(finalists) == 2
     for each in finalists:
-        assert (each["splits"], each["images"], each["macs"] <= 300_000) == (3, 3 * 144, True)
+        assert (each["splits"], each["images"], each["macs"] <= 300_000) == (3, 3 * 48, True)
         accuracies = each["per_image"]["accuracy"]
-        assert len(accuracies) == 3 * 144
+        assert len(accuracies) == 3 * 48
         assert each["score"] == pytest.approx(np.mean(accuracies), abs=1e-3)
         assert each["loss"] == pytest.approx(np.mean(each["per_image"]["loss"]), abs=1e-3)
-        parts = np.reshape(accuracies, (3, 144)).mean(1)
+        parts = np.reshape(accuracies, (3, 48)).mean(1)
         assert len(set(parts)) > 1
         assert each["curve"][-1] == pytest.approx(parts[0], abs=1e-3)
     assert choice.score == max(each["score"] for each in finalists)
-    assert choice.evidence["images"] == 3 * 144
-    assert "432 held-out images of 3 splits: differences below" in capsys.readouterr().out
+    assert choice.evidence["images"] == 3 * 48
+    assert "144 held-out images of 3 splits: differences below" in capsys.readouterr().out
     assert (finalist_folder(bench, choice.candidate) / "card.json").exists()
 
 

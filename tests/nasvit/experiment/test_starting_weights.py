@@ -37,7 +37,7 @@ from nasvit.supernets.supernet import Supernet
 from search_spaces.recipe import Recipe
 from search_spaces.recipe_space import RecipeSpace
 from tests.nasvit.experiment.test_fit import TINY, WAYS, config, fitting
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 from tests.nasvit.filled import filled
 from tests.nasvit.supernets.tiny import FAMILY
 
@@ -337,7 +337,7 @@ def test_a_supernet_starts_from_a_released_one(tmp_path: Path, monkeypatch: pyte
 def test_a_whole_experiment_starts_from_an_earlier_one_and_says_so_everywhere(tmp_path: Path) -> None:
     line = "  recipe: {optimizer: adamw, learning_rate: 4e-3, epochs: 1, batch_size: 64, EXTRA}"
     few = {"evaluations": "  evaluations: 8", "compare": "", "budgets": "  budgets: [macs<=300K]"}
-    with without_programs():
+    with without_programs(), few_digits():
         first = bench_of(tmp_path / "first", None, recipe=line.replace("EXTRA", "clip_norm: 1.0"), **few)
         run(first)
         recipe = line.replace("EXTRA", "frozen_epochs: 0, loaded_rate: 0.1")

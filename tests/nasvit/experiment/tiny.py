@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sklearn import datasets
+from sklearn.utils import Bunch
 
 from nasvit.export import saved
 
@@ -36,6 +39,20 @@ def without_programs() -> Iterator[None]:
     """Save networks without really exporting them, which takes longer than all else."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saved, "export_program", lambda network, path, **_: path.write_bytes(b"a program"))
+        yield
+
+
+@contextmanager
+def few_digits(count: int = 600) -> Iterator[None]:
+    """Let the source ``digits`` be the first of its images, where nobody asks how much is learned of them."""
+    everything = datasets.load_digits
+
+    def first() -> Any:
+        found = everything()
+        return Bunch(**{**found, "images": found.images[:count], "target": found.target[:count]})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets, "load_digits", first)
         yield
 
 

@@ -55,7 +55,7 @@ def _be_sure(network: DenseNetwork, pixels: torch.Tensor) -> None:
     head.regress.bbox_reg.bias.fill_(2.0)
 
 
-def saved_detector(folder: Path, source: str | None = None, name: str = "mobilenet_v2-0.35") -> Path:
+def saved_detector(folder: Path, source: str | None = None, name: str = "mobilenet_v1-0.25") -> Path:
     """A saved detector of cats and dogs in images of 64x96 pixels (height, width)."""
     network, spec = dense_network(name, SMALL_FCOS, (64, 96), 2)
     return _saved(network, spec, folder, ("cat", "dog"), source)

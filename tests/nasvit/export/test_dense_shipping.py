@@ -81,6 +81,11 @@ def detector(tmp_path: Path) -> Path:
     return saved_detector(tmp_path / "net", boxes_folder(tmp_path / "images"))
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+    return Loaded(saved_detector(tmp_path_factory.mktemp("loaded") / "net"))
+
+
 @pytest.fixture
 def segmenter(tmp_path: Path) -> Path:
     return saved_segmenter(tmp_path / "net", masks_folder(tmp_path / "images"))
@@ -163,9 +168,9 @@ def test_without_images_a_detector_is_compared_on_noise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_decoder_of_model_cards_chooses_what_the_library_does(seed: int, detector: Path, tmp_path: Path) -> None:
+def test_the_decoder_of_model_cards_chooses_what_the_library_does(seed: int, loaded: Loaded, tmp_path: Path) -> None:
     pixels = letterboxed_picture(opened_picture(noise(tmp_path / "x.png", (150, 100), seed), 3), (64, 96))
-    outputs = Loaded(detector).outputs(pixels)
+    outputs = loaded.outputs(pixels)
     boxes, scores = (each[0].numpy() for each in outputs)
     for choice in (SHOWN, Choice(threshold=0.4, overlap=0.3, objects=7)):
         (wanted,) = choice.of(Detections(*outputs), (64, 96))

@@ -61,7 +61,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, int, int]]] = {
     ),
     "a segmenter": (lambda: dense_network("mobilenet_v2-0.35", SMALL_LRASPP, (64, 96), 3)[0], (3, 64, 96)),
     "a segmenter with a pyramid": (
-        lambda: dense_network("ghostnet_v3-1.0", SMALL_PYRAMID, (96, 64), 3)[0],
+        lambda: dense_network("mobilenet_v1-0.25", SMALL_PYRAMID, (96, 64), 3)[0],
         (3, 96, 64),
     ),
 }
@@ -72,6 +72,19 @@ def network_of(name: str) -> nn.Module:
     make, shape = NETWORKS[name]
     card = Card(TimmSpec("resnet18"), tuple("0123456789"), shape[1], (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
     return folded(make(), card)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """Files of networks, in folders of their own, each written when first asked for: that takes seconds."""
+
+    @cache
+    def write(name: str, of: str) -> Path:
+        path = tmp_path_factory.mktemp("written") / FORMATS[name].file
+        FORMATS[name].write(network_of(of), path, NETWORKS[of][1])
+        return path
+
+    return write
 
 
 def installed(format: Format) -> Format:
@@ -90,11 +103,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "of"), CASES)
-def test_a_file_computes_what_the_network_does(name: str, of: str, tmp_path: Path) -> None:
+def test_a_file_computes_what_the_network_does(name: str, of: str, written: Callable[[str, str], Path]) -> None:
     format, network, (_, shape) = installed(FORMATS[name]), network_of(of), NETWORKS[of]
-    path = tmp_path / format.file
-    format.write(network, path, shape)
-    assert sorted(format.files(path)) == sorted(tmp_path.iterdir())
+    path = written(name, of)
+    assert sorted(format.files(path)) == sorted(path.parent.iterdir())
     pixels = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     assert str(Path(__file__).parents[3]).encode() not in path.read_bytes()  # nothing of this machine in it
     with torch.inference_mode():
@@ -109,10 +121,11 @@ def test_a_file_computes_what_the_network_does(name: str, of: str, tmp_path: Pat
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ("onnx", "litert")]
 )
-def test_boxes_and_scores_have_their_names_where_a_format_has_names(name: str, tmp_path: Path) -> None:
-    format, (make, shape) = installed(FORMATS[name]), NETWORKS["a detector with windows"]
-    path = tmp_path / format.file
-    format.write(make().eval(), path, shape)
+def test_boxes_and_scores_have_their_names_where_a_format_has_names(
+    name: str, written: Callable[[str, str], Path]
+) -> None:
+    installed(FORMATS[name])
+    path = written(name, "a detector with windows")
     if name == "onnx":
         session = import_module("onnxruntime").InferenceSession(str(path))
         names = [each.name for each in session.get_outputs()]
@@ -136,13 +149,12 @@ def test_no_tensor_of_a_network_with_windows_has_more_axes_than_devices_take(spa
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ("onnx", *LARGE)]
 )
-def test_integers_are_smaller_than_floats_and_say_nearly_the_same(name: str, tmp_path: Path) -> None:
+def test_integers_are_smaller_than_floats_and_say_nearly_the_same(
+    name: str, written: Callable[[str, str], Path], tmp_path: Path
+) -> None:
     format, network = installed(FORMATS[name]), network_of("with branches")
     calibration = [torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
-    plain, small = (tmp_path / kind / format.file for kind in ("float", "int8"))
-    for path in (plain, small):
-        path.parent.mkdir()
-    format.write(network, plain, SHAPE)
+    plain, small = written(name, "with branches"), tmp_path / format.file
     format.write_int8(network, small, SHAPE, calibration)
     sizes = [sum(file.stat().st_size for file in format.files(path)) for path in (plain, small)]
     assert sizes[1] < 0.8 * sizes[0]

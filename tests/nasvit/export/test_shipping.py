@@ -217,7 +217,7 @@ def test_a_network_with_several_widths_is_used_at_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = FitConfig(
-        network="mobilenet_v2",
+        network="mobilenet_v1",
         widths=(0.1, 0.2),
         data=DataConfig("digits", image_size=32, crop="pad"),
         recipe=Recipe(optimizer="sgd", learning_rate=0.1, weight_decay=0.0, epochs=1, batch_size=256),

@@ -153,7 +153,7 @@ def test_boxes_are_judged_in_pixels_of_the_image_as_stored() -> None:
 
 def test_processes_judge_networks_of_their_own_and_one_together(tmp_path: Path) -> None:
     done = run("tests.nasvit.tasks.judging", str(tmp_path), processes=2)
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.said
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first["alone"] == [1.0]
     assert len(second["alone"]) == 2

@@ -38,7 +38,7 @@ from nasvit.training.sampling import AllSwitches, NetAug
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 from tests.nasvit.supernets.tiny import FAMILY
-from tests.nasvit.training.short import BARE, CHANCE, SPACE, digits, learner_of, state_of
+from tests.nasvit.training.short import BARE, CHANCE, SHALLOW, digits, learner_of, state_of
 
 DROPPED = replace(BARE, dropout=0.2, drop_path_rate=0.2)
 MIXED = replace(BARE, mixup=0.4, cutmix=1.0, random_erasing=0.25, label_smoothing=0.1, ema_decay=0.5)
@@ -82,7 +82,7 @@ class NotANumberOnce(Learner):
 
 def plain(recipe: Recipe, kind: type[Learner] = Learner) -> Learner:
     """A plain network with batch norms that store statistics."""
-    network = build_subnet(SPACE, SPACE.largest, 10).double()
+    network = build_subnet(SHALLOW, SHALLOW.largest, 10).double()
     track_statistics(network)
     return kind(network, recipe)
 
@@ -97,7 +97,7 @@ def loaded(kind: str) -> Callable[[Recipe], Learner]:
     """A learner all of whose weights but the classifier's count as loaded."""
 
     def make(recipe: Recipe) -> Learner:
-        made = plain(BARE) if kind == "network" else learner_of(kind, BARE, torch.float64)
+        made = plain(BARE) if kind == "network" else learner_of(kind, BARE, torch.float64, SHALLOW)
         given: dict[str, Any] = {"sampling": made.sampling, "distill": made.distill, "conflict": made.conflict}
         return Learner(made.model, recipe, is_loaded=lambda name: "classifier" not in name, **given)
 
@@ -155,7 +155,7 @@ class Kind:
 
 def usual(kind: str) -> Callable[[Recipe], Learner]:
     """The learner of a name, in float64."""
-    return lambda recipe: learner_of(kind, recipe, torch.float64)
+    return lambda recipe: learner_of(kind, recipe, torch.float64, SHALLOW)
 
 
 KINDS = {

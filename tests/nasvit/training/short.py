@@ -33,6 +33,7 @@ from nasvit.training.sampling import AllSwitches, Family, Sampling, Sandwich
 from nasvit.training.start import Saving, Savings
 from nasvit.training.trainer import Trainer
 from predictors.limits import Budget
+from search_spaces import Space
 from search_spaces.recipe import Recipe
 from tests.nasvit.filled import filled
 from tests.nasvit.supernets.tiny import FAMILY
@@ -50,6 +51,9 @@ RECIPE = Recipe(
     ema_decay=0.9,
 )
 STEPS = 8
+SHALLOW = replace(
+    SPACE, stages=tuple(replace(stage, depth=(1, 2) if stage.name == "mix3" else (1,)) for stage in SPACE.stages)
+)  # with every kind of block, for what is slow in other ways
 GROWING = replace(SPACE, resolution=(4, 8, 12))
 SAVINGS = Savings(largest_first=0.25, one_other=True, resolution_first=0.75)
 CHANCE = math.log(10)
@@ -72,13 +76,13 @@ def family() -> Family:
     return make_family(candidates, (Budget("macs<=500K"), Budget("params<=30K")), seed=3)
 
 
-def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Learner:
+def learner_of(kind: str, recipe: Recipe, dtype: torch.dtype = torch.float32, space: Space = SPACE) -> Learner:
     if kind == "network":
-        return Learner(build_subnet(SPACE, SPACE.largest, 10).to(dtype), recipe)
+        return Learner(build_subnet(space, space.largest, 10).to(dtype), recipe)
     if kind == "switches":
         network = SlimmableNetwork(FAMILY, (0.5, 1.0), 10, image_channels=1).to(dtype)
         return Learner(network, recipe, sampling=AllSwitches(network))
-    space = GROWING if kind == "saving" else SPACE
+    space = GROWING if kind == "saving" else space
     supernet = filled(Supernet(space, 10)).to(dtype)
     names = [name for name, _ in supernet.named_parameters()]
     conflict = Project(names) if kind == "project" else Sum(recipe.clip_norm or None)

@@ -16,6 +16,7 @@ from torch.torch_version import TorchVersion
 from nasvit.compute import Compute
 from nasvit.data import Normalization
 from nasvit.supernets.gradients import FlatGradients
+from nasvit.supernets.supernet import build_subnet
 from nasvit.training.collapse import MOST_SKIPPED
 from nasvit.training.execution import MOST_COMPILED, Execution, LossScale, Running, resolve
 from nasvit.training.learner import Learner
@@ -29,6 +30,7 @@ from tests.nasvit.training.short import (
     BARE,
     CHANCE,
     RECIPE,
+    SHALLOW,
     SPACE,
     digits,
     learner_of,
@@ -139,7 +141,7 @@ class OverflowsBackward(torch.autograd.Function):
 
 def overflowing(at: Callable[[int], bool]) -> Learner:
     """A learner whose backward pass overflows at some steps, though its losses are finite."""
-    learner, calls = learner_of("network", BARE), [0]
+    learner, calls = Learner(build_subnet(SPACE, SPACE.smallest, 10), BARE), [0]
     loss = learner.objective.loss
 
     def overflow(logits: Tensor, learned: Any) -> Tensor:
@@ -282,7 +284,7 @@ def compiled_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_compiled_trains_to_the_same_weights_in_few_graphs(kind: str, graphs: int, tmp_path: Path) -> None:
     weights = []
     for name, compiles in (("eager", False), ("compiled", True)):
-        learner = learner_of(kind, BARE)
+        learner = learner_of(kind, BARE, space=SHALLOW)
         running = Running(precision="float32", compile=compiles)
         trainer = trainer_of(learner, tmp_path / name, BARE, running=running)
         trainer.run()

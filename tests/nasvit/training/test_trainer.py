@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.supernets.gradients import FlatGradients
+from nasvit.supernets.supernet import build_subnet
 from nasvit.training.checkpoint import Checkpoints
 from nasvit.training.execution import Execution, Precision, Running
 from nasvit.training.learner import Learner, Losses
 from nasvit.training.metrics import read_metrics
 from nasvit.training.regularization import regularize
 from nasvit.training.trainer import Trainer
+from tests.nasvit.started import run
 from tests.nasvit.training.short import BARE, CHANCE, RECIPE, SPACE, STEPS, learner_of, loader_of, state_of, trainer_of
 
-ROOT = Path(__file__).resolve().parents[3]
 KINDS = ["network", "project", "saving"]
 
 
@@ -66,10 +65,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(kind: str, tmp_path
 
 
 def test_a_run_that_was_killed_in_a_step_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    program = [sys.executable, "-m", "tests.nasvit.training.short", "killed", str(tmp_path)]
-    for kind in KINDS:
-        done = subprocess.run([*program, kind], check=False, cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == -9, done.stderr
+    for kind in ("network", "saving"):
+        done = run("tests.nasvit.training.short", "killed", str(tmp_path), kind)
+        assert done.status == -9, done.said
         # The last record was written after the last checkpoint that is still there, as it is in most kills.
         checkpoints = Checkpoints(tmp_path / kind / "checkpoints")
         last = checkpoints.load_last()
@@ -102,7 +100,7 @@ class Collapsing:
     """
 
     def __init__(self, *healthy: int, loss: float = 2.4) -> None:
-        self.learner = Learner(learner_of("network", BARE).model, BARE)
+        self.learner = Learner(build_subnet(SPACE, SPACE.smallest, 10), BARE)
         self.model, self.healthy, self.loss = self.learner.model, list(healthy), loss
 
     @property
