@@ -65,7 +65,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been_stopped(kind: str, tmp_path
 
 
 def test_a_run_that_was_killed_in_a_step_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
-    for kind in ("network", "saving"):
+    for kind in KINDS:
         done = run("tests.nasvit.training.short", "killed", str(tmp_path), kind)
         assert done.status == -9, done.said
         # The last record was written after the last checkpoint that is still there, as it is in most kills.
