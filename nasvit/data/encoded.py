@@ -17,7 +17,10 @@ from nasvit.data.decoding import MODES, draft, ends_whole, shown, shown_size
 from nasvit.data.listed import EMPTY
 from nasvit.data.stores import FileStore, Indices, Names, Store
 
-_OF_FILES = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
+_OF_FILES = (
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG),
+    errno.ENXIO,  # a pipe, a socket or a device
+)
 """Failures of single files, beside those of a disk or a network."""
 
 
