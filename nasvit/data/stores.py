@@ -19,6 +19,12 @@ Indices = npt.NDArray[np.int64]
 _MOST_OPEN_FILES = 128
 
 
+OF_FILES = (
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG),
+    errno.ENXIO,  # a pipe, a socket or a device
+)
+"""Failures of single files, beside those of a disk or a network."""
+
 NO_FILE = "it is no ordinary file"
 """Why a pipe, a socket or a device is no image."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from nasvit.data.box_list import OTHER_CLASSES, BoxSource, Object, Picture, below
 from nasvit.data.class_names import WAY_OUT, Classes
 from nasvit.data.remarks import Remarks
+from search_spaces.files import read_file
 
 _LISTS = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp")
@@ -52,7 +53,7 @@ def voc_source(folder: Path) -> BoxSource:
 
 def _names(file: Path) -> list[str]:
     """Return the images of a list; behind a name there may be a number that says how it is meant for one class."""
-    return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.split()[0] for line in read_file(file).splitlines() if line.strip()]
 
 
 def _read(folder: Path, name: str) -> Element:

@@ -14,6 +14,7 @@ from nasvit.data.box_list import BoxSource, Object, Picture, below, header_size
 from nasvit.data.class_names import Classes
 from nasvit.data.remarks import Remarks
 from nasvit.data.walking import images_below
+from search_spaces.files import read_file
 
 _PARTS = ("train", "val", "test")
 _COLUMNS = 5
@@ -32,7 +33,7 @@ def yolo_source(path: Path) -> BoxSource:
     if not file.is_file():
         raise ValueError(f"yolo:{path}: there is no {file}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_file(file))
     except yaml.YAMLError as error:
         raise ValueError(f"{file}: no YAML ({error})") from error
     if not isinstance(content, dict) or not content.get("train") or not content.get("names"):
@@ -74,7 +75,7 @@ def _pictures(folder: Path, places: list[Path], classes: int, remarks: Remarks, 
 def _images(place: Path) -> list[Path]:
     if place.is_dir():
         return sorted(place / each for each in images_below(place))
-    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_file(place).splitlines()]
     return [place.parent / line for line in lines if line]
 
 
@@ -84,7 +85,7 @@ def _picture(folder: Path, path: Path, classes: int) -> Picture:
     except Exception:  # what decoders raise for broken files is of every kind; said when the files are measured
         return Picture(below(folder, path), None, [])
     labels = _labels(path)
-    lines = labels.read_text(encoding="utf-8").splitlines() if labels.is_file() else []
+    lines = read_file(labels).splitlines() if labels.is_file() else []
     objects = [_object(line, size, classes, f"{labels}, line {at}") for at, line in enumerate(lines, 1) if line.strip()]
     return Picture(below(folder, path), size, objects)
 

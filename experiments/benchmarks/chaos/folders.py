@@ -14,6 +14,7 @@ import os
 import random
 import shutil
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -124,6 +125,7 @@ def plan_of(recipe: Recipe) -> Plan:
 def attempt(recipe: Recipe, folder: Path) -> Outcome:
     """Make a folder, read it, and say how that ended; what was in the working folder before is removed."""
     _remove(folder)
+    folder /= f"{zlib.crc32(repr(recipe).encode()):x}"  # never the same twice: what is read is remembered by its path
     plan = plan_of(recipe)
     root = folder / plan.root
     plan.write(root)

@@ -56,6 +56,7 @@ class Worker(Generic[C]):
         self._process = self._context.Process(target=_work, args=given, daemon=True)
         self._process.start()
         theirs.close()
+        self._pipe.recv()  # it is ready: what it needs is imported
 
     def _stop(self) -> None:
         self._process.kill()
@@ -65,6 +66,7 @@ class Worker(Generic[C]):
 
 def _work(pipe: Connection, attempt: Callable[[Any, Path], Outcome], folder: Path, memory: float) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (int(memory * 2**30), resource.RLIM_INFINITY))
+    pipe.send(None)
     while True:
         pipe.send(attempt(pipe.recv(), folder))
 

@@ -105,12 +105,16 @@ def _links(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 
 def _linked_class(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     role: Role = rng.choice(("train", "test")) if plan.parts else "train"
-    plan.linked_folders[plan.place(role, rng.choice(plan.classes))] = ".pool/class"
+    folder = plan.place(role, rng.choice(plan.classes))
+    if not any(path.startswith(f"{folder}/") for path in plan.links):  # which may lead elsewhere from there
+        plan.linked_folders[folder] = ".pool/class"
 
 
 def _circles(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     sample = rng.choice(plan.samples)
     inside = os.path.dirname(sample.path)
+    if any(inside.startswith(folder) for folder in plan.linked_folders):
+        return
     plan.links[f"{inside}/circle"] = rng.choice(("{}", ".", "..", "{}/" + inside))
     plan.left_out("circle", sample.role, "circle")
 
@@ -230,6 +234,7 @@ def _only(role: Role) -> Apply:
             plan.remove(sample)
         plan.files = {path: content for path, content in plan.files.items() if not path.startswith(plan.parts[gone])}
         plan.refusals.append((gone,))
+        plan.may_refuse.append((plan.parts[role],))  # the images themselves are to be given
 
     return apply
 
@@ -239,7 +244,7 @@ def _third_part(plan: Plan, rng: Rng, numbers: Numbers) -> None:
         return
     for label in plan.classes:
         plan.files[f"val/{label}/0.png"] = _image(numbers)
-        plan.left_out("part", "", "val")
+    plan.left_out("part", "", "val")
 
 
 def _twice(plan: Plan, rng: Rng, numbers: Numbers) -> None:

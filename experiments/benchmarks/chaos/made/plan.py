@@ -138,7 +138,7 @@ class Plan:
 
     def place(self, role: Role, label: str = "") -> str:
         """Return the folder of a class, or where the images of a split lie."""
-        return os.path.join(self.parts.get(role, ""), label)
+        return os.path.join(self.parts.get(role, ""), label).rstrip("/")
 
     def put(self, role: Role, path: str, content: bytes) -> None:
         """Add a file that is no sample beside the images of a split."""
@@ -161,6 +161,7 @@ class Plan:
     def write(self, root: Path) -> None:
         """Write everything below a folder."""
         root = root / self.prefix
+        root.mkdir(parents=True)
         for path, real in self.linked_folders.items():
             (root / real).mkdir(parents=True, exist_ok=True)
             (root / path).parent.mkdir(parents=True, exist_ok=True)
