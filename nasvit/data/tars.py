@@ -52,7 +52,7 @@ def list_tars(
     """
     own = remarks or Remarks()
     parts = [_scan(path, own) for path in paths]
-    orders = [part.order() for part in parts]
+    orders = [part.order(own) for part in parts]
     members = Names(part.members[each] for part, order in zip(parts, orders) for each in order.tolist())
     if not len(members):
         raise ValueError(f"{paths[0]}: no image in it" + (", nor in those after it" if len(paths) > 1 else ""))
@@ -99,8 +99,19 @@ class _Part:
     labels: dict[str, int] = field(default_factory=dict)
     above: set[str] = field(default_factory=set)
 
-    def order(self) -> Indices:
-        """Return the order in which the images come."""
+    def order(self, remarks: Remarks) -> Indices:
+        """Return the order in which the images come; of those of one name the last is left, as unpacking leaves it."""
+        order = self._sorted()
+        marks = np.fromiter((hash(self.members[each]) for each in range(len(order))), np.int64, len(order))
+        if len(np.unique(marks)) == len(order):  # a set of the names would take more memory than they
+            return order
+        last = {self.members[each]: each for each in range(len(order))}
+        kept = np.isin(order, [*last.values()])
+        for each in order[~kept].tolist():
+            remarks.add("files that come again later in a tar file (left out)", f"{self.path}: {self.members[each]}")
+        return order[kept]
+
+    def _sorted(self) -> Indices:
         keys = (_natural(self.members[each]) for each in range(len(self.members)))
         if self.labels or _is_sorted(keys):
             return np.arange(len(self.members))

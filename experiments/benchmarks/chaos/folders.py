@@ -1,8 +1,8 @@
 """Folders of images made wrong, or only unusual, in all the ways people have them, beside what is right for each.
 
 Every one is to be read rightly (samples, classes, pixels, boxes and masks are known, because it was made), or to be
-refused in words that name what is wrong. What is left out is to be told. Anything else is a mistake of ours, told with the
-ways in which the folder is wrong, as few of them as show it.
+refused in words that name what is wrong. What is left out is to be told. Anything else is a mistake of ours, told with
+the ways in which the folder is wrong, as few of them as show it.
 """
 
 from __future__ import annotations

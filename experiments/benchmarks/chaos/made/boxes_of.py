@@ -7,15 +7,13 @@ import os
 import random
 from collections.abc import Callable
 from typing import Any
-
-import numpy as np
+from xml.sax.saxutils import escape
 
 from experiments.benchmarks.chaos.made.kind import Apply, Kind, spare
 from experiments.benchmarks.chaos.made.layouts import size_of, voc_file, yolo_file
 from experiments.benchmarks.chaos.made.pictures import scene, simple
-from experiments.benchmarks.chaos.made.plan import Box, Plan, Sample
+from experiments.benchmarks.chaos.made.plan import Box, Numbers, Plan, Rng, Sample
 
-Rng, Numbers = random.Random, np.random.Generator
 BOXED = ("coco", "voc", "yolo")
 BOM = b"\xef\xbb\xbf"
 
@@ -234,7 +232,7 @@ def _odd_xml(plan: Plan, rng: Rng, numbers: Numbers) -> None:
         part = (
             b"<part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part>"
         )
-        name = f"<filename>{os.path.basename(sample.path)}</filename>".encode()
+        name = f"<filename>{escape(os.path.basename(sample.path))}</filename>".encode()
         if sample.picture.ending not in (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp"):
             how = 0
         ways: tuple[Callable[[bytes], bytes], ...] = (

@@ -7,11 +7,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from experiments.benchmarks.chaos.made.layouts import mask_file, voc_file, yolo_file
 from experiments.benchmarks.chaos.made.pictures import Picture
-from experiments.benchmarks.chaos.made.plan import Plan, Sample
+from experiments.benchmarks.chaos.made.plan import Numbers, Plan, Rng, Sample
 
 IN_FOLDERS = ("parts", "classes", "coco", "voc", "yolo", "masks", "masks of colors")
 CLASSIFIED = ("parts", "classes", "tar", "tar parts", "tar labels")
@@ -19,7 +17,7 @@ EVERY = (*IN_FOLDERS, "tar", "tar parts", "tar labels")
 
 _LEFT = 5  # good images of a class that stay in the training part
 
-Apply = Callable[[Plan, random.Random, np.random.Generator], None]
+Apply = Callable[[Plan, Rng, Numbers], None]
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import os
-import random
 import unicodedata
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import replace
 
 from experiments.benchmarks.chaos.made import boxes_of, masks_of
 from experiments.benchmarks.chaos.made.kind import CLASSIFIED, EVERY, IN_FOLDERS, Apply, Kind, free, give, rename, spare
 from experiments.benchmarks.chaos.made.pictures import BAD, UNUSUAL, scene, simple
-from experiments.benchmarks.chaos.made.plan import Plan, Role, Sample
+from experiments.benchmarks.chaos.made.plan import Numbers, Plan, Rng, Role, Sample
 
 _OF_OTHER_SIZE = ("one pixel", "very wide or high", "large")
 _PARTED = ("parts", "tar parts")
-Rng, Numbers = random.Random, np.random.Generator
 
 
 def _pictures(name: str) -> Apply:
@@ -128,8 +124,8 @@ def _broken_links(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 def _deep(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     for sample in rng.sample(plan.samples, rng.randint(1, 5)):
         folder, name = os.path.split(sample.path)
-        if plan.layout.startswith("tar"):
-            continue  # whose classes are the folders next to the images
+        if sample.path in plan.links:
+            continue  # which would lead elsewhere from there
         below = "/".join(rng.choice(("d", "sub folder", "ü", "x.jpg")) for _ in range(rng.choice((1, 2, 60))))
         sample.path = os.path.join(folder, below, name)
 
@@ -295,6 +291,7 @@ def _member_twice(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     """Pack older contents of some images too, as ``tar --append`` does: the last one counts."""
     for sample in rng.sample(plan.samples, rng.randint(1, 3)):
         plan.older.append((sample.role, sample.path, _image(numbers)))
+        plan.left_out("older", sample.role, sample.path)
 
 
 def _compressed(plan: Plan, rng: Rng, numbers: Numbers) -> None:
@@ -374,11 +371,6 @@ def _pictures_for(name: str) -> Sequence[str]:
     return CLASSIFIED if name in _OF_OTHER_SIZE else EVERY
 
 
-@dataclass(frozen=True)
-class _Named:
-    kinds: dict[str, Kind]
-
-
 KINDS: dict[str, Kind] = {
     **{f"picture: {name}": Kind(_pictures_for(name), _pictures(name), 2) for name in UNUSUAL},
     **{f"bad: {name}": Kind(EVERY, _bad(name), 1) for name in BAD},
@@ -387,8 +379,6 @@ KINDS: dict[str, Kind] = {
     **masks_of.KINDS,
 }
 """All ways by name, in the order in which they are applied."""
-
-Choose = Callable[[str], list[str]]
 
 
 def kinds_for(layout: str, rng: Rng) -> list[str]:

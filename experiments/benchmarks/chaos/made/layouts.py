@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image
@@ -167,7 +168,7 @@ def _voc_document(sample: Sample) -> bytes:
         objects += f"<object><name>{box.label}</name><difficult>0</difficult><bndbox>{told}</bndbox></object>"
     height, width = size_of(sample)
     size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
-    name = f"<filename>{sample.path.rpartition('/')[2]}</filename>"
+    name = f"<filename>{escape(sample.path.rpartition('/')[2])}</filename>"
     return f"<annotation>{name}{size}{objects}</annotation>".encode()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import io
 from collections.abc import Callable
 
 import numpy as np
@@ -11,9 +11,8 @@ from PIL import Image
 from experiments.benchmarks.chaos.made.kind import Kind, free, spare
 from experiments.benchmarks.chaos.made.layouts import mask_content, mask_file
 from experiments.benchmarks.chaos.made.pictures import encoded
-from experiments.benchmarks.chaos.made.plan import Plan
+from experiments.benchmarks.chaos.made.plan import Numbers, Plan, Rng
 
-Rng, Numbers = random.Random, np.random.Generator
 MASKED = ("masks", "masks of colors")
 
 
@@ -54,17 +53,11 @@ def _unknown(plan: Plan, rng: Rng, numbers: Numbers) -> None:
         sample.bad = True
         assert sample.mask is not None
         if plan.palette:
-            image = Image.open(_file(mask_content(plan, sample)))
+            image = Image.open(io.BytesIO(mask_content(plan, sample)))
             image.putpixel((0, image.height - 1), (7, 6, 5))
             plan.documents[mask_file(sample)] = _always(encoded(image, "PNG"))
         else:
             sample.mask[-1, 0] = 77
-
-
-def _file(content: bytes) -> object:
-    import io
-
-    return io.BytesIO(content)
 
 
 def _other_kinds(plan: Plan, rng: Rng, numbers: Numbers) -> None:

@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from experiments.benchmarks.chaos.made.pictures import Picture, Pixels
+from nasvit.data.annotated import BOX_SOURCES, MASKS, TaskName
 
 Role = Literal["train", "test"]
 ROLES: tuple[Role, ...] = ("train", "test")
 
-Edges = tuple[float, float, float, float]
+Rng: TypeAlias = random.Random
+Numbers: TypeAlias = np.random.Generator
+Edges: TypeAlias = tuple[float, float, float, float]
 
 
 @dataclass
@@ -125,12 +128,10 @@ class Plan:
     spelled: str = "{}"
 
     @property
-    def task(self) -> str:
+    def task(self) -> TaskName:
         """What the images are for."""
         kind = self.layout.partition(" ")[0]
-        return {"coco": "detection", "voc": "detection", "yolo": "detection", "masks": "segmentation"}.get(
-            kind, "classification"
-        )
+        return "detection" if kind in BOX_SOURCES else "segmentation" if kind == MASKS else "classification"
 
     def of(self, role: Role, label: str | None = None) -> list[Sample]:
         """Return the images of a split, or of one of its classes."""

@@ -145,7 +145,7 @@ class _Got:
         if [each[:2] for each in found] != [each[:2] for each in kept]:
             return "boxes"
         edges = [np.array([each[2] for each in side]).reshape(-1, 4) for side in (found, kept)]
-        return "" if np.allclose(*edges, atol=_ROUNDING) else "edges of boxes"
+        return "" if np.allclose(edges[0], edges[1], atol=_ROUNDING) else "edges of boxes"
 
 
 def _match(samples: Sequence[Sample], found: Sequence[_Got]) -> None:
@@ -199,9 +199,9 @@ def fit(plan: Plan, asked: Asked) -> None:
         Wrong: naming what is not right of them.
         SystemExit: if it is refused.
     """
-    data = {"source": asked.source, "image_size": 32 if plan.task == "classification" else [*_DENSE]}
+    data: dict[str, Any] = {"source": asked.source, "image_size": 32 if plan.task == "classification" else [*_DENSE]}
     data |= {"validation": HELD_OUT, "padding": 1, "workers": 0, **plan.options}
-    recipe = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, "batch_size": 4}
+    recipe: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, "batch_size": 4}
     written: dict[str, Any] = {"network": "mobilenet_v2-0.25", "data": data, "recipe": recipe, "threads": 1}
     if plan.task in _HEADS:
         written |= {"task": plan.task, "head": _HEADS[plan.task]}
