@@ -147,6 +147,8 @@ def _categories(content: Content, path: Path) -> dict[Any, str]:
 def _value(entry: Any, key: str, path: Path, what: str) -> Any:
     if not isinstance(entry, dict) or key not in entry:
         raise ValueError(f"{path}: {what} has no {key!r}: {str(entry)[:100]}")
+    if key.endswith("id") and isinstance(entry[key], (list, dict)):
+        raise ValueError(f"{path}: {what} has the {key!r} {str(entry[key])[:100]}; needed is a number, or a text")
     return entry[key]
 
 

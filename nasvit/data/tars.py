@@ -9,7 +9,7 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -22,6 +22,7 @@ from nasvit.data.stores import Indices, Names, TarStore
 from nasvit.data.walking import HEAD, NO_IMAGES, ends_like_image, is_hidden, may_be_image, starts_like_image
 
 _LABEL, _LINK = ".cls", -1
+_MOST_CLASSES = 1_000_000
 
 
 def list_tars(
@@ -89,7 +90,7 @@ def _expected(
 
 @dataclass
 class _Part:
-    """Images of one tar file as they are stored, each with the number of its folder; and what lies above these."""
+    """Images of one tar file as they are stored, each with the number of its folder; and the first of every folder."""
 
     path: Path
     members: Names = field(default_factory=Names)
@@ -97,7 +98,7 @@ class _Part:
     numbers: array[int] = field(default_factory=lambda: array("q"))
     folders: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
-    above: set[str] = field(default_factory=set)
+    inside: dict[str, str] = field(default_factory=dict)
 
     def order(self, remarks: Remarks) -> Indices:
         """Return the order in which the images come; of those of one name the last is left, as unpacking leaves it."""
@@ -151,7 +152,7 @@ def _scan(path: Path, remarks: Remarks) -> _Part:
                     part.places.extend((start, size))
                     folder = os.path.basename(os.path.dirname(name))
                     part.numbers.append(part.folders.setdefault(folder, len(part.folders)))
-                    part.above.add(os.path.dirname(os.path.dirname(name)))
+                    part.inside.setdefault(os.path.dirname(name), name)
                 else:
                     others.append(name)
     except (tarfile.TarError, OSError) as error:
@@ -163,13 +164,22 @@ def _scan(path: Path, remarks: Remarks) -> _Part:
 
 
 def _check_above(part: _Part) -> None:
-    """Refuse a tar file that holds both a part for training and one for testing."""
-    roles = {role_of(name) for folder in part.above for name in folder.split("/")}
-    if "train" in roles and not roles.isdisjoint(TESTS) and not part.labels:
+    """Refuse a tar file that holds both a part for training and one for testing, or images beside class folders."""
+    if part.labels:
+        return
+    above = {str(each): folder for folder in part.inside for each in PurePosixPath(folder).parents}
+    roles = {role_of(name) for folder in above for name in folder.split("/")}
+    if "train" in roles and not roles.isdisjoint(TESTS):
         raise ValueError(
             f"{part.path}: holds images for training and for testing; unpack it and give the folder, or make two of "
             "it, train.tar and val.tar, and give their folder"
         )
+    for folder, first in part.inside.items():
+        if (of := os.path.normpath(folder)) in above:
+            raise ValueError(
+                f"{part.path}: {first} lies beside folders of images, such as {above[of]}; classes are the folders "
+                "next to the images: take it out of the tar file, or unpack that and give the folder"
+            )
 
 
 def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, IO[bytes]]]:
@@ -208,8 +218,8 @@ def _labels(parts: Sequence[_Part]) -> tuple[list[Indices], tuple[str, ...]]:
 
 
 def _class_index(content: bytes, name: str) -> int:
-    if not content.strip().isdigit():
-        raise ValueError(f"{name}: holds {content[:20]!r}, needed is a class index from 0")
+    if not content.strip().isdigit() or len(content.strip()) > len(str(_MOST_CLASSES)) or int(content) >= _MOST_CLASSES:
+        raise ValueError(f"{name}: holds {content[:20]!r}, needed is a class index from 0 to {_MOST_CLASSES - 1}")
     return int(content)
 
 

@@ -35,7 +35,7 @@ def yolo_source(path: Path) -> BoxSource:
     try:
         content = yaml.safe_load(read_file(file))
     except yaml.YAMLError as error:
-        raise ValueError(f"{file}: no YAML ({error})") from error
+        raise ValueError(f"{file}: no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not content.get("train") or not content.get("names"):
         raise ValueError(f"{file}: needs the keys train and names")
     names = content["names"]
@@ -69,7 +69,18 @@ def _place(file: Path, content: Mapping[str, Any], entry: str) -> Path:
 
 
 def _pictures(folder: Path, places: list[Path], classes: int, remarks: Remarks, rule: Classes) -> list[Picture]:
-    return [_picture(folder, path, classes) for place in places for path in _images(place)]
+    images = [path for place in places for path in _images(place)]
+    _remark_unused(places, {*map(_labels, images)}, remarks)
+    return [_picture(folder, path, classes) for path in images]
+
+
+def _remark_unused(places: list[Path], used: set[Path], remarks: Remarks) -> None:
+    """Note labels that lie in a folder of their own, and have no image."""
+    for place in places:
+        labels = _labels(place / "any").parent
+        if place.is_dir() and labels != place and labels.is_dir():
+            for path in sorted({*labels.rglob("*.txt")} - used):
+                remarks.add("label files without an image (left out)", str(path))
 
 
 def _images(place: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -225,6 +226,10 @@ def _unknown_in_test(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     plan.refusals.append(("unicorn", os.path.basename(file).removesuffix(".xml")))
 
 
+def _replaced(old: bytes, new: bytes, content: bytes) -> bytes:
+    return content.replace(old, new)
+
+
 def _odd_xml(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     """Write what some tools write: parts of objects, sizes of zero, no names of files."""
     for sample in rng.sample(plan.samples, rng.randint(1, 4)):
@@ -236,9 +241,9 @@ def _odd_xml(plan: Plan, rng: Rng, numbers: Numbers) -> None:
         if sample.picture.ending not in (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp"):
             how = 0
         ways: tuple[Callable[[bytes], bytes], ...] = (
-            lambda content, part=part: content.replace(b"</object>", part + b"</object>"),
+            partial(_replaced, b"</object>", part + b"</object>"),
             lambda content: content.replace(b"<width>", b"<width>0</width><old>").replace(b"</width><h", b"</old><h"),
-            lambda content, name=name: content.replace(name, b""),
+            partial(_replaced, name, b""),
         )
         if how == 0 or not sample.is_bad:
             plan.raw.append((voc_file(sample), ways[how]))
@@ -246,7 +251,7 @@ def _odd_xml(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 
 def _damaged_lines(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     sample = rng.choice([each for each in plan.samples if yolo_file(each) in plan.documents and not each.is_bad])
-    lines = (
+    lines: tuple[bytes, ...] = (
         b"cat 0.5 0.5 0.1 0.1\n",
         b"99 0.5 0.5 0.1 0.1\n",
         b"-1 0.5 0.5 0.1 0.1\n",
@@ -261,7 +266,7 @@ def _damaged_lines(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 
 
 def _damaged_yaml(plan: Plan, rng: Rng, numbers: Numbers) -> None:
-    texts = (
+    texts: tuple[bytes, ...] = (
         b"",
         b"- a\n",
         b"train: images/train\n",

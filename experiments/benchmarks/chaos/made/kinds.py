@@ -41,7 +41,7 @@ def _image(numbers: Numbers) -> bytes:
 
 
 def _hidden(plan: Plan, rng: Rng, numbers: Numbers) -> None:
-    names = ("._000.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", ".hidden/1.png", "__MACOSX/._1.jpg")
+    names: tuple[str, ...] = ("._000.jpg", ".DS_Store", "Thumbs.db", "desktop.ini", ".hidden/1.png", "__MACOSX/._1.jpg")
     names += ("@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", ".ipynb_checkpoints/000-checkpoint.jpg", "$RECYCLE.BIN/a.png")
     for _ in range(rng.randint(1, 4)):
         beside = rng.choice(plan.samples)
@@ -73,13 +73,23 @@ def _loose_above(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 
 def _loose_in_tar(plan: Plan, rng: Rng, numbers: Numbers) -> None:
     above = os.path.dirname(os.path.dirname(plan.samples[0].path))
-    plan.put("train", os.path.join(above, "loose.png"), _image(numbers))
-    plan.left_out("loose", "train", "loose.png")
-    plan.may_refuse.append(("no class folder",))
+    for number in range(rng.randint(1, 3)):
+        plan.put("train", os.path.join(above, f"loose{number}.png"), _image(numbers))
+    plan.refusals.append(("loose0.png",))
 
 
 def _names(plan: Plan, rng: Rng, numbers: Numbers) -> None:
-    stems = ("a\nb", "tab\tulator", os.fsdecode(b"caf\xe9"), "e\u0301cole", "ü" * 100, "-rf", "a;b", "100%s", "[red]")
+    stems: tuple[str, ...] = (
+        "a\nb",
+        "tab\tulator",
+        os.fsdecode(b"caf\xe9"),
+        "e\u0301cole",
+        "ü" * 100,
+        "-rf",
+        "a;b",
+        "100%s",
+        "[red]",
+    )
     stems += ("a b  c", "$HOME", "{0}", "back\\slash", "\u202eabc", "😀", "quote'\"", "a.b.c", "*", "#1", "\x1b[31mred")
     for sample in rng.sample(plan.samples, min(len(plan.samples), rng.randint(1, 4))):
         rename(plan, sample, rng.choice(stems) + f"{plan.samples.index(sample)}")
@@ -326,6 +336,8 @@ def _empty_folders(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 _SIMPLE: dict[str, tuple[Sequence[str], Apply, int]] = {
     "classes: from train": (_PARTED, _from_train, 3),
     "on_bad_image: skip": (EVERY, _skip, 12),
+    "another case": (_PARTED, _other_case, 2),
+    "another form": (_PARTED, _other_form, 2),
     "names": (CLASSIFIED[:4], _names, 4),
     "easy names": (("coco", "voc", "yolo", "masks", "masks of colors"), _easy_names, 4),
     "hidden files": (EVERY, _hidden, 4),
@@ -349,8 +361,6 @@ _SIMPLE: dict[str, tuple[Sequence[str], Apply, int]] = {
     "linked members": (("tar", "tar parts"), _linked_members, 2),
     "line ends": (("tar labels",), _line_ends, 2),
     "labels": (("tar labels",), _labels, 2),
-    "another case": (_PARTED, _other_case, 2),
-    "another form": (_PARTED, _other_form, 2),
     "classes differ in case": (IN_FOLDERS[:2], _case_alone, 1),
     "missing in test": (_PARTED, _missing_in_test, 3),
     "added in test": (_PARTED, _added_in_test, 3),

@@ -113,7 +113,8 @@ def _coco(rng: random.Random, numbers: np.random.Generator) -> Plan:
 
 
 def _coco_document(plan: Plan, role: Role, ids: list[int]) -> bytes:
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, each in enumerate(plan.of(role)):
         name = each.path.removeprefix(f"{plan.parts[role]}/")
         images.append({"id": number, "file_name": name} | dict(zip(("height", "width"), size_of(each))))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -72,13 +72,6 @@ class Sample:
     def is_bad(self) -> bool:
         """Whether it cannot be shown."""
         return self.bad or self.picture.shown is None
-
-
-class Told(NamedTuple):
-    """Something that must be said: so many, and the name of one of them."""
-
-    count: int
-    names: tuple[str, ...]
 
 
 @dataclass
@@ -186,7 +179,8 @@ class Plan:
         for name, edit in self.raw:
             _write(root, name, edit((root / name).read_bytes()))
         for path, mode in self.modes.items():
-            os.chmod(root / path, mode)
+            if os.path.lexists(root / path):
+                os.chmod(root / path, mode)
 
     def _contents(self) -> Iterator[tuple[str, bytes]]:
         yield from self.files.items()
