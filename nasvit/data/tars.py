@@ -200,6 +200,15 @@ def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[s
                 yield from _files(inner, folder + info.name[: -len(".tar")] + "/", base + info.offset_data)
         else:
             yield folder + info.name, base + info.offset_data, info.size, inside
+    _require_end(archive)
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Refuse a tar file that ends where a member should begin: what came behind is missing."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it has no mark of its end, so that members may be missing: pack it again")
 
 
 def _labels(parts: Sequence[_Part]) -> tuple[list[Indices], tuple[str, ...]]:

@@ -136,12 +136,10 @@ def judged(plan: Plan, folder: Path, *, by_command: bool = False) -> Outcome:
     """Read a folder that was written below a working folder, and say how that ended."""
     root, before = folder / plan.root, Path.cwd()
     asked = Asked(plan.source.replace("{}", _spelled(plan, root)), folder / "results")
-    said = io.StringIO()
+    said, warned = io.StringIO(), io.StringIO()
     os.chdir(folder)
     try:
-        with _without_rights(), _home(folder), contextlib.redirect_stderr(said), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("always", UserWarning)
+        with _without_rights(), _home(folder), contextlib.redirect_stderr(said), _warned(warned):
             with contextlib.redirect_stdout(io.StringIO()):
                 fit(plan, asked) if by_command else read(plan, asked, root)
     except Wrong as wrong:
@@ -154,7 +152,7 @@ def judged(plan: Plan, folder: Path, *, by_command: bool = False) -> Outcome:
         return _refused(plan, raised(error, _LINES))
     finally:
         os.chdir(before)
-    return _accepted(plan, said.getvalue())
+    return _accepted(plan, said.getvalue() + warned.getvalue())
 
 
 def _accepted(plan: Plan, said: str) -> Outcome:
@@ -206,6 +204,18 @@ def _home(folder: Path) -> Iterator[None]:
         os.environ.pop("HOME")
         if before is not None:
             os.environ["HOME"] = before
+
+
+@contextlib.contextmanager
+def _warned(said: io.StringIO) -> Iterator[None]:
+    """Add to a text what is warned of."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            said.write("".join(f"{each.message}\n" for each in told))
 
 
 @contextlib.contextmanager

@@ -283,9 +283,7 @@ def _pipes(plan: Plan, rng: Rng, numbers: Numbers) -> None:
 
 
 def _spelling(plan: Plan, rng: Rng, numbers: Numbers) -> None:
-    plan.root = rng.choice(
-        ("a b", "ä", "[x]", "{1}", "100%", "x:y", "#1", "*", "$5", "~", "two\nlines", "data.tar", "'")
-    )
+    plan.root = rng.choice(("a b", "ä", "[x]", "{1}", "100%", "x:y", "#1", "*", "$5", "two\nlines", "data.tar", "'"))
     plan.spelled = rng.choice(("{}", "{}/", "{}/.", "{}/../{name}", "./{name}", "{name}", "~/{name}"))
 
 
