@@ -55,8 +55,8 @@ class Sample:
         picture: its content.
         boxes: its boxes.
         mask: its mask, a class index a pixel, 255 where nothing is learned.
-        target: where its file really lies, if it is a link.
-        told: what its annotations are called, where these are refused.
+        beside: content of the file of its label, in shards that have such files.
+        bad: whether it cannot be used, whatever its content.
     """
 
     role: Role
@@ -80,12 +80,32 @@ class Plan:
 
     Args:
         layout: how its images and labels lie.
-        rng: what its base is drawn from.
         source: what is given to the library, with ``{}`` for the folder.
         parts: the path of the part of each split; empty: the folder has no parts.
-        samples: its images.
         classes: the names of the classes in their order.
         archives: the tar file of each split, where images are in tar files.
+        samples: its images.
+        files: other files, by path; ``members`` are those in tar files, ``older`` the ones that come before the images.
+        folders: folders without images.
+        links: where links lead, by path, with ``{}`` for the folder; ``linked_folders`` those whose images lie elsewhere.
+        pipes: images that are pipes.
+        modes: rights of files and folders.
+        vanishing: images that are removed once they were listed.
+        documents: writes annotations, by path.
+        edits: changes of JSON documents.
+        raw: changes of the bytes of written files.
+        refusals: each the words of a refusal that is right; if there are some, reading it is wrong.
+        may_refuse: refusals that are right beside the right images.
+        told: names of what is to be left out and told, by kind and place.
+        options: fields of the data section.
+        palette: color of every value of a mask; empty: masks hold the values.
+        touched: images that something was done with; ``spared`` those of them that are bad.
+        absent: listed images without a file.
+        member_links: links in tar files.
+        spoiled_archive: a tar file that is damaged, and how.
+        prefix: folder that everything lies in.
+        root: name of the folder.
+        spelled: how a user writes its path.
     """
 
     layout: str
