@@ -87,7 +87,7 @@ class Plan:
         samples: its images.
         files: other files, by path; ``members`` are those in tar files, ``older`` the ones that come before the images.
         folders: folders without images.
-        links: where links lead, by path, with ``{}`` for the folder; ``linked_folders`` those whose images lie elsewhere.
+        links: where links lead, by path, with ``{}`` for the folder; ``linked_folders`` are links to folders.
         pipes: images that are pipes.
         modes: rights of files and folders.
         vanishing: images that are removed once they were listed.
