@@ -10,14 +10,14 @@ from search_spaces.values import shown
 
 
 def read_file(path: Path | str) -> str:
-    """Return the text of a file.
+    """Return the text of a file, without the mark that Windows puts before some.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it cannot be read, or is no text.
     """
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"there is no file {path}") from error
     except UnicodeDecodeError as error:

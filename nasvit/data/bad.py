@@ -17,6 +17,14 @@ MOST_NAMED = 10
 _WAY_OUT = "repair or remove {them}, or leave bad images out (data: on_bad_image: skip)"
 
 
+def in_one_line(name: str) -> str:
+    """Return a name as a message can hold it: what cannot be printed, such as an end of a line, is escaped."""
+    if name.isprintable():
+        return name
+    kept = (each if each.isprintable() or "\ud800" <= each <= "\udfff" else repr(each)[1:-1] for each in name)
+    return "".join(kept)
+
+
 class BadImageError(ValueError):
     """Images cannot be decoded.
 
@@ -38,7 +46,7 @@ def bad_image(name: str, error: Exception) -> BadImageError:
         error: what reading or decoding it raised.
     """
     reason = reason_of(error)
-    return BadImageError(f"{name}: {reason}; {_WAY_OUT.format(them='it')}", reason)
+    return BadImageError(f"{in_one_line(name)}: {reason}; {_WAY_OUT.format(them='it')}", reason)
 
 
 def reason_of(error: Exception) -> str:
@@ -69,10 +77,10 @@ def judge(
     """
     if not bad:
         return
-    named = "; ".join(f"{name(index)}: {bad[index]}" for index in sorted(bad)[:MOST_NAMED])
+    named = "; ".join(f"{in_one_line(name(index))}: {in_one_line(bad[index])}" for index in sorted(bad)[:MOST_NAMED])
     kept = "" if record is None else f", all of which are named in {record}"
     more = f"; and {len(bad) - MOST_NAMED} more{kept}" if len(bad) > MOST_NAMED else ""
-    counted = f"{source}: {len(bad)} bad image{'s' if len(bad) > 1 else ''}"
+    counted = f"{in_one_line(source)}: {len(bad)} bad image{'s' if len(bad) > 1 else ''}"
     if on_bad_image == "stop":
         raise BadImageError(f"{counted}. {_WAY_OUT.format(them='them').capitalize()}. {named}{more}")
     warnings.warn(f"{counted} left out. {named}{more}", stacklevel=2)

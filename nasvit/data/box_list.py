@@ -18,7 +18,7 @@ from nasvit.data.class_names import Classes
 from nasvit.data.decoding import shown_size
 from nasvit.data.listed import Listed, file_size, fingerprint
 from nasvit.data.remarks import Remarks
-from nasvit.data.stores import FileStore, Names
+from nasvit.data.stores import FileStore, Names, open_file
 from nasvit.data.targets import Boxes
 
 TEST_PARTS = ("test", "val")
@@ -156,7 +156,7 @@ def measured(
 
 def header_size(path: str) -> tuple[int, int]:
     """Return height and width of an image file in pixels, as it is shown, from its head."""
-    with Image.open(path) as image:
+    with open_file(path) as file, Image.open(file) as image:
         return shown_size(image)
 
 

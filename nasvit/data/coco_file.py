@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nasvit.data.box_list import Object
 from nasvit.data.stores import Indices, Names
+from search_spaces.files import read_file
 
 UNLISTED_IMAGES = "annotations of images that are not listed (left out)"
 SAME_IDS = "annotations with an id that another one has (kept)"
@@ -117,8 +118,8 @@ def _read(path: Path, changed: int, size: int) -> CocoFile:
 
 def _content(path: Path) -> Content:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(read_file(path))
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no COCO file: no JSON ({error})") from error
     if not isinstance(content, dict):
         what = f"a JSON {'list' if isinstance(content, list) else type(content).__name__}"
@@ -146,6 +147,8 @@ def _categories(content: Content, path: Path) -> dict[Any, str]:
 def _value(entry: Any, key: str, path: Path, what: str) -> Any:
     if not isinstance(entry, dict) or key not in entry:
         raise ValueError(f"{path}: {what} has no {key!r}: {str(entry)[:100]}")
+    if key.endswith("id") and isinstance(entry[key], (list, dict)):
+        raise ValueError(f"{path}: {what} has the {key!r} {str(entry[key])[:100]}; needed is a number, or a text")
     return entry[key]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +14,7 @@ from PIL import Image
 from nasvit.data.bad import bad_image
 from nasvit.data.decoding import MODES, draft, ends_whole, shown, shown_size
 from nasvit.data.listed import EMPTY
-from nasvit.data.stores import FileStore, Indices, Names, Store
-
-_OF_FILES = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
-"""Failures of single files, beside those of a disk or a network."""
+from nasvit.data.stores import OF_FILES, FileStore, Indices, Names, Store
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +151,7 @@ def looks_whole(store: Store, number: int, check: Callable[[Image.Image], object
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (None, *_OF_FILES):
+        if isinstance(error, OSError) and error.errno not in (None, *OF_FILES):
             raise  # a failure of the disk or the network
         raise bad_image(store.name(number), error) from error
 
@@ -164,6 +160,6 @@ def _read(store: Store, number: int) -> bytes:
     try:
         return store.read(number)
     except OSError as error:
-        if error.errno not in _OF_FILES:
+        if error.errno not in OF_FILES:
             raise  # a failure of the disk or the network is no reason to leave an image out
         raise bad_image(store.name(number), error) from error

@@ -46,7 +46,7 @@ class EncodedMasks:
         Raises:
             BadImageError: naming the mask, if it is none, or is cut off.
         """
-        if not looks_whole(self.store, int(self.indices[index])):
+        if not looks_whole(self.store, int(self.indices[index]), _require_exact):
             self.open(index)
 
     def open(self, index: int) -> npt.NDArray[np.uint8]:
@@ -70,5 +70,12 @@ def decoded(store: Store, number: int) -> Image.Image:
         BadImageError: naming the mask, if that is not possible.
     """
     with opened(store, number) as image:
+        _require_exact(image)
         image.load()
         return turned(image)
+
+
+def _require_exact(image: Image.Image) -> None:
+    """Refuse a mask whose values its format changed: between two classes lie the numbers of others."""
+    if image.format in ("JPEG", "MPO"):
+        raise ValueError("it is a JPEG, which changes the values of a mask; store it as PNG, before it was one")

@@ -49,6 +49,8 @@ def list_folder(folder: Path, split: str, rule: Classes = "equal") -> Listed:
     else:
         train = parts["train"]
         tested = _tested(folder, parts)
+        if split == "train":
+            _remark_unused(folder, parts, tested, remarks)
         listed = _list_part(train, rule, remarks) if split == "train" else _list_test(train, tested, rule, remarks)
     remarks.warn(str(folder))
     return listed
@@ -136,6 +138,14 @@ def _tested(folder: Path, parts: dict[Role, list[Path]]) -> list[Path]:
             "it; add one, or name the training images themselves, of which a fifth is held out for testing"
         )
     return (labeled or found)[0]
+
+
+def _remark_unused(folder: Path, parts: dict[Role, list[Path]], tested: list[Path], remarks: Remarks) -> None:
+    """Note what lies beside the parts, and labeled images of a part that neither split is made of."""
+    _remark_loose(folder, remarks)
+    for part in parts.values():
+        if part not in (parts["train"], tested) and (part[0].suffix == ".tar" or folders_in(part[0])):
+            remarks.add(f"parts beside {tested[0].name} (left out)", str(part[0]))
 
 
 def _list_part(part: Sequence[Path], rule: Classes, remarks: Remarks) -> Listed:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from nasvit.data.encoded_masks import EncodedMasks
 from nasvit.data.listed import Listed
-from nasvit.data.stores import Indices
+from nasvit.data.stores import OF_FILES, Indices
 from nasvit.data.targets import Boxes, Masks, content_of
 from nasvit.files.held import is_used
 from nasvit.files.records import read_json, write_record
@@ -214,7 +214,9 @@ def _read(listed: Listed, places: Sequence[int]) -> list[str]:
 def _content(store: Any, place: int) -> bytes:
     try:
         content: bytes = store.read(place)
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
+    except OSError as error:
+        if error.errno not in OF_FILES:
+            raise
         return b""  # a bad image, which is said where images are judged
     return content
 

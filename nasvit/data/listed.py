@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nasvit.data.bad import reason_of
-from nasvit.data.stores import Indices, Names, Store
+from nasvit.data.stores import NO_FILE, Indices, Names, Store
 
 EMPTY = "it is empty"
 """Why an image without a single byte is bad."""
@@ -67,7 +68,9 @@ def fingerprint(names: Names, sizes: Indices) -> str:
 def file_size(path: str) -> tuple[int, str]:
     """Return the bytes of a file, and why it is bad where that needs no reading."""
     try:
-        size = os.path.getsize(path)
+        found = os.stat(path)
     except OSError as error:
         return -1, reason_of(error)
-    return size, "" if size else EMPTY
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        return found.st_size, NO_FILE
+    return found.st_size, "" if found.st_size else EMPTY

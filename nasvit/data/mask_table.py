@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from nasvit.data.stores import Indices
+from search_spaces.files import read_file
 
 IGNORED = 255
 """Value of a mask where nothing is to be learned or judged."""
@@ -80,7 +81,7 @@ class MaskTable:
         Raises:
             ValueError: naming the file, if only some lines have colors, or two have the same one.
         """
-        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split() for line in read_file(path).splitlines() if line.strip()]
         colored = [_is_colored(line) for line in lines]
         if not any(colored):
             return cls.of_names([" ".join(line) for line in lines], ignore_index, str(path))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 
+from nasvit.data.bad import in_one_line
+
 
 @dataclass
 class Remarks:
@@ -19,6 +21,8 @@ class Remarks:
 
     def warn(self, source: str) -> None:
         """Give one warning of everything that was noted, if anything was."""
-        told = "; ".join(f"{count} {kind}, the first: {first}" for kind, (count, first) in self.found.items())
+        told = "; ".join(
+            f"{count} {kind}, the first: {in_one_line(first)}" for kind, (count, first) in self.found.items()
+        )
         if told:
-            warnings.warn(f"{source}: {told}", stacklevel=2)
+            warnings.warn(f"{in_one_line(source)}: {told}", stacklevel=2)

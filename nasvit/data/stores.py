@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +18,30 @@ from PIL import Image
 Indices = npt.NDArray[np.int64]
 
 _MOST_OPEN_FILES = 128
+
+
+OF_FILES = (
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG),
+    errno.ENXIO,  # a pipe, a socket or a device
+)
+"""Failures of single files, beside those of a disk or a network."""
+
+NO_FILE = "it is no ordinary file"
+"""Why a pipe, a socket or a device is no image."""
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a file to read; a pipe or a device, which might keep a reader waiting for ever, is refused (ENXIO)."""
+    return open(path, "rb", opener=_open_file)
+
+
+def _open_file(path: str, flags: int) -> int:
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # which opening a pipe does not wait with
+    mode = os.fstat(handle).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        os.close(handle)
+        raise OSError(errno.ENXIO, NO_FILE, path)
+    return handle
 
 
 class Store(Protocol):
@@ -79,13 +105,13 @@ class FileStore:
 
     def read(self, index: int) -> bytes:
         """Return the content of one file."""
-        with open(self.name(index), "rb", buffering=0) as file:
+        with open(self.name(index), "rb", buffering=0, opener=_open_file) as file:
             content: bytes = file.read()
         return content
 
     def file(self, index: int) -> BinaryIO:
         """Open one file."""
-        return open(self.name(index), "rb")
+        return open_file(self.name(index))
 
     def name(self, index: int) -> str:
         """Return the path of one file."""

@@ -9,7 +9,7 @@ import tarfile
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 import numpy as np
@@ -22,6 +22,7 @@ from nasvit.data.stores import Indices, Names, TarStore
 from nasvit.data.walking import HEAD, NO_IMAGES, ends_like_image, is_hidden, may_be_image, starts_like_image
 
 _LABEL, _LINK = ".cls", -1
+_MOST_CLASSES = 1_000_000
 
 
 def list_tars(
@@ -52,7 +53,7 @@ def list_tars(
     """
     own = remarks or Remarks()
     parts = [_scan(path, own) for path in paths]
-    orders = [part.order() for part in parts]
+    orders = [part.order(own) for part in parts]
     members = Names(part.members[each] for part, order in zip(parts, orders) for each in order.tolist())
     if not len(members):
         raise ValueError(f"{paths[0]}: no image in it" + (", nor in those after it" if len(paths) > 1 else ""))
@@ -89,7 +90,7 @@ def _expected(
 
 @dataclass
 class _Part:
-    """Images of one tar file as they are stored, each with the number of its folder; and what lies above these."""
+    """Images of one tar file as they are stored, each with the number of its folder; and the first of every folder."""
 
     path: Path
     members: Names = field(default_factory=Names)
@@ -97,10 +98,21 @@ class _Part:
     numbers: array[int] = field(default_factory=lambda: array("q"))
     folders: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
-    above: set[str] = field(default_factory=set)
+    inside: dict[str, str] = field(default_factory=dict)
 
-    def order(self) -> Indices:
-        """Return the order in which the images come."""
+    def order(self, remarks: Remarks) -> Indices:
+        """Return the order in which the images come; of those of one name the last is left, as unpacking leaves it."""
+        order = self._sorted()
+        marks = np.fromiter((hash(self.members[each]) for each in range(len(order))), np.int64, len(order))
+        if len(np.unique(marks)) == len(order):  # a set of the names would take more memory than they
+            return order
+        last = {self.members[each]: each for each in range(len(order))}
+        kept = np.isin(order, [*last.values()])
+        for each in order[~kept].tolist():
+            remarks.add("files that come again later in a tar file (left out)", f"{self.path}: {self.members[each]}")
+        return order[kept]
+
+    def _sorted(self) -> Indices:
         keys = (_natural(self.members[each]) for each in range(len(self.members)))
         if self.labels or _is_sorted(keys):
             return np.arange(len(self.members))
@@ -140,7 +152,7 @@ def _scan(path: Path, remarks: Remarks) -> _Part:
                     part.places.extend((start, size))
                     folder = os.path.basename(os.path.dirname(name))
                     part.numbers.append(part.folders.setdefault(folder, len(part.folders)))
-                    part.above.add(os.path.dirname(os.path.dirname(name)))
+                    part.inside.setdefault(os.path.dirname(name), name)
                 else:
                     others.append(name)
     except (tarfile.TarError, OSError) as error:
@@ -152,13 +164,22 @@ def _scan(path: Path, remarks: Remarks) -> _Part:
 
 
 def _check_above(part: _Part) -> None:
-    """Refuse a tar file that holds both a part for training and one for testing."""
-    roles = {role_of(name) for folder in part.above for name in folder.split("/")}
-    if "train" in roles and not roles.isdisjoint(TESTS) and not part.labels:
+    """Refuse a tar file that holds both a part for training and one for testing, or images beside class folders."""
+    if part.labels:
+        return
+    above = {str(each): folder for folder in part.inside for each in PurePosixPath(folder).parents}
+    roles = {role_of(name) for folder in above for name in folder.split("/")}
+    if "train" in roles and not roles.isdisjoint(TESTS):
         raise ValueError(
             f"{part.path}: holds images for training and for testing; unpack it and give the folder, or make two of "
             "it, train.tar and val.tar, and give their folder"
         )
+    for folder, first in part.inside.items():
+        if (of := os.path.normpath(folder)) in above:
+            raise ValueError(
+                f"{part.path}: {first} lies beside folders of images, such as {above[of]}; classes are the folders "
+                "next to the images: take it out of the tar file, or unpack that and give the folder"
+            )
 
 
 def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[str, int, int, IO[bytes]]]:
@@ -179,6 +200,15 @@ def _files(archive: tarfile.TarFile, folder: str, base: int) -> Iterator[tuple[s
                 yield from _files(inner, folder + info.name[: -len(".tar")] + "/", base + info.offset_data)
         else:
             yield folder + info.name, base + info.offset_data, info.size, inside
+    _require_end(archive)
+
+
+def _require_end(archive: tarfile.TarFile) -> None:
+    """Refuse a tar file that ends where a member should begin: what came behind is missing."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it has no mark of its end, so that members may be missing: pack it again")
 
 
 def _labels(parts: Sequence[_Part]) -> tuple[list[Indices], tuple[str, ...]]:
@@ -197,8 +227,8 @@ def _labels(parts: Sequence[_Part]) -> tuple[list[Indices], tuple[str, ...]]:
 
 
 def _class_index(content: bytes, name: str) -> int:
-    if not content.strip().isdigit():
-        raise ValueError(f"{name}: holds {content[:20]!r}, needed is a class index from 0")
+    if not content.strip().isdigit() or len(content.strip()) > len(str(_MOST_CLASSES)) or int(content) >= _MOST_CLASSES:
+        raise ValueError(f"{name}: holds {content[:20]!r}, needed is a class index from 0 to {_MOST_CLASSES - 1}")
     return int(content)
 
 

@@ -7,6 +7,7 @@ of them. Pascal VOC itself judges them neither way, which COCO's matching cannot
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from functools import partial
@@ -15,9 +16,12 @@ from pathlib import Path
 from nasvit.data.box_list import OTHER_CLASSES, BoxSource, Object, Picture, below
 from nasvit.data.class_names import WAY_OUT, Classes
 from nasvit.data.remarks import Remarks
+from search_spaces.files import read_file
 
 _LISTS = {"train": ("train", "trainval"), "val": ("val",), "test": ("test",)}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG", ".bmp")
+
+_MEANT = re.compile(r"\s+[-+]?[01]$")
 
 Element = ElementTree.Element
 
@@ -52,7 +56,15 @@ def voc_source(folder: Path) -> BoxSource:
 
 def _names(file: Path) -> list[str]:
     """Return the images of a list; behind a name there may be a number that says how it is meant for one class."""
-    return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    annotations = file.parents[2] / "Annotations"
+    return [_name(line.strip(), annotations) for line in read_file(file).splitlines() if line.strip()]
+
+
+def _name(line: str, annotations: Path) -> str:
+    """Return the name in a line; there may be spaces in it."""
+    if len(line.split()) == 1 or (annotations / f"{line}.xml").is_file():
+        return line
+    return _MEANT.sub("", line)
 
 
 def _read(folder: Path, name: str) -> Element:

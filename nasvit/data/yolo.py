@@ -14,6 +14,7 @@ from nasvit.data.box_list import BoxSource, Object, Picture, below, header_size
 from nasvit.data.class_names import Classes
 from nasvit.data.remarks import Remarks
 from nasvit.data.walking import images_below
+from search_spaces.files import read_file
 
 _PARTS = ("train", "val", "test")
 _COLUMNS = 5
@@ -32,9 +33,9 @@ def yolo_source(path: Path) -> BoxSource:
     if not file.is_file():
         raise ValueError(f"yolo:{path}: there is no {file}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(read_file(file))
     except yaml.YAMLError as error:
-        raise ValueError(f"{file}: no YAML ({error})") from error
+        raise ValueError(f"{file}: no YAML ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict) or not content.get("train") or not content.get("names"):
         raise ValueError(f"{file}: needs the keys train and names")
     names = content["names"]
@@ -68,13 +69,24 @@ def _place(file: Path, content: Mapping[str, Any], entry: str) -> Path:
 
 
 def _pictures(folder: Path, places: list[Path], classes: int, remarks: Remarks, rule: Classes) -> list[Picture]:
-    return [_picture(folder, path, classes) for place in places for path in _images(place)]
+    images = [path for place in places for path in _images(place)]
+    _remark_unused(places, {*map(_labels, images)}, remarks)
+    return [_picture(folder, path, classes) for path in images]
+
+
+def _remark_unused(places: list[Path], used: set[Path], remarks: Remarks) -> None:
+    """Note labels that lie in a folder of their own, and have no image."""
+    for place in places:
+        labels = _labels(place / "any").parent
+        if place.is_dir() and labels != place and labels.is_dir():
+            for path in sorted({*labels.rglob("*.txt")} - used):
+                remarks.add("label files without an image (left out)", str(path))
 
 
 def _images(place: Path) -> list[Path]:
     if place.is_dir():
         return sorted(place / each for each in images_below(place))
-    lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
+    lines = [line.strip() for line in read_file(place).splitlines()]
     return [place.parent / line for line in lines if line]
 
 
@@ -84,7 +96,7 @@ def _picture(folder: Path, path: Path, classes: int) -> Picture:
     except Exception:  # what decoders raise for broken files is of every kind; said when the files are measured
         return Picture(below(folder, path), None, [])
     labels = _labels(path)
-    lines = labels.read_text(encoding="utf-8").splitlines() if labels.is_file() else []
+    lines = read_file(labels).splitlines() if labels.is_file() else []
     objects = [_object(line, size, classes, f"{labels}, line {at}") for at, line in enumerate(lines, 1) if line.strip()]
     return Picture(below(folder, path), size, objects)
 

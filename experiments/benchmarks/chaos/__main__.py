@@ -7,9 +7,9 @@ from typing import Any
 
 import tyro
 
-from experiments.benchmarks.chaos import inputs, kills
+from experiments.benchmarks.chaos import folders, inputs, kills
 
-COMMANDS: dict[str, Callable[..., Any]] = {"kills": kills.main, "inputs": inputs.main}
+COMMANDS: dict[str, Callable[..., Any]] = {"kills": kills.main, "inputs": inputs.main, "folders": folders.main}
 """The kinds of chaos by name."""
 
 if __name__ == "__main__":

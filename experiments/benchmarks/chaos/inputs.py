@@ -6,30 +6,17 @@ with the smallest input that shows it.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import resource
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from experiments.benchmarks.chaos.mutations import smaller
-from experiments.benchmarks.chaos.trying import (
-    ACCEPTED,
-    CRASH,
-    HANG,
-    REFUSED,
-    TRACEBACK,
-    Case,
-    Outcome,
-    attempt,
-    content_of,
-    make_case,
-)
+from experiments.benchmarks.chaos.outcomes import ACCEPTED, CRASH, HANG, REFUSED, TRACEBACK, Outcome
+from experiments.benchmarks.chaos.trying import Case, attempt, content_of, make_case
+from experiments.benchmarks.chaos.worker import Worker, write
 
 _MOST_TRIES = 300  # to make one input smaller
 
@@ -71,7 +58,7 @@ def main(
     """
     found: Counter[tuple[str, str]] = Counter()
     failures: dict[str, Failure] = {}
-    with TemporaryDirectory() as folder, Worker(Path(folder) / "a" / "b" / "c", seconds, memory) as worker:
+    with TemporaryDirectory() as folder, Worker(attempt, Path(folder) / "a" / "b" / "c", seconds, memory) as worker:
         for case, outcome in tried(worker, seed, range(first, first + count)):
             found[case.target, outcome.how] += 1
             if outcome.how not in (REFUSED, ACCEPTED):
@@ -82,64 +69,12 @@ def main(
     result = _result(found, failures)
     print(_summary(result))
     if json is not None:
-        _write(json, {"command": f"inputs --count {count} --seed {seed}", **result})
+        write(json, {"command": f"inputs --count {count} --seed {seed}", **result})
     if failures:
         raise SystemExit(1)
 
 
-class Worker:
-    """A process that reads inputs; one that hangs or dies is replaced.
-
-    Args:
-        folder: folder to work in.
-        seconds: after which an input that has not ended is a hang.
-        memory: gigabytes that it may take.
-    """
-
-    def __init__(self, folder: Path, seconds: float, memory: float) -> None:
-        self._folder, self._seconds, self._memory = folder, seconds, memory
-        self._context = multiprocessing.get_context("spawn")
-
-    def __enter__(self) -> Worker:
-        self._start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-
-    def __call__(self, case: Case) -> Outcome:
-        """Return how an input ended."""
-        try:
-            self._pipe.send(case)
-            if self._pipe.poll(self._seconds):
-                return self._pipe.recv()  # type: ignore[no-any-return]
-            outcome = Outcome(HANG, f"more than {self._seconds:g} seconds", "hang")
-        except (EOFError, OSError):
-            self._process.join(5)
-            outcome = Outcome(CRASH, f"exit status {self._process.exitcode}", f"crash {self._process.exitcode}")
-        self._stop()
-        self._start()
-        return outcome
-
-    def _start(self) -> None:
-        self._pipe, theirs = self._context.Pipe()
-        self._process = self._context.Process(target=_work, args=(theirs, self._folder, self._memory), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def _stop(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
-
-
-def _work(pipe: Connection, folder: Path, memory: float) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (int(memory * 2**30), resource.RLIM_INFINITY))
-    while True:
-        pipe.send(attempt(pipe.recv(), folder))
-
-
-def tried(worker: Worker, seed: int, numbers: range) -> Iterator[tuple[Case, Outcome]]:
+def tried(worker: Worker[Case], seed: int, numbers: range) -> Iterator[tuple[Case, Outcome]]:
     """Yield the inputs of some numbers, and how each ended."""
     for number in numbers:
         case = make_case(seed, number)
@@ -154,7 +89,7 @@ def _note(failures: dict[str, Failure], case: Case, outcome: Outcome) -> None:
         known.smallest, known.outcome = case, outcome
 
 
-def _smallest(worker: Worker, failure: Failure) -> Case:
+def _smallest(worker: Worker[Case], failure: Failure) -> Case:
     """Return an input that ends in the same way and has as few parts as can be found."""
     best, left = failure.smallest, _MOST_TRIES
     while not best.of_text:
@@ -197,8 +132,3 @@ def _summary(result: dict[str, Any]) -> str:
     smallest = [f"       {each['smallest']}" for each in result["failures"]]
     told = ", ".join(f"{result[how]} {how}" for how in (REFUSED, ACCEPTED, TRACEBACK, HANG, CRASH))
     return "\n".join([*(line for pair in zip(lines, smallest) for line in pair), f"{result['tried']} tried: {told}"])
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")

@@ -5,23 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import linecache
 import os
 import random
 import shutil
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from experiments.benchmarks.chaos.mutations import Tree, damaged, mutated, text_of, tree_of
+from experiments.benchmarks.chaos.outcomes import ACCEPTED, Outcome, ended, raised
 from experiments.benchmarks.chaos.targets import TARGETS
 
-REFUSED, ACCEPTED, TRACEBACK, HANG, CRASH = "refused in words", "accepted", "traceback", "hang", "crash"
-
-_OURS = tuple(f"{os.sep}{room}{os.sep}" for room in ("nasvit", "predictors", "search_spaces"))
-_LONGEST = 1500  # characters of a message
-_PARSER = "For full helptext"  # what the parser of words ends with
 _SHARE_OF_TEXT = 0.15  # of inputs whose text is damaged, not their values
 
 
@@ -40,21 +33,6 @@ class Case:
     tree: Tree
     content: bytes
     of_text: bool = False
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a try ended.
-
-    Args:
-        how: one of the five.
-        told: what users see.
-        place: where it went wrong, such as ``TypeError in nasvit/registry.py:87``; equal for equal mistakes of ours.
-    """
-
-    how: str
-    told: str = ""
-    place: str = ""
 
 
 def make_case(seed: int, number: int) -> Case:
@@ -88,43 +66,10 @@ def attempt(case: Case, folder: Path) -> Outcome:
             TARGETS[case.target].read(case.content)
         return Outcome(ACCEPTED)
     except SystemExit as end:
-        return _ended(end, printed.getvalue())
+        return ended(end, printed.getvalue())
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return _raised(error)
+        return raised(error)
     finally:
         os.chdir(before)
-
-
-def _ended(end: SystemExit, said: str) -> Outcome:
-    """Return how a command ended: its last line says why, or the parser of words does, in a frame."""
-    if end.code in (0, None):
-        return Outcome(ACCEPTED)
-    last = said.strip().rpartition("\n")[2]
-    if end.code == 2 and ((last.startswith("nasvit: ") and len(last) <= _LONGEST) or _PARSER in said):
-        return Outcome(REFUSED, said)
-    return Outcome(TRACEBACK, said[-300:], f"ends with {end.code}: {last[:60]}")
-
-
-def _raised(error: BaseException) -> Outcome:
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if any(room in frame.filename for room in _OURS)]
-    frame = ours[-1] if ours else frames[-1]
-    told = str(error)
-    in_words = isinstance(error, (ValueError, FileNotFoundError, ImportError)) and _is_raise(error.__traceback__)
-    if in_words and told.strip() and "\n" not in told.strip() and len(told) <= _LONGEST:
-        return Outcome(REFUSED, told)
-    file = frame.filename[max(frame.filename.rfind(room) for room in _OURS) + 1 :] if ours else frame.filename
-    return Outcome(
-        TRACEBACK, f"{type(error).__name__}: {told[:300]}", f"{type(error).__name__} in {file}:{frame.lineno}"
-    )
-
-
-def _is_raise(trace: TracebackType | None) -> bool:
-    """Return whether an error was raised by a line of this library that raises, and not by what it called."""
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None or not any(room in trace.tb_frame.f_code.co_filename for room in _OURS):
-        return False
-    return linecache.getline(trace.tb_frame.f_code.co_filename, trace.tb_lineno).strip().startswith("raise")

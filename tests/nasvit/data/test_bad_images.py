@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import pickle
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ from nasvit.data import BadImageError, EncodedImages, ImageSet, Loader, Normaliz
 from nasvit.data.config import DataConfig
 from nasvit.experiment.images import Images
 from search_spaces.values import FieldError
+from tests.nasvit.data.annotated_folders import write_yolo
 from tests.nasvit.data.test_sources import write_folder, write_tar
 
 SIZES = ((20, 20), (20, 24))
@@ -155,3 +157,39 @@ def test_the_data_section_says_what_to_do_with_bad_images(tmp_path: Path) -> Non
         DataConfig("digits", on_bad_image="leave")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="legal are 'stop' and 'skip'"):
         load_images("digits", on_bad_image="leave")  # type: ignore[arg-type]
+
+
+def test_what_is_no_ordinary_file_is_a_bad_image_in_every_source(tmp_path: Path) -> None:
+    folder, boxes = (
+        write_folder(tmp_path / "all", count=10),
+        write_yolo(tmp_path / "boxes", dict.fromkeys("abcdef", "")),
+    )
+    for image in (folder / "red" / "1.png", boxes / "images" / "train" / "a.png"):
+        image.unlink()
+        image.symlink_to(os.devnull)  # opened like a pipe, which a test would wait for
+    for source, task in ((str(folder), "classification"), (f"yolo:{boxes}", "detection")):
+        with pytest.raises(BadImageError, match=r"1 bad image\. .*(1|a)\.png: it is no ordinary file$"):
+            load_images(source, task=task, image_size=8)  # type: ignore[arg-type]
+        with pytest.warns(UserWarning, match="1 bad image left out"):
+            load_images(source, task=task, on_bad_image="skip")  # type: ignore[arg-type]
+
+
+def test_what_images_are_is_told_though_one_is_a_link_to_itself(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all", count=10)
+    (folder / "red" / "1.png").unlink()
+    (folder / "red" / "1.png").symlink_to("1.png")
+    images = Images(DataConfig(str(folder), workers=0, on_bad_image="skip"), seed=0, folder=tmp_path / "out")
+    with pytest.warns(UserWarning, match="1 bad image left out. .*red/1.png: Too many levels of symbolic links"):
+        assert len(images.whole) == 23
+
+
+def test_names_are_told_in_one_line(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "all", count=10)
+    (folder / "red" / "a\nb\x1b[1m.jpg").write_bytes(b"")
+    (folder / "red" / "a\nb.txt").write_bytes(b"")
+    with (
+        pytest.raises(BadImageError, match=r"red/a\\nb\\x1b\[1m\.jpg: it is empty$"),
+        pytest.warns(UserWarning, match="1 files that are no images") as told,
+    ):
+        load_images(folder)
+    assert str(told[0].message).endswith(r"red/a\nb.txt")

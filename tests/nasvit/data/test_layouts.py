@@ -360,3 +360,15 @@ def test_classes_of_a_single_image_are_named(tmp_path: Path) -> None:
         ValueError, match="all: one image only of the classes blue, red: .* add images, or leave them out"
     ):
         load_images(folder)
+
+
+def test_images_that_no_part_has_are_told(tmp_path: Path) -> None:
+    for part, count in (("train", 3), ("test", 1), ("val", 2)):
+        write_folder(tmp_path / "all" / part, count=count)
+    (tmp_path / "all" / "1.png").write_bytes(encoded("red"))
+    words = (
+        r"1 images beside .*left out., the first: .*all/1\.png; 1 parts beside test .left out., the first: .*all/val$"
+    )
+    with pytest.warns(UserWarning, match=words) as told:
+        assert [len(each) for each in both(tmp_path / "all")] == [9, 3]
+    assert len(told) == 1

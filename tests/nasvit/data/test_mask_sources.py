@@ -332,6 +332,17 @@ def test_the_pixels_of_every_class_are_counted_and_those_of_the_masks_that_show_
         assert found.tolist() == [[2, 1 + 6, 2, 0], [5, 5 + 6, 5, 0]]
 
 
+def test_a_mask_in_a_format_that_changes_values_is_a_bad_image_and_brings_no_classes(tmp_path: Path) -> None:
+    folder = write_masks(tmp_path, dict.fromkeys("abcdef", [[0, 1] * 8] * 16))
+    mask = folder / "masks" / "train" / "c.png"
+    Image.open(mask).point(lambda value: 9 * value).convert("L").save(mask.with_suffix(".jpg"))
+    mask.unlink()
+    for options in ({}, {"keep_encoded": True, "on_bad_image": "skip"}):
+        words = pytest.warns(UserWarning, match="1 bad") if options else pytest.raises(ValueError, match="it is a JPEG")
+        with words:
+            assert load(folder, **options).classes == ("0", "1")
+
+
 def test_masks_without_an_image_are_left_out_with_a_warning(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a": VALUES, "b": VALUES, "c": VALUES})
     for name in "bc":

@@ -93,6 +93,14 @@ def test_labels_beside_the_images_are_their_classes(tmp_path: Path) -> None:
         ({**samples(["red"]), "0009.png": encoded("red")}, r"0009\.png has no label: there is no 0009\.cls"),
         ({"1.png": encoded("red"), "1.cls": b"cat"}, r"1\.cls: holds b'cat', needed is a class index"),
         ({"1.png": encoded("red")}, "in no class folder, and there are no .cls files"),
+        (
+            {"a/1.png": b"1", "a/b/red/2.png": b"1", "a/b/blue/2.png": b"1"},
+            "a/1.png lies beside folders of images, such",
+        ),
+        (
+            {"1.png": b"1", "1.cls": b"1000000000000"},
+            r"1\.cls: holds b'1000000000000', needed is a class index from 0 to",
+        ),
         ({"red/1.txt": b"hello"}, "no image in it"),
     ],
 )
@@ -205,3 +213,26 @@ def test_targets_are_those_of_the_folder_that_was_packed(tmp_path: Path) -> None
 def test_a_range_that_names_no_files_is_refused_in_words(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         load_images(tmp_path / name)
+
+
+def test_of_files_of_one_name_in_a_tar_file_the_last_counts(tmp_path: Path) -> None:
+    files = class_folders(COLORS)
+    pack(tmp_path / "all.tar", {name: b"older" for name in list(files)[:2]})
+    with tarfile.open(tmp_path / "all.tar", "a") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    with pytest.warns(
+        UserWarning, match="2 files that come again later in a tar file .left out., the first: .*all.tar: "
+    ):
+        images = list_tars([tmp_path / "all.tar"])
+    assert len(images.store) == 10 and all(images.store.read(each) != b"older" for each in range(10))
+
+
+def test_a_tar_file_cut_off_between_two_members_is_refused(tmp_path: Path) -> None:
+    whole = pack(tmp_path / "all.tar", class_folders(COLORS)).read_bytes()
+    for left in (8 * 1024, 8 * 1024 + 100):  # every member here takes two blocks
+        (tmp_path / "all.tar").write_bytes(whole[:left])
+        with pytest.raises(ValueError, match=r"all\.tar: cannot be listed .it has no mark of its end.*pack it again"):
+            load_images(tmp_path / "all.tar")
