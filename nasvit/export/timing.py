@@ -77,3 +77,8 @@ def processor() -> tuple[str, tuple[str, ...]]:
             name = value.strip() if key.strip() == "model name" else name
             flags |= set(value.split()) if key.strip() in ("flags", "Features") else set()
     return name, tuple(each for each in _INT8 if each in flags)
+
+
+def sums_saturate() -> bool:
+    """Return whether sums of two products of 8-bit integers may not fit where this processor puts them (16 bits)."""
+    return platform.machine().lower() in ("x86_64", "amd64") and not processor()[1]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.export.formats.contract import SCORES, Floats, Format, Start, output_names
+from nasvit.export.timing import sums_saturate
 
 INPUT, OUTPUT = "pixels", SCORES
 OPSET = 18
@@ -24,7 +25,8 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 class Onnx(Format):
     """One file with its weights inside, for any batch size.
 
-    8-bit integers: static, by ONNX Runtime's own tool, weights by channel (``QDQ``, unsigned activations).
+    8-bit integers: static, by ONNX Runtime's own tool, weights by channel (``QDQ``, unsigned activations). Where sums
+    of two products saturate, weights have 7 bits, as ONNX Runtime's documentation asks for.
     """
 
     name, runtime, file, title = "onnx", "onnxruntime", "network.onnx", "ONNX Runtime"
@@ -69,6 +71,7 @@ class Onnx(Format):
                 op_types_to_quantize=[name for name in registry if name not in _NORMS],
                 nodes_to_exclude=_behind_the_weights(prepared),
                 per_channel=True,
+                reduce_range=sums_saturate(),
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
             )

@@ -19,7 +19,6 @@ from nasvit.branches import reparameterize
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Format
 from nasvit.export.shipping import folded
-from nasvit.export.timing import processor
 from nasvit.registry import create
 from nasvit.specs import TimmSpec
 from tests.nasvit.export.dense_networks import SMALL_FCOS, SMALL_LRASPP, SMALL_PYRAMID, dense_network
@@ -158,12 +157,23 @@ def test_integers_are_smaller_than_floats_and_say_nearly_the_same(
     format.write_int8(network, small, SHAPE, calibration)
     sizes = [sum(file.stat().st_size for file in format.files(path)) for path in (plain, small)]
     assert sizes[1] < 0.8 * sizes[0]
-    if name == "onnx" and not processor()[1]:
-        pytest.skip("without instructions for 8-bit products ONNX Runtime's sums of two products saturate")
     with torch.inference_mode():
         wanted = network(calibration[0]).numpy()
     found = format.load(small)(calibration[0].numpy())
     assert 0.9 < np.corrcoef(found.ravel(), wanted.ravel())[0, 1] < 1
+
+
+@pytest.mark.parametrize(("saturate", "largest"), [(True, 64), (False, 127)])
+def test_weights_have_7_bits_where_sums_saturate(
+    saturate: bool, largest: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    format = installed(FORMATS["onnx"])
+    monkeypatch.setattr("nasvit.export.formats.onnx_file.sums_saturate", lambda: saturate)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    format.write_int8(network, tmp_path / format.file, SHAPE, [torch.rand(4, *SHAPE)])
+    held = import_module("onnx").load(str(tmp_path / format.file)).graph.initializer
+    values = [import_module("onnx.numpy_helper").to_array(each) for each in held if each.data_type == 3]
+    assert max(int(abs(each.astype(int)).max()) for each in values if each.ndim == 4) == largest
 
 
 def test_formats_without_integers_and_packages_that_are_missing_are_said(
