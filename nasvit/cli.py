@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _FIRST_GOES_FIRST = 3.0  # seconds
 _LONGEST = 300  # characters of a path that is told
+_MOST_WORDS = 100  # of a command that is certainly read
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "Cannot allocate memory")
 _usual_warning = warnings.formatwarning
 _TRUST = "--trust"
@@ -506,6 +507,8 @@ def _problem(error: Exception) -> str | None:
         return str(error)
     if type(error).__name__ == "StoppedElsewhere":  # whose class is not imported before it is needed
         return f"another process failed: {error}"
+    if isinstance(error, RecursionError) and len(sys.argv) > _MOST_WORDS:
+        return f"{len(sys.argv) - 1} words are more than a command takes; see nasvit --help"
     if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
         told = str(error).strip().partition("\n")[0]
         return f"there is not enough memory ({told}); give a smaller batch_size, image_size or network"

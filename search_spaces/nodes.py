@@ -21,6 +21,7 @@ from search_spaces.values import shown, spell
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _DIGITS = 100  # of a whole number at most
+_WORDY = 1300  # characters of a problem that are told in full
 _FLOW = ("[", "{", "'", '"')
 _MOST, _DEEPEST, _LONGEST = 10_000, 32, 2**20  # values, levels and characters of a file that somebody wrote
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
@@ -72,6 +73,8 @@ class Node:
             below: path from here to the mistake, where the file holds no value at it.
         """
         path = (*self.path, *below)
+        if len(problem) > _WORDY:  # it shows values that somebody wrote
+            problem = f"{problem[: _WORDY // 2]} ... {problem[-_WORDY // 4 :]}"
         if not self.file:
             return ValueError(f"--{'.'.join(map(str, path))}: {problem}")
         where = f"{self.file}:{self.line}" if self.line else self.file

@@ -73,7 +73,9 @@ def space_of(plan: Plan, elastic: Elastic, name: str, image: tuple[int, ...]) ->
     for beginning in elastic.fixed:
         if not any(part.name.startswith(beginning) for part in parts):
             near = get_close_matches(beginning, [part.name for part in parts]) or [part.name for part in parts[:5]]
-            raise FieldError(["fixed"], f"no part's name begins with {beginning!r}; there are {', '.join(near)}, ...")
+            raise FieldError(
+                ["fixed"], f"no part's name begins with {shown(beginning)}; there are {', '.join(near)}, ..."
+            )
     free = [part for part in parts if not part.name.startswith(elastic.fixed or ("\0",))]
     runs = {part.block[0] for part in free if part.block}
     kept = [part for part in free if len(part.values) > 1 or (part.field == "depth" and part.name in runs)]

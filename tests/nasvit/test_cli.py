@@ -344,7 +344,7 @@ def test_what_the_machine_refuses_is_one_line(
 def test_strange_words_are_shown_in_one_line(
     word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in (("predict", "nowhere", word), ("profile", word), ("run", word)):
+    for command in (("predict", "nowhere", word), ("profile", word), ("run", word), ("profile", *[word, "-"] * 400)):
         with pytest.raises(SystemExit):
             nasvit(monkeypatch, *command)
         told = capsys.readouterr().err

@@ -117,6 +117,12 @@ def test_a_little_text_makes_no_large_tree(tmp_path: Path) -> None:
         read_text("[" * 5000 + "]" * 5000, "f.yaml")
 
 
+def test_a_message_does_not_repeat_all_of_a_long_value() -> None:
+    with pytest.raises(ValueError, match=r"^f\.yaml:1: a: .*x \.\.\. x.* is wrong$") as found:
+        raise read_text("a: 1", "f.yaml").find(("a",)).error(f"{'x' * 9999} is wrong")
+    assert len(str(found.value)) < 1100
+
+
 def test_an_empty_file_and_a_list_at_the_top_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.yaml").write_text("# nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"empty\.yaml: the file is empty"):
