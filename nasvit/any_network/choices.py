@@ -12,7 +12,7 @@ from nasvit.any_network.plan import Plan
 from nasvit.any_network.runs import Run
 from search_spaces.elastic import FIELDS, ElasticArchitecture, ElasticSpace, Part
 from search_spaces.ranges import Checked, Pixels, Range
-from search_spaces.values import FieldError, check_choices
+from search_spaces.values import FieldError, check_choices, shown
 
 WIDTHS = (0.25, 0.375, 0.5, 0.75, 1.0)
 DIVISOR = 8

@@ -344,11 +344,19 @@ def test_what_the_machine_refuses_is_one_line(
 def test_strange_words_are_shown_in_one_line(
     word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for command in (("predict", "nowhere", word), ("profile", word), ("run", word), ("profile", *[word, "-"] * 400)):
+    for command in (("predict", "nowhere", word), ("profile", word), ("run", word)):
         with pytest.raises(SystemExit):
             nasvit(monkeypatch, *command)
         told = capsys.readouterr().err
         assert told.startswith("nasvit: ") and told.count("\n") == 1 and len(told) < 1500 and "\x1b" not in told
+
+
+def test_more_words_than_are_read_are_said_to_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        nasvit(monkeypatch, *["10", "--classes", "profile"] * 1000)
+    assert capsys.readouterr().err == "nasvit: 3000 words are more than a command takes; see nasvit --help\n"
 
 
 def test_a_mistake_of_the_library_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
