@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+
+import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 
 def _pool(x: Tensor, side: int) -> Tensor:
     height, width = x.shape[2:]
+    if torch.jit.is_tracing():  # as the older exporter of ONNX files does, which knows no remainders of sizes
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # the side is that of the images traced
+            height, width = int(height), int(width)
     return F.avg_pool2d(x, side, padding=(height % side, width % side))
 
 

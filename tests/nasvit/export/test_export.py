@@ -22,6 +22,7 @@ from nasvit.export.program import export_program
 from nasvit.export.saved import WEIGHTS, load_network, load_saved, save_network
 from nasvit.files.records import read_json
 from nasvit.files.whole import sha256_of
+from nasvit.layers.calibration import track_statistics
 from nasvit.registry import create
 from nasvit.specs import SubnetSpec
 from nasvit.supernets.supernet import Supernet, build_subnet
@@ -191,3 +192,15 @@ def test_what_is_live_or_has_no_statistics_is_not_exported_either(tmp_path: Path
     with pytest.raises(ValueError, match=words):
         export_program(network, tmp_path / "program.pt2", shape=(1, 8, 8))
     assert not (tmp_path / "program.pt2").exists()
+
+
+@pytest.mark.parametrize("name", ["micro8:smallest", "micro32:smallest"])
+def test_the_older_exporter_of_onnx_files_and_traces_take_a_subnet(name: str, tmp_path: Path) -> None:
+    network, card = create(name, 3)
+    track_statistics(network)
+    images = torch.rand(2, *card.shape)
+    traced = torch.jit.trace(network.eval(), (images,))
+    torch.testing.assert_close(traced(images), network(images), rtol=0, atol=0)
+    pytest.importorskip("onnx")
+    torch.onnx.export(network, (images,), str(tmp_path / "x.onnx"), dynamo=False, verbose=False)
+    assert (tmp_path / "x.onnx").stat().st_size > 10_000
