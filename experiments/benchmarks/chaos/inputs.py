@@ -69,7 +69,9 @@ def main(
     result = _result(found, failures)
     print(_summary(result))
     if json is not None:
-        write(json, {"command": f"inputs --count {count} --seed {seed}", **result})
+        write(
+            json, {"command": f"python -m experiments.benchmarks.chaos inputs --count {count} --seed {seed}", **result}
+        )
     if failures:
         raise SystemExit(1)
 
