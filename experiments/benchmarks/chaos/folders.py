@@ -26,7 +26,7 @@ from experiments.benchmarks.chaos.made.kinds import KINDS, kinds_for
 from experiments.benchmarks.chaos.made.layouts import LAYOUTS
 from experiments.benchmarks.chaos.made.plan import Plan, draws
 from experiments.benchmarks.chaos.made.reading import Asked, Wrong, bad_of, fit, read, unnamed, untold
-from experiments.benchmarks.chaos.outcomes import CRASH, HANG, REFUSED, TRACEBACK, Outcome, ended, raised
+from experiments.benchmarks.chaos.outcomes import COMMAND, CRASH, HANG, REFUSED, TRACEBACK, Outcome, ended, raised
 from experiments.benchmarks.chaos.worker import Worker, write
 
 RIGHT, WRONG = "right", "wrong"
@@ -101,9 +101,7 @@ def main(
     result = _result(found, failures)
     print(_summary(result))
     if json is not None:
-        write(
-            json, {"command": f"python -m experiments.benchmarks.chaos folders --count {count} --seed {seed}", **result}
-        )
+        write(json, {"command": f"{COMMAND} folders --count {count} --seed {seed}", **result})
     if failures:
         raise SystemExit(1)
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from experiments.benchmarks.chaos.mutations import smaller
-from experiments.benchmarks.chaos.outcomes import ACCEPTED, CRASH, HANG, REFUSED, TRACEBACK, Outcome
+from experiments.benchmarks.chaos.outcomes import ACCEPTED, COMMAND, CRASH, HANG, REFUSED, TRACEBACK, Outcome
 from experiments.benchmarks.chaos.trying import Case, attempt, content_of, make_case
 from experiments.benchmarks.chaos.worker import Worker, write
 
@@ -69,9 +69,7 @@ def main(
     result = _result(found, failures)
     print(_summary(result))
     if json is not None:
-        write(
-            json, {"command": f"python -m experiments.benchmarks.chaos inputs --count {count} --seed {seed}", **result}
-        )
+        write(json, {"command": f"{COMMAND} inputs --count {count} --seed {seed}", **result})
     if failures:
         raise SystemExit(1)
 

@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from experiments.benchmarks.chaos.outcomes import COMMAND
 from nasvit.experiment import pipeline
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig
@@ -250,7 +251,7 @@ def main(rounds: int = 40, seed: int = 0, kills: int = 8, json: Path | None = No
         kills: kills in a round, at most.
         json: file that gets the figures.
     """
-    found = {"command": f"python -m experiments.benchmarks.chaos kills --rounds {rounds} --seed {seed} --kills {kills}"}
+    found = {"command": f"{COMMAND} kills --rounds {rounds} --seed {seed} --kills {kills}"}
     result = {**found, **torture(rounds, seed, kills), "versions": versions()}
     print(f"{result.get('kills', 0)} kills in {rounds} rounds: {result.get('identical', 0)} ended identical")
     if json is not None:

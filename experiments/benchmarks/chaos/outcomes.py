@@ -8,6 +8,9 @@ import traceback
 from dataclasses import dataclass
 from types import TracebackType
 
+COMMAND = "python -m experiments.benchmarks.chaos"
+"""How the words of a kind of chaos begin, for files of figures."""
+
 REFUSED, ACCEPTED, TRACEBACK, HANG, CRASH = "refused in words", "accepted", "traceback", "hang", "crash"
 
 _OURS = tuple(f"{os.sep}{room}{os.sep}" for room in ("nasvit", "predictors", "search_spaces"))
