@@ -114,6 +114,8 @@ def _objection(name: str, tensor: Tensor, wanted: Tensor) -> str | None:
         return None
     if not tensor.is_floating_point():
         return f"of {str(tensor.dtype).removeprefix('torch.')}, not of floating-point numbers"
+    if tensor.is_meta:
+        return None  # it has no values
     if not bool(torch.isfinite(tensor.float()).all()):
         return "with NaN or infinite numbers"
     return "of variances below 0" if name.endswith("running_var") and bool((tensor < 0).any()) else None

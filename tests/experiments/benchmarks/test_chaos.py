@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks.chaos import kills
+from experiments.benchmarks.chaos.outcomes import ACCEPTED, REFUSED, TRACEBACK
 from experiments.benchmarks.chaos.targets import TARGETS, Target
-from experiments.benchmarks.chaos.trying import ACCEPTED, REFUSED, TRACEBACK, Case, attempt, make_case
+from experiments.benchmarks.chaos.trying import Case, attempt, make_case
 
 QUICK = ("experiment", "fit", "space", "recipe space", "latency table", "architecture")
 

@@ -139,7 +139,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     told = read_json(deployed / "card.json")
     (deployed / "network.onnx").write_bytes(b"onnx")
     parity = {"images": 359, "deviation": 1.25e-7, "agreement": 0.9931, "accuracy": 0.5, "accuracy_of_network": 0.51}
-    told["exports"] = {"network.onnx": {"bytes": 127_563, "parity": parity, "compared_on": "digits"}}
+    file = {"format": "onnx", "file": "network.onnx", "files": ["network.onnx"], "int8": False}
+    told["exports"] = {"network.onnx": {**file, "bytes": 127_563, "parity": parity, "compared_on": "digits"}}
     (deployed / "card.json").write_text(json.dumps(told))
     rows = [{"network": "network.onnx", "threads": 2, "median": 0.456, "p90": 0.789, "memory": 1_250_000}]
     (folder / "out" / "times.of.bench.json").write_text(json.dumps({"processor": "a processor", "rows": rows}))
@@ -379,7 +380,8 @@ def test_a_folder_for_a_hub_is_shown_as_the_network_in_it(fitted: Path, tmp_path
     folder = bundle(BUNDLES["hub"], tmp_path / "net", Told())
     card = json.loads((folder / "config.json").read_text())
     parity = {"images": 9, "deviation": 1e-7, "agreement": 0.9876, "accuracy": None, "accuracy_of_network": None}
-    card["nasvit"]["exports"] = {"program.pt2": {"bytes": 5_000, "parity": parity, "compared_on": "noise"}}
+    file = {"format": "torch", "file": "program.pt2", "files": ["program.pt2"], "int8": False}
+    card["nasvit"]["exports"] = {"program.pt2": {**file, "bytes": 5_000, "parity": parity, "compared_on": "noise"}}
     (folder / "config.json").write_text(json.dumps(card))
     holding = read_folder(folder)
     assert holding.kind == "network"
