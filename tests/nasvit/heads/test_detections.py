@@ -18,6 +18,7 @@ def test_objects_are_those_that_torchvision_chooses_among_the_boxes_above_the_th
             scores = torch.rand(count, generator=generator).sort(descending=True).values * 0.6
             labels = torch.randint(0, 3, (count,), generator=generator)
             scores[:1] = float("nan")  # of a network that diverged: it is no object, and hides none
+            boxes[1:2], labels[1:2] = boxes[:1], labels[:1]
             above = scores > choice.threshold
             kept = batched_nms(boxes[above], scores[above], labels[above], choice.overlap)[: choice.objects]
             found = choice.among_one(Objects(boxes, scores, labels))
