@@ -283,6 +283,7 @@ def export(
     compared: int = 512,
     most_drop: float = 0.01,
     license: str | None = None,
+    decoder: Literal["outside", "inside"] = "outside",
 ) -> None:
     """Write a saved network for other runtimes, and check that every file computes what the network does.
 
@@ -301,6 +302,8 @@ def export(
         compared: test images that files are compared on, at most, spread over all.
         most_drop: accuracy, from 0 to 1, that integers may lose.
         license: identifier of the license of the network, such as apache-2.0, for those who get it.
+        decoder: inside: files of detectors (onnx, torch; one image a call) give objects, and files of segmenters the
+            class of every pixel, as NAME-decoded; outside: they give what the network says of every place or class.
     """
     from nasvit.report import shipping
 
@@ -314,6 +317,7 @@ def export(
         compared=compared,
         most_drop=most_drop,
         license=license,
+        decoder=decoder,
     )
 
 

@@ -12,6 +12,8 @@ import search_spaces
 from nasvit.export.limits import LARGEST_SIDE, check_sides
 from nasvit.export.written import is_trusted, remember
 from nasvit.files.records import read_json, versions, write_record
+from nasvit.heads.decoded import DecoderPlace
+from nasvit.heads.detections import Choice
 from nasvit.names import is_function, spec_of_name
 from nasvit.specs import CodeSpec, Spec, SubnetSpec, functions_of, spec_from_json
 from nasvit.trust import name as name_as_trusted
@@ -167,6 +169,8 @@ class _Export:
     file: str
     files: tuple[str, ...]
     int8: bool
+    decoder: DecoderPlace = "outside"
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)

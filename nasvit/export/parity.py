@@ -139,7 +139,7 @@ class ClassComparison(Comparison):
         self._wanted, self._found, self._labels = list[Floats](), list[Floats](), list[Floats]()
 
     def update(self, wanted: Outputs, found: Outputs, targets: Any) -> None:
-        check_finite(wanted[0], found[0])
+        check_finite(wanted, found)
         self._wanted.append(wanted[0])
         self._found.append(found[0])
         if targets is not None:
@@ -180,12 +180,12 @@ def compare(
     return comparison.parity()
 
 
-def check_finite(wanted: Floats, found: Floats) -> None:
+def check_finite(wanted: Outputs, found: Outputs) -> None:
     """Refuse outputs that are no finite numbers.
 
     Raises:
         ValueError: saying whose they are.
     """
-    for whose, numbers in (("the network", wanted), ("the file", found)):
-        if not np.isfinite(numbers).all():
+    for whose, outputs in (("the network", wanted), ("the file", found)):
+        if not all(np.isfinite(numbers).all() for numbers in outputs):
             raise ValueError(f"scores of {whose} are no finite numbers")

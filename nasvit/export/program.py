@@ -50,8 +50,9 @@ def export_program(
     shape: Sequence[int],
     mean: Sequence[float] = (),
     deviation: Sequence[float] = (),
+    batch: int | None = None,
 ) -> None:
-    """Write a network as a ``torch.export`` program, which runs with PyTorch alone, at any batch size.
+    """Write a network as a ``torch.export`` program, which runs with PyTorch alone.
 
     Args:
         network: a calibrated or trained plain network.
@@ -59,6 +60,7 @@ def export_program(
         shape: shape of one image, such as ``(3, 32, 32)``.
         mean: mean of each channel; if given, the program takes pixels from 0 to 1 and normalizes them itself.
         deviation: standard deviation of each channel, given with ``mean``.
+        batch: the one batch size that it is for; None: any.
 
     Raises:
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
@@ -66,10 +68,9 @@ def export_program(
     check_complete(network)
     network = on_processor(network)
     parts = [Normalize(mean, deviation), network] if mean else [network]
-    images = torch.rand(2, *shape)
-    program = torch.export.export(
-        nn.Sequential(*parts).eval(), (images,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), strict=False
-    )
+    images = torch.rand(batch or 2, *shape)
+    sizes = ({0: torch.export.Dim("batch", min=1)},) if batch is None else None
+    program = torch.export.export(nn.Sequential(*parts).eval(), (images,), dynamic_shapes=sizes, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # which names the folders of this machine
     torch.export.save(program, path)

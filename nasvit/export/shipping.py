@@ -15,11 +15,19 @@ from torch import Tensor, nn
 from nasvit.branches import fuse
 from nasvit.data.pictures import BATCH, BATCH_DENSE, Pictures
 from nasvit.export.card import CARD, Card, is_card
-from nasvit.export.dense_parity import BoxComparison, MaskComparison
+from nasvit.export.dense_parity import (
+    BoxComparison,
+    ClassesComparison,
+    MaskComparison,
+    ObjectComparison,
+    one_by_one,
+)
 from nasvit.export.formats import FORMATS, Format, Run, RunAll, format_of
 from nasvit.export.parity import MOST_DEVIATION, AnyParity, ClassComparison, Comparison, compare
 from nasvit.export.program import PROGRAM, check_complete, on_processor
 from nasvit.files.records import versions
+from nasvit.heads.decoded import DECODED, Decoded, DecodedObjects, DecoderPlace
+from nasvit.heads.detections import SHOWN, Choice
 from nasvit.layers import Normalize
 
 COMPARED, CALIBRATED = 512, 256
@@ -33,6 +41,8 @@ class Shipped:
     Args:
         format: name of its format.
         int8: whether its weights and activations are integers of 8 bits.
+        decoder: whether it chooses objects or classes of pixels itself ("inside"), or says everything ("outside").
+        choice: how it chooses objects, of a detector with the decoder inside.
         file: name of the file.
         files: names of all that belongs to it.
         bytes: size of all that belongs to it.
@@ -44,6 +54,8 @@ class Shipped:
 
     format: str
     int8: bool
+    decoder: DecoderPlace
+    choice: Choice | None
     file: str
     files: tuple[str, ...]
     bytes: int
@@ -86,9 +98,10 @@ class Shipping:
         calibrated: training images that integers are calibrated on, at most.
         compared: test images that files are compared on, at most.
         width: width of a network with several, for the names of files.
+        decoder: "inside": files choose objects or classes of pixels themselves, see :mod:`nasvit.heads.decoded`.
 
     Raises:
-        ValueError: if a number is illegal.
+        ValueError: if a number is illegal, or the network has no decoder.
     """
 
     def __init__(
@@ -102,6 +115,7 @@ class Shipping:
         calibrated: int = CALIBRATED,
         compared: int = COMPARED,
         width: float | None = None,
+        decoder: DecoderPlace = "outside",
     ) -> None:
         if not 0 <= most_drop <= 1:
             raise ValueError(f"--most-drop {most_drop}; legal are shares from 0 to 1, such as 0.01 for one point")
@@ -110,7 +124,9 @@ class Shipping:
         if compared < 1:
             raise ValueError(f"--compared {compared}; legal are numbers of images from 1 up")
         self.reference, self.network = as_saved(network, card), folded(network, card)
-        self.card, self.folder, self.pictures = card, folder, pictures
+        if decoder == "inside":
+            self.network = _decoded(self.network, card)
+        self.card, self.folder, self.pictures, self.decoder = card, folder, pictures, decoder
         self.most_drop, self.calibrated, self.compared, self.width = most_drop, calibrated, compared, width
 
     def ship(self, format: Format, *, int8: bool = False) -> Shipped:
@@ -124,10 +140,12 @@ class Shipping:
             ImportError: if a package of the format is not installed.
             ValueError: if the file disagrees with the network, or there are no images to calibrate integers on.
         """
+        if self.decoder == "inside":
+            format.check_decoder(self.card.spec.task)
         format.require(writing=True, int8=int8)
         self.folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=self.folder, prefix="unfinished-") as unfinished:
-            path = Path(unfinished) / file_of(format, int8, self.width)
+            path = Path(unfinished) / file_of(format, int8, self.width, self.decoder)
             try:
                 parity = self._written(format, path, int8)
             except ValueError as error:
@@ -142,14 +160,18 @@ class Shipping:
         on = "noise" if self.pictures is None else self.pictures.source
         names = tuple(file.name for file in files)
         made_by = versions() | format.versions(int8=int8)
-        return Shipped(format.name, int8, path.name, names, size, self.width, parity, on, made_by)
+        choice = SHOWN if isinstance(self.network, DecodedObjects) else None
+        told = format.name, int8, self.decoder, choice, path.name, names, size, self.width
+        return Shipped(*told, parity, on, made_by)
 
     def _written(self, format: Format, path: Path, int8: bool) -> AnyParity:
+        batch = self.network.batch if isinstance(self.network, Decoded) else None
         if int8:
-            format.write_int8(self.network, path, self.card.shape, self._calibration())
+            format.write_int8(self.network, path, self.card.shape, self._calibration(), batch)
         else:
-            format.write(self.network, path, self.card.shape)
-        return compare(self.reference, format.load_all(path), self._compared(), _comparison(self.card))
+            format.write(self.network, path, self.card.shape, batch)
+        images = self._compared() if batch is None else one_by_one(self._compared())
+        return compare(self.reference, format.load_all(path), images, _comparison(self.card, self.decoder))
 
     def _calibration(self) -> list[Tensor]:
         if self.pictures is None:
@@ -178,16 +200,38 @@ class Shipping:
             )
 
 
-def _comparison(card: Card) -> Comparison:
+_COMPARISONS: dict[tuple[str, DecoderPlace], type[BoxComparison | MaskComparison]] = {
+    ("detection", "outside"): BoxComparison,
+    ("detection", "inside"): ObjectComparison,
+    ("segmentation", "outside"): MaskComparison,
+    ("segmentation", "inside"): ClassesComparison,
+}
+
+
+def _comparison(card: Card, decoder: DecoderPlace) -> Comparison:
     """Return what compares files of a network's task with it."""
-    kinds = {"detection": BoxComparison, "segmentation": MaskComparison}
-    return kinds[card.spec.task](card) if card.spec.task in kinds else ClassComparison()
+    kind = _COMPARISONS.get((card.spec.task, decoder))
+    return ClassComparison() if kind is None else kind(card)
 
 
-def file_of(format: Format, int8: bool, width: float | None = None) -> str:
-    """Return the name of a format's file, such as ``network-0.5-int8.onnx``."""
+def _decoded(network: nn.Module, card: Card) -> Decoded:
+    """Return a network with its decoder inside.
+
+    Raises:
+        ValueError: if it is none of boxes or masks.
+    """
+    kind = DECODED.get(card.spec.task)
+    if kind is None:
+        legal = " and ".join(DECODED)
+        raise ValueError(f"--decoder inside: legal for {legal}; this network is for {card.spec.task}")
+    return kind(network, card.shape[1:])
+
+
+def file_of(format: Format, int8: bool, width: float | None = None, decoder: DecoderPlace = "outside") -> str:
+    """Return the name of a format's file, such as ``network-0.5-decoded-int8.onnx``."""
     name = Path(format.file)
-    return f"{name.stem}{'' if width is None else f'-{width:g}'}{'-int8' if int8 else ''}{name.suffix}"
+    parts = ["" if width is None else f"-{width:g}", "-decoded" if decoder == "inside" else "", "-int8" if int8 else ""]
+    return f"{name.stem}{''.join(parts)}{name.suffix}"
 
 
 def with_shipped(card: Card, shipped: Sequence[Shipped]) -> Card:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image, nms
 
 from nasvit.heads.head import Size
 
@@ -77,12 +77,23 @@ class Choice:
 
     def among(self, candidates: Objects) -> list[Objects]:
         """Return the objects of every image among what :meth:`candidates_of` returned."""
-        return [self._of_image(Objects(*each)) for each in zip(*candidates, strict=True)]
+        return [self.among_one(Objects(*each)) for each in zip(*candidates, strict=True)]
 
-    def _of_image(self, candidates: Objects) -> Objects:
-        boxes, scores, labels = (each[candidates.scores > self.threshold] for each in candidates)
-        kept = batched_nms(boxes, scores, labels, self.overlap)[: self.objects]
-        return Objects(boxes[kept], scores[kept], labels[kept])
+    def among_one(self, candidates: Objects) -> Objects:
+        """Return the objects of one image among its candidates, best first.
+
+        This is torchvision's ``batched_nms`` of those above the threshold, to the bit, but only its results are of a
+        size that depends on what the image shows, so that it can be exported with a network.
+        """
+        if not len(candidates.scores):
+            return candidates
+        above = candidates.scores > self.threshold
+        scores = candidates.scores.where(above, 0.0)  # those below come last, and so leave none of the others out
+        apart = candidates.boxes.where(above[:, None], 0.0).max() + 1  # boxes of two classes never overlap
+        boxes = candidates.boxes + (candidates.labels.to(candidates.boxes) * apart)[:, None]
+        kept = nms(boxes, scores, self.overlap)
+        kept = kept[above[kept]][: self.objects]
+        return Objects(*(each[kept] for each in candidates))
 
 
 EVALUATION = Choice()

@@ -12,7 +12,7 @@ from rich.table import Table
 from nasvit.compute import ALONE
 from nasvit.data.pictures import Pictures
 from nasvit.export.card import Card
-from nasvit.export.dense_parity import task_of_network
+from nasvit.export.dense_parity import one_by_one, task_of_network
 from nasvit.files.records import write_json
 from nasvit.report.console import open_console
 from nasvit.report.loaded import Loaded
@@ -33,18 +33,23 @@ def evaluate_dense(loaded: Loaded, path: Path, source: str, pictures: Pictures, 
     """
     card, task = loaded.card, task_of_network(loaded.card)
     meter = task.meter()
-    for pixels, targets in pictures.test().evaluation_batches():
-        outputs = loaded.outputs(pixels)
-        meter.update(outputs if len(outputs) > 1 else outputs[0], targets)
+    batches = pictures.test().evaluation_batches()
+    for pixels, targets in one_by_one(batches) if loaded.one_at_a_time else batches:
+        meter.update(loaded.said(pixels), targets)
     score: Any = meter.score(ALONE)
-    numbers = score.numbers()
+    inside = loaded.decoder == "inside"
+    numbers = {name: value for name, value in score.numbers().items() if name != "loss" or not inside}
     open_console().print(_table(card, score.of_classes))
     words = [f"{title_of(name)} {value:.2%}" for name, value in numbers.items() if name != "loss"]
     words += [f"loss {numbers['loss']:.4f}"] if "loss" in numbers else []
     print(f"{path}: {', '.join(words)} on {score.images} test images of {source}")
+    if loaded.one_at_a_time:
+        least = loaded.threshold(None)
+        print(f"of the objects with scores above {least:g} that its decoder chooses; elsewhere precision looks at all")
     if out is not None:
         of_classes = {name: score.of_classes.get(number) for number, name in enumerate(card.classes)}
         content = {"network": str(path), "images": score.images, "source": source, **numbers, "per_class": of_classes}
+        content |= {"decoder": loaded.decoder}
         write_json(out, content)
 
 

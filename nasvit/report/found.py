@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -129,16 +130,21 @@ class FoundClasses(Found):
         return [int(number) for number in order if self.shares[number] > 0]
 
 
-def objects_in(outputs: tuple[Tensor, ...], served: Size, stored: Size, choice: Choice = SHOWN) -> Objects:
+def objects_in(said: tuple[Tensor, ...] | Objects, served: Size, stored: Size, choice: Choice = SHOWN) -> Objects:
     """Return the objects of one picture, with boxes in pixels of the picture as it is.
 
     Args:
-        outputs: boxes ``(1, places, 4)`` and scores ``(1, places, classes)``.
+        said: boxes ``(1, places, 4)`` and scores ``(1, places, classes)``; or Objects that were chosen before, with an
+            axis of one image before all others.
         served: height and width that the picture was fitted into.
         stored: its own.
         choice: how objects are chosen.
     """
-    (objects,) = choice.of(Detections(*outputs), served)
+    # What was chosen before is not asked again whether it overlaps.
+    if isinstance(said, Objects):
+        (objects,) = replace(choice, overlap=1.0).among(said)
+    else:
+        (objects,) = choice.of(Detections(*said), served)
     boxes = objects.boxes / fitted(stored, served).scale
     limits = torch.tensor([stored[1], stored[0]] * 2, dtype=boxes.dtype)
     return objects._replace(boxes=boxes.minimum(limits))

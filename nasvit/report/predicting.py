@@ -35,7 +35,7 @@ def check_options(task: str, *, top: int | None, threshold: float | None) -> Non
 
 
 def show_found(
-    path: Path, images: tuple[Path, ...], *, out: Path | None, width: float | None, threshold: float = SHOWN.threshold
+    path: Path, images: tuple[Path, ...], *, out: Path | None, width: float | None, threshold: float | None = None
 ) -> None:
     """Print what a detector or segmenter finds in pictures, and write or draw it if a file or folder is named.
 
@@ -44,7 +44,7 @@ def show_found(
         images: image files, and folders of them.
         out: a .csv or .json file, a picture, or a folder that gets one picture each.
         width: width of a network with several.
-        threshold: least score of an object.
+        threshold: least score of an object; the usual one if left out.
 
     Raises:
         ValueError: if there are no such pictures, or it cannot be written so.
@@ -54,7 +54,7 @@ def show_found(
     loaded, files = Loaded(path, width=width), picture_files(images)
     _check_out(out, len(files), masks=task_of_card(loaded.card) == "segmentation")
     kept, names = list[Found](), set[str]()
-    for found in _found(loaded, files, threshold):
+    for found in _found(loaded, files, loaded.threshold(threshold)):
         print(found.words())
         if out is not None and out.suffix in _TABLES:
             kept.append(found)
@@ -93,12 +93,12 @@ def _found(loaded: Loaded, files: Sequence[Path], threshold: float) -> Iterator[
             print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
             continue
         served, stored = (height, width), (picture.height, picture.width)
-        outputs = loaded.outputs(letterboxed_picture(picture, served))
+        said = loaded.said(letterboxed_picture(picture, served))
         if task_of_card(loaded.card) == "detection":
-            objects = objects_in(outputs, served, stored, replace(SHOWN, threshold=threshold))
+            objects = objects_in(said, served, stored, replace(SHOWN, threshold=threshold))
             yield FoundObjects(file, picture, loaded.card.classes, objects)
         else:
-            yield FoundClasses(file, picture, loaded.card.classes, classes_in(outputs[0], served, stored))
+            yield FoundClasses(file, picture, loaded.card.classes, classes_in(said, served, stored))
 
 
 def _draw(found: Found, out: Path, names: set[str]) -> None:

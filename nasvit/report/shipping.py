@@ -25,7 +25,7 @@ from nasvit.export.saved import is_saved
 from nasvit.export.shipping import Shipped, Shipping, with_shipped
 from nasvit.export.timing import processor, time_in_turns
 from nasvit.files.records import versions, write_json
-from nasvit.heads.detections import SHOWN
+from nasvit.heads.decoded import DecoderPlace
 from nasvit.report.console import open_console
 from nasvit.report.dense_scores import evaluate_dense
 from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card
@@ -50,6 +50,7 @@ def export(
     compared: int,
     most_drop: float,
     license: str | None = None,
+    decoder: DecoderPlace = "outside",
 ) -> None:
     """Write a saved network in other formats, compare each with it, and print and keep what was found.
 
@@ -63,9 +64,11 @@ def export(
         compared: test images that files are compared on, at most.
         most_drop: accuracy that integers may lose.
         license: identifier of the license that bundles state.
+        decoder: inside: files choose objects or classes of pixels themselves.
 
     Raises:
-        ValueError: if a format is unknown, or, after all others were written, if one failed.
+        ValueError: if a format is unknown or cannot have the decoder inside, or, after all others were written, if one
+            failed.
     """
     formats, bundles = _asked(to, int8=int8)
     network, card = plain_network(folder, width)
@@ -83,7 +86,10 @@ def export(
         calibrated=calibration,
         compared=compared,
         width=width,
+        decoder=decoder,
     )
+    for format in formats if decoder == "inside" else ():
+        format.check_decoder(task_of_card(card))
     shipped, failed = _shipped(shipping, formats, int8=int8)
     if shipped:
         open_console().print(_table(shipped))
@@ -173,6 +179,8 @@ def _compared_on(folder: Path, first: Shipped, why: str, most_drop: float | None
         return f"{folder}: compared on noise ({why}); --images SOURCE compares on real images"
     images = first.parity.images
     told = f"{folder}: loaded in their runtimes and compared on {images} test images of {first.compared_on}"
+    if first.choice is not None:
+        told += f"; objects are those that the decoder inside chooses: scores above {first.choice.threshold:g}"
     if first.parity.metric == "accuracy" and most_drop is not None and 1 / images > most_drop:
         told += f", of which one is {100 / images:.1f} points: more than integers may lose, which so few cannot show"
     return told
@@ -221,7 +229,7 @@ def predict(
     task = task_at(path)
     if task != "classification":
         check_options(task, top=top, threshold=threshold)
-        show_found(path, images, out=out, width=width, threshold=SHOWN.threshold if threshold is None else threshold)
+        show_found(path, images, out=out, width=width, threshold=threshold)
         return
     if threshold is not None:
         raise ValueError(f"--threshold {threshold:g} is for detectors; {path} is a classifier, which takes --top")

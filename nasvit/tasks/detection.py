@@ -107,8 +107,13 @@ class DetectionMeter:
         self._batches: list[tuple[Objects, BoxTargets]] = []
 
     def update(self, outputs: Any, targets: Any) -> None:
-        """Take in boxes ``(batch, places, 4)`` and scores ``(batch, places, classes)``, and targets of boxes."""
-        self._batches.append((self._choice.candidates_of(Detections(*outputs), self._size), BoxTargets(*targets)))
+        """Take in boxes ``(batch, places, 4)`` and scores ``(batch, places, classes)``, and targets of boxes.
+
+        Instead of boxes and scores, Objects with an axis ``batch`` before all others may be given.
+        """
+        given = isinstance(outputs, Objects)
+        candidates = outputs if given else self._choice.candidates_of(Detections(*outputs), self._size)
+        self._batches.append((candidates, BoxTargets(*targets)))
 
     def score(self, compute: Compute) -> DetectionScore:
         """Return the average precision over all batches of all processes.

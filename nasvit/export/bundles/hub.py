@@ -127,7 +127,8 @@ def _measured(entries: Sequence[Mapping[str, Any]], words: Words) -> dict[str, A
     for entry in entries:
         parity = entry["parity"]
         value = parity[f"{words.metric}_of_network"]
-        if value is not None:
+        chosen = entry.get("choice") is not None  # precision of the chosen objects is less than the network's
+        if value is not None and not chosen:
             return {"value": value, "images": parity["images"], "on": entry["compared_on"]}
     return None
 
@@ -140,13 +141,21 @@ def _recipe(origin: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def _decoder(entry: Mapping[str, Any]) -> str:
+    """Return in words that a file has its decoder inside, and what it chooses."""
+    if entry.get("decoder") != "inside":
+        return ""
+    choice = entry.get("choice")
+    return ", decoder inside" + ("" if choice is None else f": objects of scores above {choice['threshold']:g}")
+
+
 def _row(entry: Mapping[str, Any], words: Words) -> dict[str, str]:
     parity = entry["parity"]
     runtime = FORMATS[entry["format"]].runtime if entry["format"] in FORMATS else entry["format"]
     return {
         "file": ", ".join(f"`{file}`" for file in entry["files"]),
         "runtime": runtime,
-        "numbers": "8-bit integers" if entry["int8"] else "32-bit floats",
+        "numbers": ("8-bit integers" if entry["int8"] else "32-bit floats") + _decoder(entry),
         "size": size_of(entry),
         "agreement": f"{parity['agreement']:.2%}",
         "deviation": words.deviation.format(**parity),

@@ -65,9 +65,17 @@ def snippets(card: Card, entries: Sequence[Mapping[str, Any]], width: float | No
     found["nasvit"] = f"{dedent(ours).strip().format(width=at, trust=trust)}\n{last}"
     for entry in entries:
         format = format_of(entry["format"])
-        code = dedent(format.code_of_boxes if boxes else format.code).strip().format(file=entry["file"])
-        found.setdefault(format.title, f"{code}\n{last}")
+        inside = entry.get("decoder") == "inside"
+        code = format.code_of_objects if boxes and inside else format.code_of_boxes if boxes else format.code
+        shown = f"{dedent(code).strip().format(file=entry['file'])}\n{_without_decoder(last) if inside else last}"
+        found.setdefault(f"{format.title}, decoder inside" if inside else format.title, shown)
     return found
+
+
+def _without_decoder(code: str) -> str:
+    """Return the code behind a network without what chooses among its outputs, which a file does itself."""
+    kept = [line for line in code.splitlines() if "objects_of(" not in line]
+    return "\n".join(kept).replace("scores[0, :, :", "scores[0, :").replace(".argmax(0)", "")
 
 
 def _pixels(card: Card) -> str:

@@ -13,6 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nasvit.data.annotated import TaskName
+from nasvit.heads.decoded import Decoded
+
 Floats = NDArray[np.floating[Any]]
 
 Run = Callable[[Floats], Floats]
@@ -31,6 +34,8 @@ BOXES, SCORES = "boxes", "scores"
 
 def output_names(network: nn.Module, images: Tensor) -> tuple[str, ...]:
     """Return the names of all that a network returns for some images."""
+    if isinstance(network, Decoded):
+        return network.names
     with torch.inference_mode():
         outputs = network(images)
     return (SCORES,) if isinstance(outputs, Tensor) else (BOXES, SCORES)
@@ -61,6 +66,12 @@ class Format(ABC):
 
     code_of_boxes: ClassVar[str] = ""
     """The same for a detector: from ``pixels`` to the arrays ``boxes`` and ``scores``."""
+
+    code_of_objects: ClassVar[str] = ""
+    """The same with the decoder inside: from ``pixels`` to the arrays ``found``, ``best``, ``classes``."""
+
+    decodes: ClassVar[tuple[TaskName, ...]] = ("segmentation",)
+    """Tasks whose decoder files can have inside; the class of every pixel is an operation of all runtimes."""
 
     file: ClassVar[str]
     """Name of the file, such as ``network.onnx``."""
@@ -110,6 +121,17 @@ class Format(ABC):
         """
         legal = ", ".join(name for name, each in _formats().items() if each.quantizes_with)
         raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
+
+    def check_decoder(self, task: str) -> None:
+        """Refuse to put the decoder of a task's networks into a file whose runtime cannot run it.
+
+        Raises:
+            ValueError: naming the formats that can.
+        """
+        if task not in self.decodes:
+            legal = ", ".join(name for name, each in _formats().items() if task in each.decodes)
+            told = f"legal for {task}: {legal}" if legal else f"networks for {task} have no decoder"
+            raise ValueError(f"format {self.name} cannot have the decoder inside; {told} (--decoder outside: all)")
 
     def may_start(self, path: Path) -> bool:
         """Return whether a file may be loaded: one that could run what its author put in must be from here."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nasvit.export.formats.contract import Floats, Format, Start, in_parts, output_names
+from nasvit.export.formats.contract import SCORES, Floats, Format, Start, in_parts, output_names
 
 
 class LiteRt(Format):
@@ -45,7 +45,7 @@ class LiteRt(Format):
         convert: Any = import_module("litert_torch").convert
         images = torch.rand(batch or 1, *shape)
         names = output_names(network.eval(), images)
-        convert(_Named(network, names) if len(names) > 1 else network, (images,)).export(str(path))
+        convert(_Named(network, names) if names != (SCORES,) else network, (images,)).export(str(path))
 
     def write_int8(
         self,
@@ -94,7 +94,8 @@ class _Named(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.network(images), strict=True))
+        outputs = self.network(images)
+        return dict(zip(self.names, (outputs,) if isinstance(outputs, Tensor) else outputs, strict=True))
 
 
 def _interpreter(path: Path, threads: int) -> Any:

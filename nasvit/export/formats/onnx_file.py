@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nasvit.export.formats.contract import SCORES, Floats, Format, Start, output_names
 from nasvit.export.timing import sums_saturate
+from nasvit.heads.decoded import Decoded
 
 INPUT, OUTPUT = "pixels", SCORES
 OPSET = 18
@@ -45,6 +46,14 @@ class Onnx(Format):
         boxes, scores = session.run(["boxes", "scores"], {{{{"{INPUT}": pixels}}}})
         """
 
+    code_of_objects = f"""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession("{{file}}")
+        found, best, classes = session.run(["boxes", "scores", "labels"], {{{{"{INPUT}": pixels}}}})
+        """
+    decodes = ("detection", "segmentation")
+
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
         write_onnx(network, path, shape, batch)
 
@@ -66,7 +75,7 @@ class Onnx(Format):
             quantization.quantize_static(
                 str(prepared),
                 str(path),
-                _Batches(calibration),
+                _Batches(calibration if batch is None else torch.cat(list(calibration)).split(batch)),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=[name for name in registry if name not in _NORMS],
                 nodes_to_exclude=_behind_the_weights(prepared),
@@ -87,12 +96,12 @@ class Onnx(Format):
 def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
     """Write a network as an ONNX file that passes the checker; arguments as in :meth:`Format.write`."""
     onnx: Any = import_module("onnx")
-    images = torch.rand(batch or 2, *shape)
+    images, whole = torch.rand(batch or 2, *shape), batch is None or isinstance(network, Decoded)
     program = torch.onnx.export(
         network,
         (images,),
         input_names=[INPUT],
-        output_names=output_names(network, images) if batch is None else None,  # parts of networks may have several
+        output_names=output_names(network, images) if whole else None,  # parts of networks may have several
         dynamic_shapes=({0: torch.export.Dim("batch", min=1)},) if batch is None else None,
         opset_version=OPSET,
         dynamo=True,
@@ -103,6 +112,8 @@ def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: in
     model = onnx.load(str(path))
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]  # where in whose code it came from, which is longer than a small network
+    if isinstance(network, Decoded):
+        onnx.helper.set_model_props(model, network.told())
     onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
 

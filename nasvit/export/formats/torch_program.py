@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from nasvit.export.formats.contract import Floats, Format, Start
 from nasvit.export.program import PROGRAM, export_program
 from nasvit.export.written import is_trusted
+from nasvit.heads.decoded import Decoded
 
 
 class TorchProgram(Format):
@@ -34,9 +35,18 @@ class TorchProgram(Format):
         boxes, scores = (each.detach().numpy() for each in network(torch.from_numpy(pixels)))
         """
 
+    code_of_objects = """
+        import torch
+        import torchvision  # whose non-maximum suppression it calls
+
+        network = torch.export.load("{file}").module()
+        found, best, classes = (each.detach().numpy() for each in network(torch.from_numpy(pixels)))
+        """
+    decodes = ("detection", "segmentation")
+
     def write(self, network: nn.Module, path: Path, shape: tuple[int, ...], batch: int | None = None) -> None:
-        if batch is None:
-            export_program(network, path, shape=shape)
+        if batch is None or isinstance(network, Decoded):
+            export_program(network, path, shape=shape, batch=batch)
         else:
             torch.export.save(torch.export.export(network, (torch.rand(batch, *shape),), strict=False), path)
 

@@ -130,11 +130,11 @@ def test_pixels_are_compared_one_by_one(segmenter: Path) -> None:
 def test_objects_of_two_networks_agree_once_each_in_class_and_place() -> None:
     box = torch.tensor([[0.0, 0, 100, 100], [0, 0, 100, 94], [0, 0, 100, 80]])
     one = Objects(box[:1], torch.ones(1), torch.tensor([1]))
-    assert pairs(one, Objects(box[1:2], torch.ones(1), torch.tensor([1]))) == 1
-    assert pairs(one, Objects(box[1:2], torch.ones(1), torch.tensor([0]))) == 0
-    assert pairs(one, Objects(box[2:], torch.ones(1), torch.tensor([1]))) == 0
-    assert pairs(one, Objects(box[:2], torch.ones(2), torch.tensor([1, 1]))) == 1
-    assert pairs(one, Objects(box[:0], torch.ones(0), torch.tensor([], dtype=torch.int64))) == 0
+    assert pairs(one, Objects(box[1:2], torch.ones(1), torch.tensor([1]))) == [(0, 0)]
+    assert pairs(one, Objects(box[1:2], torch.ones(1), torch.tensor([0]))) == []
+    assert pairs(one, Objects(box[2:], torch.ones(1), torch.tensor([1]))) == []
+    assert pairs(one, Objects(box[:2], torch.ones(2), torch.tensor([1, 1]))) == [(0, 0)]
+    assert pairs(one, Objects(box[:0], torch.ones(0), torch.tensor([], dtype=torch.int64))) == []
 
 
 @pytest.mark.parametrize("to", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
