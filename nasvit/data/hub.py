@@ -52,7 +52,7 @@ class HubStore:
         encoded = cell["bytes"].as_buffer() if cell.is_valid else None
         if encoded is None:
             return io.BytesIO(self.read(index))
-        content = memoryview(encoded)
+        content = memoryview(encoded).cast("B")  # signed bytes, which cannot be copied into unsigned ones
         return part_of(len(content), lambda at, count: content[at : at + count])
 
     def name(self, index: int) -> str:

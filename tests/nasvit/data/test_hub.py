@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from nasvit.data import BadImageError, EncodedImages, Loader, Normalization, load_images
+from nasvit.data.hub import list_hub
 from nasvit.data.identity import Told, differences
 from nasvit.files.records import read_json
 from tests.nasvit.data.test_sources import COLORS, encoded, shows_its_class, write_folder
@@ -48,6 +50,18 @@ def test_parquet_files_in_the_hugging_face_layout_are_read(tmp_path: Path, below
     assert train.classes == ("blue", "green", "red")
     assert train.targets.tolist() == [2, 0, 1, 2] and tested.targets.tolist() == [1]
     assert all(shows_its_class(image, train.classes[target]) for image, target in zip(train.pixels, train.targets))
+
+
+def test_parts_of_rows_are_read_as_a_file(tmp_path: Path) -> None:
+    write_parquet(tmp_path, "train", ["red", "blue"])
+    store = list_hub(str(tmp_path), "train").store
+    with store.file(1) as file:
+        content = file.read(3)
+        file.seek(-3, os.SEEK_END)
+        assert (content, file.read()) == (encoded("blue")[:3], encoded("blue")[-3:])
+    images = load_images(tmp_path, memory_limit=0, image_size=4)
+    assert isinstance(images.images, EncodedImages)
+    assert len(images) == 2
 
 
 def test_parquet_files_without_class_names_get_numbers(tmp_path: Path) -> None:
