@@ -91,6 +91,7 @@ class Trainer:
         self.learner, self.loader, self.recipe, self.folder = learner, loader, recipe, folder
         self.seed, self.name, self.compute = seed, name, compute
         self.execution = Execution(running, compute)
+        compute.hold_memory()
         self.evaluate, self.evaluate_every, self.keep_best = evaluate, evaluate_every, keep_best
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
