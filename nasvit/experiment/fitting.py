@@ -31,7 +31,7 @@ from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
 from nasvit.layers.reparameterized import has_branches
-from nasvit.registry import augmentable, create
+from nasvit.registry import augmentable, create, is_timms_own, timm_classes
 from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
@@ -261,8 +261,10 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher | Teachers:
 
 
 def _load_teacher(name: str, images: Images) -> Teacher:
+    fetched = images.made_up and is_timms_own(name)  # for which a check does without
     try:
-        found = create(name, pretrained=True, image_channels=images.shape[0])
+        classes = timm_classes(name) if fetched else None
+        found = create(name, classes, pretrained=not fetched, image_channels=images.shape[0])
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"teacher: {error}") from error
     card, normalization = found.card, images.normalization
@@ -271,7 +273,7 @@ def _load_teacher(name: str, images: Images) -> Teacher:
             f"teacher: {name} takes images of {card.spec.channels} channels, the student's have {images.shape[0]}"
         )
     columns = _columns(name, card, images.classes)
-    if not card.mean:
+    if not card.mean and not fetched:
         warnings.warn(
             f"teacher: {name} does not say how its images were normalized, and gets them as the student does; save it "
             "with a card that says so (nasvit.save_network)",

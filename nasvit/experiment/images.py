@@ -72,7 +72,12 @@ class Images:
             all processes must see it.
         begun: whether there are results in it, which only the images of before may go on with.
         class_weights: weights of the classes in the loss of a segmenter; None: all weigh alike.
+
+    Attributes:
+        made_up: whether there are none such, as in a check, for which nothing is fetched.
     """
+
+    made_up = False
 
     def __init__(
         self,
