@@ -41,6 +41,7 @@ CHANGES: dict[str, Any] = {
     "schedule": Linear(),
     "loaded_rate": 0.1,
     "frozen_epochs": 1,
+    "autoaugment": "v0",
 }
 
 
