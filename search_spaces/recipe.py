@@ -15,7 +15,8 @@ from search_spaces.schedule import Cosine, Schedule, plain_schedule, read_schedu
 from search_spaces.values import FieldError, shown
 
 OPTIMIZERS = ("sgd", "rmsprop_tf", "adamw", "lamb")
-_WORDS = {"optimizer": OPTIMIZERS, "autoaugment": ("none", "original", "v0")}
+INITIALIZATIONS = ("default", "fan_out_normal", "fan_in_uniform", "truncated_normal")
+_WORDS = {"optimizer": OPTIMIZERS, "autoaugment": ("none", "original", "v0"), "initialization": INITIALIZATIONS}
 
 LearningRate = Annotated[float, Range(0, 1000, above=True)]
 Epochs = Annotated[int, Range(1, 100_000)]
@@ -55,6 +56,8 @@ class Recipe(Checked, Saved):
             statistics of batch norms follow the new images all the same.
         autoaugment: policy of AutoAugment, as timm has them: "original" (of the paper) or "v0" (of its release, which
             AlphaNet trains with); "none" = off. With RandAugment both vary every image.
+        initialization: how the random weights of convolutions and linear layers are drawn, where a plain network trains
+            from such: "default" is the network's own way; see :func:`nasvit.training.initialization.draw_weights`.
 
     Raises:
         ValueError: naming the field, the value and the legal ones.
@@ -80,6 +83,7 @@ class Recipe(Checked, Saved):
     loaded_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
     frozen_epochs: FirstEpochs = 0
     autoaugment: Literal["none", "original", "v0"] = "none"
+    initialization: Literal["default", "fan_out_normal", "fan_in_uniform", "truncated_normal"] = "default"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +122,7 @@ class Recipe(Checked, Saved):
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
 
-LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs", "autoaugment")
+LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs", "autoaugment", "initialization")
 """The fields that came later: texts and keys of recipes without them stay what they were before there were such."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))

@@ -24,7 +24,7 @@ from nasvit.dense.shared import DenseAugmented
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
-from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
+from nasvit.experiment.training import INSIDE_WIDER, NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
 from nasvit.heads.dense import DenseNetwork
 from nasvit.importing.transfer import Report
@@ -38,6 +38,7 @@ from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
+from nasvit.training.initialization import draw_weights
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import NetAug
 from nasvit.training.trainer import Trainer
@@ -54,6 +55,7 @@ class Start:
         fused: whether that network's branches were fused.
         report: what was loaded into the network; None: all that it has, if there is one.
         new_head: whether the head of a detector or segmenter has random weights, whatever its backbone has.
+        initialization: how random weights are drawn, of a detector or segmenter those of the backbone; as in a recipe.
     """
 
     spec: Spec
@@ -61,6 +63,7 @@ class Start:
     fused: bool = False
     report: Report | None = None
     new_head: bool = False
+    initialization: str = "default"
 
     @property
     def is_loaded(self) -> Callable[[str], bool] | None:
@@ -109,7 +112,11 @@ class Fitting:
         name: str,
         compute: Compute | None = None,
     ) -> None:
-        self.start, self.training, self.images = start, training, images
+        how = training.recipe.initialization
+        if how != "default" and start.network is not None:
+            problem = f"{how} says how random weights are drawn, and training starts from others; leave it out"
+            raise FieldError(["recipe", "initialization"], problem)
+        self.start, self.training, self.images = replace(start, initialization=how), training, images
         self.seed, self.name, self.compute = seed, name, compute or images.compute
 
     @cached_property
@@ -384,7 +391,7 @@ class _WithBranches(Way):
         if isinstance(base, GhostNetSpec) and start.network is None:
             branched = base.branched(branches.count, **options)
             whole = replace(spec, base=branched) if isinstance(spec, DenseSpec) else branched
-            self.model = _network(Start(whole), classes, seed)
+            self.model = _network(replace(start, spec=whole), classes, seed)
             return
         network = _network(start, classes, seed)
         options |= {"keep_output": start.network is not None, "seed": seed}
@@ -407,6 +414,8 @@ class _InsideWider(Way):
                 "the network to start from was fused and has no batch norms, which wider networks need; start from one "
                 "that was trained without branches",
             )
+        if start.initialization != "default" and isinstance(start.spec, (DenseSpec, SubnetSpec, PlannedSpec)):
+            raise FieldError(["recipe", "initialization"], INSIDE_WIDER)
         if isinstance(start.spec, DenseSpec):
             self.model = self._with_head(start, start.spec, asked, classes, seed)
         elif isinstance(start.spec, (SubnetSpec, PlannedSpec)):
@@ -472,6 +481,9 @@ def _around(start: Start, asked: NetAugConfig, images: Images, classes: int, see
 
 def _network(start: Start, classes: int, seed: int) -> nn.Module:
     network = start.spec.build(classes, seed=seed) if start.network is None else start.network.float()
+    if start.network is None:
+        drawn = network.backbone if isinstance(network, DenseNetwork) else network
+        draw_weights(drawn, start.initialization, seed)
     track_statistics(network)
     return network.requires_grad_(True)
 
