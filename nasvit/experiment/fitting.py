@@ -144,12 +144,14 @@ class Fitting:
         Args:
             folder: folder of checkpoints and metrics.
             images: images to train on; all training images if left out.
-            validation: images to evaluate on; all validation images if left out.
+            validation: images to evaluate on; all validation images if left out, and some of the training images, too.
             every: epochs between two evaluations; a fifth of the training if left out.
         """
         recipe = self.training.recipe
         self._check_head(recipe.batch_size)
         held_out = self.images.validation if validation is None else validation
+        plain = images is None and validation is None and every != 0
+        learned = self.images.learned if plain else None
         model = self.compute.place(self.way.model)
         learner = Learner(
             model,
@@ -167,7 +169,7 @@ class Fitting:
             chance_loss=self.images.task.chance_loss,
             running=self.training,
             compute=self.compute,
-            evaluate=lambda trained: self._validate(trained, held_out),
+            evaluate=lambda trained: self._validate(trained, held_out, learned),
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             name=self.name,
         )
@@ -217,11 +219,16 @@ class Fitting:
     def _score(self, network: nn.Module, loader: Loader) -> Score:
         return self.images.task.evaluate(self.compute.place(network), loader.evaluation_batches(), self.compute)
 
-    def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
+    def _validate(self, trained: nn.Module, held_out: ImageSet, learned: ImageSet | None = None) -> Values:
+        """Return the score on held-out images, and the one on training images that says whether it could learn more."""
         network = self.way.deployed(trained) if self.training.netaug is not None else trained
         with torch.no_grad():
             score = self.score(network, held_out)
-        return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
+            told = {"score": score.value, **score.numbers()}
+            if learned is not None:
+                score = self.score(network, learned)
+                told |= {"training_score": score.value}
+        return {name: round(value, 4) for name, value in told.items()}
 
 
 def objective(
