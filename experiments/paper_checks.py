@@ -7,6 +7,7 @@ Writes ``experiments/results/paper_checks.txt``; files that are named are checke
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -36,7 +37,9 @@ def main(named: list[str]) -> None:
             found[str(path)] = "\n".join(lines(check(path, (), compute)))
             print(found[str(path)], flush=True)
             told = ", ".join(f"{name} {version}" for name, version in versions().items())
-            head = f"python -m experiments.paper_checks, {date.today()}; {told}"
+            load = f"load average {os.getloadavg()[0]:.1f}"
+            busy = f"{os.cpu_count()} processors, {load}: a step counts what others took, too"
+            head = f"python -m experiments.paper_checks, {date.today()}; {told}\n{busy}"
             write_text(OUT, "\n\n".join([head, *(found[name] for name in sorted(found))]) + "\n")
 
 

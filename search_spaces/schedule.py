@@ -137,7 +137,7 @@ def read_schedule(value: Any) -> Schedule:
     Raises:
         FieldError: a kind or field that is unknown, or a value that is illegal.
     """
-    if isinstance(value, tuple(SCHEDULES.values())):
+    if isinstance(value, (Cosine, Linear, Step, Exponential, Constant)):
         return value
     given = dict(value) if isinstance(value, Mapping) else {"kind": value}
     kind = given.pop("kind", None)

@@ -336,6 +336,7 @@ def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_p
     expected = evaluate(fitted.deployed(trained), held_out.evaluation_batches())
     values = fitted._validate(trained, images.validation, images.learned)
     learned = images.learned.pixels.flatten(1)
+    assert len(learned.unique(dim=0)) == len(learned)
     assert len(learned) == len(images.validation) < len(images.train)
     assert bool((learned[:, None] == images.train.pixels.flatten(1)[None]).all(2).any(1).all())
     expected_of_learned = evaluate(
