@@ -65,12 +65,14 @@ class _What:
         budget: what the network may cost, such as "macs<=20M and params<=500K"; of images, once for each network.
         output: folder of the results; runs/NAME if left out.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+        check: train nothing: build everything, try two steps of each training on made-up images, and print their costs.
     """
 
     experiment: Annotated[Positional[str], tyro.conf.arg(metavar="EXPERIMENT.yaml|IMAGES")]
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     output: Path | None = None
     device: str = "auto"
+    check: bool = False
 
 
 def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
@@ -82,12 +84,26 @@ def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
     from nasvit.experiment.compose import composed_file
     from nasvit.report import results as report
 
+    if what.check:
+        _check_run(what, overrides)
+        return
     with _computing(what.device) as compute:
         file = compute.from_first(lambda: composed_file(what.experiment, what.budget, overrides, what.output))
         with pipeline.held_workbench(file, what.output, overrides, compute) as bench:
             compute.announce()
             rows = pipeline.run(bench)
             compute.once(lambda: report.show(bench, rows))
+
+
+def _check_run(what: _What, overrides: Overrides) -> None:
+    from nasvit.experiment.check import check_experiment
+    from nasvit.report.checked import show_check
+    from search_spaces.values import shown
+
+    if what.budget or not what.experiment.endswith((".yaml", ".yml")):
+        raise ValueError(f"--check: is for the file of an experiment, and {shown(what.experiment)} is run without one")
+    with _computing(what.device) as compute:
+        show_check(check_experiment(Path(what.experiment), overrides, compute))
 
 
 def _stage(name: str, description: str) -> Callable[..., None]:
@@ -189,6 +205,7 @@ def fit(
     config: Annotated[Positional[Path], tyro.conf.arg(metavar="FIT.yaml")],
     output: Path | None = None,
     device: str = "auto",
+    check: bool = False,
     overrides: Fields = (),
 ) -> None:
     """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
@@ -197,9 +214,17 @@ def fit(
         config: a YAML file such as experiments/compact/cifar.yaml.
         output: folder of the results; runs/NAME if left out.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+        check: train nothing: build everything, try two steps on made-up images, and print what the training costs.
     """
     from nasvit.experiment import fit as fitting
 
+    if check:
+        from nasvit.experiment.check import check_fit
+        from nasvit.report.checked import show_check
+
+        with _computing(device) as compute:
+            show_check(check_fit(config, overrides, compute))
+        return
     with _computing(device) as compute:
         fitting.main(config, output, overrides, compute)
 

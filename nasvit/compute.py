@@ -126,6 +126,20 @@ class Compute:
         """Return a tensor in main memory: the one place where the host waits for the device."""
         return tensor.cpu()
 
+    def free_memory(self) -> int | None:
+        """Return the bytes that a process may still take on the device; None where it does not say."""
+        if self.device.type in _WITH_STREAMS:
+            return int(getattr(torch, self.device.type).mem_get_info(self.device)[0])
+        return _free_main_memory() if self.on_processor else None
+
+    @contextmanager
+    def peak_memory(self) -> Iterator[Callable[[], int | None]]:
+        """Give what returns the most bytes that tensors took on the device since then; None where nobody counts."""
+        module = getattr(torch, self.device.type) if self.device.type in _WITH_STREAMS else None
+        if module is not None:
+            module.reset_peak_memory_stats(self.device)
+        yield lambda: None if module is None else int(module.max_memory_allocated(self.device))
+
     def can_share(self, batch_size: int, *, in_pairs: bool = False) -> bool:
         """Return whether the processes can share a batch of this size; see :meth:`part_of`."""
         return (self.count == 1 and not in_pairs) or batch_size % (2 * self.count) == 0
@@ -371,6 +385,12 @@ def _no_such_device(name: str, accelerator: torch.device | None, local_rank: int
         there += [f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count())]
     many = f" for process {local_rank + 1} of this machine; start fewer" if local_rank else ""
     return f"device {name!r}: there is none{many}; here are auto, {', '.join(there)}"
+
+
+def _free_main_memory() -> int | None:
+    with suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as told:
+        return 1024 * int(next(line for line in told if line.startswith("MemAvailable:")).split()[1])
+    return None
 
 
 def device_name(device: torch.device) -> str:

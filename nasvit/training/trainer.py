@@ -150,6 +150,21 @@ class Trainer:
         self._share_statistics()
         return self.trained
 
+    def try_step(self, batch: Batch) -> float:
+        """Make one step that nothing is written of, for those who measure it; it is over when this returns.
+
+        Args:
+            batch: images and targets on the device, not necessarily as many as the recipe says.
+
+        Returns:
+            The loss.
+        """
+        with self.execution.numbers():
+            values, _ = self._train_on(batch)
+        self.step += 1
+        (loss,) = self.compute.read(values["loss"][None])
+        return loss
+
     def load_best(self) -> nn.Module:
         """Put the weights that scored best into the model to use, after training is over.
 
