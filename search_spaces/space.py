@@ -68,8 +68,8 @@ class Space(Checked):
         """Refuse more combinations of choices than can be counted one by one."""
         before: Stem | Stage = self.stem
         for position, stage in enumerate(self.stages):
-            sizes = [self.resolution, before.width, stage.width, *(getattr(stage, name) for name in PER_STAGE)]
-            count = math.prod(max(1, len(choices)) for choices in sizes)
+            shared = [len(self.resolution), len(before.width)]
+            count = max(math.prod([*shared, *(len(getattr(stage, name)) for name in part)]) for part in stage.parts)
             if count > _MOST_COMBINATIONS:
                 problem = "what it is made of, the resolution and the width before it have"
                 told = f"{problem} {count} combinations; legal: {_MOST_COMBINATIONS} at most, so give fewer choices"

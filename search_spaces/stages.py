@@ -15,8 +15,11 @@ Kernel = Annotated[int, Range(1, 63, odd=True)]
 Depth = Annotated[int, Range(1, 256)]
 Ratio = Annotated[Number, Range(1, 64)]
 Windows = Annotated[int, Range(1, 1024)]
-OPTIONAL = ("mlp_ratio", "windows")
-"""Fields with choices that only stages of some kinds have; every stage has the other fields."""
+FIRST = {"kernel_size": "first_kernel_size", "expand_ratio": "first_expand_ratio"}
+"""Sizes that the first block of a stage may have apart from the others, and the fields with its choices then."""
+
+SIZES = ("kernel_size", "expand_ratio", "mlp_ratio", "windows", *FIRST.values())
+"""Fields with choices that size blocks: a stage has those that its blocks have."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ class Stage(Checked):
             Ghost block.
         width: choices of output channels.
         depth: choices of the number of blocks.
-        kernel_size: choices of the depthwise kernels' side, for every MBConv or Ghost block of the stage.
+        kernel_size: choices of the depthwise kernels' side, for the MBConv or Ghost blocks of the stage.
         expand_ratio: choices of hidden over input channels, likewise.
+        first_kernel_size: choices of the first block's kernel, if it has its own; empty: it is that of the others.
+        first_expand_ratio: choices of the first block's expand ratio, likewise.
         stride: stride of the first block, 1 or 2.
         squeeze_excite: whether these blocks have squeeze-and-excite.
         mlp_ratio: choices of the transformer blocks' MLP ratio; empty unless hybrid.
@@ -74,6 +79,8 @@ class Stage(Checked):
     squeeze_excite: bool = False
     mlp_ratio: tuple[Ratio, ...] = ()
     windows: tuple[Windows, ...] = ()
+    first_kernel_size: tuple[Kernel, ...] = ()
+    first_expand_ratio: tuple[Ratio, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,7 +88,7 @@ class Stage(Checked):
             raise FieldError(["block"], f"is {self.block!r}; {legal_names(str(self.block), STAGE_BLOCKS)}")
         for name in ("width", "depth", "kernel_size", "expand_ratio"):
             check_choices(name, getattr(self, name))
-        for field in OPTIONAL:
+        for field in SIZES[2:]:
             if any(self.sized_by(field)):
                 check_choices(field, getattr(self, field))
             elif getattr(self, field):
@@ -94,8 +101,28 @@ class Stage(Checked):
 
     def sized_by(self, field: str) -> tuple[bool, bool]:
         """Return whether a field sizes the first block, and whether it sizes the blocks after it."""
-        first, rest = self.kinds
-        return field in BLOCK_FIELDS[first], field in BLOCK_FIELDS[rest]
+        first, rest = (BLOCK_FIELDS[kind] for kind in self.kinds)
+        for shared, own in FIRST.items():
+            apart = bool(getattr(self, own)) and shared in first and shared in rest
+            if field == own:
+                return apart, False
+            if field == shared and apart:
+                return False, True
+        return field in first, field in rest
+
+    def first_field(self, field: str) -> str:
+        """Return the field that the first block has a size from."""
+        own = FIRST.get(field, field)
+        return own if self.sized_by(own)[0] else field
+
+    @property
+    def parts(self) -> tuple[tuple[str, ...], ...]:
+        """The fields that all blocks depend on; of two lists, the first block on one and the others on the other."""
+        sizes = [(field, *self.sized_by(field)) for field in SIZES]
+        first, rest = (tuple(size[0] for size in sizes if size[which]) for which in (1, 2))
+        if any(field in FIRST.values() for field in first):
+            return ("width", *first), ("width", "depth", *rest)
+        return (("width", "depth", *(field for field, *used in sizes if any(used))),)
 
     @property
     def hybrid(self) -> bool:
@@ -128,6 +155,9 @@ class Head(Checked):
 
 
 def _owners(field: str) -> str:
+    for shared, own in FIRST.items():
+        if field == own:
+            return f"belongs to stages whose first block and whose others have the field {shared}; leave it out"
     blocks = [kind for kind, fields in BLOCK_FIELDS.items() if field in fields]
     stages = [f'"{name}"' for name, kinds in STAGE_BLOCKS.items() if {*kinds} & {*blocks}]
     return f"belongs to {' and '.join(blocks)} blocks; legal: only where block is {' or '.join(stages)}"

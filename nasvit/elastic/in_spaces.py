@@ -81,7 +81,7 @@ def build_mbconv(place: Place, keys: Keys, norm: NormFactory) -> ElasticMBConv:
 def mbconv_at(block: ElasticMBConv, place: Place, key: BlockKey, switch: Switch) -> MBConv:
     """Return the MBConv of one subnet; at expand ratio 1 it has no widening convolution."""
     hidden = None if key.expand_ratio == 1 else _hidden(place, key)
-    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch)
+    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, _counted(place, key))
 
 
 def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBlock:
@@ -103,7 +103,8 @@ def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBloc
 def ghost_at(block: ElasticGhostBlock, place: Place, key: BlockKey, switch: Switch) -> GhostBlock:
     """Return the Ghost block of one subnet."""
     assert key.kernel_size is not None
-    return block.at(key.in_channels, _hidden(place, key), key.out_channels, key.kernel_size, switch)
+    hidden, counted = _hidden(place, key), _counted(place, key)
+    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, counted)
 
 
 def build_transformer(place: Place, keys: Keys, norm: NormFactory) -> ElasticTransformerBlock:
@@ -171,5 +172,15 @@ def _all_hidden(place: Place, keys: Keys) -> Widths:
 def _gate(place: Place, keys: Keys, hidden: Widths) -> ElasticSqueezeExcite | None:
     if not keys[0].squeeze_excite:
         return None
-    options = place.space.mbconv
-    return ElasticSqueezeExcite(max(hidden), options.squeeze_channels, act=options.squeeze_excite_activation)
+    options, counted = place.space.mbconv, [_counted(place, key) for key in keys]
+    return ElasticSqueezeExcite(
+        max(hidden),
+        options.squeeze_channels,
+        counted=max((each for each in counted if each is not None), default=None),
+        act=options.squeeze_excite_activation,
+    )
+
+
+def _counted(place: Place, key: BlockKey) -> int | None:
+    """Return the channels that those of a gate are counted from, if they are not the hidden ones."""
+    return key.in_channels if place.space.mbconv.squeeze_excite_of == "input" else None

@@ -82,6 +82,7 @@ class ElasticMBConv(Elastic):
         out_channels: int,
         kernel_size: int | None = None,
         switch: Switch = ANY,
+        counted: int | None = None,
     ) -> MBConv:
         """Return the block of one size as plain layers that share this one's memory.
 
@@ -91,6 +92,7 @@ class ElasticMBConv(Elastic):
             out_channels: channels out.
             kernel_size: side of the depthwise kernel in pixels; the largest if left out.
             switch: the subnet that its batch norms belong to.
+            counted: channels that the gate's squeezed ones are counted from; the hidden ones if left out.
 
         Raises:
             ValueError: if this block holds no such size, or adds its input and should change its channels.
@@ -102,7 +104,7 @@ class ElasticMBConv(Elastic):
         return MBConv(
             expand,
             self.depthwise.at(wide, wide, switch, kernel_size=kernel_size),
-            None if self.squeeze_excite is None else self.squeeze_excite.at(wide),
+            None if self.squeeze_excite is None else self.squeeze_excite.at(wide, counted),
             self.project.at(wide, out_channels, switch),
             self._shortcut_at(in_channels, out_channels),
         )

@@ -77,6 +77,20 @@ def test_smallest_has_the_most_windows_and_largest_the_fewest() -> None:
     assert SPACE.largest == Architecture(32, (8, 16, 24, 64), (2, 3), (5, 3), (1, 4.5), (None, 2), (None, 1))
 
 
+def test_the_first_block_of_a_stage_may_be_sized_apart_from_the_others() -> None:
+    apart = YAML.replace("    depth: [1, 2]\n", "    depth: [1, 2]\n    first_expand_ratio: [2, 4]\n")
+    space = from_node(Space, read_text(apart.replace("expand_ratio: 1\n", "expand_ratio: [1, 3]\n"), "small.yaml"))
+    assert {"first_expand_ratio.conv", "expand_ratio.conv"} <= {*space.genome.names}
+    assert space.size == SPACE.size // 2 * 2 * (1 + 2)
+    assert [space.smallest.first_expand_ratio, space.smallest.expand_ratio] == [(2, None), (None, 3)]
+    assert [space.largest.first_expand_ratio, space.largest.expand_ratio] == [(4, None), (3, 4.5)]
+    for architecture in space.decode(space.genome.sample(20, rng())):
+        assert (architecture.expand_ratio[0] is None) == (architecture.depth[0] == 1)
+        assert space.decode(space.encode([architecture])) == [Architecture.from_json(architecture.to_json())]
+        assert space.restrict(architecture).largest == architecture
+    assert space.cut({"first_expand_ratio.conv": (4,)}).smallest.first_expand_ratio == (4, None)
+
+
 def test_feature_sizes_halve_and_round_up() -> None:
     assert SPACE.feature_sizes(16) == (16, 8, 4)
     assert load("nasvit").feature_sizes(224) == (112, 112, 56, 28, 14, 7, 7, 4)
@@ -195,6 +209,7 @@ def test_a_foreign_population_is_refused() -> None:
         ("windows: [1, 2]", "windows: [1, 3]", r"yaml:22: stages\[1\]\.windows: 3 does not .*4 at resolution 16, 8 .*legal: \[1, 2, 4\]"),
         ("    windows: [1, 2]\n", "", r"small\.yaml:13: stages\[1\]\.windows: holds no choice"),
         ("    expand_ratio: 1\n", "    expand_ratio: 1\n    windows: 1\n", r"small\.yaml:12: .*belongs to transformer"),
+        ("mlp_ratio: [1, 2]", "mlp_ratio: [1, 2]\n    first_kernel_size: 3", r"yaml:22: .*first_kernel_size: belongs to stages whose first block"),
         ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: whole numbers from 1 to 2"),
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),
         ("name: mix", "name: head", r"small\.yaml:13: stages\[1\]\.name: 'head' is taken"),

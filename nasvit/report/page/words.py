@@ -7,7 +7,13 @@ from typing import Any
 
 from nasvit.report.page.reading import Fields
 
-_SHORT = {"kernel_size": "kernel", "expand_ratio": "expand", "mlp_ratio": "MLP"}
+_SHORT = {
+    "kernel_size": "kernel",
+    "expand_ratio": "expand",
+    "mlp_ratio": "MLP",
+    "first_kernel_size": "first kernel",
+    "first_expand_ratio": "first expand",
+}
 
 
 def architecture_words(fields: Fields) -> str:

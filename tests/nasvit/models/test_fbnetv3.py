@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import timm
 import torch
 
+from nasvit.costs.counting import Cost, count_on_meta
+from nasvit.costs.tables import cost_table
 from nasvit.importing import import_tensors, released_layout
 from nasvit.importing.fbnetv3 import TIMM, to_timm
-from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.fbnetv3 import DESIGNS, FEATURES, fbnetv3
+from nasvit.supernets.supernet import build_subnet
+from search_spaces import Architecture, load
+from tests.nasvit.filled import filled
 
 
 @pytest.mark.parametrize("name", TIMM)
@@ -49,6 +55,52 @@ def test_the_released_padding_makes_smaller_maps() -> None:
 def test_a_and_b_are_one_network_at_two_resolutions() -> None:
     assert released_layout("fbnetv3_a") == released_layout("fbnetv3_b")
     assert (DESIGNS["a"].resolution, DESIGNS["b"].resolution) == (224, 248)
+
+
+def point(name: str) -> Architecture:
+    """A design as an architecture of the space, whose last stage is the last blocks of the design's."""
+    design = DESIGNS[name]
+    *before, last = design.stages
+    first, *inner, final = stages = [*before, last[:-1], last[-1:]]
+    assert {len(first), len(final)} == {1}
+    return Architecture(
+        design.resolution,
+        (design.stem, *(stage[-1].channels for stage in stages), FEATURES),
+        tuple(sum(blocks.count for blocks in stage) for stage in stages),
+        tuple(stage[-1].kernel_size for stage in stages),
+        tuple(stage[-1].expand_ratio for stage in stages),
+        first_kernel_size=(None, *(stage[0].kernel_size for stage in inner), None),
+        first_expand_ratio=(None, *(stage[0].expand_ratio for stage in inner), None),
+    )
+
+
+def test_a_to_g_are_points_of_the_space() -> None:
+    for name in "abcdefg":
+        load("fbnetv3").check(point(name))
+
+
+@pytest.mark.parametrize("name", "adg")  # of b, c, e and f it was tried too
+def test_with_half_kernel_padding_points_and_published_networks_cost_the_same(name: str) -> None:
+    space, side = load("fbnetv3").restrict(point(name)), DESIGNS[name].resolution
+    with torch.device("meta"):
+        padded, released = (
+            fbnetv3(name, half_kernel_padding=half, stem_bias=not half).eval() for half in (True, False)
+        )
+        expected, own = (count_on_meta(network, torch.empty(1, 3, side, side)) for network in (padded, released))
+    table = cost_table(space, 1000).costs(np.zeros((1, 0), np.uint8))
+    assert Cost(**{metric: int(values[0]) for metric, values in table.items()}) == expected
+    assert (own.macs == expected.macs) == (name in "dg")
+
+
+@torch.no_grad()
+def test_a_point_of_the_space_computes_what_the_published_network_does() -> None:
+    published = fbnetv3("d", 5, stem_bias=False).eval()
+    subnet = build_subnet(load("fbnetv3"), point("d"), 5).eval()
+    subnet.resize = None
+    tensors = zip(subnet.state_dict().items(), filled(published).state_dict().values(), strict=True)
+    subnet.load_state_dict({name: tensor for (name, _), tensor in tensors})
+    images = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(subnet(images), published(images))
 
 
 def test_the_seed_decides_the_weights() -> None:
