@@ -31,6 +31,7 @@ class BlockKey:
         squeeze_excite: whether there is a gate on the hidden channels.
         mlp_ratio: of a transformer block, or None.
         windows: attention windows along a side of the map, or None.
+        start_kernel_size: side of the first depthwise kernel of a universal bottleneck, or None.
     """
 
     kind: str
@@ -43,12 +44,13 @@ class BlockKey:
     squeeze_excite: bool = False
     mlp_ratio: Number | None = None
     windows: int | None = None
+    start_kernel_size: int | None = None
 
     @property
     def name(self) -> str:
         """Everything in one line, such as ``"mbconv 16-24 side 8 stride 2 kernel 3 expand 4"``."""
         sizes = {"kernel": self.kernel_size, "expand": self.expand_ratio, "mlp": self.mlp_ratio}
-        sizes["windows"] = self.windows
+        sizes |= {"windows": self.windows, "start": self.start_kernel_size}
         words = [f"{self.kind} {self.in_channels}-{self.out_channels} side {self.side} stride {self.stride}"]
         words += [f"{word} {size:g}" for word, size in sizes.items() if size is not None]
         return " ".join([*words, *(["gated"] if self.squeeze_excite else [])])
@@ -107,6 +109,8 @@ def unique_blocks(space: Space) -> tuple[BlockKey, ...]:
 
 
 _LATER: dict[str, Any] = {
+    "start_kernel_size": (),
+    "first_start_kernel_size": (),
     "first_kernel_size": (),
     "first_expand_ratio": (),
     "squeeze_excite_of": "hidden",

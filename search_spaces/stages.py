@@ -5,20 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
+from search_spaces.blocks import BLOCK_FIELDS, OMITTED, STAGE_BLOCKS
 from search_spaces.ranges import Channels, Checked, Range
 from search_spaces.reading import legal_names
 from search_spaces.values import FieldError, Number, check_choices
 
 Stride = Annotated[int, Range(1, 2)]
 Kernel = Annotated[int, Range(1, 63, odd=True)]
+KernelOrZero = Annotated[int, Range(0, 63, odd=True)]
 Depth = Annotated[int, Range(1, 256)]
 Ratio = Annotated[Number, Range(1, 64)]
 Windows = Annotated[int, Range(1, 1024)]
-FIRST = {"kernel_size": "first_kernel_size", "expand_ratio": "first_expand_ratio"}
+FIRST = {
+    "start_kernel_size": "first_start_kernel_size",
+    "kernel_size": "first_kernel_size",
+    "expand_ratio": "first_expand_ratio",
+}
 """Sizes that the first block of a stage may have apart from the others, and the fields with its choices then."""
 
-SIZES = ("kernel_size", "expand_ratio", "mlp_ratio", "windows", *FIRST.values())
+SIZES = ("kernel_size", "expand_ratio", "mlp_ratio", "windows", "start_kernel_size", *FIRST.values())
 """Fields with choices that size blocks: a stage has those that its blocks have."""
 
 
@@ -51,12 +56,15 @@ class Stage(Checked):
     Args:
         name: name in messages and of genes, for example ``"mb4"``.
         block: kind of the stage, a key of :data:`search_spaces.blocks.STAGE_BLOCKS`. "mbconv": every block is
-            an MBConv. "hybrid": the first is an MBConv, the others are transformer blocks. "ghost": every block is a
-            Ghost block.
+            an MBConv. "hybrid": the first is an MBConv, the others are transformer blocks. "ghost", "universal",
+            "conv_pair": every block is a Ghost block, a universal inverted bottleneck, a pair of convolutions.
         width: choices of output channels.
         depth: choices of the number of blocks.
-        kernel_size: choices of the depthwise kernels' side, for the MBConv or Ghost blocks of the stage.
+        kernel_size: choices of the kernels' side, for all blocks of the stage but transformer blocks; of universal
+            bottlenecks it is that of the second depthwise convolution, and 0 leaves it out.
         expand_ratio: choices of hidden over input channels, likewise.
+        start_kernel_size: choices for the first depthwise convolution of universal bottlenecks, where 0 leaves it out.
+        first_start_kernel_size: choices of the first block's, if it has its own, as below.
         first_kernel_size: choices of the first block's kernel, if it has its own; empty: it is that of the others.
         first_expand_ratio: choices of the first block's expand ratio, likewise.
         stride: stride of the first block, 1 or 2.
@@ -73,13 +81,15 @@ class Stage(Checked):
     block: str
     width: tuple[Channels, ...]
     depth: tuple[Depth, ...]
-    kernel_size: tuple[Kernel, ...]
+    kernel_size: tuple[KernelOrZero, ...]
     expand_ratio: tuple[Ratio, ...]
     stride: Stride
     squeeze_excite: bool = False
     mlp_ratio: tuple[Ratio, ...] = ()
     windows: tuple[Windows, ...] = ()
-    first_kernel_size: tuple[Kernel, ...] = ()
+    start_kernel_size: tuple[KernelOrZero, ...] = ()
+    first_start_kernel_size: tuple[KernelOrZero, ...] = ()
+    first_kernel_size: tuple[KernelOrZero, ...] = ()
     first_expand_ratio: tuple[Ratio, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,6 +103,21 @@ class Stage(Checked):
                 check_choices(field, getattr(self, field))
             elif getattr(self, field):
                 raise FieldError([field], _owners(field))
+        if self.squeeze_excite and not any(self.sized_by("squeeze_excite")):
+            raise FieldError(["squeeze_excite"], f"{self.block} blocks have none; legal: false")
+        self._check_omitted()
+
+    def _check_omitted(self) -> None:
+        """Refuse kernels of 0 where a block needs the convolution."""
+        for place, kind in enumerate(self.kinds):
+            for field in BLOCK_FIELDS[kind]:
+                own = field if place else self.first_field(field)
+                if field.endswith("kernel_size") and 0 in getattr(self, own):
+                    if field not in OMITTED.get(kind, ()):
+                        raise FieldError([own], f"0 is illegal; {kind} blocks are not without this convolution")
+                    if not place and self.stride > 1 and field == "kernel_size":
+                        told = "is that of the stride; give the first block its own kernels in first_kernel_size"
+                        raise FieldError([own], f"0 is illegal; in the first block this convolution {told}")
 
     @property
     def kinds(self) -> tuple[str, str]:

@@ -209,6 +209,7 @@ def test_a_foreign_population_is_refused() -> None:
         ("windows: [1, 2]", "windows: [1, 3]", r"yaml:22: stages\[1\]\.windows: 3 does not .*4 at resolution 16, 8 .*legal: \[1, 2, 4\]"),
         ("    windows: [1, 2]\n", "", r"small\.yaml:13: stages\[1\]\.windows: holds no choice"),
         ("    expand_ratio: 1\n", "    expand_ratio: 1\n    windows: 1\n", r"small\.yaml:12: .*belongs to transformer"),
+        ("kernel_size: [3, 5]", "kernel_size: [0, 3]", r"yaml:10: stages\[0\]\.kernel_size: 0 is illegal; mbconv blocks are not without"),
         ("mlp_ratio: [1, 2]", "mlp_ratio: [1, 2]\n    first_kernel_size: 3", r"yaml:22: .*first_kernel_size: belongs to stages whose first block"),
         ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: whole numbers from 1 to 2"),
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),
@@ -225,6 +226,26 @@ def test_a_wrong_space_is_refused_with_file_line_path_and_the_legal_values(old: 
     assert YAML.count(old) == 1
     with pytest.raises(ValueError, match=message):
         from_node(Space, read_text(YAML.replace(old, new), "small.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"stride": 2}, "kernel_size: 0 is illegal; in the first block this convolution is that of the stride"),
+        ({"squeeze_excite": True}, "squeeze_excite: universal blocks have none"),
+        ({"start_kernel_size": ()}, "start_kernel_size: holds no choice"),
+    ],
+)
+def test_universal_bottlenecks_may_be_without_a_convolution_but_not_without_their_stride(
+    changed: dict[str, Any], message: str
+) -> None:
+    stage = Stage("a", "universal", (8,), (1, 2), (0, 3), (2,), stride=1, start_kernel_size=(0, 5))
+    space = Space("mine", "test", (8,), Stem((8,)), (stage,), Head((16,)))
+    assert (space.smallest.start_kernel_size, space.smallest.kernel_size) == ((0,), (0,))
+    assert Architecture.from_json(space.smallest.to_json()) == space.smallest
+    replace(stage, stride=2, first_kernel_size=(3,))
+    with pytest.raises(ValueError, match=message):
+        replace(stage, **changed)
 
 
 def test_a_space_can_be_built_in_python_and_is_checked_there_too() -> None:

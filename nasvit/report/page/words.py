@@ -11,6 +11,8 @@ _SHORT = {
     "kernel_size": "kernel",
     "expand_ratio": "expand",
     "mlp_ratio": "MLP",
+    "start_kernel_size": "start kernel",
+    "first_start_kernel_size": "first start kernel",
     "first_kernel_size": "first kernel",
     "first_expand_ratio": "first expand",
 }

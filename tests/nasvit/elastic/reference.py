@@ -206,6 +206,36 @@ def ghost_block(
     return conv_norm(below(w, "shortcut.1"), x, out, 1, None) + hidden
 
 
+def universal(
+    w: Weights,
+    x: Tensor,
+    out: int,
+    sides: tuple[int, int],
+    expand: float,
+    stride: int,
+    act: str,
+    options: MBConvOptions,
+) -> Tensor:
+    channels, (start, side) = x.shape[1], sides
+    hidden = x
+    if start:
+        hidden = batch_norm(below(w, "start.norm"), depthwise(below(w, "start.conv"), x, start))
+    wide = channels if expand == 1 else options.hidden_channels(channels, expand)
+    hidden = conv_norm(below(w, "expand"), hidden, wide, 1, act)
+    if side:
+        hidden = batch_norm(below(w, "depthwise.norm"), depthwise(below(w, "depthwise.conv"), hidden, side, stride))
+        hidden = ACTIVATIONS[act](hidden)
+    hidden = conv_norm(below(w, "project"), hidden, out, 1, None)
+    return x + hidden if stride == 1 and channels == out else hidden
+
+
+def conv_pair(
+    w: Weights, x: Tensor, out: int, side: int, expand: float, stride: int, act: str, options: MBConvOptions
+) -> Tensor:
+    wide = x.shape[1] if expand == 1 else options.hidden_channels(x.shape[1], expand)
+    return conv_norm(below(w, "narrow"), conv_norm(below(w, "widen"), x, wide, side, act, stride), out, 1, act)
+
+
 def network(w: Weights, space: Space, architecture: Architecture, x: Tensor) -> Tensor:
     """Class scores of one subnet."""
     side = architecture.resolution
@@ -249,6 +279,13 @@ def _stage(w: Weights, x: Tensor, space: Space, stage: Stage, number: int, archi
             x = transformer(own, x, ratio, windows, scale, space.activation, space.transformer)
         else:
             stride, gated = 1 if block else stage.stride, stage.squeeze_excite
+            if stage.block == "universal":
+                sides = own_size(architecture, "start_kernel_size", number, block), kernel_size
+                x = universal(own, x, out, sides, expand, stride, space.activation, space.mbconv)
+                continue
+            if stage.block == "conv_pair":
+                x = conv_pair(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv)
+                continue
             compute = ghost_block if stage.block == "ghost" else mbconv
             x = compute(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv, gated)
     return x

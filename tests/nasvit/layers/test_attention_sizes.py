@@ -111,7 +111,7 @@ def network_side(end: str) -> int:
     return (space.smallest if end == "smallest" else space.largest).resolution
 
 
-ALIKE = ("nasvit_release", "fbnetv3")  # are like nasvit and alphanet
+ALIKE = ("nasvit_release", "fbnetv3", "mnv4")  # are like nasvit, alphanet, mnv4_micro32
 
 
 @pytest.mark.parametrize("name", [each for each in search_spaces.names() if each not in ALIKE])
