@@ -32,6 +32,7 @@ class BlockKey:
         mlp_ratio: of a transformer block, or None.
         windows: attention windows along a side of the map, or None.
         start_kernel_size: side of the first depthwise kernel of a universal bottleneck, or None.
+        trim: pixels that the strided convolution pads less than half its kernel.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class BlockKey:
     mlp_ratio: Number | None = None
     windows: int | None = None
     start_kernel_size: int | None = None
+    trim: int = 0
 
     @property
     def name(self) -> str:
@@ -53,7 +55,8 @@ class BlockKey:
         sizes |= {"windows": self.windows, "start": self.start_kernel_size}
         words = [f"{self.kind} {self.in_channels}-{self.out_channels} side {self.side} stride {self.stride}"]
         words += [f"{word} {size:g}" for word, size in sizes.items() if size is not None]
-        return " ".join([*words, *(["gated"] if self.squeeze_excite else [])])
+        words += ["gated"] if self.squeeze_excite else []
+        return " ".join([*words, *([f"trim {self.trim}"] if self.trim else [])])
 
 
 Blocks: TypeAlias = tuple[tuple[BlockKey, int], ...]
@@ -115,6 +118,7 @@ _LATER: dict[str, Any] = {
     "first_expand_ratio": (),
     "squeeze_excite_of": "hidden",
     "rounding_share": 0.9,
+    "trim": 0,
 }
 """Fields that came after tables of spaces had been written, and what always was: tables that people have stay good."""
 
@@ -192,7 +196,7 @@ def _stage_blocks(
 def _first_block(stage: Stage, side: int, in_channels: int, sizes: Mapping[str, Any]) -> Blocks:
     kind = stage.kinds[0]
     own = {field: _size(stage, stage.first_field(field), sizes) for field in BLOCK_FIELDS[kind]}
-    return ((BlockKey(kind, in_channels, sizes["width"], side, stage.stride, **own), 1),)
+    return ((BlockKey(kind, in_channels, sizes["width"], side, stage.stride, trim=stage.trim, **own), 1),)
 
 
 def _later_blocks(stage: Stage, side: int, sizes: Mapping[str, Any]) -> Blocks:

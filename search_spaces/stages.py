@@ -15,6 +15,7 @@ Kernel = Annotated[int, Range(1, 63, odd=True)]
 KernelOrZero = Annotated[int, Range(0, 63, odd=True)]
 Depth = Annotated[int, Range(1, 256)]
 Ratio = Annotated[Number, Range(1, 64)]
+Trim = Annotated[int, Range(0, 1)]
 Windows = Annotated[int, Range(1, 1024)]
 FIRST = {
     "start_kernel_size": "first_start_kernel_size",
@@ -69,6 +70,8 @@ class Stage(Checked):
         first_expand_ratio: choices of the first block's expand ratio, likewise.
         stride: stride of the first block, 1 or 2.
         squeeze_excite: whether these blocks have squeeze-and-excite.
+        trim: pixels that the strided convolution pads less than half its kernel, on every side: 1 makes a side of n
+            pixels one of (n - 1) // 2, as in some released networks; only for an MBConv with shortcut "identity".
         mlp_ratio: choices of the transformer blocks' MLP ratio; empty unless hybrid.
         windows: choices of the transformer blocks' attention windows per side, 1 = global attention; empty
             unless hybrid.
@@ -85,6 +88,7 @@ class Stage(Checked):
     expand_ratio: tuple[Ratio, ...]
     stride: Stride
     squeeze_excite: bool = False
+    trim: Trim = 0
     mlp_ratio: tuple[Ratio, ...] = ()
     windows: tuple[Windows, ...] = ()
     start_kernel_size: tuple[KernelOrZero, ...] = ()
@@ -105,6 +109,8 @@ class Stage(Checked):
                 raise FieldError([field], _owners(field))
         if self.squeeze_excite and not any(self.sized_by("squeeze_excite")):
             raise FieldError(["squeeze_excite"], f"{self.block} blocks have none; legal: false")
+        if self.trim and (self.kinds[0] != "mbconv" or self.stride != 2):
+            raise FieldError(["trim"], "belongs to stages that begin with an MBConv of stride 2; legal: 0")
         self._check_omitted()
 
     def _check_omitted(self) -> None:

@@ -83,7 +83,8 @@ def build_mbconv(place: Place, keys: Keys, norm: NormFactory) -> ElasticMBConv:
 def mbconv_at(block: ElasticMBConv, place: Place, key: BlockKey, switch: Switch) -> MBConv:
     """Return the MBConv of one subnet; at expand ratio 1 it has no widening convolution."""
     hidden = None if key.expand_ratio == 1 else _hidden(place, key)
-    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, _counted(place, key))
+    counted = _counted(place, key)
+    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, counted, key.trim)
 
 
 def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBlock:

@@ -83,6 +83,7 @@ class ElasticMBConv(Elastic):
         kernel_size: int | None = None,
         switch: Switch = ANY,
         counted: int | None = None,
+        trim: int = 0,
     ) -> MBConv:
         """Return the block of one size as plain layers that share this one's memory.
 
@@ -93,6 +94,7 @@ class ElasticMBConv(Elastic):
             kernel_size: side of the depthwise kernel in pixels; the largest if left out.
             switch: the subnet that its batch norms belong to.
             counted: channels that the gate's squeezed ones are counted from; the hidden ones if left out.
+            trim: pixels that the depthwise convolution pads less than half its kernel.
 
         Raises:
             ValueError: if this block holds no such size, or adds its input and should change its channels.
@@ -103,7 +105,7 @@ class ElasticMBConv(Elastic):
         wide = in_channels if hidden is None else hidden
         return MBConv(
             expand,
-            self.depthwise.at(wide, wide, switch, kernel_size=kernel_size),
+            self.depthwise.at(wide, wide, switch, kernel_size=kernel_size, trim=trim),
             None if self.squeeze_excite is None else self.squeeze_excite.at(wide, counted),
             self.project.at(wide, out_channels, switch),
             self._shortcut_at(in_channels, out_channels),

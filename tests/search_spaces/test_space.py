@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search_spaces import Architecture, Head, Space, Stage, Stem, TransformerOptions, load, names
+from search_spaces import Architecture, Head, MBConvOptions, Space, Stage, Stem, TransformerOptions, load, names
 from search_spaces.reading import from_node, read_text
 
 YAML = """\
@@ -94,6 +94,17 @@ def test_the_first_block_of_a_stage_may_be_sized_apart_from_the_others() -> None
 def test_feature_sizes_halve_and_round_up() -> None:
     assert SPACE.feature_sizes(16) == (16, 8, 4)
     assert load("nasvit").feature_sizes(224) == (112, 112, 56, 28, 14, 7, 7, 4)
+
+
+def test_a_trimmed_stage_makes_smaller_maps_and_leaves_something_of_them() -> None:
+    stage = replace(SPACE.stages[0], trim=1)
+    options = MBConvOptions(shortcut="identity")
+    space = replace(SPACE, stages=(stage,), mbconv=options, transformer=None)
+    assert [space.feature_sizes(side)[1] for side in (8, 15, 16, 17)] == [3, 7, 7, 8]
+    with pytest.raises(ValueError, match="trim: leaves nothing of the map at the least resolution"):
+        replace(space, resolution=(2, 16))
+    with pytest.raises(ValueError, match="trim: belongs to stages that begin with an MBConv of stride 2"):
+        replace(stage, stride=1)
 
 
 def test_a_restricted_space_holds_exactly_one_architecture() -> None:
@@ -210,6 +221,8 @@ def test_a_foreign_population_is_refused() -> None:
         ("    windows: [1, 2]\n", "", r"small\.yaml:13: stages\[1\]\.windows: holds no choice"),
         ("    expand_ratio: 1\n", "    expand_ratio: 1\n    windows: 1\n", r"small\.yaml:12: .*belongs to transformer"),
         ("kernel_size: [3, 5]", "kernel_size: [0, 3]", r"yaml:10: stages\[0\]\.kernel_size: 0 is illegal; mbconv blocks are not without"),
+        ("stride: 2\n  - name: mix", "stride: 2\n    trim: 1\n  - name: mix", r"yaml:13: stages\[0\]\.trim: needs .mbconv"),
+        ("    expand_ratio: 1\n", "    expand_ratio: 1\n    trim: 2\n", r"yaml:12: stages\[0\]\.trim: 2 is illegal; legal: whole numbers from 0 to 1"),
         ("mlp_ratio: [1, 2]", "mlp_ratio: [1, 2]\n    first_kernel_size: 3", r"yaml:22: .*first_kernel_size: belongs to stages whose first block"),
         ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: whole numbers from 1 to 2"),
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import timm
@@ -13,7 +15,7 @@ from nasvit.importing import import_tensors, released_layout
 from nasvit.importing.fbnetv3 import TIMM, to_timm
 from nasvit.models.fbnetv3 import DESIGNS, FEATURES, fbnetv3
 from nasvit.supernets.supernet import build_subnet
-from search_spaces import Architecture, load
+from search_spaces import Architecture, Space, load
 from tests.nasvit.filled import filled
 
 
@@ -74,32 +76,39 @@ def point(name: str) -> Architecture:
     )
 
 
+def released(name: str) -> Space:
+    """The space with the padding of a released network, where it is not half the kernel, and only its point."""
+    space, trims = load("fbnetv3"), {stage: 1 for stage, _ in DESIGNS[name].paddings}
+    stages = tuple(replace(stage, trim=trims.get(number, 0)) for number, stage in enumerate(space.stages))
+    return replace(space, stages=stages).restrict(point(name))
+
+
 def test_a_to_g_are_points_of_the_space() -> None:
     for name in "abcdefg":
         load("fbnetv3").check(point(name))
+        assert (released(name) == load("fbnetv3").restrict(point(name))) == (name in "dg")
 
 
-@pytest.mark.parametrize("name", "adg")  # of b, c, e and f it was tried too
-def test_with_half_kernel_padding_points_and_published_networks_cost_the_same(name: str) -> None:
-    space, side = load("fbnetv3").restrict(point(name)), DESIGNS[name].resolution
+@pytest.mark.parametrize("half_kernel_padding", [True, False])
+@pytest.mark.parametrize("name", "adf")  # of the others it was tried too
+def test_points_of_the_space_cost_what_the_published_networks_do(name: str, half_kernel_padding: bool) -> None:
+    space = load("fbnetv3").restrict(point(name)) if half_kernel_padding else released(name)
     with torch.device("meta"):
-        padded, released = (
-            fbnetv3(name, half_kernel_padding=half, stem_bias=not half).eval() for half in (True, False)
-        )
-        expected, own = (count_on_meta(network, torch.empty(1, 3, side, side)) for network in (padded, released))
-    table = cost_table(space, 1000).costs(np.zeros((1, 0), np.uint8))
-    assert Cost(**{metric: int(values[0]) for metric, values in table.items()}) == expected
-    assert (own.macs == expected.macs) == (name in "dg")
+        published = fbnetv3(name, half_kernel_padding=half_kernel_padding, stem_bias=False).eval()
+        expected = count_on_meta(published, torch.empty(1, 3, *[DESIGNS[name].resolution] * 2))
+    costs = cost_table(space, 1000).costs(np.zeros((1, 0), np.uint8))
+    assert Cost(**{metric: int(values[0]) for metric, values in costs.items()}) == expected
 
 
+@pytest.mark.parametrize("name", "ad")
 @torch.no_grad()
-def test_a_point_of_the_space_computes_what_the_published_network_does() -> None:
-    published = fbnetv3("d", 5, stem_bias=False).eval()
-    subnet = build_subnet(load("fbnetv3"), point("d"), 5).eval()
+def test_a_point_of_the_space_computes_what_the_published_network_does(name: str) -> None:
+    published = fbnetv3(name, 5, stem_bias=False).eval()
+    subnet = build_subnet(released(name), point(name), 5).eval()
     subnet.resize = None
     tensors = zip(subnet.state_dict().items(), filled(published).state_dict().values(), strict=True)
-    subnet.load_state_dict({name: tensor for (name, _), tensor in tensors})
-    images = torch.randn(1, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    subnet.load_state_dict({own: tensor for (own, _), tensor in tensors})
+    images = torch.randn(1, 3, 72, 72, generator=torch.Generator().manual_seed(0))
     assert torch.equal(subnet(images), published(images))
 
 
