@@ -97,8 +97,13 @@ class ElasticDepthwiseConv2d(Elastic):
         self.weight = nn.Parameter(torch.zeros(channels, 1, kernel_size, kernel_size))
 
     @shared
-    def at(self, channels: int, kernel_size: int | None = None) -> DepthwiseConv2d:
+    def at(self, channels: int, kernel_size: int | None = None, trim: int = 0) -> DepthwiseConv2d:
         """Return the depthwise convolution of one size as a plain layer that shares this one's memory.
+
+        Args:
+            channels: channels.
+            kernel_size: side of the kernel in pixels; the largest if left out.
+            trim: pixels that it pads less than half its kernel.
 
         Raises:
             ValueError: if this layer holds no such size.
@@ -108,6 +113,7 @@ class ElasticDepthwiseConv2d(Elastic):
         _check_kernel("ElasticDepthwiseConv2d", side, self.kernel_size)
         with torch.device("meta"):
             conv = DepthwiseConv2d(channels, side, stride=self.stride)
+        conv.padding = (side // 2 - trim,) * 2
         crop = _center(self.kernel_size, side)
         conv.weight = self.view("weight", slice(channels), slice(None), crop, crop)
         return conv

@@ -35,7 +35,13 @@ class ElasticConvNorm(Elastic):
 
     @shared
     def at(
-        self, in_channels: int, out_channels: int, switch: Switch = ANY, *, kernel_size: int | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        switch: Switch = ANY,
+        *,
+        kernel_size: int | None = None,
+        trim: int = 0,
     ) -> ConvNorm:
         """Return the plain layers of one size.
 
@@ -44,6 +50,7 @@ class ElasticConvNorm(Elastic):
             out_channels: channels out; of a depthwise convolution they are those in.
             switch: the subnet that its batch norm belongs to.
             kernel_size: side of the kernel in pixels; the largest if left out.
+            trim: pixels that a depthwise convolution pads less than half its kernel.
 
         Raises:
             ValueError: if the convolution holds no such size, or a depthwise one should change its channels.
@@ -51,7 +58,7 @@ class ElasticConvNorm(Elastic):
         if isinstance(self.conv, ElasticConv2d):
             conv = self.conv.at(in_channels, out_channels, kernel_size)
         elif in_channels == out_channels:
-            conv = self.conv.at(in_channels, kernel_size)
+            conv = self.conv.at(in_channels, kernel_size, trim)
         else:
             raise ValueError(f"depthwise convolution: {in_channels} channels in, {out_channels} out; they are the same")
         norm = None if self.norm is None else self.norm.at(out_channels, switch)
