@@ -171,7 +171,7 @@ class Released:
 
 
 def _ratios(subnet: Architecture) -> list[int]:
-    return [int(each) for each in subnet.expand_ratio]
+    return [int(each) for each in subnet.expand_ratio if each is not None]
 
 
 def config_of(space: Space) -> SimpleNamespace:
