@@ -59,7 +59,7 @@ class Learner:
 
     Args:
         model: a plain network, or, with ``sampling``, one that shares its weights among subnets.
-        recipe: label smoothing, dropout, stochastic depth, clipping.
+        recipe: label smoothing, dropout, stochastic depth, DropBlock, clipping.
         objective: objective of the subnets; the labels, smoothed by the recipe, if left out.
         sampling: draws the subnets of a step; None: ``model`` is a plain network and learns alone.
         distill: loss of all but the first subnet, from their logits and the first one's; None: all learn from the
@@ -141,8 +141,9 @@ class Learner:
     def _prepare(self, subnet: nn.Module, member: Member, execution: Execution) -> None:
         self.objective.prepare(subnet)
         recipe, compute = self.recipe, execution.compute
-        if member.regularized and (recipe.dropout or recipe.drop_path_rate):
-            regularize(subnet, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate, compute=compute)
+        rates = {name: getattr(recipe, name) for name in ("dropout", "drop_path_rate", "dropblock")}
+        if member.regularized and any(rates.values()):
+            regularize(subnet, **rates, compute=compute)
         sync_batch_norm(subnet, compute if execution.running.batch_norm == "joined" else None)
 
 
