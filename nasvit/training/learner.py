@@ -22,6 +22,9 @@ from nasvit.training.step import shared_step
 from search_spaces.recipe import Recipe
 
 Values = dict[str, float]
+CONFLICT_IN = "conflict_share_in_"
+"""What the names of the conflict shares of single stages begin with, in metrics."""
+
 Losses = dict[str, Tensor]
 """Numbers of a step by name, as scalars on the device: reading them would make the host wait."""
 
@@ -136,6 +139,7 @@ class Learner:
         values |= {f"loss_{each.name}": loss for each, loss in zip(members[1:], losses.others) if each.name}
         if losses.conflict is not None:
             values["conflict_share"] = losses.conflict.share
+            values |= {f"{CONFLICT_IN}{stage}": share for stage, share in losses.conflict.by_stage.items()}
         return values
 
     def _prepare(self, subnet: nn.Module, member: Member, execution: Execution) -> None:
