@@ -347,24 +347,28 @@ def export(
 
 
 def bench(
-    networks: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="NETWORK")],
+    networks: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="NETWORK")],
     threads: tuple[int, ...] = (1,),
     rounds: int = 50,
     width: float | None = None,
     out: Path | None = None,
+    runtimes: tuple[str, ...] = (),
 ) -> None:
     """Time one image in PyTorch and in every exported file, in turns on this processor.
 
     Args:
-        networks: folders of saved networks, each with all files exported into it, or such files.
+        networks: folders of saved networks, each with all files exported into it; such files; or names of networks
+            (mobilenet_v2-0.5, alphanet_a0, timm:MODEL), which are built with random weights; named: all that are known.
         threads: numbers of threads.
         rounds: turns of each.
         width: width of a network with several.
         out: JSON file that gets the numbers.
+        runtimes: formats to time besides PyTorch (onnx openvino executorch litert); networks that have only a name are
+            written in them. Left out: all files that there are.
     """
     from nasvit.report import shipping
 
-    shipping.bench(networks, threads=threads, rounds=rounds, width=width, out=out)
+    shipping.bench(networks, threads=threads, rounds=rounds, width=width, out=out, runtimes=runtimes)
 
 
 def predict(
