@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional
 
+from nasvit.files.records import versions
 from nasvit.options import Overrides, take_overrides
 from nasvit.training.collapse import TrainingCollapsedError
 
@@ -444,6 +445,19 @@ def import_(
     print(import_checkpoint(source, checkpoint, out))
 
 
+def doctor(json: bool = False, benchmark: bool = True, device: str = "auto") -> None:
+    """Print what a report of a bug should say: versions, processor, memory, devices, and how fast the machine is.
+
+    Args:
+        json: print JSON instead of text.
+        benchmark: time a step of a training and a product of matrices, for about two seconds.
+        device: the device that is timed: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu.
+    """
+    from nasvit.report.doctor import show_doctor
+
+    show_doctor(as_json=json, benchmark=benchmark, device=device)
+
+
 def latency_build() -> None:
     """Measure the blocks of a space on your device, for budgets such as latency<=5ms."""
 
@@ -480,6 +494,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latency-build": latency_build,
     "latency-use": latency_use,
     "import": import_,
+    "doctor": doctor,
 }
 
 
@@ -495,6 +510,9 @@ FILE_COMMANDS = {
 
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"nasvit {versions()['nasvit']}")
+        return
     words = _joined([_expanded(word) for word in _without_trust(sys.argv[1:])])
     warnings.formatwarning = _in_words
     _print_any_name()
