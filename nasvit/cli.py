@@ -411,6 +411,17 @@ def report(
     show_report(folder, out, test_images if images else 0)
 
 
+def runs(folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")] = Path("runs")) -> None:
+    """List the runs in a folder: how far each of them is, what it found, what that costs, and who is writing there.
+
+    Args:
+        folder: folder whose folders are those of nasvit run and nasvit fit, finished or not; or one of these.
+    """
+    from nasvit.report.runs import show_runs
+
+    show_runs(folder)
+
+
 def tensorboard(
     folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
     out: Path | None = None,
@@ -485,6 +496,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "predict": predict,
     "report": report,
+    "runs": runs,
     "tensorboard": tensorboard,
     "fit": fit,
     "suggest": suggest,

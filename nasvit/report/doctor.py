@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -92,7 +93,7 @@ def _step(compute: Compute) -> Facts:
 
 def _products(compute: Compute) -> list[Facts]:
     formats = dict.fromkeys(["float32", resolve("auto", compute.device)])
-    return [safely(lambda name=name: _product(compute, name)) | {"format": name} for name in formats]
+    return [safely(partial(_product, compute, name)) | {"format": name} for name in formats]
 
 
 def _product(compute: Compute, name: str) -> Facts:

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def _limit(groups: Path) -> int | None:
 
 def all_devices() -> list[Facts]:
     """Return each device: its name, its memory in bytes, and the number format that ``auto`` means there."""
-    return [safely(lambda device=device: _of_device(device)) | {"device": str(device)} for device in devices()]
+    return [safely(partial(_of_device, device)) | {"device": str(device)} for device in devices()]
 
 
 def _of_device(device: torch.device) -> Facts:
