@@ -230,6 +230,30 @@ def fit(
         fitting.main(config, output, overrides, compute)
 
 
+def init(
+    images: Annotated[Positional[str], tyro.conf.arg(metavar="IMAGES")],
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    hours: float = 1.0,
+    space: str | None = None,
+    out: Path = Path("experiment.yaml"),
+    device: str = "auto",
+) -> None:
+    """Write a commented experiment for images and this machine, which says why each value is what it is.
+
+    Args:
+        images: a folder with train and val inside, and a folder a class in these; or as in the data.source of a file.
+        budget: what the network may cost, such as "macs<=20M and params<=500K"; once for each network.
+        hours: time that running the file takes on this machine; it is timed on these images now.
+        space: a space of nasvit spaces, or a file; the one that fits the images and the budgets if left out.
+        out: the file; one that is there is not replaced.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu.
+    """
+    from nasvit.experiment.begin import write_experiment
+
+    with _computing(device) as compute:
+        write_experiment(images, budget, hours, out, compute, space)
+
+
 def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
     """List the fields that a YAML file may have, as the options that set them.
 
@@ -485,6 +509,7 @@ def _latency_commands() -> dict[str, Callable[..., None]]:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "run": run,
     "train": _stage("train", "Train the supernet."),
     "search": _stage("search", "Search the trained supernet under every budget."),
