@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 from tyro.conf import Positional
 
-from nasvit.files.records import versions
 from nasvit.options import Overrides, take_overrides
 from nasvit.training.collapse import TrainingCollapsedError
 
@@ -548,6 +547,8 @@ FILE_COMMANDS = {
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
     if sys.argv[1:] == ["--version"]:
+        from nasvit.files.records import versions
+
         print(f"nasvit {versions()['nasvit']}")
         return
     words = _joined([_expanded(word) for word in _without_trust(sys.argv[1:])])
