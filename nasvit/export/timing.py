@@ -91,7 +91,8 @@ def processor() -> tuple[str, tuple[str, ...]]:
 
 def instructions() -> tuple[str, ...]:
     """Return the processor's instruction sets that networks are faster with, by the names that Linux gives them."""
-    return tuple(each for each in dict.fromkeys((*_FLOATS, *_INT8)) if each in _told()[1])
+    _, flags = _told()
+    return tuple(each for each in (*_FLOATS, *_INT8) if each in flags)
 
 
 def _told() -> tuple[str, set[str]]:
