@@ -132,6 +132,12 @@ class Compute:
             return int(getattr(torch, self.device.type).mem_get_info(self.device)[0])
         return _free_main_memory() if self.on_processor else None
 
+    def whole_memory(self) -> int | None:
+        """Return the bytes of memory that the device has; None where it does not say."""
+        if self.device.type in _WITH_STREAMS:
+            return int(getattr(torch, self.device.type).mem_get_info(self.device)[1])
+        return main_memory() if self.on_processor else None
+
     @contextmanager
     def peak_memory(self) -> Iterator[Callable[[], int | None]]:
         """Give what returns the most bytes that tensors took on the device since then; None where nobody counts."""
@@ -372,17 +378,24 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     kind, _, number = name.partition(":")
     if name == "cpu":
         return CPU
-    devices = 0 if accelerator is None or accelerator.type != kind else torch.accelerator.device_count()
+    there = 0 if accelerator is None or accelerator.type != kind else torch.accelerator.device_count()
     index = int(number) if number.isdigit() else local_rank
-    if index >= devices or (number and not number.isdigit()):
-        raise ValueError(_no_such_device(name, accelerator, local_rank))
+    if index >= there or (number and not number.isdigit()):
+        raise ValueError(_no_such_device(name, local_rank))
     return torch.device(kind) if kind == "mps" else torch.device(kind, index)
 
 
-def _no_such_device(name: str, accelerator: torch.device | None, local_rank: int) -> str:
-    there = ["cpu"]
-    if accelerator is not None:
-        there += [f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count())]
+def devices() -> list[torch.device]:
+    """Return all devices of this machine, the processor first."""
+    if not torch.accelerator.is_available():
+        return [CPU]
+    accelerator = torch.accelerator.current_accelerator()
+    assert accelerator is not None
+    return [CPU, *(torch.device(accelerator.type, number) for number in range(torch.accelerator.device_count()))]
+
+
+def _no_such_device(name: str, local_rank: int) -> str:
+    there = [str(each) for each in devices()]
     many = f" for process {local_rank + 1} of this machine; start fewer" if local_rank else ""
     return f"device {name!r}: there is none{many}; here are auto, {', '.join(there)}"
 
@@ -393,8 +406,21 @@ def _free_main_memory() -> int | None:
     return None
 
 
+def main_memory() -> int | None:
+    """Return the bytes of memory of this machine; None where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def device_name(device: torch.device) -> str:
     """Return the name of a device as its maker gives it."""
     if device.type in ("cuda", "xpu"):
         return str(getattr(torch, device.type).get_device_name(device))
     return platform.processor() or platform.machine()
+
+
+def capability(device: torch.device) -> str:
+    """Return NVIDIA's number for what a GPU can do, such as ``9.0``; empty for other devices."""
+    return ".".join(map(str, torch.cuda.get_device_capability(device))) if device.type == "cuda" else ""

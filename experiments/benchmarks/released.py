@@ -38,14 +38,14 @@ from torch.nn import functional as F
 from tyro.conf import Positional
 
 import search_spaces
+from experiments.benchmarks.train_step import peak_megabytes, train_on
 from nasvit.compute import Compute, find_device
 from nasvit.files.records import read_json, versions, write_json
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
 from nasvit.training.execution import Execution, Precision, Running
-from nasvit.training.sampling import Member, Sandwich
-from nasvit.training.step import shared_step
+from nasvit.training.sampling import Sandwich
 from search_spaces import Architecture, Space
 
 Method = Literal["nasvit", "alphanet"]
@@ -104,19 +104,10 @@ class Ours:
 
     def step(self, subnets: list[Architecture], images: Tensor, labels: Tensor) -> None:
         """Run one step."""
-        self.supernet.zero_grad()
         with self.execution.numbers():
-            shared_step(
-                self.supernet,
-                images.contiguous(memory_format=torch.channels_last),
-                labels,
-                members=[Member(each, fixed=number < 2) for number, each in enumerate(subnets)],
-                criterion=F.cross_entropy,
-                distill=self.distill,
-                conflict=self.conflict,
-                execution=self.execution,
+            train_on(
+                self.supernet, self.optimizer, images, labels, subnets, self.conflict, self.distill, self.execution
             )
-        self.optimizer.step()
 
 
 class Released:
@@ -206,7 +197,7 @@ class Bench:
         self.side = (Ours if side == "ours" else Released)(asked, self.space, self.compute)
         sampler, rng = Sandwich(self.space), np.random.default_rng(0)
         self.subnets = [self._bounded([each.subnet for each in sampler(rng)]) for _ in range(asked.steps + 2)]
-        self.before = self._peak()
+        self.before = peak_megabytes(self.compute)
 
     def _bounded(self, subnets: list[Architecture]) -> list[Architecture]:
         return [replace(each, resolution=min(each.resolution, self.asked.most)) for each in subnets]
@@ -219,13 +210,7 @@ class Bench:
             torch.accelerator.synchronize(self.compute.device)
         taken = time.perf_counter() - wall
         counted = time.thread_time() - thread if self.compute.on_processor else taken
-        return {"counted": counted, "clock": taken, "megabytes": self._peak() - self.before}
-
-    def _peak(self) -> float:
-        if not self.compute.on_processor:
-            return float(torch.accelerator.max_memory_allocated(self.compute.device)) / 2**20
-        line = next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+        return {"counted": counted, "clock": taken, "megabytes": peak_megabytes(self.compute) - self.before}
 
     def costliest(self) -> dict[str, float]:
         """Return the costliest operations of the last step, with their share of its time."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.batch_norm import ANY, ElasticNorm, Switch, Widths
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
@@ -63,6 +65,12 @@ class ElasticConvNorm(Elastic):
             raise ValueError(f"depthwise convolution: {in_channels} channels in, {out_channels} out; they are the same")
         norm = None if self.norm is None else self.norm.at(out_channels, switch)
         return ConvNorm(conv, norm, None if self.act is None else activation(self.act))
+
+    def zero_gains(self) -> None:
+        """Start the batch norm's gains at 0, so that a residual branch that ends here starts as nothing."""
+        assert self.norm is not None
+        for gain in self.norm.gains():
+            nn.init.zeros_(gain)
 
     def out_channel_tensors(self) -> list[str]:
         """Name the tensors whose first axis is the channels out.

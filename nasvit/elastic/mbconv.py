@@ -70,9 +70,7 @@ class ElasticMBConv(Elastic):
         self.project = full(hidden, out_widths, norm, out_act)
         self.shortcut = ElasticConv2d(max(in_widths), max(out_widths)) if shortcut == "pool" else None
         if zero_last_gain:
-            assert self.project.norm is not None
-            for gain in self.project.norm.gains():
-                nn.init.zeros_(gain)
+            self.project.zero_gains()
 
     @shared
     def at(

@@ -55,9 +55,7 @@ class ElasticUniversalBottleneck(Elastic):
         self.depthwise = depthwise(hidden, norm, act, kernel_size=kernel_size, stride=stride) if kernel_size else None
         self.project = full(hidden, out_widths, norm)
         if zero_last_gain:
-            assert self.project.norm is not None
-            for gain in self.project.norm.gains():
-                nn.init.zeros_(gain)
+            self.project.zero_gains()
 
     @shared
     def at(

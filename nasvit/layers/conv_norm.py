@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nasvit.layers.norm_act import normalize_and_activate
-
 
 class ConvNorm(nn.Module):
     """Convolution, then batch norm, then an activation (or none).
@@ -27,8 +25,6 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        if self.norm is not None and self.act is not None:
-            return normalize_and_activate(x, self.norm, self.act)
         if self.norm is not None:
             x = self.norm(x)
         return x if self.act is None else self.act(x)
