@@ -97,7 +97,7 @@ def train(name: str, minutes: float, compute: Compute) -> None:
         recipe=replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size),
         branches=network.branches,
         widths=network.widths,
-        images=MOST,
+        images=MOST if network.images == "cifar10" else 0,  # the photos are fewer
         program=False,
         threads=1,
     )

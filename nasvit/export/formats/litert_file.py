@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from nasvit.export.formats.contract import SCORES, Floats, Format, Start, in_parts, output_names
 
+_BIAS, _NONE = 2, -1
+"""Place of the bias among the inputs of a linear layer, and what stands there if it has none."""
+
 
 class LiteRt(Format):
     """One file for one image at a time, unless another batch size is asked for; images channel by channel.
@@ -60,6 +63,7 @@ class LiteRt(Format):
         with TemporaryDirectory() as folder:
             plain = Path(folder) / "plain.tflite"
             self.write(network, plain, shape, batch)
+            _flatten_biases(plain)
             interpreter = _interpreter(plain, 1)
             ((signature, told),) = interpreter.get_signature_list().items()
             (name,) = told["inputs"]
@@ -96,6 +100,23 @@ class _Named(nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         outputs = self.network(images)
         return dict(zip(self.names, (outputs,) if isinstance(outputs, Tensor) else outputs, strict=True))
+
+
+def _flatten_biases(path: Path) -> None:
+    """Give the biases of a file's linear layers one axis.
+
+    The converter takes a vector that is added behind a linear layer for its bias, with all the axes it was added with;
+    the quantizer says that its scales, one for each channel, lie along the first axis, and the runtime refuses the file.
+    """
+    tools: Any = import_module("ai_edge_litert.tools.flatbuffer_utils")
+    model = tools.read_model(str(path))
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            if tools.opcode_to_name(model, operator.opcodeIndex) == "FULLY_CONNECTED":
+                for bias in operator.inputs[_BIAS:]:
+                    if bias != _NONE:
+                        graph.tensors[bias].shape = np.array([np.prod(graph.tensors[bias].shape)], np.int32)
+    path.write_bytes(tools.convert_object_to_bytearray(model))
 
 
 def _interpreter(path: Path, threads: int) -> Any:

@@ -145,15 +145,20 @@ def test_no_tensor_of_a_network_with_windows_has_more_axes_than_devices_take(spa
     assert max(axes) == 6
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ("onnx", *LARGE)]
-)
+INT8_CASES = [
+    pytest.param(name, of, id=f"{name}-{of}", marks=[pytest.mark.slow] if name in SLOW else [])
+    for name in ("onnx", *LARGE)
+    for of in ("with branches", *(("with windows and talking heads",) if name == "litert" else ()))
+]
+
+
+@pytest.mark.parametrize(("name", "of"), INT8_CASES)
 def test_integers_are_smaller_than_floats_and_say_nearly_the_same(
-    name: str, written: Callable[[str, str], Path], tmp_path: Path
+    name: str, of: str, written: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
-    format, network = installed(FORMATS[name]), network_of("with branches")
+    format, network = installed(FORMATS[name]), network_of(of)
     calibration = [torch.rand(16, *SHAPE, generator=torch.Generator().manual_seed(seed)) for seed in range(4)]
-    plain, small = written(name, "with branches"), tmp_path / format.file
+    plain, small = written(name, of), tmp_path / format.file
     format.write_int8(network, small, SHAPE, calibration)
     sizes = [sum(file.stat().st_size for file in format.files(path)) for path in (plain, small)]
     assert sizes[1] < 0.8 * sizes[0]
