@@ -18,11 +18,15 @@ from nasvit.export.formats.contract import SCORES, Floats, Format, Start, in_par
 _BIAS, _NONE = 2, -1
 """Place of the bias among the inputs of a linear layer, and what stands there if it has none."""
 
+_ATTENTION = ("BATCH_MATMUL", "SOFTMAX")
+"""Operations of attention, which stay floats: as integers they cost a trained network 15 points of accuracy."""
+
 
 class LiteRt(Format):
     """One file for one image at a time, unless another batch size is asked for; images channel by channel.
 
     8-bit integers: static, by AI Edge Quantizer, LiteRT's own tool, weights by channel; in and out go floats.
+    Products and softmax of attention stay floats.
     """
 
     name, runtime, file, title = "litert", "litert", "network.tflite", "LiteRT"
@@ -68,9 +72,9 @@ class LiteRt(Format):
             ((signature, told),) = interpreter.get_signature_list().items()
             (name,) = told["inputs"]
             quantizer = tools.Quantizer(str(plain), recipe)
-            for end in ("INPUT", "OUTPUT"):
+            for kept in ("INPUT", "OUTPUT", *_ATTENTION):
                 quantizer.update_quantization_recipe(
-                    regex=".*", operation_name=end, algorithm_key=tools.AlgorithmName.NO_QUANTIZE
+                    regex=".*", operation_name=kept, algorithm_key=tools.AlgorithmName.NO_QUANTIZE
                 )
             images = [{name: part.numpy()} for part in torch.cat(list(calibration)).split(batch or 1)]
             ranges = quantizer.calibrate({signature: images}, num_threads=1)
@@ -106,7 +110,7 @@ def _flatten_biases(path: Path) -> None:
     """Give the biases of a file's linear layers one axis.
 
     The converter takes a vector that is added behind a linear layer for its bias, with all the axes it was added with;
-    the quantizer says that its scales, one for each channel, lie along the first axis, and the runtime refuses the file.
+    the quantizer says that its scales, one for each channel, lie along the first axis, and the runtime refuses that.
     """
     tools: Any = import_module("ai_edge_litert.tools.flatbuffer_utils")
     model = tools.read_model(str(path))
