@@ -129,6 +129,5 @@ def _shown(text: str) -> str:
     """Return words as Markdown that shows them as they are."""
     parts = re.split(r"(`[^`]*`)", text.replace("\n", "\n<br>"))
     return "".join(
-        part if part.startswith("`") else re.sub(r"(?<!\n)<(?!br>)", "&lt;", part).replace("*", r"\*")
-        for part in parts
+        part if part.startswith("`") else re.sub(r"(?<!\n)<(?!br>)", "&lt;", part).replace("*", r"\*") for part in parts
     )

@@ -75,14 +75,20 @@ def kind_of(text: str) -> Any:
 
 def whole(text: str) -> str:
     """A file around a part of one, which says nothing else that is needed."""
-    rest = {"space": "micro32", "data": {"source": "x"}, "finetune": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, "batch_size": 8}}
+    rest = {
+        "space": "micro32",
+        "data": {"source": "x"},
+        "finetune": {"optimizer": "sgd", "learning_rate": 0.1, "epochs": 1, "batch_size": 8},
+    }
     given = yaml.safe_load(text)
     return yaml.safe_dump({**rest, "search": {"budgets": ["macs<=3M"]}, **given})
 
 
 @each("yaml")
 @pytest.mark.parametrize("comments", ["as comments", "as text"])
-def test_every_yaml_file_loads_with_and_without_what_is_commented_out(block: Block, comments: str, tmp_path: Path) -> None:
+def test_every_yaml_file_loads_with_and_without_what_is_commented_out(
+    block: Block, comments: str, tmp_path: Path
+) -> None:
     text = block.text
     if comments == "as text":
         text = re.sub(r"^# (?=\w+: )", "", text, flags=re.MULTILINE)
@@ -101,7 +107,9 @@ def test_every_yaml_file_loads_with_and_without_what_is_commented_out(block: Blo
 
 
 @each("python")
-def test_every_import_is_there_and_short_snippets_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_import_is_there_and_short_snippets_run(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     tree = ast.parse(block.text)
     imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
@@ -120,10 +128,20 @@ def stands_alone(tree: ast.Module) -> bool:
     """Whether a snippet uses nothing that a reader has to bring along, such as images or a folder of weights."""
     stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     stored |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
-    bound = {(a.asname or a.name).partition(".")[0] for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)) for a in node.names}
+    bound = {
+        (a.asname or a.name).partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for a in node.names
+    }
     loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-    files = any(isinstance(node, ast.Constant) and str(node.value).startswith(("runs/", "program.pt2")) for node in ast.walk(tree))
-    return not files and loaded <= stored | bound | set(dir(__builtins__) if inspect.ismodule(__builtins__) else __builtins__)
+    files = any(
+        isinstance(node, ast.Constant) and str(node.value).startswith(("runs/", "program.pt2"))
+        for node in ast.walk(tree)
+    )
+    return not files and loaded <= stored | bound | set(
+        dir(__builtins__) if inspect.ismodule(__builtins__) else __builtins__
+    )
 
 
 def command_lines() -> Iterator[tuple[str, str]]:
@@ -204,7 +222,9 @@ LINK = re.compile(r"!?\[[^\]]*\]\((?!\w+:)([^)\s#]*)(?:#([^)\s]*))?\)")
 
 def anchors(markdown: str) -> set[str]:
     """The anchors of a page's headings."""
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.*)$", re.sub(r"^```.*?^```", "", markdown, flags=re.DOTALL | re.MULTILINE), re.MULTILINE
+    )
     plain = [re.sub(r"[^\w\s-]", "", heading).strip().lower() for heading in headings]
     return {re.sub(r"[\s-]+", "-", heading) for heading in plain}
 
@@ -212,7 +232,12 @@ def anchors(markdown: str) -> set[str]:
 def test_every_link_leads_to_a_page_and_to_a_heading_of_it() -> None:
     made = {f"reference/{name}.md" for name in ("commands", "experiment", "fit")}
     wrong = []
-    for path in [*WRITTEN, ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "examples" / "imagenet" / "README.md"]:
+    for path in [
+        *WRITTEN,
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "examples" / "imagenet" / "README.md",
+    ]:
         for target, anchor in LINK.findall(path.read_text(encoding="utf-8")):
             file = (path.parent / target).resolve() if target else path
             if file.is_relative_to(DOCS) and str(file.relative_to(DOCS)) in made:
@@ -225,11 +250,19 @@ def test_every_link_leads_to_a_page_and_to_a_heading_of_it() -> None:
 
 
 def test_every_file_that_code_and_pages_name_is_there() -> None:
-    sources = [path for folder in ("nasvit", "predictors", "search_spaces", "experiments") for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".yaml")]
+    sources = [
+        path
+        for folder in ("nasvit", "predictors", "search_spaces", "experiments")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in (".py", ".yaml")
+    ]
     wrong = {
         (str(path.relative_to(ROOT)), name)
         for path in [*sources, *WRITTEN]
-        for name in re.findall(r"(?<![\w/.])(?:docs|experiments|examples|tests)/[\w/]+\.(?:md|py|yaml|txt)\b", path.read_text(encoding="utf-8"))
+        for name in re.findall(
+            r"(?<![\w/.])(?:docs|experiments|examples|tests)/[\w/]+\.(?:md|py|yaml|txt)\b",
+            path.read_text(encoding="utf-8"),
+        )
         if not (ROOT / name).exists()
     }
     assert not wrong
@@ -255,7 +288,8 @@ def test_what_snippets_import_is_in_the_reference() -> None:
         f"{node.module}.{alias.name}"
         for block in blocks("python")
         for node in ast.walk(ast.parse(block.text))
-        if isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] in ("nasvit", "predictors", "search_spaces")
+        if isinstance(node, ast.ImportFrom)
+        and str(node.module).partition(".")[0] in ("nasvit", "predictors", "search_spaces")
         for alias in node.names
     }
     assert used <= known, used - known
