@@ -120,7 +120,9 @@ def test_every_import_is_there_and_short_snippets_run(
         return
     assert imports
     runs = stands_alone(tree) and block.text.count("\n") <= MOST_LINES
-    body = tree.body if runs or "export_program" in block.text else imports
+    body = tree.body if runs else imports
+    if "export_program" in block.text:  # the whole loop, in a space and on images that take a tenth of the time
+        body = ast.parse(block.text.replace("micro32", "micro8").replace("3, 32, 32", "1, 8, 8")).body
     exec(compile(ast.Module(body, type_ignores=[]), block.where, "exec"), {})
 
 
