@@ -132,7 +132,7 @@ def ship(name: str, formats: tuple[str, ...]) -> list[dict[str, Any]]:
     except ValueError as error:
         print(error)
     times = FOLDER / name / f"times-{'-'.join(formats)}.json"
-    shipping.bench((folder,), threads=(1,), rounds=50, width=width, out=times)
+    shipping.bench((str(folder),), threads=(1,), rounds=50, width=width, out=times)
     timed = {Path(row["network"]).name: row for row in read_json(times)["rows"]}
     card = Card.read(folder)
     exports = {file: entry for file, entry in card.exports.items() if entry["format"] in formats}

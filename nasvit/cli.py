@@ -65,12 +65,14 @@ class _What:
         budget: what the network may cost, such as "macs<=20M and params<=500K"; of images, once for each network.
         output: folder of the results; runs/NAME if left out.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+        check: train nothing: build everything, try two steps of each training on made-up images, and print their costs.
     """
 
     experiment: Annotated[Positional[str], tyro.conf.arg(metavar="EXPERIMENT.yaml|IMAGES")]
     budget: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     output: Path | None = None
     device: str = "auto"
+    check: bool = False
 
 
 def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
@@ -82,12 +84,26 @@ def run(what: tyro.conf.OmitArgPrefixes[_What], overrides: Fields = ()) -> None:
     from nasvit.experiment.compose import composed_file
     from nasvit.report import results as report
 
+    if what.check:
+        _check_run(what, overrides)
+        return
     with _computing(what.device) as compute:
         file = compute.from_first(lambda: composed_file(what.experiment, what.budget, overrides, what.output))
         with pipeline.held_workbench(file, what.output, overrides, compute) as bench:
             compute.announce()
             rows = pipeline.run(bench)
             compute.once(lambda: report.show(bench, rows))
+
+
+def _check_run(what: _What, overrides: Overrides) -> None:
+    from nasvit.experiment.check import check_experiment
+    from nasvit.report.checked import show_check
+    from search_spaces.values import shown
+
+    if what.budget or not what.experiment.endswith((".yaml", ".yml")):
+        raise ValueError(f"--check: is for the file of an experiment, and {shown(what.experiment)} is run without one")
+    with _computing(what.device) as compute:
+        show_check(check_experiment(Path(what.experiment), overrides, compute))
 
 
 def _stage(name: str, description: str) -> Callable[..., None]:
@@ -189,6 +205,7 @@ def fit(
     config: Annotated[Positional[Path], tyro.conf.arg(metavar="FIT.yaml")],
     output: Path | None = None,
     device: str = "auto",
+    check: bool = False,
     overrides: Fields = (),
 ) -> None:
     """Train one compact network, with branches, inside wider networks (NetAug), or by a teacher, and deploy it plain.
@@ -197,11 +214,43 @@ def fit(
         config: a YAML file such as experiments/compact/cifar.yaml.
         output: folder of the results; runs/NAME if left out.
         device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu; with torchrun every process takes its own.
+        check: train nothing: build everything, try two steps on made-up images, and print what the training costs.
     """
     from nasvit.experiment import fit as fitting
 
+    if check:
+        from nasvit.experiment.check import check_fit
+        from nasvit.report.checked import show_check
+
+        with _computing(device) as compute:
+            show_check(check_fit(config, overrides, compute))
+        return
     with _computing(device) as compute:
         fitting.main(config, output, overrides, compute)
+
+
+def init(
+    images: Annotated[Positional[str], tyro.conf.arg(metavar="IMAGES")],
+    budget: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    hours: float = 1.0,
+    space: str | None = None,
+    out: Path = Path("experiment.yaml"),
+    device: str = "auto",
+) -> None:
+    """Write a commented experiment for images and this machine, which says why each value is what it is.
+
+    Args:
+        images: a folder with train and val inside, and a folder a class in these; or as in the data.source of a file.
+        budget: what the network may cost, such as "macs<=20M and params<=500K"; once for each network.
+        hours: time that running the file takes on this machine; it is timed on these images now.
+        space: a space of nasvit spaces, or a file; the one that fits the images and the budgets if left out.
+        out: the file; one that is there is not replaced.
+        device: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu.
+    """
+    from nasvit.experiment.begin import write_experiment
+
+    with _computing(device) as compute:
+        write_experiment(images, budget, hours, out, compute, space)
 
 
 def fields(of: Positional[Literal["experiment", "fit"]]) -> None:
@@ -322,24 +371,28 @@ def export(
 
 
 def bench(
-    networks: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="NETWORK")],
+    networks: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="NETWORK")],
     threads: tuple[int, ...] = (1,),
     rounds: int = 50,
     width: float | None = None,
     out: Path | None = None,
+    runtimes: tuple[str, ...] = (),
 ) -> None:
     """Time one image in PyTorch and in every exported file, in turns on this processor.
 
     Args:
-        networks: folders of saved networks, each with all files exported into it, or such files.
+        networks: folders of saved networks, each with all files exported into it; such files; or names of networks
+            (mobilenet_v2-0.5, alphanet_a0, timm:MODEL), which are built with random weights; named: all that are known.
         threads: numbers of threads.
         rounds: turns of each.
         width: width of a network with several.
         out: JSON file that gets the numbers.
+        runtimes: formats to time besides PyTorch (onnx openvino executorch litert); networks that have only a name are
+            written in them. Left out: all files that there are.
     """
     from nasvit.report import shipping
 
-    shipping.bench(networks, threads=threads, rounds=rounds, width=width, out=out)
+    shipping.bench(networks, threads=threads, rounds=rounds, width=width, out=out, runtimes=runtimes)
 
 
 def predict(
@@ -385,6 +438,17 @@ def report(
     show_report(folder, out, test_images if images else 0)
 
 
+def runs(folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")] = Path("runs")) -> None:
+    """List the runs in a folder: how far each of them is, what it found, what that costs, and who is writing there.
+
+    Args:
+        folder: folder whose folders are those of nasvit run and nasvit fit, finished or not; or one of these.
+    """
+    from nasvit.report.runs import show_runs
+
+    show_runs(folder)
+
+
 def tensorboard(
     folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
     out: Path | None = None,
@@ -419,6 +483,19 @@ def import_(
     print(import_checkpoint(source, checkpoint, out))
 
 
+def doctor(json: bool = False, benchmark: bool = True, device: str = "auto") -> None:
+    """Print what a report of a bug should say: versions, processor, memory, devices, and how fast the machine is.
+
+    Args:
+        json: print JSON instead of text.
+        benchmark: time a step of a training and a product of matrices, for about two seconds.
+        device: the device that is timed: auto (a GPU if there is one), cpu, cuda, cuda:1, mps or xpu.
+    """
+    from nasvit.report.doctor import show_doctor
+
+    show_doctor(as_json=json, benchmark=benchmark, device=device)
+
+
 def latency_build() -> None:
     """Measure the blocks of a space on your device, for budgets such as latency<=5ms."""
 
@@ -435,6 +512,7 @@ def _latency_commands() -> dict[str, Callable[..., None]]:
 
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "init": init,
     "run": run,
     "train": _stage("train", "Train the supernet."),
     "search": _stage("search", "Search the trained supernet under every budget."),
@@ -446,6 +524,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "bench": bench,
     "predict": predict,
     "report": report,
+    "runs": runs,
     "tensorboard": tensorboard,
     "fit": fit,
     "suggest": suggest,
@@ -455,6 +534,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "latency-build": latency_build,
     "latency-use": latency_use,
     "import": import_,
+    "doctor": doctor,
 }
 
 
@@ -470,6 +550,11 @@ FILE_COMMANDS = {
 
 def main() -> None:
     """Entry point of the ``nasvit`` command; a user's mistake is one line, not a traceback."""
+    if sys.argv[1:] == ["--version"]:
+        from nasvit.files.records import versions
+
+        print(f"nasvit {versions()['nasvit']}")
+        return
     words = _joined([_expanded(word) for word in _without_trust(sys.argv[1:])])
     warnings.formatwarning = _in_words
     _print_any_name()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import datetime
 import os
 import pickle
@@ -9,6 +10,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,11 +26,20 @@ _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:x
 _CHANNELS_LAST = ("cuda", "xpu")
 _WITH_STREAMS = ("cuda", "xpu")
 _LATE_STEPS = 16
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of glibc's options
 _NO_LIMIT = datetime.timedelta(days=365)
 
 
 class StoppedElsewhere(RuntimeError):
     """Another of several processes failed, so that this one cannot go on; the message is that process's."""
+
+
+@cache
+def _hold_memory() -> None:
+    if platform.libc_ver()[0] == "glibc":
+        malloc = ctypes.CDLL(None).mallopt
+        malloc(_MMAP_THRESHOLD, 2**30)
+        malloc(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,15 @@ class Compute:
             return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network.to(self.device)
 
+    def hold_memory(self) -> None:
+        """Let the allocator keep what large tensors on the processor free, for the next ones; the whole process has it.
+
+        glibc gives every block of more than 32 MiB back to the system and has the next one's pages filled with zeros
+        again: 5 to 9 % of a training step with maps of that size (``experiments.benchmarks.released``).
+        """
+        if self.on_processor:
+            _hold_memory()
+
     def later(self, values: Tensor) -> Callable[[], list[float]]:
         """Return what reads values ``(n,)``, without waiting for steps that were begun since."""
         if self.device.type not in _WITH_STREAMS:
@@ -105,6 +125,26 @@ class Compute:
     def host(tensor: Tensor) -> Tensor:
         """Return a tensor in main memory: the one place where the host waits for the device."""
         return tensor.cpu()
+
+    def free_memory(self) -> int | None:
+        """Return the bytes that a process may still take on the device; None where it does not say."""
+        if self.device.type in _WITH_STREAMS:
+            return int(getattr(torch, self.device.type).mem_get_info(self.device)[0])
+        return _free_main_memory() if self.on_processor else None
+
+    def whole_memory(self) -> int | None:
+        """Return the bytes of memory that the device has; None where it does not say."""
+        if self.device.type in _WITH_STREAMS:
+            return int(getattr(torch, self.device.type).mem_get_info(self.device)[1])
+        return main_memory() if self.on_processor else None
+
+    @contextmanager
+    def peak_memory(self) -> Iterator[Callable[[], int | None]]:
+        """Give what returns the most bytes that tensors took on the device since then; None where nobody counts."""
+        module = getattr(torch, self.device.type) if self.device.type in _WITH_STREAMS else None
+        if module is not None:
+            module.reset_peak_memory_stats(self.device)
+        yield lambda: None if module is None else int(module.max_memory_allocated(self.device))
 
     def can_share(self, batch_size: int, *, in_pairs: bool = False) -> bool:
         """Return whether the processes can share a batch of this size; see :meth:`part_of`."""
@@ -338,19 +378,40 @@ def find_device(name: str = "auto", local_rank: int = 0) -> torch.device:
     kind, _, number = name.partition(":")
     if name == "cpu":
         return CPU
-    devices = 0 if accelerator is None or accelerator.type != kind else torch.accelerator.device_count()
+    there = 0 if accelerator is None or accelerator.type != kind else torch.accelerator.device_count()
     index = int(number) if number.isdigit() else local_rank
-    if index >= devices or (number and not number.isdigit()):
-        raise ValueError(_no_such_device(name, accelerator, local_rank))
+    if index >= there or (number and not number.isdigit()):
+        raise ValueError(_no_such_device(name, local_rank))
     return torch.device(kind) if kind == "mps" else torch.device(kind, index)
 
 
-def _no_such_device(name: str, accelerator: torch.device | None, local_rank: int) -> str:
-    there = ["cpu"]
-    if accelerator is not None:
-        there += [f"{accelerator.type}:{number}" for number in range(torch.accelerator.device_count())]
+def devices() -> list[torch.device]:
+    """Return all devices of this machine, the processor first."""
+    if not torch.accelerator.is_available():
+        return [CPU]
+    accelerator = torch.accelerator.current_accelerator()
+    assert accelerator is not None
+    return [CPU, *(torch.device(accelerator.type, number) for number in range(torch.accelerator.device_count()))]
+
+
+def _no_such_device(name: str, local_rank: int) -> str:
+    there = [str(each) for each in devices()]
     many = f" for process {local_rank + 1} of this machine; start fewer" if local_rank else ""
     return f"device {name!r}: there is none{many}; here are auto, {', '.join(there)}"
+
+
+def _free_main_memory() -> int | None:
+    with suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as told:
+        return 1024 * int(next(line for line in told if line.startswith("MemAvailable:")).split()[1])
+    return None
+
+
+def main_memory() -> int | None:
+    """Return the bytes of memory of this machine; None where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 def device_name(device: torch.device) -> str:
@@ -358,3 +419,8 @@ def device_name(device: torch.device) -> str:
     if device.type in ("cuda", "xpu"):
         return str(getattr(torch, device.type).get_device_name(device))
     return platform.processor() or platform.machine()
+
+
+def capability(device: torch.device) -> str:
+    """Return NVIDIA's number for what a GPU can do, such as ``9.0``; empty for other devices."""
+    return ".".join(map(str, torch.cuda.get_device_capability(device))) if device.type == "cuda" else ""

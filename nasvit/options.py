@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 Overrides = tuple[tuple[str, str], ...]
 """Names of fields and the texts of their values, such as ``(("finetune.epochs", "20"),)``."""
 
-OWN = ("--output", "--device", "--budget", "--width", "--help")
+OWN = ("--output", "--device", "--budget", "--width", "--check", "--help")
 """Options of a command that are not fields of its file."""
 
 _WITH_VALUE = ("--output", "--device", "--budget", "--width")

@@ -105,6 +105,19 @@ def has_weights(name: str) -> bool:
     return saved_or_imported or name.startswith(HUB) or (name.startswith(TIMM) and name.count(":") > 1)
 
 
+def is_timms_own(name: str) -> bool:
+    """Return whether the weights of a network of that name would be timm's own, which are fetched from its hub."""
+    return name.startswith(TIMM) and name.count(":") == 1
+
+
+def timm_classes(name: str) -> int:
+    """Return how many classes timm's own weights of a network ``timm:MODEL`` score."""
+    import timm
+
+    told = timm.get_pretrained_cfg(name.removeprefix(TIMM))
+    return CLASSES if told is None else told.num_classes
+
+
 def find_architecture(space: Space, which: str) -> Architecture:
     """Return an architecture of a space by its name.
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
 from search_spaces import Architecture, Space, Stage
 from search_spaces.blocks import BLOCK_FIELDS
-from search_spaces.stages import OPTIONAL
 from search_spaces.values import Number
 
 
@@ -32,6 +31,8 @@ class BlockKey:
         squeeze_excite: whether there is a gate on the hidden channels.
         mlp_ratio: of a transformer block, or None.
         windows: attention windows along a side of the map, or None.
+        start_kernel_size: side of the first depthwise kernel of a universal bottleneck, or None.
+        trim: pixels that the strided convolution pads less than half its kernel.
     """
 
     kind: str
@@ -44,15 +45,18 @@ class BlockKey:
     squeeze_excite: bool = False
     mlp_ratio: Number | None = None
     windows: int | None = None
+    start_kernel_size: int | None = None
+    trim: int = 0
 
     @property
     def name(self) -> str:
         """Everything in one line, such as ``"mbconv 16-24 side 8 stride 2 kernel 3 expand 4"``."""
         sizes = {"kernel": self.kernel_size, "expand": self.expand_ratio, "mlp": self.mlp_ratio}
-        sizes["windows"] = self.windows
+        sizes |= {"windows": self.windows, "start": self.start_kernel_size}
         words = [f"{self.kind} {self.in_channels}-{self.out_channels} side {self.side} stride {self.stride}"]
         words += [f"{word} {size:g}" for word, size in sizes.items() if size is not None]
-        return " ".join([*words, *(["gated"] if self.squeeze_excite else [])])
+        words += ["gated"] if self.squeeze_excite else []
+        return " ".join([*words, *([f"trim {self.trim}"] if self.trim else [])])
 
 
 Blocks: TypeAlias = tuple[tuple[BlockKey, int], ...]
@@ -61,22 +65,29 @@ Blocks: TypeAlias = tuple[tuple[BlockKey, int], ...]
 
 @dataclass(frozen=True)
 class BlockPart:
-    """A part of the network (stem, stage or head) for every combination of the genes it depends on.
+    """A part of the network for every combination of the genes it depends on: the stem, a stage or the head.
+
+    A stage is two parts where its first block is sized apart from the others, which would have too many combinations.
 
     Args:
         columns: the population columns of those genes.
         shape: how many values each of them has.
         combinations: the blocks of every combination, the last gene fastest.
+        stage: number of the stage; -1 for the stem, and the number of stages for the head.
+        first: whether the first block of the stage is among them.
     """
 
     columns: tuple[int, ...]
     shape: tuple[int, ...]
     combinations: tuple[Blocks, ...]
+    stage: int
+    first: bool = True
 
 
 def block_parts(space: Space) -> tuple[BlockPart, ...]:
     """Return the blocks of the stem, of every stage and of the head."""
-    return (_stem(space), *(_stage(space, number) for number in range(len(space.stages))), _head(space))
+    stages = (part for number in range(len(space.stages)) for part in _stage(space, number))
+    return (_stem(space), *stages, _head(space))
 
 
 def blocks_of(space: Space, architecture: Architecture) -> tuple[Blocks, ...]:
@@ -85,9 +96,10 @@ def blocks_of(space: Space, architecture: Architecture) -> tuple[Blocks, ...]:
     sides = space.feature_sizes(resolution)
     stages = []
     for number, stage in enumerate(space.stages):
-        choices = [getattr(architecture, field) for field in ("depth", *_fields(stage))]
-        sizes = (sides[number], sides[number + 1], widths[number], widths[number + 1])
-        stages.append(_stage_blocks(stage, *sizes, *(entries[number] for entries in choices)))
+        sizes = {field: getattr(architecture, field)[number] for part in stage.parts for field in part[1:]}
+        sizes["width"] = widths[number + 1]
+        first = _first_block(stage, sides[number], widths[number], sizes)
+        stages.append((*first, *_later_blocks(stage, sides[number + 1], sizes)))
     stem, head = _stem_block(space, resolution, widths[0]), _head_block(space, resolution, *widths[-2:])
     return (stem, *stages, head)
 
@@ -99,25 +111,46 @@ def unique_blocks(space: Space) -> tuple[BlockKey, ...]:
     return tuple(dict.fromkeys(found))
 
 
+_LATER: dict[str, Any] = {
+    "start_kernel_size": (),
+    "first_start_kernel_size": (),
+    "first_kernel_size": (),
+    "first_expand_ratio": (),
+    "squeeze_excite_of": "hidden",
+    "rounding_share": 0.9,
+    "trim": 0,
+}
+"""Fields that came after tables of spaces had been written, and what always was: tables that people have stay good."""
+
+
 def fingerprint(space: Space) -> str:
     """Return sixteen hexadecimal digits that differ where spaces differ in more than their name and source."""
-    content = {field: value for field, value in asdict(space).items() if field not in ("name", "source")}
+
+    def told(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in fields if name not in _LATER or value != _LATER[name]}
+
+    content = asdict(space, dict_factory=told)
+    content = {field: value for field, value in content.items() if field not in ("name", "source")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _part(space: Space, choices: Mapping[str, Sequence[Any]], blocks: Callable[..., Blocks]) -> BlockPart:
+def _part(
+    space: Space, choices: Mapping[str, Sequence[Any]], blocks: Callable[..., Blocks], stage: int, first: bool = True
+) -> BlockPart:
     """Ask for the blocks of all combinations; a decision with one choice is no gene and gets no column."""
     genes = [name for name in choices if name in space.genome.names]
     return BlockPart(
         tuple(space.genome.column(name) for name in genes),
         tuple(len(choices[name]) for name in genes),
         tuple(blocks(*chosen) for chosen in itertools.product(*choices.values())),
+        stage,
+        first,
     )
 
 
 def _stem(space: Space) -> BlockPart:
     choices = {"resolution": space.resolution, "width.stem": space.stem.width}
-    return _part(space, choices, partial(_stem_block, space))
+    return _part(space, choices, partial(_stem_block, space), -1)
 
 
 def _stem_block(space: Space, resolution: int, width: int) -> Blocks:
@@ -128,7 +161,7 @@ def _stem_block(space: Space, resolution: int, width: int) -> Blocks:
 def _head(space: Space) -> BlockPart:
     last = space.stages[-1]
     choices = {"resolution": space.resolution, f"width.{last.name}": last.width, "width.head": space.head.width}
-    return _part(space, choices, partial(_head_block, space))
+    return _part(space, choices, partial(_head_block, space), len(space.stages))
 
 
 def _head_block(space: Space, resolution: int, width: int, features: int) -> Blocks:
@@ -136,35 +169,44 @@ def _head_block(space: Space, resolution: int, width: int, features: int) -> Blo
     return ((BlockKey("head", width, features, side, expand_ratio=space.head.expand_ratio), 1),)
 
 
-def _stage(space: Space, number: int) -> BlockPart:
+def _stage(space: Space, number: int) -> Iterator[BlockPart]:
     stage = space.stages[number]
-    before = space.stages[number - 1].name if number else "stem"
-    choices: dict[str, Sequence[Any]] = {
-        "resolution": space.resolution,
-        f"width.{before}": space.stages[number - 1].width if number else space.stem.width,
-    }
-    for field in ("width", "depth", *_fields(stage)):
-        choices[f"{field}.{stage.name}"] = getattr(stage, field)
-
-    def blocks(resolution: int, *chosen: Any) -> Blocks:
-        sides = space.feature_sizes(resolution)
-        return _stage_blocks(stage, sides[number], sides[number + 1], *chosen)
-
-    return _part(space, choices, blocks)
-
-
-def _fields(stage: Stage) -> tuple[str, ...]:
-    """The fields that are chosen for all blocks of a stage together."""
-    return ("kernel_size", "expand_ratio", *(field for field in OPTIONAL if any(stage.sized_by(field))))
+    for fields in stage.parts:
+        first, later = fields == stage.parts[0], fields == stage.parts[-1]
+        choices: dict[str, Sequence[Any]] = {"resolution": space.resolution}
+        if first:
+            before = space.stages[number - 1] if number else None
+            choices[f"width.{before.name if before else 'stem'}"] = before.width if before else space.stem.width
+        choices |= {f"{field}.{stage.name}": getattr(stage, field) for field in fields}
+        yield _part(space, choices, partial(_stage_blocks, space, number, fields, first, later), number, first)
 
 
 def _stage_blocks(
-    stage: Stage, before: int, side: int, in_channels: int, channels: int, depth: int, *chosen: Any
+    space: Space, number: int, fields: Sequence[str], first: bool, later: bool, resolution: int, *chosen: Any
 ) -> Blocks:
-    """The first block, and as often as the depth says the one that follows it."""
-    sizes = {**dict(zip(_fields(stage), chosen, strict=True)), "squeeze_excite": stage.squeeze_excite}
-    first, rest = ({field: sizes[field] for field in BLOCK_FIELDS[kind]} for kind in stage.kinds)
-    blocks = ((BlockKey(stage.kinds[0], in_channels, channels, before, stage.stride, **first), 1),)
-    if depth == 1:
-        return blocks
-    return (*blocks, (BlockKey(stage.kinds[1], channels, channels, side, **rest), depth - 1))
+    """The blocks of one combination of choices: the first one, those after it, or all."""
+    stage, sides = space.stages[number], space.feature_sizes(resolution)
+    sizes = dict(zip(fields, chosen[first:], strict=True))
+    return (
+        *(_first_block(stage, sides[number], chosen[0], sizes) if first else ()),
+        *(_later_blocks(stage, sides[number + 1], sizes) if later else ()),
+    )
+
+
+def _first_block(stage: Stage, side: int, in_channels: int, sizes: Mapping[str, Any]) -> Blocks:
+    kind = stage.kinds[0]
+    own = {field: _size(stage, stage.first_field(field), sizes) for field in BLOCK_FIELDS[kind]}
+    return ((BlockKey(kind, in_channels, sizes["width"], side, stage.stride, trim=stage.trim, **own), 1),)
+
+
+def _later_blocks(stage: Stage, side: int, sizes: Mapping[str, Any]) -> Blocks:
+    """The block after the first one, as often as the depth says."""
+    if sizes["depth"] == 1:
+        return ()
+    kind, channels = stage.kinds[1], sizes["width"]
+    own = {field: _size(stage, field, sizes) for field in BLOCK_FIELDS[kind]}
+    return ((BlockKey(kind, channels, channels, side, **own), sizes["depth"] - 1),)
+
+
+def _size(stage: Stage, field: str, sizes: Mapping[str, Any]) -> Any:
+    return stage.squeeze_excite if field == "squeeze_excite" else sizes[field]

@@ -12,11 +12,16 @@ from search_spaces.ranges import Range, checked
 from search_spaces.saved import Saved
 from search_spaces.values import FieldError, Number, plain_number, shown
 
-PER_STAGE = ("depth", "kernel_size", "expand_ratio", "mlp_ratio", "windows")
-"""The fields of an architecture that hold one entry per stage."""
+ALWAYS = ("depth", "kernel_size", "expand_ratio")
+"""The fields of an architecture that hold one entry per stage in every space."""
 
-_MAY_BE_NONE = ("mlp_ratio", "windows")
-_MAY_BE_FRACTIONS = ("expand_ratio", "mlp_ratio")
+_KERNELS = ("start_kernel_size", "first_start_kernel_size", "first_kernel_size")
+PER_STAGE = (*ALWAYS, "mlp_ratio", "windows", *_KERNELS, "first_expand_ratio")
+"""The fields of an architecture that hold one entry per stage, or none where no stage has such a size."""
+
+_MAY_BE_NONE = PER_STAGE[1:]
+_MAY_BE_FRACTIONS = ("expand_ratio", "mlp_ratio", "first_expand_ratio")
+_MAY_BE_ZERO = ("kernel_size", *_KERNELS)
 _LARGEST = 2**14  # of every size
 _WHOLE, _FRACTION = Annotated[int, Range(1, _LARGEST)], Annotated[Number, Range(0, _LARGEST, above=True)]
 
@@ -36,6 +41,12 @@ class Architecture(Saved):
         mlp_ratio: hidden channels over channels in the MLPs of every stage's transformer blocks; None where a
             stage has no such block; empty if the whole space has none.
         windows: attention windows per side of every stage's transformer blocks (1 = global attention), likewise.
+        start_kernel_size: side of the first depthwise kernel in the universal bottlenecks of every stage, and 0 where
+            they have none, likewise; ``kernel_size`` is that of their second one.
+        first_start_kernel_size: the same of the first block of every stage, as below.
+        first_kernel_size: side of the kernel in the first block of every stage, where that is sized apart from the
+            others, likewise; ``kernel_size`` is that of the others then, and None where there are none.
+        first_expand_ratio: expand ratio of the first block of every stage, likewise.
 
     Raises:
         ValueError: a field of the wrong type or length.
@@ -44,10 +55,14 @@ class Architecture(Saved):
     resolution: int
     width: tuple[int, ...]
     depth: tuple[int, ...]
-    kernel_size: tuple[int, ...]
-    expand_ratio: tuple[Number, ...]
+    kernel_size: tuple[int | None, ...]
+    expand_ratio: tuple[Number | None, ...]
     mlp_ratio: tuple[Number | None, ...] = ()
     windows: tuple[int | None, ...] = ()
+    start_kernel_size: tuple[int | None, ...] = ()
+    first_start_kernel_size: tuple[int | None, ...] = ()
+    first_kernel_size: tuple[int | None, ...] = ()
+    first_expand_ratio: tuple[Number | None, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "resolution", _entry("resolution", (), self.resolution))
@@ -58,7 +73,7 @@ class Architecture(Saved):
             raise FieldError(["width"], f"has {len(self.width)} entries; legal: {stages + 2} (stem, stages, head)")
         for field in PER_STAGE:
             length = len(getattr(self, field))
-            if length != stages and not (length == 0 and field in _MAY_BE_NONE):
+            if length != stages and not (length == 0 and field not in ALWAYS):
                 raise FieldError([field], f"has {length} entries; legal: {stages} (one per stage)")
 
     def to_json(self) -> str:
@@ -122,4 +137,6 @@ def _entry(field: str, place: tuple[int, ...], given: Any) -> Number | None:
         return given
     if given is None and field in _MAY_BE_NONE:
         return None
+    if type(given) is int and given == 0 and field in _MAY_BE_ZERO:
+        return given
     return plain_number(checked(_FRACTION if field in _MAY_BE_FRACTIONS else _WHOLE, given, (field, *place)))

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.architecture import ALWAYS
 from search_spaces.genome import Gene
-from search_spaces.stages import OPTIONAL
+from search_spaces.stages import SIZES
 
 if TYPE_CHECKING:
     from search_spaces.space import Space
@@ -23,7 +24,8 @@ class Decision:
         place: name of the stage, ``"stem"`` or ``"head"``; empty for the resolution.
         values: the legal values, ascending.
         after_first_of: index of the stage of which this sizes only blocks after the first, so that there is no such
-            entry at depth 1 (the MLP ratio of a hybrid stage); None for other entries.
+            entry at depth 1 (the MLP ratio of a hybrid stage, the kernel where the first block has its own); None for
+            other entries.
         never: True where the entry is always None (the MLP ratio of a stage without transformer blocks).
     """
 
@@ -60,11 +62,10 @@ def _decisions(space: Space) -> Iterator[Decision]:
     places = [("stem", space.stem.width), *((s.name, s.width) for s in space.stages), ("head", space.head.width)]
     for position, (place, width) in enumerate(places):
         yield Decision("width", position, place, width)
-    for field in ("depth", "kernel_size", "expand_ratio"):
-        for position, stage in enumerate(space.stages):
-            yield Decision(field, position, stage.name, getattr(stage, field))
-    for field in OPTIONAL:
-        if any(any(stage.sized_by(field)) for stage in space.stages):
+    for position, stage in enumerate(space.stages):
+        yield Decision("depth", position, stage.name, stage.depth)
+    for field in SIZES:
+        if field in ALWAYS or any(any(stage.sized_by(field)) for stage in space.stages):
             for position, stage in enumerate(space.stages):
                 first, rest = stage.sized_by(field)
                 later = position if rest and not first else None

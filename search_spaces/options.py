@@ -22,7 +22,9 @@ class MBConvOptions(Checked):
         squeeze_excite_ratio: inner channels of squeeze-and-excite over the block's hidden channels.
         squeeze_excite_activation: activation between the two layers of squeeze-and-excite; the gate is always
             a hard sigmoid.
+        squeeze_excite_of: what that ratio counts from: the block's "hidden" channels or those of its "input".
         divisor: hidden channels and inner channels of squeeze-and-excite are multiples of it.
+        rounding_share: they are rounded up where rounding down would leave less than this share of them.
         zero_init_last_gain: start the last batch norm's gain at 0, so that a block starts as its shortcut.
 
     Raises:
@@ -34,16 +36,18 @@ class MBConvOptions(Checked):
     shortcut: Literal["pool", "identity"] = "pool"
     squeeze_excite_ratio: Annotated[float, Range(0, 16, above=True)] = 0.25
     squeeze_excite_activation: Activation = "relu"
+    squeeze_excite_of: Literal["hidden", "input"] = "hidden"
     divisor: Annotated[int, Range(1, 1024)] = 8
+    rounding_share: Annotated[float, Range(0, 1)] = 0.9
     zero_init_last_gain: bool = True
 
     def hidden_channels(self, in_channels: int, expand_ratio: float) -> int:
         """Return the hidden channels of a block with ``in_channels``."""
-        return make_divisible(round(in_channels * expand_ratio), self.divisor)
+        return make_divisible(round(in_channels * expand_ratio), self.divisor, self.rounding_share)
 
-    def squeeze_channels(self, hidden_channels: int) -> int:
-        """Return the channels between the two layers of squeeze-and-excite."""
-        return make_divisible(hidden_channels * self.squeeze_excite_ratio, self.divisor)
+    def squeeze_channels(self, channels: int) -> int:
+        """Return the channels between the two layers of squeeze-and-excite, of those that its ratio counts from."""
+        return make_divisible(channels * self.squeeze_excite_ratio, self.divisor, self.rounding_share)
 
 
 @dataclass(frozen=True)

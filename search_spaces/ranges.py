@@ -27,7 +27,7 @@ class Range:
         high: the largest one.
         above: whether ``low`` itself is illegal.
         below: whether ``high`` itself is illegal.
-        odd: whether only odd numbers are legal.
+        odd: whether only odd numbers are legal, and 0 where ``low`` is 0.
         multiple: what legal numbers are multiples of; 1: any.
     """
 
@@ -42,11 +42,18 @@ class Range:
         if not self.low <= number <= self.high:  # false of NaN too
             return False
         at_end = (self.above and number == self.low) or (self.below and number == self.high)
-        return not at_end and not (self.odd and number % 2 != 1) and not (self.multiple > 1 and number % self.multiple)
+        return (
+            not at_end
+            and not (self.odd and number and number % 2 != 1)
+            and not (self.multiple > 1 and number % self.multiple)
+        )
 
     def __str__(self) -> str:
-        low, high = (f"{end:.15g}" if abs(end) < 1e15 else f"{end:g}" for end in (self.low, self.high))
-        return f"{'above' if self.above else 'from'} {low} to {'below ' if self.below else ''}{high}"
+        or_zero = self.odd and self.low == 0
+        ends = (1 if or_zero else self.low, self.high)
+        low, high = (f"{end:.15g}" if abs(end) < 1e15 else f"{end:g}" for end in ends)
+        zero = ", or 0" if or_zero else ""
+        return f"{'above' if self.above else 'from'} {low} to {'below ' if self.below else ''}{high}{zero}"
 
 
 F = TypeVar("F", bound=Callable[..., Any])

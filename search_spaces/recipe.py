@@ -15,6 +15,8 @@ from search_spaces.schedule import Cosine, Schedule, plain_schedule, read_schedu
 from search_spaces.values import FieldError, shown
 
 OPTIMIZERS = ("sgd", "rmsprop_tf", "adamw", "lamb")
+INITIALIZATIONS = ("default", "fan_out_normal", "fan_in_uniform", "truncated_normal")
+_WORDS = {"optimizer": OPTIMIZERS, "autoaugment": ("none", "original", "v0"), "initialization": INITIALIZATIONS}
 
 LearningRate = Annotated[float, Range(0, 1000, above=True)]
 Epochs = Annotated[int, Range(1, 100_000)]
@@ -47,11 +49,15 @@ class Recipe(Checked, Saved):
         dropout: probability of dropping a feature before the classifier.
         drop_path_rate: probability of skipping the last block; it grows linearly from 0 at the first.
         ema_decay: decay of the moving average of the weights; 0 = off.
-        schedule: how the learning rate moves: "cosine", "linear", "step" or "constant", or one with its details, such
-            as ``{kind: step, milestones: [0.5, 0.75], factor: 0.1}``; see :mod:`search_spaces.schedule`.
+        schedule: how the learning rate moves: "cosine", "linear", "step", "exponential" or "constant", or one with its
+            details, such as ``{kind: step, milestones: [0.5, 0.75], factor: 0.1}``; see :mod:`search_spaces.schedule`.
         loaded_rate: factor on the learning rate of what was loaded (``weights``); what was made anew has the whole one.
         frozen_epochs: first epochs in which what was loaded stays as it is, and only what was made anew trains. The
             statistics of batch norms follow the new images all the same.
+        autoaugment: policy of AutoAugment, as timm has them: "original" (of the paper) or "v0" (of its release, which
+            AlphaNet trains with); "none" = off. With RandAugment both vary every image.
+        initialization: how the random weights of convolutions and linear layers are drawn, where a plain network trains
+            from such: "default" is the network's own way; see :func:`nasvit.training.initialization.draw_weights`.
 
     Raises:
         ValueError: naming the field, the value and the legal ones.
@@ -76,10 +82,12 @@ class Recipe(Checked, Saved):
     schedule: Schedule = Cosine()
     loaded_rate: Annotated[float, Range(0, 1, above=True)] = 1.0
     frozen_epochs: FirstEpochs = 0
+    autoaugment: Literal["none", "original", "v0"] = "none"
+    initialization: Literal["default", "fan_out_normal", "fan_in_uniform", "truncated_normal"] = "default"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("optimizer", "schedule"):
+        for name in ("schedule", *_WORDS):
             object.__setattr__(self, name, checked_entry(name, getattr(self, name)))
         if self.warmup_epochs > self.epochs:
             raise FieldError(["warmup_epochs"], f"{self.warmup_epochs} is more than epochs {self.epochs}")
@@ -114,7 +122,7 @@ class Recipe(Checked, Saved):
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
 
-LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs")
+LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs", "autoaugment", "initialization")
 """The fields that came later: texts and keys of recipes without them stay what they were before there were such."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))
@@ -143,9 +151,9 @@ def checked_entry(name: str, value: Any) -> Any:
     """
     if name == "schedule":
         return _checked_schedule(value)
-    if name == "optimizer":
-        if value not in OPTIMIZERS:
-            raise FieldError([name], f"{shown(value)} is unknown; {legal_names(str(value), OPTIMIZERS)}")
+    if name in _WORDS:
+        if value not in _WORDS[name]:
+            raise FieldError([name], f"{shown(value)} is unknown; {legal_names(str(value), _WORDS[name])}")
         return value
     return checked(types_of(Recipe)[name], value, (name,))
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from search_spaces.ranges import Checked, Range
-from search_spaces.schedule import Constant, Cosine, Linear, Step
+from search_spaces.schedule import Constant, Cosine, Exponential, Linear, Step
 from search_spaces.values import MOST_VALUES, FieldError, Number
 
-Scalar = str | int | float | Cosine | Linear | Step | Constant
+Scalar = str | int | float | Cosine | Linear | Step | Exponential | Constant
 """One value of a field; a schedule may be named by its kind alone."""
 
 _End = Annotated[Number, Range(-1e9, 1e9)]

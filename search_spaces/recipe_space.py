@@ -70,15 +70,13 @@ class RecipeSpace:
             raise FieldError(["fields", field], f"depends on {sorted(conditions)}; legal: one field")
 
     def _check_warmup(self) -> None:
-        warmup = max(max(case.values) for case in self.cases if case.field == "warmup_epochs")
-        epochs = min(min(case.values) for case in self.cases if case.field == "epochs")
+        warmup, epochs = max(self.values("warmup_epochs")), min(self.values("epochs"))
         if warmup > epochs:
             raise FieldError(["fields", "warmup_epochs"], f"{warmup} is more than the fewest epochs, {epochs}")
 
     def _check_minimum(self) -> None:
-        schedules = [value for case in self.cases if case.field == "schedule" for value in case.values]
-        lowest = max(getattr(schedule, "minimum", 0.0) for schedule in schedules)
-        rate = min(min(case.values) for case in self.cases if case.field == "learning_rate")
+        lowest = max(getattr(schedule, "minimum", 0.0) for schedule in self.values("schedule"))
+        rate = min(self.values("learning_rate"))
         if lowest > rate:
             raise FieldError(
                 ["fields", "schedule"], f"minimum {lowest} is more than the smallest learning_rate, {rate}"
@@ -99,6 +97,10 @@ class RecipeSpace:
     def genome(self) -> Genome:
         """The fields with at least two values: the columns of a population; every gene has ``recipe=True``."""
         return Genome(tuple(self._gene(case) for case in self.cases if len(case.values) > 1))
+
+    def values(self, field: str) -> list[Any]:
+        """Return the values that a field may have, whatever the others are."""
+        return [value for case in self.cases if case.field == field for value in case.values]
 
     @property
     def size(self) -> int:

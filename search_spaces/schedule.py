@@ -1,4 +1,4 @@
-"""Schedules of the learning rate, as values: linear growth for the epochs of warm-up, then one of four shapes.
+"""Schedules of the learning rate, as values: linear growth for the epochs of warm-up, then one of five shapes.
 
 The decay is counted from the first step of the training, warm-up included, unless ``after_warmup`` counts it from the
 end of the warm-up.
@@ -23,9 +23,10 @@ class _Schedule(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        after_warmup = getattr(self, "after_warmup", False)
-        if not isinstance(after_warmup, bool):
-            raise FieldError(["after_warmup"], f"is {shown(after_warmup)}; legal: true or false")
+        for name in ("after_warmup", "stairs"):
+            switch = getattr(self, name, False)
+            if not isinstance(switch, bool):
+                raise FieldError([name], f"is {shown(switch)}; legal: true or false")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,28 @@ class Step(_Schedule):
 
 
 @dataclass(frozen=True)
+class Exponential(_Schedule):
+    """The peak, multiplied by ``factor`` every so many epochs.
+
+    Args:
+        factor: factor on the rate.
+        epochs: epochs between two of them.
+        stairs: fall at once, after so many epochs; else a little in every step.
+        minimum: smallest rate.
+        warmup_start: the rate of the first step, if there is a warm-up.
+        after_warmup: count the epochs from the end of the warm-up.
+    """
+
+    kind: Literal["exponential"] = "exponential"
+    factor: Annotated[float, Range(0, 1, above=True)] = 0.97
+    epochs: Annotated[float, Range(0, 100_000, above=True)] = 1.0
+    stairs: bool = True
+    minimum: Rate = 0.0
+    warmup_start: Rate = 0.0
+    after_warmup: bool = False
+
+
+@dataclass(frozen=True)
 class Constant(_Schedule):
     """The peak, to the end.
 
@@ -98,8 +121,14 @@ class Constant(_Schedule):
     warmup_start: Rate = 0.0
 
 
-Schedule = Union[Cosine, Linear, Step, Constant]
-SCHEDULES: dict[str, type[Schedule]] = {"cosine": Cosine, "linear": Linear, "step": Step, "constant": Constant}
+Schedule = Union[Cosine, Linear, Step, Exponential, Constant]
+SCHEDULES: dict[str, type[Schedule]] = {
+    "cosine": Cosine,
+    "linear": Linear,
+    "step": Step,
+    "exponential": Exponential,
+    "constant": Constant,
+}
 
 
 def read_schedule(value: Any) -> Schedule:
@@ -108,7 +137,7 @@ def read_schedule(value: Any) -> Schedule:
     Raises:
         FieldError: a kind or field that is unknown, or a value that is illegal.
     """
-    if isinstance(value, (Cosine, Linear, Step, Constant)):
+    if isinstance(value, (Cosine, Linear, Step, Exponential, Constant)):
         return value
     given = dict(value) if isinstance(value, Mapping) else {"kind": value}
     kind = given.pop("kind", None)

@@ -63,18 +63,27 @@ class Space(Checked):
                 raise FieldError(["stages", position, "name"], f"{name!r} is taken; every part needs its own name")
         self._check_transformer()
         self._check_combinations()
+        self._check_trims()
 
     def _check_combinations(self) -> None:
         """Refuse more combinations of choices than can be counted one by one."""
         before: Stem | Stage = self.stem
         for position, stage in enumerate(self.stages):
-            sizes = [self.resolution, before.width, stage.width, *(getattr(stage, name) for name in PER_STAGE)]
-            count = math.prod(max(1, len(choices)) for choices in sizes)
+            shared = [len(self.resolution), len(before.width)]
+            count = max(math.prod([*shared, *(len(getattr(stage, name)) for name in part)]) for part in stage.parts)
             if count > _MOST_COMBINATIONS:
                 problem = "what it is made of, the resolution and the width before it have"
                 told = f"{problem} {count} combinations; legal: {_MOST_COMBINATIONS} at most, so give fewer choices"
                 raise FieldError(["stages", position], told)
             before = stage
+
+    def _check_trims(self) -> None:
+        """Refuse maps that a shortcut would not fit, or that vanish."""
+        for position, stage in enumerate(self.stages):
+            if stage.trim and self.mbconv.shortcut != "identity":
+                raise FieldError(["stages", position, "trim"], 'needs "mbconv: {shortcut: identity}"; legal: 0')
+            if stage.trim and min(self.feature_sizes(min(self.resolution))[position + 1 :]) < 1:
+                raise FieldError(["stages", position, "trim"], "leaves nothing of the map at the least resolution")
 
     def _check_transformer(self) -> None:
         hybrid = [position for position, stage in enumerate(self.stages) if stage.hybrid]
@@ -129,10 +138,13 @@ class Space(Checked):
         return self._extreme(-1, windows=0)
 
     def feature_sizes(self, resolution: int) -> tuple[int, ...]:
-        """Return the side of the map after the stem and after every stage: a stride of 2 halves, rounding up."""
+        """Return the side of the map after the stem and after every stage: a stride of 2 halves, rounding up.
+
+        Where a stage's ``trim`` is 1, it is one less first, and then halved, rounding down.
+        """
         sides = [resolution]
-        for stride in (self.stem.stride, *(stage.stride for stage in self.stages)):
-            sides.append(-(-sides[-1] // stride))
+        for stride, trim in ((self.stem.stride, 0), *((stage.stride, stage.trim) for stage in self.stages)):
+            sides.append((sides[-1] - 1 - 2 * trim) // stride + 1)
         return tuple(sides[1:])
 
     def sample(self, rng: np.random.Generator) -> Architecture:

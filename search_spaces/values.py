@@ -84,11 +84,11 @@ def check_choices(field: str, choices: Sequence[Number]) -> None:
         raise FieldError([field], f"{list(choices)} is not ascending; write {sorted(choices)}")
 
 
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """Return the multiple of ``divisor`` nearest to ``value``, at least ``divisor``, and never below 90% of ``value``.
+def make_divisible(value: float, divisor: int = 8, least: float = 0.9) -> int:
+    """Return the multiple of ``divisor`` nearest to ``value``, at least ``divisor`` and the share ``least`` of it.
 
     Source: the rounding rule of the MobileNet family (Sandler et al., MobileNetV2, 2018,
     https://arxiv.org/abs/1801.04381, released code).
     """
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
+    return rounded + divisor if rounded < least * value else rounded

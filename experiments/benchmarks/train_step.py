@@ -36,7 +36,7 @@ from nasvit.files.records import versions
 from nasvit.layers import TalkingHeads
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
-from nasvit.training.conflict import Project
+from nasvit.training.conflict import ConflictPolicy, Project
 from nasvit.training.execution import Execution, Precision, Running
 from nasvit.training.sampling import Member, Sandwich
 from nasvit.training.step import shared_step
@@ -81,6 +81,31 @@ class PermutedTalkingHeads(TalkingHeads):
         return F.linear(maps.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
+def train_on(
+    supernet: Supernet,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    labels: Tensor,
+    subnets: list[Architecture],
+    conflict: ConflictPolicy,
+    distill: AdaptiveAlphaDivergence,
+    execution: Execution,
+) -> None:
+    """Run one step of ours on the largest, the smallest and other subnets, in this order."""
+    supernet.zero_grad()
+    shared_step(
+        supernet,
+        images.contiguous(memory_format=torch.channels_last),
+        labels,
+        members=[Member(each, fixed=number < 2) for number, each in enumerate(subnets)],
+        criterion=F.cross_entropy,
+        distill=distill,
+        conflict=conflict,
+        execution=execution,
+    )
+    optimizer.step()
+
+
 class Bench:
     """One supernet, one batch, and the two steps on them.
 
@@ -105,18 +130,16 @@ class Bench:
 
     def ours(self, subnets: list[Architecture]) -> None:
         """Run one step of nasvit."""
-        self.supernet.zero_grad()
-        shared_step(
+        train_on(
             self.supernet,
-            self.images.contiguous(memory_format=torch.channels_last),
+            self.optimizer,
+            self.images,
             self.labels,
-            members=[Member(each, fixed=number < 2) for number, each in enumerate(subnets)],
-            criterion=F.cross_entropy,
-            distill=self.distill,
-            conflict=self.conflict,
-            execution=self.execution,
+            subnets,
+            self.conflict,
+            self.distill,
+            self.execution,
         )
-        self.optimizer.step()
 
     def plain(self, subnets: list[Architecture]) -> None:
         """Run one step the straightforward way."""
@@ -161,9 +184,7 @@ class Bench:
 
     def peak_megabytes(self) -> float:
         """Return the peak memory so far: of the device, or of this process."""
-        if self.compute.device.type == "cpu":
-            return _peak_megabytes()
-        return float(torch.accelerator.max_memory_allocated(self.compute.device)) / 2**20
+        return peak_megabytes(self.compute)
 
     @staticmethod
     def _project(parameters: list[nn.Parameter], largest: tuple[Tensor | None, ...], sums: list[Tensor | None]) -> None:
@@ -227,8 +248,13 @@ def peak(settings: Settings, which: str) -> float:
     return float(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
 
 
-def _peak_megabytes() -> float:
-    """This process's peak; ``getrusage`` would give that of the process that started it, if it was larger."""
+def peak_megabytes(compute: Compute) -> float:
+    """Return the peak memory so far of a device, or of this process.
+
+    ``getrusage`` would give that of the process that started it, if it was larger.
+    """
+    if not compute.on_processor:
+        return float(torch.accelerator.max_memory_allocated(compute.device)) / 2**20
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 

@@ -100,6 +100,15 @@ def count_on_meta(network: nn.Module, x: Tensor) -> Cost:
     return Cost(counter.macs, params, counter.peak, _int8_size(network))
 
 
+_ELEMENTWISE = {
+    torch.ops.aten.gelu.default,
+    torch.ops.aten.hardsigmoid.default,
+    torch.ops.aten.hardswish.default,
+    torch.ops.aten.silu.default,
+}
+"""Activations that PyTorch takes apart on the meta device, which is most of the time of a count."""
+
+
 class _Counter(TorchDispatchMode):
     """Counts multiply-adds and follows which tensors are alive.
 
@@ -112,7 +121,10 @@ class _Counter(TorchDispatchMode):
         self._known: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
+        if func in _ELEMENTWISE and args[0].is_meta:
+            result = torch.empty_like(args[0])
+        else:
+            result = func(*args, **(kwargs or {}))
         counted: Callable[..., int] | None = flop_registry.get(func._overloadpacket)
         if counted is not None:
             self.macs += counted(*args, **(kwargs or {}), out_val=result) // 2

@@ -73,11 +73,15 @@ class SizedPart:
         columns: the population columns of those genes.
         shape: how many values each of them has.
         combinations: the blocks of every combination, the last gene fastest.
+        stage: number of the stage; -1 for the stem.
+        first: whether the first block of the stage is among them.
     """
 
     columns: tuple[int, ...]
     shape: tuple[int, ...]
     combinations: tuple[tuple[SizedBlock, ...], ...]
+    stage: int
+    first: bool
 
 
 def sized_parts(space: Space, size: Size) -> list[SizedPart]:
@@ -87,11 +91,12 @@ def sized_parts(space: Space, size: Size) -> list[SizedPart]:
         space: what :func:`as_backbones` returned.
         size: height and width of the images.
     """
-    maps = _map_sizes(space, size)
-    return [
-        SizedPart(part.columns, part.shape, tuple(_sized(blocks, sides) for blocks in part.combinations))
-        for part, *sides in zip(block_parts(space), maps, maps[1:])
-    ]
+    maps, parts = _map_sizes(space, size), []
+    for part in block_parts(space)[:-1]:
+        sides = maps[part.stage + 1 :] if part.first else maps[part.stage + 2 :]
+        sized = tuple(_sized(blocks, sides) for blocks in part.combinations)
+        parts.append(SizedPart(part.columns, part.shape, sized, part.stage, part.first))
+    return parts
 
 
 def _sized(blocks: Blocks, sides: Sequence[Size]) -> tuple[SizedBlock, ...]:
@@ -169,25 +174,26 @@ def dense_cost_table(space: Space, head: Head, classes: int, size: Size) -> Cost
     """
     maps = taken_maps(space, head, size)
     image = BYTES * space.image_channels * math.prod(size)
-    parts = [_part(space, part, stage, maps, image) for stage, part in enumerate(sized_parts(space, size), start=-1)]
+    parts = [_part(space, part, maps, image) for part in sized_parts(space, size)]
     return CostTable([*parts, _head_part(maps, head, classes, size, image)], len(space.genome))
 
 
-def _part(space: Space, part: SizedPart, stage: int, maps: Sequence[TakenMap], image: int) -> Part:
+def _part(space: Space, part: SizedPart, maps: Sequence[TakenMap], image: int) -> Part:
     """Return the costs of a stage, or of the stem, number -1.
 
     While it runs, the image is alive and every map that was taken; that of the stage before comes into its first block,
     which counts it itself, as the stem does the image.
     """
-    earlier = [each for each in maps if each.stage < stage - 1]
-    before = next((each for each in maps if each.stage == stage - 1), None)
+    last = part.stage - part.first  # the map of this stage comes into the part
+    earlier = [each for each in maps if each.stage < last]
+    before = next((each for each in maps if part.first and each.stage == last), None)
     rows: list[tuple[int, ...]] = []
     for blocks in part.combinations:
         costs = [(_count(space, block, size), times) for block, size, times in blocks]
         taken = 0 if before is None else before.bytes(blocks[0][0].in_channels)
-        memory = max(cost.memory + (taken if number else 0) for number, (cost, _) in enumerate(costs))
+        memory = max((cost.memory + (taken if number else 0) for number, (cost, _) in enumerate(costs)), default=0)
         sums = [sum(times * getattr(cost, name) for cost, times in costs) for name in _SUMMED]
-        rows.append((*sums, memory if stage < 0 else memory + image))
+        rows.append((*sums, memory if part.stage < 0 else memory + image))
     tables = (integers(column).reshape(part.shape) for column in zip(*rows, strict=True))
     own = dict(zip((*_SUMMED, "memory"), tables, strict=True))
     held = _over(earlier, [[each.bytes(width) for width in each.widths] for each in earlier])

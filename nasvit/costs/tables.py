@@ -54,14 +54,15 @@ def _part(space: Space, part: BlockPart, costs: Mapping[BlockKey, Cost]) -> Part
         part.columns,
         macs=table(lambda blocks: sum(times * costs[block].macs for block, times in blocks)),
         params=table(lambda blocks: sum(times * costs[block].params for block, times in blocks)),
-        memory=table(lambda blocks: max(costs[block].memory for block, _ in blocks)) + _image_bytes(space, part),
+        memory=table(lambda blocks: max((costs[block].memory for block, _ in blocks), default=0))
+        + _image_bytes(space, part),
         int8_size=table(lambda blocks: sum(times * costs[block].int8_size for block, times in blocks)),
     )
 
 
 def _image_bytes(space: Space, part: BlockPart) -> Integers | int:
     """Return the bytes of the input image for every resolution; the stem counts it itself."""
-    if part.combinations[0][0][0].kind == "stem":
+    if part.stage < 0:
         return 0
     bytes_of = np.array([image_bytes(space, each) for each in space.resolution], dtype=np.int64)
     if "resolution" not in space.genome.names:

@@ -166,6 +166,8 @@ def _refuse(images: ImageSet, augmentation: Augmentation, crop_pct: float) -> No
         raise ValueError(
             f"{images.name}: cutmix {augmentation.cutmix} is for class labels, not for {kind}; set it to 0"
         )
+    if augmentation.autoaugment != "none":
+        raise ValueError(f"{images.name}: autoaugment moves what an image shows, and not its {kind}; set it to none")
     if augmentation.mixup > 0 and kind == "masks":
         raise ValueError(f"{images.name}: mixup {augmentation.mixup} is not for masks; set it to 0")
     if crop_pct < 1:

@@ -1,4 +1,4 @@
-"""Augmentation of training images: its strength, its random numbers, crop, mirror, RandAugment, mixing."""
+"""Augmentation of training images: its strength, its random numbers, crop, mirror, AutoAugment, RandAugment, mixing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from timm.data.auto_augment import RandAugment, rand_augment_transform
+from timm.data.auto_augment import (
+    AutoAugment,
+    RandAugment,
+    auto_augment_transform,
+    posterize,
+    rand_augment_transform,
+)
 from timm.data.mixup import Mixup
 from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
@@ -39,6 +45,8 @@ class RecipeLike(Protocol):
     @property
     def randaugment(self) -> int: ...
     @property
+    def autoaugment(self) -> str: ...
+    @property
     def random_erasing(self) -> float: ...
     @property
     def mixup(self) -> float: ...
@@ -59,6 +67,7 @@ class Augmentation:
         mirror: mirror half of the images left to right. None: only where a mirrored image still shows its class.
         randaugment: magnitude of RandAugment, an integer 0 to 10; 0 is off.
         randaugment_layers: operations of RandAugment per image.
+        autoaugment: policy of AutoAugment, ``original`` or ``v0``; ``none`` is off; for class labels only.
         random_erasing: share of the images a rectangle is erased from.
         mixup: alpha of the beta distribution of mixup, 0 is off; not for masks.
         cutmix: alpha of the beta distribution of CutMix, 0 is off, for class labels only; with both on, each batch
@@ -76,6 +85,7 @@ class Augmentation:
     mirror: bool | None = None
     randaugment: int = 1
     randaugment_layers: int = 1
+    autoaugment: str = "none"
     random_erasing: float = 0.01
     mixup: float = 0.01
     cutmix: float = 0.01
@@ -92,6 +102,11 @@ class Augmentation:
         for name in ("padding", "randaugment_layers", "mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
+
+    @property
+    def varies(self) -> bool:
+        """Whether library code varies the pixels of each image."""
+        return self.randaugment > 0 or self.autoaugment != "none"
 
     @property
     def mixes(self) -> bool:
@@ -113,6 +128,7 @@ class Augmentation:
             padding=padding,
             mirror=mirror,
             randaugment=recipe.randaugment,
+            autoaugment=recipe.autoaugment,
             random_erasing=recipe.random_erasing,
             mixup=recipe.mixup,
             cutmix=recipe.cutmix,
@@ -196,10 +212,11 @@ def moved_and_mirrored(stored: Pixels, rows: npt.NDArray[np.int64], draws: Draws
 
 
 class ImageVariation:
-    """Vary one image with Pillow: random resized crop and mirroring where images are not cropped yet, RandAugment.
+    """Vary one image with Pillow: random resized crop and mirroring where images are not cropped yet, then
+    AutoAugment and RandAugment.
 
     Args:
-        augmentation: strength of the augmentation; with any other crop than ``resized`` only RandAugment is left.
+        augmentation: strength of the augmentation; with any other crop than ``resized`` only these two are left.
         size: height and width of a resized crop, in pixels.
         channels: 1 or 3.
     """
@@ -210,6 +227,7 @@ class ImageVariation:
             if augmentation.crop == "resized"
             else None
         )
+        self._autoaugment = auto_augment(augmentation, channels) if augmentation.autoaugment != "none" else None
         self._randaugment = rand_augment(augmentation, channels) if augmentation.randaugment > 0 else None
 
     def __call__(self, image: Image.Image, mirrored: bool, seed: int) -> Pixels:
@@ -228,6 +246,8 @@ class ImageVariation:
             image = self._crop(image)
             if mirrored:
                 image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self._autoaugment is not None:
+            image = self._autoaugment(image)
         if self._randaugment is not None:
             image = self._randaugment(image)
         return to_pixels(image)
@@ -246,13 +266,39 @@ def rand_augment(augmentation: Augmentation, channels: int, operations: Sequence
         channels: 1 or 3.
         operations: names of the operations to draw from; None: all.
     """
-    gray = 128
-    fill = gray if channels == 1 else (gray,) * 3
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
     # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a color, which recent Pillow refuses.
-    options = {"img_mean": fill, "magnitude_max": 9.999}
+    options = {"img_mean": _fill(channels), "magnitude_max": 9.999}
     made: RandAugment = rand_augment_transform(name, options, None if operations is None else list(operations))
     return made
+
+
+def auto_augment(augmentation: Augmentation, channels: int) -> AutoAugment:
+    """Return AutoAugment of a policy; call it inside ``global_random_kept``.
+
+    Source: Cubuk et al., AutoAugment (CVPR 2019), https://arxiv.org/abs/1805.09501
+
+    Args:
+        augmentation: the policy.
+        channels: 1 or 3.
+    """
+    made: AutoAugment = auto_augment_transform(augmentation.autoaugment, {"img_mean": _fill(channels)})
+    for operation in (each for policy in made.policy for each in policy):
+        if operation.aug_fn is posterize:
+            operation.aug_fn = _posterized
+    return made
+
+
+def _posterized(image: Image.Image, bits: int, **_: object) -> Image.Image:
+    """Keep the first bits of every color, one at least: none, as some policies say, is refused by recent Pillow."""
+    kept: Image.Image = posterize(image, max(bits, 1))
+    return kept
+
+
+def _fill(channels: int) -> int | tuple[int, ...]:
+    """Return the gray that is behind moved images."""
+    gray = 128
+    return gray if channels == 1 else (gray,) * channels
 
 
 class Mixing:

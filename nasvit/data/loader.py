@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property, partial
 
@@ -10,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from nasvit.compute import ALONE, Compute
+from nasvit.compute import ALONE, Compute, main_memory
 from nasvit.data.annotated_preparation import AnnotatedPreparation
 from nasvit.data.augment import NO_AUGMENTATION, Augmentation
 from nasvit.data.config import ImageSize, height_and_width, refuse_pair
@@ -108,7 +107,7 @@ class Loader:
         if not len(self):
             raise ValueError(f"batch_size {self.batch_size} is more than the {len(self.images)} training images")
         height, width = self._preparation.size
-        needed, there = 4 * len(self.places) * self.images.channels * height * width, _main_memory()
+        needed, there = 4 * len(self.places) * self.images.channels * height * width, main_memory()
         if there is not None and 2 * needed > there:
             raise ValueError(
                 f"batch_size {self.batch_size}: a batch of images of {width}x{height} pixels takes "
@@ -245,11 +244,3 @@ def served_size(
     if crop_pct < 1 and size[0] != size[1]:
         raise ValueError(f"{images.name}: crop_pct {crop_pct} cuts out squares, its images are {size[0]}x{size[1]}")
     return size
-
-
-def _main_memory() -> int | None:
-    """Return the bytes of memory of this machine; None where it does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return None

@@ -70,7 +70,7 @@ class Preparation:
         self._crop_pct = crop_pct
         self._seed = seed
         self._mirror = _mirrors(images, augmentation)
-        varied = augmentation.crop == "resized" or augmentation.randaugment > 0
+        varied = augmentation.crop == "resized" or augmentation.varies
         self._variation = ImageVariation(augmentation, size, images.channels) if varied else None
         self._order: tuple[int, npt.NDArray[np.int64]] | None = None
 

@@ -16,6 +16,7 @@ from nasvit.elastic.shared_parameter import SharedParameter
 from nasvit.elastic.shuffle import ElasticGroupedLayers, ElasticShuffleBlock, ElasticSplitShuffleBlock
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.elastic.transformer import ElasticTransformerBlock, SwitchableScale
+from nasvit.elastic.universal import ElasticConvPair, ElasticUniversalBottleneck
 from nasvit.elastic.universal_batch_norm import ElasticUniversalBatchNorm2d
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ElasticBatchNorm2d",
     "ElasticConv2d",
     "ElasticConvNorm",
+    "ElasticConvPair",
     "ElasticDepthwiseConv2d",
     "ElasticGhostBlock",
     "ElasticGhostModule",
@@ -45,6 +47,7 @@ __all__ = [
     "ElasticTalkingHeads",
     "ElasticTransformerBlock",
     "ElasticUniversalBatchNorm2d",
+    "ElasticUniversalBottleneck",
     "SharedParameter",
     "Switch",
     "SwitchableScale",

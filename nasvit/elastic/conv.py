@@ -7,6 +7,7 @@ from torch import nn
 
 from nasvit.elastic.base import Elastic, check_size, shared
 from nasvit.layers.depthwise import DepthwiseConv2d
+from nasvit.layers.pointwise import PointwiseConv2d
 
 
 def _center(largest: int, kernel_size: int) -> slice:
@@ -21,6 +22,12 @@ def _check_kernel(layer: str, kernel_size: int, largest: int) -> None:
             f"{layer}: kernel_size={kernel_size} has no center in a kernel of {largest}; "
             f"legal: {', '.join(str(k) for k in range(2 - largest % 2, largest + 1, 2))}"
         )
+
+
+def _plain(in_channels: int, out_channels: int, side: int, stride: int, bias: bool) -> nn.Conv2d:
+    if side == 1:
+        return PointwiseConv2d(in_channels, out_channels, stride=stride, bias=bias)
+    return nn.Conv2d(in_channels, out_channels, side, stride, side // 2, bias=bias)
 
 
 class ElasticConv2d(Elastic):
@@ -62,7 +69,7 @@ class ElasticConv2d(Elastic):
         check_size("ElasticConv2d", "out_channels", out_channels, self.out_channels)
         _check_kernel("ElasticConv2d", side, self.kernel_size)
         with torch.device("meta"):
-            conv = nn.Conv2d(in_channels, out_channels, side, self.stride, side // 2, bias=self.bias is not None)
+            conv = _plain(in_channels, out_channels, side, self.stride, self.bias is not None)
         crop = _center(self.kernel_size, side)
         conv.weight = self.view("weight", slice(out_channels), slice(in_channels), crop, crop)
         if self.bias is not None:
@@ -90,8 +97,13 @@ class ElasticDepthwiseConv2d(Elastic):
         self.weight = nn.Parameter(torch.zeros(channels, 1, kernel_size, kernel_size))
 
     @shared
-    def at(self, channels: int, kernel_size: int | None = None) -> DepthwiseConv2d:
+    def at(self, channels: int, kernel_size: int | None = None, trim: int = 0) -> DepthwiseConv2d:
         """Return the depthwise convolution of one size as a plain layer that shares this one's memory.
+
+        Args:
+            channels: channels.
+            kernel_size: side of the kernel in pixels; the largest if left out.
+            trim: pixels that it pads less than half its kernel.
 
         Raises:
             ValueError: if this layer holds no such size.
@@ -101,6 +113,7 @@ class ElasticDepthwiseConv2d(Elastic):
         _check_kernel("ElasticDepthwiseConv2d", side, self.kernel_size)
         with torch.device("meta"):
             conv = DepthwiseConv2d(channels, side, stride=self.stride)
+        conv.padding = (side // 2 - trim,) * 2
         crop = _center(self.kernel_size, side)
         conv.weight = self.view("weight", slice(channels), slice(None), crop, crop)
         return conv

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from nasvit.elastic.base import Elastic, shared
 from nasvit.elastic.batch_norm import ANY, ElasticNorm, Switch, Widths
 from nasvit.elastic.conv import ElasticConv2d, ElasticDepthwiseConv2d
@@ -35,7 +37,13 @@ class ElasticConvNorm(Elastic):
 
     @shared
     def at(
-        self, in_channels: int, out_channels: int, switch: Switch = ANY, *, kernel_size: int | None = None
+        self,
+        in_channels: int,
+        out_channels: int,
+        switch: Switch = ANY,
+        *,
+        kernel_size: int | None = None,
+        trim: int = 0,
     ) -> ConvNorm:
         """Return the plain layers of one size.
 
@@ -44,6 +52,7 @@ class ElasticConvNorm(Elastic):
             out_channels: channels out; of a depthwise convolution they are those in.
             switch: the subnet that its batch norm belongs to.
             kernel_size: side of the kernel in pixels; the largest if left out.
+            trim: pixels that a depthwise convolution pads less than half its kernel.
 
         Raises:
             ValueError: if the convolution holds no such size, or a depthwise one should change its channels.
@@ -51,11 +60,17 @@ class ElasticConvNorm(Elastic):
         if isinstance(self.conv, ElasticConv2d):
             conv = self.conv.at(in_channels, out_channels, kernel_size)
         elif in_channels == out_channels:
-            conv = self.conv.at(in_channels, kernel_size)
+            conv = self.conv.at(in_channels, kernel_size, trim)
         else:
             raise ValueError(f"depthwise convolution: {in_channels} channels in, {out_channels} out; they are the same")
         norm = None if self.norm is None else self.norm.at(out_channels, switch)
         return ConvNorm(conv, norm, None if self.act is None else activation(self.act))
+
+    def zero_gains(self) -> None:
+        """Start the batch norm's gains at 0, so that a residual branch that ends here starts as nothing."""
+        assert self.norm is not None
+        for gain in self.norm.gains():
+            nn.init.zeros_(gain)
 
     def out_channel_tensors(self) -> list[str]:
         """Name the tensors whose first axis is the channels out.

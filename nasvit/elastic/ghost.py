@@ -101,7 +101,13 @@ class ElasticGhostBlock(Elastic):
 
     @shared
     def at(
-        self, in_channels: int, hidden: int, out_channels: int, kernel_size: int, switch: Switch = ANY
+        self,
+        in_channels: int,
+        hidden: int,
+        out_channels: int,
+        kernel_size: int,
+        switch: Switch = ANY,
+        counted: int | None = None,
     ) -> GhostBlock:
         """Return the block of one size as plain layers that share this one's memory.
 
@@ -112,7 +118,7 @@ class ElasticGhostBlock(Elastic):
         return GhostBlock(
             self.widen.at(in_channels, hidden, kernel_size, switch),
             None if strided is None else strided.at(hidden, hidden, switch, kernel_size=kernel_size),
-            None if self.squeeze_excite is None else self.squeeze_excite.at(hidden),
+            None if self.squeeze_excite is None else self.squeeze_excite.at(hidden, counted),
             self.narrow.at(hidden, out_channels, kernel_size, switch),
             self._shortcut_at(in_channels, out_channels, kernel_size, switch),
         )

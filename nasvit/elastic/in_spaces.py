@@ -13,11 +13,13 @@ from nasvit.elastic.mbconv import ElasticMBConv, Shortcut
 from nasvit.elastic.norms import NormFactory
 from nasvit.elastic.squeeze_excite import ElasticSqueezeExcite
 from nasvit.elastic.transformer import ElasticTransformerBlock
+from nasvit.elastic.universal import ElasticConvPair, ElasticUniversalBottleneck
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import GhostBlock
 from nasvit.layers.head import Head
 from nasvit.layers.mbconv import MBConv
 from nasvit.layers.transformer import TransformerBlock
+from nasvit.layers.universal import ConvPair, UniversalBottleneck
 from predictors.blocks import BlockKey
 from search_spaces import Space, Stage
 
@@ -81,7 +83,8 @@ def build_mbconv(place: Place, keys: Keys, norm: NormFactory) -> ElasticMBConv:
 def mbconv_at(block: ElasticMBConv, place: Place, key: BlockKey, switch: Switch) -> MBConv:
     """Return the MBConv of one subnet; at expand ratio 1 it has no widening convolution."""
     hidden = None if key.expand_ratio == 1 else _hidden(place, key)
-    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch)
+    counted = _counted(place, key)
+    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, counted, key.trim)
 
 
 def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBlock:
@@ -102,6 +105,42 @@ def build_ghost(place: Place, keys: Keys, norm: NormFactory) -> ElasticGhostBloc
 
 def ghost_at(block: ElasticGhostBlock, place: Place, key: BlockKey, switch: Switch) -> GhostBlock:
     """Return the Ghost block of one subnet."""
+    assert key.kernel_size is not None
+    hidden, counted = _hidden(place, key), _counted(place, key)
+    return block.at(key.in_channels, hidden, key.out_channels, key.kernel_size, switch, counted)
+
+
+def build_universal(place: Place, keys: Keys, norm: NormFactory) -> ElasticUniversalBottleneck:
+    """Build an elastic universal bottleneck, whose hidden channels follow the rule of MBConvs."""
+    (ins, outs), stride = _widths(keys), keys[0].stride
+    return ElasticUniversalBottleneck(
+        ins,
+        _all_hidden(place, keys),
+        outs,
+        start_kernel_size=max(key.start_kernel_size or 0 for key in keys),
+        kernel_size=_largest_kernel(keys),
+        stride=stride,
+        act=place.space.activation,
+        zero_last_gain=place.space.mbconv.zero_init_last_gain and ins == outs and stride == 1,
+        norm=norm,
+    )
+
+
+def universal_at(block: ElasticUniversalBottleneck, place: Place, key: BlockKey, switch: Switch) -> UniversalBottleneck:
+    """Return the universal bottleneck of one subnet."""
+    kernels = key.start_kernel_size or 0, key.kernel_size or 0
+    return block.at(key.in_channels, _hidden(place, key), key.out_channels, *kernels, switch)
+
+
+def build_conv_pair(place: Place, keys: Keys, norm: NormFactory) -> ElasticConvPair:
+    """Build an elastic pair of convolutions, whose hidden channels follow the rule of MBConvs."""
+    (ins, outs), hidden, act = _widths(keys), _all_hidden(place, keys), place.space.activation
+    sides = {"kernel_size": _largest_kernel(keys), "stride": keys[0].stride}
+    return ElasticConvPair(ins, hidden, outs, act=act, norm=norm, **sides)
+
+
+def conv_pair_at(block: ElasticConvPair, place: Place, key: BlockKey, switch: Switch) -> ConvPair:
+    """Return the pair of convolutions of one subnet."""
     assert key.kernel_size is not None
     return block.at(key.in_channels, _hidden(place, key), key.out_channels, key.kernel_size, switch)
 
@@ -171,5 +210,15 @@ def _all_hidden(place: Place, keys: Keys) -> Widths:
 def _gate(place: Place, keys: Keys, hidden: Widths) -> ElasticSqueezeExcite | None:
     if not keys[0].squeeze_excite:
         return None
-    options = place.space.mbconv
-    return ElasticSqueezeExcite(max(hidden), options.squeeze_channels, act=options.squeeze_excite_activation)
+    options, counted = place.space.mbconv, [_counted(place, key) for key in keys]
+    return ElasticSqueezeExcite(
+        max(hidden),
+        options.squeeze_channels,
+        counted=max((each for each in counted if each is not None), default=None),
+        act=options.squeeze_excite_activation,
+    )
+
+
+def _counted(place: Place, key: BlockKey) -> int | None:
+    """Return the channels that those of a gate are counted from, if they are not the hidden ones."""
+    return key.in_channels if place.space.mbconv.squeeze_excite_of == "input" else None

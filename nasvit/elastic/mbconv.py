@@ -70,9 +70,7 @@ class ElasticMBConv(Elastic):
         self.project = full(hidden, out_widths, norm, out_act)
         self.shortcut = ElasticConv2d(max(in_widths), max(out_widths)) if shortcut == "pool" else None
         if zero_last_gain:
-            assert self.project.norm is not None
-            for gain in self.project.norm.gains():
-                nn.init.zeros_(gain)
+            self.project.zero_gains()
 
     @shared
     def at(
@@ -82,6 +80,8 @@ class ElasticMBConv(Elastic):
         out_channels: int,
         kernel_size: int | None = None,
         switch: Switch = ANY,
+        counted: int | None = None,
+        trim: int = 0,
     ) -> MBConv:
         """Return the block of one size as plain layers that share this one's memory.
 
@@ -91,6 +91,8 @@ class ElasticMBConv(Elastic):
             out_channels: channels out.
             kernel_size: side of the depthwise kernel in pixels; the largest if left out.
             switch: the subnet that its batch norms belong to.
+            counted: channels that the gate's squeezed ones are counted from; the hidden ones if left out.
+            trim: pixels that the depthwise convolution pads less than half its kernel.
 
         Raises:
             ValueError: if this block holds no such size, or adds its input and should change its channels.
@@ -101,8 +103,8 @@ class ElasticMBConv(Elastic):
         wide = in_channels if hidden is None else hidden
         return MBConv(
             expand,
-            self.depthwise.at(wide, wide, switch, kernel_size=kernel_size),
-            None if self.squeeze_excite is None else self.squeeze_excite.at(wide),
+            self.depthwise.at(wide, wide, switch, kernel_size=kernel_size, trim=trim),
+            None if self.squeeze_excite is None else self.squeeze_excite.at(wide, counted),
             self.project.at(wide, out_channels, switch),
             self._shortcut_at(in_channels, out_channels),
         )

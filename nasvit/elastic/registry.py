@@ -31,6 +31,7 @@ from nasvit.elastic.mbconv import ElasticMBConv
 from nasvit.elastic.residual import ElasticResidual
 from nasvit.elastic.shuffle import ElasticShuffleBlock, ElasticSplitShuffleBlock
 from nasvit.elastic.transformer import ElasticTransformerBlock
+from nasvit.elastic.universal import ElasticConvPair, ElasticUniversalBottleneck
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.ghost import GhostBlock
 from nasvit.layers.head import Head
@@ -38,6 +39,7 @@ from nasvit.layers.mbconv import MBConv
 from nasvit.layers.residual import ResidualBlock
 from nasvit.layers.shuffle import ShuffleBlock, SplitShuffleBlock
 from nasvit.layers.transformer import TransformerBlock
+from nasvit.layers.universal import ConvPair, UniversalBottleneck
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,16 @@ KINDS: dict[str, BlockKind] = {
     "ghost": BlockKind(GhostBlock, ElasticGhostBlock, in_spaces.build_ghost, in_spaces.ghost_at),
     "transformer": BlockKind(
         TransformerBlock, ElasticTransformerBlock, in_spaces.build_transformer, in_spaces.transformer_at
+    ),
+    "universal": BlockKind(
+        UniversalBottleneck,
+        ElasticUniversalBottleneck,
+        in_spaces.build_universal,
+        in_spaces.universal_at,
+        ElasticUniversalBottleneck.inner_channels,
+    ),
+    "conv_pair": BlockKind(
+        ConvPair, ElasticConvPair, in_spaces.build_conv_pair, in_spaces.conv_pair_at, ElasticConvPair.inner_channels
     ),
     "head": BlockKind(Head, ElasticHead, in_spaces.build_head, in_spaces.head_at),
     "inverted": BlockKind(MBConv, ElasticMBConv, in_families.build_inverted, in_families.inverted_at, _sorted),

@@ -16,26 +16,38 @@ class ElasticSqueezeExcite(Elastic):
     Args:
         channels: channels of the widest layer.
         squeezed: returns the squeezed channels for a number of channels.
+        counted: the most channels that the squeezed ones are counted from; None: those of the widest layer.
         act: activation between the two convolutions.
         gate: activation that turns the result into weights.
     """
 
     def __init__(
-        self, channels: int, squeezed: Callable[[int], int], *, act: str = "relu", gate: str = "hard_sigmoid"
+        self,
+        channels: int,
+        squeezed: Callable[[int], int],
+        *,
+        counted: int | None = None,
+        act: str = "relu",
+        gate: str = "hard_sigmoid",
     ) -> None:
         super().__init__()
         self.squeezed = squeezed
-        self.reduce = ElasticConv2d(channels, squeezed(channels), bias=True)
-        self.expand = ElasticConv2d(squeezed(channels), channels, bias=True)
+        most = squeezed(channels if counted is None else counted)
+        self.reduce = ElasticConv2d(channels, most, bias=True)
+        self.expand = ElasticConv2d(most, channels, bias=True)
         self.act, self.gate = act, gate
 
     @shared
-    def at(self, channels: int) -> SqueezeExcite:
+    def at(self, channels: int, counted: int | None = None) -> SqueezeExcite:
         """Return the plain layer of one width.
+
+        Args:
+            channels: channels.
+            counted: channels that the squeezed ones are counted from; ``channels`` if left out.
 
         Raises:
             ValueError: if this layer holds no such size.
         """
-        squeezed = self.squeezed(channels)
+        squeezed = self.squeezed(channels if counted is None else counted)
         reduce, expand = self.reduce.at(channels, squeezed), self.expand.at(squeezed, channels)
         return SqueezeExcite(reduce, expand, activation(self.act), activation(self.gate))

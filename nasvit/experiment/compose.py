@@ -26,7 +26,7 @@ from nasvit.experiment.yaml_file import decisive
 from nasvit.files.whole import write_text
 from nasvit.options import Overrides
 from nasvit.search.storage import hide_password
-from predictors.limits import Budget
+from predictors.limits import Budget, Limit
 from search_spaces import Recipe, Space
 from search_spaces.merging import read_merged
 from search_spaces.recipe import DEFAULTS
@@ -204,6 +204,25 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
     )
 
 
+_USUAL_MACS = 20_000_000
+
+
+def usual_budget(seen: Seen, space: str | None = None) -> str:
+    """Return a budget for who names none: 20 million multiply-adds, or the middle of a space without such networks.
+
+    Args:
+        seen: what the images look like.
+        space: a space; None: the one of the catalog that fits the images.
+
+    Raises:
+        ValueError: if no space is for such images.
+    """
+    chosen = _find_space(seen, [Budget(f"macs<={_USUAL_MACS}")]) if space is None else search_spaces.load(space)
+    least, most = (costs["macs"] for costs in costs_of_ends(chosen, usual_classes(chosen.name)))
+    macs = _USUAL_MACS if least < _USUAL_MACS < most else float(f"{(least * most) ** 0.5:.2g}")
+    return str(Budget(str(Limit("macs", high=macs))))
+
+
 def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (), output: Path | None = None) -> Path:
     """Return the file of an experiment: the one that is named, or one written for the images that are named.
 
@@ -235,7 +254,7 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     if "weights.source" in given:
         named["weights"] = given["weights.source"]
     experiment = compose(asked, budgets, _hours(given.get("hours")), **named, **reading)
-    said = _said(experiment)
+    said = said_of(experiment)
     if "weights.source" in given:
         said["weights"] = {"source": given["weights.source"]}  # a mapping, which other fields of it can be laid over
     body, experiment = _with(yaml.safe_dump(said, sort_keys=False), overrides)
@@ -294,7 +313,7 @@ def _is_ours(text: str) -> bool:
     return text == _HEAD.format(hashlib.sha256(body.encode()).hexdigest()[:8]) + body
 
 
-def _said(experiment: Experiment) -> dict[str, Any]:
+def said_of(experiment: Experiment) -> dict[str, Any]:
     """Return what a file has to say of an experiment; all else is as always."""
     content = experiment.to_json()
     data = {name: content["data"][name] for name in ("source", "image_size", "crop", "padding")}
@@ -302,7 +321,7 @@ def _said(experiment: Experiment) -> dict[str, Any]:
     if experiment.weights is not None:
         said["weights"] = experiment.weights.source
     said |= {"data": data, "search": {"budgets": content["search"]["budgets"]}}
-    if experiment.network is not None and experiment.hours is None:
+    if experiment.hours is None and experiment.search.evaluate != "auto":
         said["search"]["evaluate"] = experiment.search.evaluate
     said |= {
         "finetune": _differing(experiment.finetune.recipe),

@@ -87,6 +87,9 @@ class TrainConfig(Running):
             raise FieldError(["project_from"], f"{self.project_from} is illegal; {legal}")
         if self.project_from and self.conflict != "project":
             raise FieldError(["project_from"], f"says when conflict: project begins, but conflict is {self.conflict}")
+        if self.recipe.initialization != "default":
+            problem = f"{self.recipe.initialization} is for plain networks; a supernet has its own; legal here: default"
+            raise FieldError(["recipe", "initialization"], problem)
 
     @property
     def savings(self) -> Savings:
@@ -350,6 +353,12 @@ class Experiment(ForTask, YamlFile):
         if self.weights is not None and self.weights.partial:
             problem = "a supernet starts from one that holds all of its subnets; leave it out"
             raise FieldError(["weights", "partial"], problem)
+        how = self.finetune.recipe.initialization
+        if self.uses_supernet and self.hours is None and how != "default":
+            problem = (
+                f"{how} says how random weights are drawn, and what is found has those of a supernet; leave it out"
+            )
+            raise FieldError(["finetune", "initialization"], problem)
         recipes: dict[tuple[str, ...], Recipe] = {("finetune",): self.finetune.recipe}
         if self.weights is None or not self.search.trains_supernet:
             recipes["train", "recipe"] = self.train.recipe

@@ -24,20 +24,21 @@ from nasvit.dense.shared import DenseAugmented
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.image_size import square_side
 from nasvit.experiment.images import Images
-from nasvit.experiment.training import NetAugConfig, TeacherConfig, Training
+from nasvit.experiment.training import INSIDE_WIDER, NetAugConfig, TeacherConfig, Training
 from nasvit.export.card import Card
 from nasvit.heads.dense import DenseNetwork
 from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
 from nasvit.layers.reparameterized import has_branches
-from nasvit.registry import augmentable, create
+from nasvit.registry import augmentable, create, is_timms_own, timm_classes
 from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.objective import Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
+from nasvit.training.initialization import draw_weights
 from nasvit.training.learner import Learner, Values
 from nasvit.training.sampling import NetAug
 from nasvit.training.trainer import Trainer
@@ -54,6 +55,7 @@ class Start:
         fused: whether that network's branches were fused.
         report: what was loaded into the network; None: all that it has, if there is one.
         new_head: whether the head of a detector or segmenter has random weights, whatever its backbone has.
+        initialization: how random weights are drawn, of a detector or segmenter those of the backbone; as in a recipe.
     """
 
     spec: Spec
@@ -61,6 +63,7 @@ class Start:
     fused: bool = False
     report: Report | None = None
     new_head: bool = False
+    initialization: str = "default"
 
     @property
     def is_loaded(self) -> Callable[[str], bool] | None:
@@ -109,7 +112,11 @@ class Fitting:
         name: str,
         compute: Compute | None = None,
     ) -> None:
-        self.start, self.training, self.images = start, training, images
+        how = training.recipe.initialization
+        if how != "default" and start.network is not None:
+            problem = f"{how} says how random weights are drawn, and training starts from others; leave it out"
+            raise FieldError(["recipe", "initialization"], problem)
+        self.start, self.training, self.images = replace(start, initialization=how), training, images
         self.seed, self.name, self.compute = seed, name, compute or images.compute
 
     @cached_property
@@ -137,12 +144,14 @@ class Fitting:
         Args:
             folder: folder of checkpoints and metrics.
             images: images to train on; all training images if left out.
-            validation: images to evaluate on; all validation images if left out.
+            validation: images to evaluate on; all validation images if left out, and some of the training images, too.
             every: epochs between two evaluations; a fifth of the training if left out.
         """
         recipe = self.training.recipe
         self._check_head(recipe.batch_size)
         held_out = self.images.validation if validation is None else validation
+        plain = images is None and validation is None and every != 0
+        learned = self.images.learned if plain else None
         model = self.compute.place(self.way.model)
         learner = Learner(
             model,
@@ -160,7 +169,7 @@ class Fitting:
             chance_loss=self.images.task.chance_loss,
             running=self.training,
             compute=self.compute,
-            evaluate=lambda trained: self._validate(trained, held_out),
+            evaluate=lambda trained: self._validate(trained, held_out, learned),
             evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             name=self.name,
         )
@@ -210,11 +219,16 @@ class Fitting:
     def _score(self, network: nn.Module, loader: Loader) -> Score:
         return self.images.task.evaluate(self.compute.place(network), loader.evaluation_batches(), self.compute)
 
-    def _validate(self, trained: nn.Module, held_out: ImageSet) -> Values:
+    def _validate(self, trained: nn.Module, held_out: ImageSet, learned: ImageSet | None = None) -> Values:
+        """Return the score on held-out images, and the one on training images that says whether it could learn more."""
         network = self.way.deployed(trained) if self.training.netaug is not None else trained
         with torch.no_grad():
             score = self.score(network, held_out)
-        return {"score": round(score.value, 4)} | {name: round(value, 4) for name, value in score.numbers().items()}
+            told = {"score": score.value, **score.numbers()}
+            if learned is not None:
+                score = self.score(network, learned)
+                told |= {"training_score": score.value}
+        return {name: round(value, 4) for name, value in told.items()}
 
 
 def objective(
@@ -261,8 +275,10 @@ def load_teacher(asked: TeacherConfig, images: Images) -> Teacher | Teachers:
 
 
 def _load_teacher(name: str, images: Images) -> Teacher:
+    fetched = images.made_up and is_timms_own(name)  # for which a check does without
     try:
-        found = create(name, pretrained=True, image_channels=images.shape[0])
+        classes = timm_classes(name) if fetched else None
+        found = create(name, classes, pretrained=not fetched, image_channels=images.shape[0])
     except (ValueError, FileNotFoundError) as error:
         raise ValueError(f"teacher: {error}") from error
     card, normalization = found.card, images.normalization
@@ -271,7 +287,7 @@ def _load_teacher(name: str, images: Images) -> Teacher:
             f"teacher: {name} takes images of {card.spec.channels} channels, the student's have {images.shape[0]}"
         )
     columns = _columns(name, card, images.classes)
-    if not card.mean:
+    if not card.mean and not fetched:
         warnings.warn(
             f"teacher: {name} does not say how its images were normalized, and gets them as the student does; save it "
             "with a card that says so (nasvit.save_network)",
@@ -382,7 +398,7 @@ class _WithBranches(Way):
         if isinstance(base, GhostNetSpec) and start.network is None:
             branched = base.branched(branches.count, **options)
             whole = replace(spec, base=branched) if isinstance(spec, DenseSpec) else branched
-            self.model = _network(Start(whole), classes, seed)
+            self.model = _network(replace(start, spec=whole), classes, seed)
             return
         network = _network(start, classes, seed)
         options |= {"keep_output": start.network is not None, "seed": seed}
@@ -405,6 +421,8 @@ class _InsideWider(Way):
                 "the network to start from was fused and has no batch norms, which wider networks need; start from one "
                 "that was trained without branches",
             )
+        if start.initialization != "default" and isinstance(start.spec, (DenseSpec, SubnetSpec, PlannedSpec)):
+            raise FieldError(["recipe", "initialization"], INSIDE_WIDER)
         if isinstance(start.spec, DenseSpec):
             self.model = self._with_head(start, start.spec, asked, classes, seed)
         elif isinstance(start.spec, (SubnetSpec, PlannedSpec)):
@@ -470,6 +488,9 @@ def _around(start: Start, asked: NetAugConfig, images: Images, classes: int, see
 
 def _network(start: Start, classes: int, seed: int) -> nn.Module:
     network = start.spec.build(classes, seed=seed) if start.network is None else start.network.float()
+    if start.network is None:
+        drawn = network.backbone if isinstance(network, DenseNetwork) else network
+        draw_weights(drawn, start.initialization, seed)
     track_statistics(network)
     return network.requires_grad_(True)
 

@@ -65,8 +65,13 @@ class WidthsFitting:
         """The network with shared weights."""
         return self.start.network(len(self.images.classes), self.slimmable.norm, self.seed)
 
-    def trainer(self, folder: Path) -> Trainer:
-        """Return the trainer of all widths."""
+    def trainer(self, folder: Path, *, every: int | None = None) -> Trainer:
+        """Return the trainer of all widths.
+
+        Args:
+            folder: folder of checkpoints and metrics.
+            every: epochs between two evaluations; a fifth of the training if left out.
+        """
         network, recipe, compute = self.images.compute.place(self.network), self.training.recipe, self.images.compute
         universal = self.slimmable.norm == "universal"
         learner = Learner(
@@ -88,7 +93,7 @@ class WidthsFitting:
             running=self.training,
             compute=compute,
             evaluate=self._validate,
-            evaluate_every=max(1, recipe.epochs // 5),
+            evaluate_every=max(1, recipe.epochs // 5) if every is None else every,
             keep_best=task.metric,
             decays=is_decayed_unless_depthwise,
             name=self.name,

@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from nasvit.compute import ALONE, Compute
@@ -52,6 +53,7 @@ DATA = "data.json"
 
 _EVALUATED, _EVALUATED_DENSE = 500, 32  # images of a batch without augmentation; those with boxes and masks are large
 _AT_ONCE = 2**26  # most scores of pixels of such a batch, or sixteenth pixels of one with boxes
+_LEARNED = 5000  # training images that are evaluated, at most
 _SUBSET_SEED = 0  # a constant: trainings that differ in seed only shall see the same images
 
 
@@ -72,7 +74,12 @@ class Images:
             all processes must see it.
         begun: whether there are results in it, which only the images of before may go on with.
         class_weights: weights of the classes in the loss of a segmenter; None: all weigh alike.
+
+    Attributes:
+        made_up: whether there are none such, as in a check, for which nothing is fetched.
     """
+
+    made_up = False
 
     def __init__(
         self,
@@ -187,6 +194,15 @@ class Images:
     def train(self) -> ImageSet:
         """The images that weights are trained on."""
         return self.data.train
+
+    @cached_property
+    def learned(self) -> ImageSet:
+        """Some of the images that weights are trained on, spread over all: as many as are held out, within bounds.
+
+        How well a network does on them, not augmented, says whether it could learn more of what it is shown.
+        """
+        count = min(len(self.train), len(self.validation), _LEARNED)
+        return self.train.subset(np.linspace(0, len(self.train) - 1, count).astype(np.int64))
 
     @property
     def validation(self) -> ImageSet:

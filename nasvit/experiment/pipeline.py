@@ -41,6 +41,12 @@ STAGES: dict[str, Stage] = {
 """The stages as commands of their own; ``times.json`` in the folder of the results has the seconds of each."""
 
 
+def stages_of(experiment: Experiment) -> list[str]:
+    """Return the names of the stages that a run of an experiment has, in their order."""
+    skipped = {"train": not experiment.search.trains_supernet, "extract": not experiment.uses_supernet}
+    return [name for name in STAGES if not skipped.get(name)]
+
+
 def open_workbench(
     path: Path, output: Path | None = None, overrides: Sequence[tuple[str, str]] = (), compute: Compute = ALONE
 ) -> Workbench:
@@ -154,9 +160,7 @@ def _check_times(bench: Workbench) -> None:
 @contextmanager
 def _begun(bench: Workbench, stage: str) -> Iterator[None]:
     """Say which stage of how many begins, and let its progress bars tell of the whole experiment."""
-    experiment = bench.experiment
-    skipped = {"train": not experiment.search.trains_supernet, "extract": not experiment.uses_supernet}
-    stages = [name for name in STAGES if not skipped.get(name)]
+    stages = stages_of(bench.experiment)
     number = f"stage {stages.index(stage) + 1} of {len(stages)}"
     if bench.compute.is_first:
         print(f"{number}: {LABELS[stage]}", flush=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from nasvit.experiment.clock import minutes
-from nasvit.experiment.config import Experiment, TrainConfig
+from nasvit.experiment.config import Evaluate, Experiment, TrainConfig
 from search_spaces.recipe import Recipe
 
 Way = Literal["prior", "largest", "features", "supernet"]
@@ -218,6 +218,11 @@ def way_of(experiment: Experiment, *, has_prior: bool) -> tuple[Way, str]:
             "there are weights for a supernet to start from, which trainings from random ones would waste",
         )
     return ("prior" if has_prior else "largest"), _NO_SUPERNET
+
+
+def evaluate_of(way: Way) -> Evaluate:
+    """Return the ``search.evaluate`` that takes a way."""
+    return "inherited" if way == "supernet" else way
 
 
 _ASKED: dict[str, Way] = {

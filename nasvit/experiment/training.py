@@ -27,6 +27,8 @@ from search_spaces.values import FieldError
 Threads = Annotated[int, Range(0, MOST_THREADS)]
 """Threads of the processor; 0: as PyTorch decides."""
 
+INSIDE_WIDER = "is for plain networks, and wider ones (netaug) have an initialization of their own; legal here: default"
+
 CalibrationImages = Annotated[int, Range(1, 1_000_000_000)]
 
 
@@ -305,6 +307,9 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
             raise FieldError(["quantize"], "is for a network of one width")
         if self.widths and self.weights is not None and not self._is_from_elsewhere:
             raise FieldError(["weights"], "a network of several widths starts from random weights; leave weights out")
+        if self.recipe.initialization != "default" and (self.widths or self.weights):
+            what = "several widths have an initialization of their own" if self.widths else "weights are not random"
+            raise FieldError(["recipe", "initialization"], f"is for plain networks with random weights, and {what}")
         self._check_loaded()
         self._check_task()
         if self.slimmable != SlimmableConfig() and not self.widths:

@@ -22,6 +22,7 @@ from nasvit.experiment.images import BAD_IMAGES, DATA, Images
 from nasvit.experiment.origin import Origin
 from nasvit.experiment.shared_folder import TOKEN, require_shared
 from nasvit.experiment.trained_for import TrainedFor, admitted_values, require_within
+from nasvit.experiment.training import INSIDE_WIDER
 from nasvit.experiment.yaml_file import decisive
 from nasvit.files.held import HOLDER
 from nasvit.files.records import read_json, read_record, write_record
@@ -325,7 +326,23 @@ class Workbench:
     def _candidates(self, space: SearchSpace, costs: Callable[[Codes], Costs]) -> Candidates:
         config = self.experiment.search
         recipes = None if config.recipes is None else load_recipes(config.recipes)
+        if recipes is not None and set(recipes.values("initialization")) != {"default"}:
+            self._check_initialization()
         return Candidates(space, costs, recipes, self._fixed_architecture(space))
+
+    def _check_initialization(self) -> None:
+        """Refuse recipes that draw weights where candidates start from others, or are no plain networks.
+
+        Raises:
+            ValueError: naming the way out.
+        """
+        asked = f"search.recipes: {self.experiment.search.recipes}: initialization"
+        if self.experiment.search.evaluate == "finetune":
+            raise ValueError(
+                f"{asked} says how random weights are drawn, and candidates inherit theirs; legal: scratch"
+            )
+        if self.experiment.finetune.netaug is not None:
+            raise ValueError(f"{asked} {INSIDE_WIDER}")
 
     @cached_property
     def _architectures(self) -> Candidates:

@@ -14,6 +14,21 @@ import numpy as np
 _INT8 = ("avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 """Names that Linux gives to a processor's instructions for products of 8-bit integers."""
 
+_FLOATS = (
+    "avx",
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_bf16",
+    "avx512_fp16",
+    "amx_tile",
+    "amx_bf16",
+    "asimd",
+    "sve",
+    "bf16",
+)
+"""Its names for wide instructions on floating-point numbers."""
+
 _WARM_UP = 5
 
 
@@ -70,13 +85,25 @@ def _summary(milliseconds: list[float]) -> Taken:
 
 def processor() -> tuple[str, tuple[str, ...]]:
     """Return the name of this machine's processor, and its instructions for products of 8-bit integers."""
+    name, flags = _told()
+    return name, tuple(each for each in _INT8 if each in flags)
+
+
+def instructions() -> tuple[str, ...]:
+    """Return the processor's instruction sets that networks are faster with, by the names that Linux gives them."""
+    _, flags = _told()
+    return tuple(each for each in (*_FLOATS, *_INT8) if each in flags)
+
+
+def _told() -> tuple[str, set[str]]:
+    """Return what Linux tells of the processor: its name, and the names of all that it can do."""
     name, flags = platform.processor() or platform.machine(), set[str]()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")
             name = value.strip() if key.strip() == "model name" else name
             flags |= set(value.split()) if key.strip() in ("flags", "Features") else set()
-    return name, tuple(each for each in _INT8 if each in flags)
+    return name, flags
 
 
 def sums_saturate() -> bool:

@@ -48,6 +48,26 @@ def held(folder: Path, compute: Compute = ALONE) -> Iterator[None]:
             _leave(folder.absolute())
 
 
+def holder_of(folder: Path) -> dict[str, Any] | None:
+    """Return what the process that writes to a folder says of itself; None if there is none, or it is no more.
+
+    Args:
+        folder: a folder of results, which is only read.
+
+    Returns:
+        Its ``command``, ``since`` when it holds the folder, and the ``owner``: ``process`` and ``host`` among others.
+    """
+    path = folder / HOLDER
+    said = _read(path)
+    if not said:
+        return None
+    gone = is_gone(said["owner"])
+    if gone is None:
+        with contextlib.suppress(FileNotFoundError):
+            return None if time.time() - path.stat().st_mtime > _SILENCE else said
+    return None if gone or gone is None else said
+
+
 def is_used(folder: Path) -> bool:
     """Return whether anything lies in a folder but the record of who holds it."""
     return any(not path.name.startswith(HOLDER) for path in folder.glob("*"))

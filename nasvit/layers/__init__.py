@@ -19,12 +19,14 @@ from nasvit.layers.shortcut import PoolShortcut
 from nasvit.layers.shuffle import GroupedLayers, ShuffleBlock, SplitShuffleBlock, shuffle_channels
 from nasvit.layers.squeeze_excite import SqueezeExcite
 from nasvit.layers.transformer import ChannelScale, ResidualBranch, TransformerBlock
+from nasvit.layers.universal import ConvPair, UniversalBottleneck
 
 __all__ = [
     "Attention",
     "BatchNorm2d",
     "ChannelScale",
     "ConvNorm",
+    "ConvPair",
     "DecoupledAttention",
     "DepthwiseConv2d",
     "GhostBlock",
@@ -47,6 +49,7 @@ __all__ = [
     "SqueezeExcite",
     "TalkingHeads",
     "TransformerBlock",
+    "UniversalBottleneck",
     "activation",
     "shuffle_channels",
     "sync_batch_norm",

@@ -18,9 +18,12 @@ from nasvit.layers import (
     activation,
 )
 from nasvit.layers.calibration import track_statistics
+from search_spaces import make_divisible
 
 ACTIVATION = "hard_swish"
 FEATURES = 1984
+LEAST = 0.95
+"""Share of channels that rounding to multiples of 8 leaves at least."""
 STRIDES = (1, 2, 2, 2, 1, 2)
 SQUEEZE_EXCITE = (False, False, True, False, True, True)
 
@@ -212,14 +215,14 @@ def _stage(
 
 
 def _block(group: Blocks, channels: int, stride: int, squeeze_excite: bool, padding: int | None) -> MBConv:
-    hidden = _rounded(channels * group.expand_ratio)
+    hidden = make_divisible(channels * group.expand_ratio, least=LEAST)
     depthwise = DepthwiseConv2d(hidden, group.kernel_size, stride=stride)
     if padding is not None:
         depthwise.padding = (padding, padding)
     return MBConv(
         None if hidden == channels else _conv_norm(channels, hidden, ACTIVATION),
         ConvNorm(depthwise, BatchNorm2d(hidden), activation(ACTIVATION)),
-        _squeeze_excite(hidden, _rounded(channels / 4)) if squeeze_excite else None,
+        _squeeze_excite(hidden, make_divisible(channels / 4, least=LEAST)) if squeeze_excite else None,
         _conv_norm(hidden, group.channels),
         nn.Identity() if stride == 1 and channels == group.channels else None,
     )
@@ -238,12 +241,6 @@ def _head(channels: int, hidden: int, classes: int) -> Head:
 def _conv_norm(in_channels: int, out_channels: int, act: str | None = None) -> ConvNorm:
     conv = nn.Conv2d(in_channels, out_channels, 1, bias=False)
     return ConvNorm(conv, BatchNorm2d(out_channels), None if act is None else activation(act))
-
-
-def _rounded(channels: float, divisor: int = 8, least: float = 0.95) -> int:
-    """Round to a multiple of ``divisor``, up where rounding down would leave less than ``least`` of it."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < least * channels else rounded
 
 
 @torch.no_grad()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from rich.table import Table
 from torch import Tensor, nn
 
-from nasvit.costs.counting import count
+from nasvit.costs.counting import Cost, count
 from nasvit.data.bad import BadImageError
 from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
@@ -30,6 +31,7 @@ from nasvit.report.console import open_console
 from nasvit.report.dense_scores import evaluate_dense
 from nasvit.report.loaded import Loaded, plain_network, task_at, task_of_card
 from nasvit.report.memory import memory_of
+from nasvit.report.named import EVERY, build_named, every_name
 from nasvit.report.predicting import check_options, show_found, write_rows
 from nasvit.tasks.confusion import Confusion
 from search_spaces.ranges import MOST_THREADS, Range, Share, checks
@@ -270,52 +272,95 @@ def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[
             yield from zip(opened, classifier(torch.cat([*opened.values()])))
 
 
+@dataclass(frozen=True)
+class _Timed:
+    """What is timed: a saved network or a file, what it is called, and, of a network that only has a name, its cost."""
+
+    path: Path
+    label: str
+    cost: Cost | None = None
+
+
 @checks
 def bench(
-    paths: tuple[Path, ...],
+    networks: tuple[str, ...],
     *,
     threads: tuple[_Threads, ...],
     rounds: Annotated[int, Range(1, 1_000_000)],
     width: _Width | None,
     out: Path | None,
+    runtimes: tuple[str, ...] = (),
 ) -> None:
     """Print how long one image takes in PyTorch and in every exported file, in turns, and how much memory each adds.
 
     Args:
-        paths: saved networks, each with all files exported into it, or such files.
+        networks: saved networks, each with all files exported into it; such files; names of networks.
         threads: numbers of threads.
         rounds: turns of each.
         width: width of networks with several.
         out: JSON file that gets the numbers too.
+        runtimes: formats whose files are timed besides PyTorch, and that networks with a name alone are written in;
+            none: all files that there are.
 
     Raises:
-        ValueError: if a number is out of its range, or there is nothing to time.
+        ValueError: if a number is out of its range, a network or a runtime is unknown, or there is nothing to time.
     """
     if not threads:
         raise ValueError("on how many threads? Give --threads 1, for example")
-    if not paths:
-        raise ValueError("of which networks? Give saved networks or exported files")
-    every = [file for path in paths for file in _with_files(path, width)]
-    name, instructions = processor()
-    rows = list[dict[str, Any]]()
-    before = torch.get_num_threads()
-    try:
-        memory = memory_of(every, threads[0], width)
-        for count in threads:
-            torch.set_num_threads(count)
-            taken = time_in_turns({str(path): one_image(path, count, width) for path in every}, rounds=rounds)
-            rows += [
-                {"network": path, "threads": count, **asdict(each), "memory": memory.pop(path, None)}
-                for path, each in taken.items()
-            ]
-    finally:
-        torch.set_num_threads(before)
+    if not networks:
+        raise ValueError("of which networks? Give saved networks, exported files, or names")
+    formats = _formats_of(runtimes)
+    with TemporaryDirectory() as folder:
+        every = [each for network in networks for each in _to_time(network, width, formats, Path(folder))]
+        rows = _in_turns(every, threads, rounds, width)
     open_console().print(_times(rows))
+    name, instructions = processor()
     how = ", ".join(instructions) or "none: integers of 8 bits gain no time here"
     print(f"one image; {name}, instructions for 8-bit integers: {how}")
     if out is not None:
         content = {"processor": name, "int8_instructions": instructions, "rows": rows, "versions": versions()}
         write_json(out, content)
+
+
+def _in_turns(every: list[_Timed], threads: tuple[int, ...], rounds: int, width: float | None) -> list[dict[str, Any]]:
+    """Return a row for each network or file and number of threads."""
+    rows, before = list[dict[str, Any]](), torch.get_num_threads()
+    memory = memory_of([each.path for each in every if each.cost is None], threads[0], width)
+    try:
+        for count in threads:
+            torch.set_num_threads(count)
+            taken = time_in_turns({each.label: one_image(each.path, count, width) for each in every}, rounds=rounds)
+            for each in every:
+                row = {"network": each.label, "threads": count, **asdict(taken[each.label])}
+                costs = {} if each.cost is None else {"macs": each.cost.macs, "params": each.cost.params}
+                rows.append({**row, "memory": memory.pop(str(each.path), None), **costs})
+    finally:
+        torch.set_num_threads(before)
+    return rows
+
+
+def _formats_of(runtimes: tuple[str, ...]) -> tuple[Format, ...]:
+    """Return formats by name; of ``torch``, which runs networks as they are, no file is needed."""
+    for name in runtimes:
+        if name not in FORMATS:
+            raise ValueError(f"runtime {name!r} is unknown; legal: {', '.join(FORMATS)}")
+        FORMATS[name].require(writing=True)
+    return tuple(FORMATS[name] for name in dict.fromkeys(runtimes))
+
+
+def _to_time(network: str, width: float | None, formats: tuple[Format, ...], folder: Path) -> Iterator[_Timed]:
+    """Yield what is timed of a saved network, a file or a name."""
+    path = Path(network)
+    if path.exists():
+        wanted = {each.name for each in formats}
+        for each, format in _with_files(path, width).items():
+            if not wanted or each == path or format in wanted:
+                yield _Timed(each, str(each))
+        return
+    for name in every_name() if network == EVERY else (network,):
+        saved, cost = build_named(name, [each for each in formats if each.name != "torch"], folder)
+        for each, format in _with_files(saved, None).items():
+            yield _Timed(each, f"{name} in {format}" if format else name, cost)
 
 
 def one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
@@ -325,11 +370,14 @@ def one_image(path: Path, threads: int, width: float | None) -> Callable[[], obj
     return partial(loaded.run, image)
 
 
-def _with_files(path: Path, width: float | None) -> list[Path]:
-    """Return a saved network and all files exported of it, at that width, that may be run here; a file itself."""
+def _with_files(path: Path, width: float | None) -> dict[Path, str]:
+    """Return a saved network and all files exported of it, at that width, that may be run here, with their formats.
+
+    A file itself stands for itself; neither it nor a network has the name of a format.
+    """
+    found = {path: ""}
     if path.is_file():
-        return [path]
-    found = [path]
+        return found
     for file, entry in files_at(Card.read(path), path, width).items():
         format = format_of(entry["format"])
         try:
@@ -341,19 +389,21 @@ def _with_files(path: Path, width: float | None) -> list[Path]:
             why = "it is a program that was not written here, and runs whatever its author put in; --trust runs it"
             print(f"nasvit: {path / file} is left out: {why}", file=sys.stderr)
             continue
-        found.append(path / file)
+        found[path / file] = format.name
     return found
 
 
 def _times(rows: list[dict[str, Any]]) -> Table:
-    table = Table()
-    for heading in ("network", "threads", "median", "p90", "times as fast as the first", "memory"):
+    table, first, named = Table(), rows[0]["median"], any("macs" in row for row in rows)
+    costs = ("multiply-adds", "parameters") if named else ()
+    memories = ("memory",) if any(row["memory"] is not None for row in rows) else ()
+    for heading in ("network", *costs, "threads", "median", "p90", "times as fast as the first", *memories):
         table.add_column(heading, justify="left" if heading == "network" else "right", overflow="fold")
-    first = rows[0]["median"]
     for row in rows:
+        cost = [f"{row[name] / 1e6:.1f}M" if name in row else "" for name in ("macs", "params")] if named else []
         times = [f"{row[name]:.2f} ms" for name in ("median", "p90")]
-        memory = "" if row["memory"] is None else f"{row['memory'] / 1e6:.0f} MB"
-        table.add_row(row["network"], str(row["threads"]), *times, f"{first / row['median']:.2f}", memory)
+        memory = ["" if row["memory"] is None else f"{row['memory'] / 1e6:.0f} MB"] if memories else []
+        table.add_row(row["network"], *cost, str(row["threads"]), *times, f"{first / row['median']:.2f}", *memory)
     return table
 
 

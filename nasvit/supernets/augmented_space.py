@@ -17,7 +17,7 @@ from search_spaces import Architecture, Space
 from search_spaces.stages import Stage
 from search_spaces.values import Number
 
-WIDENED = ("width", "expand_ratio", "mlp_ratio")
+WIDENED = ("width", "expand_ratio", "mlp_ratio", "first_expand_ratio")
 """The fields of an architecture that augmentation enlarges."""
 
 
@@ -98,13 +98,18 @@ def _widened(space: Space, width: Factors, expand: Factors) -> Space:
 
 
 def _widened_stage(stage: Stage, width: Factors, expand: Factors, unit: int) -> Stage:
-    ratio = stage.expand_ratio[0]
     return replace(
         stage,
         width=_multiples(stage.width[0], width, unit),
-        expand_ratio=(ratio,) if ratio == 1 else _products(ratio, expand),
+        expand_ratio=_expanded(stage.expand_ratio, expand),
+        first_expand_ratio=_expanded(stage.first_expand_ratio, expand),
         mlp_ratio=tuple(each for ratio in stage.mlp_ratio[:1] for each in _products(ratio, expand)),
     )
+
+
+def _expanded(only: tuple[Number, ...], factors: Factors) -> tuple[Number, ...]:
+    """Return the expand ratios that augmented blocks have; blocks that do not expand stay so."""
+    return only if only in ((), (1,)) else _products(only[0], factors)
 
 
 def _multiples(channels: int, factors: Factors, unit: int) -> tuple[int, ...]:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from search_spaces.recipe import Recipe
 
-Shape = Literal["cosine", "linear", "step", "constant"]
-_SHAPES = ("cosine", "linear", "step", "constant")
+Shape = Literal["cosine", "linear", "step", "exponential", "constant"]
+_SHAPES = ("cosine", "linear", "step", "exponential", "constant")
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,13 @@ class LearningRate:
         base: the rate after warm-up, before decay.
         warmup_steps: steps of linear growth from ``warmup_start`` to ``base``.
         warmup_start: rate of step 0 if there is a warm-up.
-        minimum: rate at the end, for ``cosine`` and ``linear``; a floor for ``step``.
-        shape: ``cosine``, ``linear``, ``step`` (multiplied by ``factor`` at every milestone) or ``constant``.
+        minimum: rate at the end, for ``cosine`` and ``linear``; a floor for ``step`` and ``exponential``.
+        shape: ``cosine``, ``linear``, ``step`` (multiplied by ``factor`` at every milestone), ``exponential``
+            (multiplied by ``factor`` every ``period`` steps) or ``constant``.
         milestones: shares of the steps that the decay is counted over, for ``step``.
-        factor: factor on the rate at every milestone, for ``step``.
+        factor: factor on the rate, for ``step`` and ``exponential``.
+        period: steps in which the rate falls by the factor, for ``exponential``.
+        stairs: whether it falls at once at the end of each period, for ``exponential``; else in every step.
         decay_after_warmup: count the decay from the end of the warm-up.
 
     Raises:
@@ -46,6 +49,8 @@ class LearningRate:
     milestones: tuple[float, ...] = (0.3, 0.6, 0.9)
     factor: float = 0.1
     decay_after_warmup: bool = False
+    period: float = 1.0
+    stairs: bool = True
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup_steps <= self.steps:
@@ -77,6 +82,9 @@ class LearningRate:
         if self.shape == "step":
             passed = sum(step >= share * steps for share in self.milestones)
             return max(self.minimum, self.base * self.factor**passed)
+        if self.shape == "exponential":
+            periods = step / self.period
+            return max(self.minimum, self.base * self.factor ** (math.floor(periods) if self.stairs else periods))
         return self.base
 
 
@@ -88,6 +96,8 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int) -> LearningRate:
         steps_per_epoch: optimizer steps in one pass over the training images, at least 1.
     """
     schedule: dict[str, Any] = asdict(recipe.schedule)
+    if "epochs" in schedule:
+        schedule["period"] = schedule.pop("epochs") * steps_per_epoch
     return LearningRate(
         recipe.epochs * steps_per_epoch,
         recipe.learning_rate,

@@ -91,6 +91,7 @@ class Trainer:
         self.learner, self.loader, self.recipe, self.folder = learner, loader, recipe, folder
         self.seed, self.name, self.compute = seed, name, compute
         self.execution = Execution(running, compute)
+        compute.hold_memory()
         self.evaluate, self.evaluate_every, self.keep_best = evaluate, evaluate_every, keep_best
         self.checkpoint_seconds = checkpoint_seconds
         self.steps = recipe.epochs * len(loader)
@@ -148,6 +149,21 @@ class Trainer:
         sync_batch_norm(self.learner.model, None)
         self._share_statistics()
         return self.trained
+
+    def try_step(self, batch: Batch) -> float:
+        """Make one step that nothing is written of, for those who measure it; it is over when this returns.
+
+        Args:
+            batch: images and targets on the device, not necessarily as many as the recipe says.
+
+        Returns:
+            The loss.
+        """
+        with self.execution.numbers():
+            values, _ = self._train_on(batch)
+        self.step += 1
+        (loss,) = self.compute.read(values["loss"][None])
+        return loss
 
     def load_best(self) -> nn.Module:
         """Put the weights that scored best into the model to use, after training is over.

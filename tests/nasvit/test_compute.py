@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import platform
 import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -208,3 +211,27 @@ def test_one_process_opens_its_device_alone(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with open_compute("cpu") as compute:
         assert compute == Compute()
+
+
+HELD = """
+import resource, torch
+from nasvit.compute import ALONE
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(4):
+        torch.ones(40 * 2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+ALONE.hold_memory()
+print(given_back, min(faults() for _ in range(6)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep what is free by themselves")
+def test_memory_of_large_tensors_is_kept_for_the_next_ones() -> None:
+    told = subprocess.run([sys.executable, "-c", HELD], check=True, capture_output=True, text=True).stdout
+    given_back, held = map(int, told.split())
+    assert given_back > 4 * 40 * 2**20 / 2**21  # pages, which may be as large as 2 MiB
+    assert held < given_back / 10

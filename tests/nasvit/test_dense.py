@@ -177,6 +177,19 @@ head: {width: 32, expand_ratio: 2}
 """
 
 
+APART = GROWING.replace("expand_ratio: 1, stride: 2", "expand_ratio: 1, first_expand_ratio: [2, 3], stride: 2")
+
+
+def test_costs_with_a_head_are_exact_where_first_blocks_are_sized_apart(tmp_path: Path) -> None:
+    (tmp_path / "apart.yaml").write_text(APART)
+    origin = OfSpaceWithHead(str(tmp_path / "apart.yaml"), ImagesOf((3, 32, 48), ("a",)), FCOS(strides=(2, 4)), None)
+    ends = [origin.space.smallest, origin.space.largest]
+    costs = origin.costs(origin.space.encode(ends))
+    for row, architecture in enumerate(ends):
+        counted = count(origin.spec(origin.space, architecture).build(1), 3, 32, 48)
+        assert Cost(**{name: int(values[row]) for name, values in costs.items()}) == counted
+
+
 def test_a_map_that_was_taken_is_alive_while_later_blocks_of_the_next_stage_run(tmp_path: Path) -> None:
     (tmp_path / "growing.yaml").write_text(GROWING)
     head = FCOS(channels=8, convs=0, strides=(2, 4))

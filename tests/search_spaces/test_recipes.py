@@ -218,7 +218,7 @@ def test_a_schedule_is_asked_for_by_its_kind_and_kept_in_json(given: str, schedu
     [
         (
             "steps",
-            r"schedule: 'steps' is no kind of schedule; did you mean 'step'\? legal: cosine, linear, step, constant",
+            r"schedule: 'steps' is no kind of schedule; did you mean 'step'\? legal: cosine, linear, step, exponential, constant",
         ),
         ({"kind": ["step"]}, r"schedule: \['step'\] is no kind of schedule"),
         (

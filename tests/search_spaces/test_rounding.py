@@ -16,5 +16,6 @@ def test_hidden_channels_follow_the_active_input_width() -> None:
     assert options.hidden_channels(24, 6) == 144
     assert options.hidden_channels(20, 3) == 64
     assert options.squeeze_channels(144) == 40
+    assert (options.squeeze_channels(104), MBConvOptions(rounding_share=0.95).squeeze_channels(104)) == (24, 32)
     with pytest.raises(ValueError, match="divisor: 0 is illegal"):
         MBConvOptions(divisor=0)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search_spaces import Architecture, Head, Space, Stage, Stem, TransformerOptions, load, names
+from search_spaces import Architecture, Head, MBConvOptions, Space, Stage, Stem, TransformerOptions, load, names
 from search_spaces.reading import from_node, read_text
 
 YAML = """\
@@ -77,9 +77,34 @@ def test_smallest_has_the_most_windows_and_largest_the_fewest() -> None:
     assert SPACE.largest == Architecture(32, (8, 16, 24, 64), (2, 3), (5, 3), (1, 4.5), (None, 2), (None, 1))
 
 
+def test_the_first_block_of_a_stage_may_be_sized_apart_from_the_others() -> None:
+    apart = YAML.replace("    depth: [1, 2]\n", "    depth: [1, 2]\n    first_expand_ratio: [2, 4]\n")
+    space = from_node(Space, read_text(apart.replace("expand_ratio: 1\n", "expand_ratio: [1, 3]\n"), "small.yaml"))
+    assert {"first_expand_ratio.conv", "expand_ratio.conv"} <= {*space.genome.names}
+    assert space.size == SPACE.size // 2 * 2 * (1 + 2)
+    assert [space.smallest.first_expand_ratio, space.smallest.expand_ratio] == [(2, None), (None, 3)]
+    assert [space.largest.first_expand_ratio, space.largest.expand_ratio] == [(4, None), (3, 4.5)]
+    for architecture in space.decode(space.genome.sample(20, rng())):
+        assert (architecture.expand_ratio[0] is None) == (architecture.depth[0] == 1)
+        assert space.decode(space.encode([architecture])) == [Architecture.from_json(architecture.to_json())]
+        assert space.restrict(architecture).largest == architecture
+    assert space.cut({"first_expand_ratio.conv": (4,)}).smallest.first_expand_ratio == (4, None)
+
+
 def test_feature_sizes_halve_and_round_up() -> None:
     assert SPACE.feature_sizes(16) == (16, 8, 4)
     assert load("nasvit").feature_sizes(224) == (112, 112, 56, 28, 14, 7, 7, 4)
+
+
+def test_a_trimmed_stage_makes_smaller_maps_and_leaves_something_of_them() -> None:
+    stage = replace(SPACE.stages[0], trim=1)
+    options = MBConvOptions(shortcut="identity")
+    space = replace(SPACE, stages=(stage,), mbconv=options, transformer=None)
+    assert [space.feature_sizes(side)[1] for side in (8, 15, 16, 17)] == [3, 7, 7, 8]
+    with pytest.raises(ValueError, match="trim: leaves nothing of the map at the least resolution"):
+        replace(space, resolution=(2, 16))
+    with pytest.raises(ValueError, match="trim: belongs to stages that begin with an MBConv of stride 2"):
+        replace(stage, stride=1)
 
 
 def test_a_restricted_space_holds_exactly_one_architecture() -> None:
@@ -195,6 +220,10 @@ def test_a_foreign_population_is_refused() -> None:
         ("windows: [1, 2]", "windows: [1, 3]", r"yaml:22: stages\[1\]\.windows: 3 does not .*4 at resolution 16, 8 .*legal: \[1, 2, 4\]"),
         ("    windows: [1, 2]\n", "", r"small\.yaml:13: stages\[1\]\.windows: holds no choice"),
         ("    expand_ratio: 1\n", "    expand_ratio: 1\n    windows: 1\n", r"small\.yaml:12: .*belongs to transformer"),
+        ("kernel_size: [3, 5]", "kernel_size: [0, 3]", r"yaml:10: stages\[0\]\.kernel_size: 0 is illegal; mbconv blocks are not without"),
+        ("stride: 2\n  - name: mix", "stride: 2\n    trim: 1\n  - name: mix", r"yaml:13: stages\[0\]\.trim: needs .mbconv"),
+        ("    expand_ratio: 1\n", "    expand_ratio: 1\n    trim: 2\n", r"yaml:12: stages\[0\]\.trim: 2 is illegal; legal: whole numbers from 0 to 1"),
+        ("mlp_ratio: [1, 2]", "mlp_ratio: [1, 2]\n    first_kernel_size: 3", r"yaml:22: .*first_kernel_size: belongs to stages whose first block"),
         ("stride: 2\n  - name: mix", "stride: 3\n  - name: mix", r"small\.yaml:12: .*stride: 3 is illegal; legal: whole numbers from 1 to 2"),
         ("name: mix", "name: conv", r"small\.yaml:13: stages\[1\]\.name: 'conv' is taken"),
         ("name: mix", "name: head", r"small\.yaml:13: stages\[1\]\.name: 'head' is taken"),
@@ -210,6 +239,26 @@ def test_a_wrong_space_is_refused_with_file_line_path_and_the_legal_values(old: 
     assert YAML.count(old) == 1
     with pytest.raises(ValueError, match=message):
         from_node(Space, read_text(YAML.replace(old, new), "small.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"stride": 2}, "kernel_size: 0 is illegal; in the first block this convolution is that of the stride"),
+        ({"squeeze_excite": True}, "squeeze_excite: universal blocks have none"),
+        ({"start_kernel_size": ()}, "start_kernel_size: holds no choice"),
+    ],
+)
+def test_universal_bottlenecks_may_be_without_a_convolution_but_not_without_their_stride(
+    changed: dict[str, Any], message: str
+) -> None:
+    stage = Stage("a", "universal", (8,), (1, 2), (0, 3), (2,), stride=1, start_kernel_size=(0, 5))
+    space = Space("mine", "test", (8,), Stem((8,)), (stage,), Head((16,)))
+    assert (space.smallest.start_kernel_size, space.smallest.kernel_size) == ((0,), (0,))
+    assert Architecture.from_json(space.smallest.to_json()) == space.smallest
+    replace(stage, stride=2, first_kernel_size=(3,))
+    with pytest.raises(ValueError, match=message):
+        replace(stage, **changed)
 
 
 def test_a_space_can_be_built_in_python_and_is_checked_there_too() -> None:

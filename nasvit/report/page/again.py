@@ -30,6 +30,15 @@ def again(holding: Holding) -> tuple[str, str]:
     return text, f"nasvit {command} {name}.yaml --output runs/{name}-again" if same else ""
 
 
+def experiment_of(holding: Holding) -> Experiment | None:
+    """Return the experiment that a folder records; None if it has none that is still read."""
+    text = yaml.safe_dump(_as_file(holding.config), sort_keys=False, allow_unicode=True)
+    try:
+        return from_node(Experiment, read_text(text, ""))
+    except (ValueError, TypeError):
+        return None
+
+
 def _as_file(content: Fields) -> dict[str, Any]:
     """Return a configuration as a file has it: without what is left open, the recipe of ``finetune`` in line."""
     found = _without_empty(content)

@@ -127,6 +127,7 @@ def _stage(name: str) -> str:
 
 def _facts_of_key(key: BlockKey) -> tuple[str, ...]:
     sizes = {"kernel": key.kernel_size, "expand": key.expand_ratio, "MLP": key.mlp_ratio, "windows": key.windows}
+    sizes["start kernel"] = key.start_kernel_size
     words = [f"{name} {plain(size)}" for name, size in sizes.items() if size is not None]
     words += ["stride 2"] if key.stride == 2 else []
     words += ["squeeze-excite"] if key.squeeze_excite else []

@@ -20,6 +20,7 @@ from nasvit.tasks.task import title_of
 MOST_POINTS = 80
 """Points of a line: the losses of more steps are averaged."""
 
+_LEARNED = "training images"
 _WORDS = {"random_0": "a random subnet", "random_1": "another random subnet"}
 Line = tuple[list[float], list[float]]
 """Places along both axes."""
@@ -77,10 +78,15 @@ def _network(reader: Reader, name: str, entry: Entry, metric: str, *, chosen: bo
     title = entry.title
     figures = [
         _lines(f"{name}-loss", f"{title}: loss", "loss", {how: log.loss for how, log in logs.items()}),
-        _lines(f"{name}-score", f"{title}: {title_of(metric)} on held-out images", f"{title_of(metric)} (%)", scores),
+        _lines(f"{name}-score", f"{title}: {title_of(metric)} on {_seen(scores)}", f"{title_of(metric)} (%)", scores),
     ]
     told = [f"{how}: {event}" for how, log in logs.items() for event in log.events]
     return Group(title, tuple(each for each in figures if each is not None), chosen, tuple(told))
+
+
+def _seen(scores: Mapping[str, Line]) -> str:
+    """Return which images scores are of."""
+    return f"held-out and {_LEARNED}" if any(_LEARNED in name for name in scores) else "held-out images"
 
 
 class _Log:
@@ -99,12 +105,17 @@ class _Log:
         return _without_ways_back([x for x, _ in means], [y for _, y in means])
 
     def scores(self, metric: str) -> dict[str, Line]:
-        """Return percentages by steps: of the network, under an empty name, or of several subnets by their names."""
+        """Return percentages by steps: of the network, under an empty name, or of several subnets by their names.
+
+        What a network scores on images that it was trained on has a name of its own.
+        """
         evaluations = [each for each in self._records if "epoch" in each]
         pattern = re.compile(rf"{re.escape(metric)}_(.+)")
         found: dict[str, Line] = {}
         for each in evaluations:
             named = {match[1]: each[name] for name in each if (match := pattern.fullmatch(name))}
+            if "training_score" in each:
+                named |= {"": each.get("score"), _LEARNED: each["training_score"]}
             for name, value in (named or {"": each.get("score")}).items():
                 line = found.setdefault(name, ([], []))
                 line[0].append(number_of(each.get("step")))

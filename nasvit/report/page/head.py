@@ -87,10 +87,10 @@ def head(holding: Holding) -> Head:
     finished = bool(holding.results) or holding.kind == "network"
     classes, stages, (text, command) = _classes(holding), [*_stages(holding)], again(holding)
     versions = holding.results.get("versions") or _card(holding).get("versions")
-    times = _times(holding).values()
+    times = times_of(holding).values()
     wall, processor = (sum(number_of(each[name]) for each in times) for name in _KINDS)
     return Head(
-        _title(holding),
+        title(holding),
         str(holding.folder),
         finished,
         "finished" if finished else _reached(holding),
@@ -111,7 +111,8 @@ def _source(holding: Holding) -> str:
     return str(holding.results.get("data") or data.get("source") or _origin(holding).get("data") or "")
 
 
-def _title(holding: Holding) -> str:
+def title(holding: Holding) -> str:
+    """Return what was made of a folder, and of which images."""
     what = str(holding.config.get("space") or holding.config.get("network") or "")
     if holding.kind == "network":
         what = what or str(_card(holding).get("kind", "network"))
@@ -148,7 +149,7 @@ def _facts(holding: Holding, classes: tuple[str, ...]) -> Iterable[tuple[str, st
     }
     images = ", ".join(f"{count:,} {name}" for name, count in counts.items() if isinstance(count, int))
     budgets = "; ".join(map(str, search.get("budgets") or ()))
-    trained = mapping_of(_card(holding).get("image"))
+    trained, latest = mapping_of(_card(holding).get("image")), changed(holding)
     found = {
         "data": _source(holding),
         "images": images,
@@ -162,23 +163,22 @@ def _facts(holding: Holding, classes: tuple[str, ...]) -> Iterable[tuple[str, st
         "hours": plain(config["hours"]) if config.get("hours") else "",
         "seed": str(config.get("seed", "")),
         "device": str(results.get("device", "")),
-        "last change": _changed(holding),
+        "last change": "" if latest is None else latest.strftime("%Y-%m-%d %H:%M UTC"),
     }
     return [(name, value) for name, value in found.items() if value]
 
 
-def _changed(holding: Holding) -> str:
-    """Return when a folder was last written to, by the files that its stages write."""
+def changed(holding: Holding) -> datetime | None:
+    """Return when a folder was last written to, by the files that its stages write; None: they are not there yet."""
     names = (RESULTS, TIMES, CARD, CONFIG, f"train/{LOG}", f"training/{LOG}", "search/choices.json")
     paths = [path for name in names if (path := holding.folder / name).is_file()]
     paths += [path / LOG for entry in holding.entries for path in entry.trainings.values()]
     if not paths:
-        return ""
-    latest = max(path.stat().st_mtime for path in paths)
-    return datetime.fromtimestamp(latest, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+        return None
+    return datetime.fromtimestamp(max(path.stat().st_mtime for path in paths), timezone.utc)
 
 
-def _times(holding: Holding) -> dict[str, Fields]:
+def times_of(holding: Holding) -> dict[str, Fields]:
     """Return the seconds of every stage; of a training what its results say."""
     found = {name: mapping_of(each) for name, each in holding.reader.mapping(TIMES).items()}
     seconds = holding.results.get("training_seconds")
@@ -189,7 +189,7 @@ def _times(holding: Holding) -> dict[str, Fields]:
 
 
 def _stages(holding: Holding) -> Iterable[Stage]:
-    times = _times(holding)
+    times = times_of(holding)
     longest = max((number_of(each["wall"]) for each in times.values()), default=0) or 1.0
     for name, each in times.items():
         wall, processor = number_of(each["wall"]), number_of(each["processor"])
@@ -200,11 +200,16 @@ def _reached(holding: Holding) -> str:
     """Return how far an unfinished folder got."""
     if holding.kind == "fit":
         entry = holding.entries[0]
-        stage = "evaluation" if entry.networks else "training" if entry.trainings else "the start"
-        return f"not finished: {stage} was reached"
+        there = "evaluation" if entry.networks else "training" if entry.trainings else "the start"
+        return f"not finished: {there} was reached"
+    stage = reached(holding)
+    return f"not finished: {LABELS[stage]} was reached" if stage else "not finished: nothing was trained yet"
+
+
+def reached(holding: Holding) -> str | None:
+    """Return the last stage that was begun of an experiment, as ``times.json`` names it; None: none was."""
     begun = {*holding.reader.mapping(TIMES), *_by_files(holding)}
-    reached = [label for stage, label in LABELS.items() if stage in begun]
-    return f"not finished: {reached[-1]} was reached" if reached else "not finished: nothing was trained yet"
+    return next((stage for stage in reversed(LABELS) if stage in begun), None)
 
 
 def _by_files(holding: Holding) -> Iterable[str]:

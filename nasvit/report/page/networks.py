@@ -177,7 +177,7 @@ def _fitted(holding: Holding) -> Table | None:
     title = f"{title_of(holding.metric)} on {results.get('test_images')} test images"
     widths = results.get("widths")
     if isinstance(widths, list):
-        named = [(_width(each.get("width")), each) for each in widths if isinstance(each, dict)]
+        named = [(width_words(each.get("width")), each) for each in widths if isinstance(each, dict)]
         rows = tuple((name, *_costs(each)[:2], f"{100 * number_of(each.get('score')):.2f}") for name, each in named)
         return Table(f"{title} (%)", ("width", "MACs", "parameters", title_of(holding.metric)), rows)
     scores = {name: mapping_of(results.get(name)) for name in ("deployed", "before_fusing") if name in results}
@@ -191,7 +191,8 @@ def _fitted(holding: Holding) -> Table | None:
     return Table(title, ("network", "MACs", "parameters", *(name.replace("_", " ") for name in numbers)), rows)
 
 
-def _width(width: object) -> str:
+def width_words(width: object) -> str:
+    """Return one of several widths in words."""
     return plain(width) if isinstance(width, (int, float)) else "found by AutoSlim"
 
 

@@ -7,7 +7,15 @@ from typing import Any
 
 from nasvit.report.page.reading import Fields
 
-_SHORT = {"kernel_size": "kernel", "expand_ratio": "expand", "mlp_ratio": "MLP"}
+_SHORT = {
+    "kernel_size": "kernel",
+    "expand_ratio": "expand",
+    "mlp_ratio": "MLP",
+    "start_kernel_size": "start kernel",
+    "first_start_kernel_size": "first start kernel",
+    "first_kernel_size": "first kernel",
+    "first_expand_ratio": "first expand",
+}
 
 
 def architecture_words(fields: Fields) -> str:

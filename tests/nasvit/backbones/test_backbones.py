@@ -168,7 +168,7 @@ def test_a_flat_network_gives_its_last_operations_and_no_pooled_ones() -> None:
     assert backbone.feature_info.channels() == [12, 24]
 
 
-ALIKE = ("nasvit_release", "attentive_nas")  # are like nasvit and alphanet
+ALIKE = ("nasvit_release", "attentive_nas", "fbnetv3", "mnv4")  # are like nasvit, alphanet, mnv4_micro32
 
 
 @pytest.mark.parametrize("name", [each for each in search_spaces.names() if each not in ALIKE])

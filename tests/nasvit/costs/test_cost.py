@@ -19,7 +19,7 @@ from nasvit.costs.counting import Cost, count
 from nasvit.costs.tables import cost_table
 from nasvit.layers import Network
 from nasvit.supernets.supernet import Supernet, build_subnet
-from search_spaces import Space
+from search_spaces import MBConvOptions, Space
 
 SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
 QUICK = ("micro8", "micro32")
@@ -67,6 +67,17 @@ def test_the_table_agrees_with_counting_the_network_to_the_integer(name: str, se
 @pytest.mark.parametrize("name", ["alphanet", "nasvit", "nasvit_release"])
 def test_the_table_of_a_large_space_agrees_with_counting_the_network_to_the_integer(name: str) -> None:
     check_table(name, 7)
+
+
+def test_the_table_is_exact_where_first_blocks_are_sized_apart() -> None:
+    space = search_spaces.load("micro8")
+    first = replace(space.stages[0], depth=(1, 2), first_kernel_size=(3, 5), first_expand_ratio=(1, 2))
+    apart = replace(space, stages=(first,), transformer=None, mbconv=MBConvOptions(squeeze_excite_of="input"))
+    population = np.concatenate([apart.encode([apart.smallest]), apart.genome.sample(3, np.random.default_rng(0))])
+    costs = cost_table(apart, 10).costs(population)
+    for row, architecture in enumerate(apart.decode(population)):
+        counted = count(build_subnet(apart, architecture, 10), 1, architecture.resolution, architecture.resolution)
+        assert Cost(**{metric: int(values[row]) for metric, values in costs.items()}) == counted
 
 
 def test_the_table_is_right_for_a_whole_population_at_once() -> None:

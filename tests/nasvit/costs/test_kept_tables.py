@@ -230,6 +230,16 @@ def test_the_ends_of_a_space_cost_what_its_table_says(name: str, monkeypatch: py
     assert costs_of_ends(space, classes) == wanted
 
 
+def test_the_convolution_twin_of_a_hybrid_space_costs_nearly_the_same() -> None:
+    hybrid, twin = search_spaces.load("micro32"), search_spaces.load("micro32_conv")
+    assert twin.transformer is None
+    for ours, theirs in zip(hybrid.stages, twin.stages, strict=True):
+        assert all(getattr(ours, same) == getattr(theirs, same) for same in ("width", "stride", "squeeze_excite"))
+    for ours, theirs in zip(costs_of_ends(hybrid, 10), costs_of_ends(twin, 10), strict=True):
+        assert theirs["macs"] == pytest.approx(ours["macs"], rel=0.03)
+        assert theirs["params"] == pytest.approx(ours["params"], rel=0.1)
+
+
 def test_the_ends_of_a_space_that_the_file_does_not_hold_are_counted(space: Space) -> None:
     costs = cost_table(space, 3).costs(space.encode([space.smallest, space.largest]))
     wanted = tuple({metric: int(values[end]) for metric, values in costs.items()} for end in (0, 1))

@@ -119,10 +119,20 @@ def photo(channels: int) -> Image.Image:
     return Image.fromarray(pixels[:, :, 0] if channels == 1 else pixels)
 
 
-@pytest.mark.parametrize("magnitude", [1, 10])
+@pytest.mark.parametrize(
+    "strength",
+    [
+        Augmentation(randaugment=1, randaugment_layers=2),
+        Augmentation(randaugment=10, randaugment_layers=2),
+        Augmentation(randaugment=0, autoaugment="original"),
+        Augmentation(randaugment=0, autoaugment="v0"),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_randaugment_works_on_gray_and_color_at_every_magnitude(magnitude: int, channels: int) -> None:
-    variation = ImageVariation(Augmentation(randaugment=magnitude, randaugment_layers=2), (32, 32), channels)
+def test_colors_and_places_are_varied_of_gray_and_color_at_every_strength(
+    strength: Augmentation, channels: int
+) -> None:
+    variation = ImageVariation(strength, (32, 32), channels)
     image = photo(channels)
     with global_random_kept():
         results = [variation(image, False, seed) for seed in range(150)]
@@ -142,6 +152,7 @@ def test_a_resized_crop_has_the_asked_size_and_is_a_function_of_its_seed() -> No
 
 class Recipe:
     randaugment = 3
+    autoaugment = "v0"
     random_erasing = 0.2
     mixup = 0.1
     cutmix = 0.0
@@ -149,7 +160,8 @@ class Recipe:
 
 def test_a_recipe_gives_the_strengths_and_the_caller_the_geometry() -> None:
     made = Augmentation.from_recipe(Recipe(), crop="resized", mirror=False)
-    assert made == Augmentation(crop="resized", mirror=False, randaugment=3, random_erasing=0.2, mixup=0.1, cutmix=0.0)
+    strengths = {"randaugment": 3, "autoaugment": "v0", "random_erasing": 0.2, "mixup": 0.1, "cutmix": 0.0}
+    assert made == Augmentation(crop="resized", mirror=False, **strengths)  # type: ignore[arg-type]
     assert made.mixes and not NO_AUGMENTATION.mixes
 
 

@@ -20,8 +20,22 @@ from search_spaces.blocks import BLOCK_FIELDS, STAGE_BLOCKS
 
 SPACE = search_spaces.load("micro8")
 CLASSES = 5
-LARGE: dict[str, Any] = {"kernel_size": 5, "expand_ratio": 3, "squeeze_excite": True, "mlp_ratio": 2, "windows": 1}
-SMALL: dict[str, Any] = {"kernel_size": 3, "expand_ratio": 2, "squeeze_excite": True, "mlp_ratio": 1, "windows": 2}
+LARGE: dict[str, Any] = {
+    "kernel_size": 5,
+    "expand_ratio": 3,
+    "squeeze_excite": True,
+    "mlp_ratio": 2,
+    "windows": 1,
+    "start_kernel_size": 5,
+}
+SMALL: dict[str, Any] = {
+    "kernel_size": 3,
+    "expand_ratio": 2,
+    "squeeze_excite": True,
+    "mlp_ratio": 1,
+    "windows": 2,
+    "start_kernel_size": 0,
+}
 SIDE = 8
 
 

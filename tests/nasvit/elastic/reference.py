@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,7 @@ def mbconv(
     hidden = depthwise(below(inner, "conv"), hidden, side, stride)
     hidden = ACTIVATIONS[act](batch_norm(below(inner, "norm"), hidden))
     if gated:
-        squeezed = options.squeeze_channels(hidden.shape[1])
+        squeezed = options.squeeze_channels(channels if options.squeeze_excite_of == "input" else hidden.shape[1])
         hidden = squeeze_excite(below(w, "squeeze_excite"), hidden, squeezed, options.squeeze_excite_activation)
     hidden = conv_norm(below(w, "project"), hidden, out, 1, None)
     if stride == 1 and channels == out:
@@ -195,7 +196,7 @@ def ghost_block(
         inner = below(w, "depthwise")
         hidden = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), hidden, side, stride))
     if gated:
-        squeezed = options.squeeze_channels(wide)
+        squeezed = options.squeeze_channels(channels if options.squeeze_excite_of == "input" else wide)
         hidden = squeeze_excite(below(w, "squeeze_excite"), hidden, squeezed, options.squeeze_excite_activation)
     hidden = ghost_module(below(w, "narrow"), hidden, out, side, None)
     if stride == 1 and channels == out:
@@ -203,6 +204,36 @@ def ghost_block(
     inner = below(w, "shortcut.0")
     x = batch_norm(below(inner, "norm"), depthwise(below(inner, "conv"), x, side, stride))
     return conv_norm(below(w, "shortcut.1"), x, out, 1, None) + hidden
+
+
+def universal(
+    w: Weights,
+    x: Tensor,
+    out: int,
+    sides: tuple[int, int],
+    expand: float,
+    stride: int,
+    act: str,
+    options: MBConvOptions,
+) -> Tensor:
+    channels, (start, side) = x.shape[1], sides
+    hidden = x
+    if start:
+        hidden = batch_norm(below(w, "start.norm"), depthwise(below(w, "start.conv"), x, start))
+    wide = channels if expand == 1 else options.hidden_channels(channels, expand)
+    hidden = conv_norm(below(w, "expand"), hidden, wide, 1, act)
+    if side:
+        hidden = batch_norm(below(w, "depthwise.norm"), depthwise(below(w, "depthwise.conv"), hidden, side, stride))
+        hidden = ACTIVATIONS[act](hidden)
+    hidden = conv_norm(below(w, "project"), hidden, out, 1, None)
+    return x + hidden if stride == 1 and channels == out else hidden
+
+
+def conv_pair(
+    w: Weights, x: Tensor, out: int, side: int, expand: float, stride: int, act: str, options: MBConvOptions
+) -> Tensor:
+    wide = x.shape[1] if expand == 1 else options.hidden_channels(x.shape[1], expand)
+    return conv_norm(below(w, "narrow"), conv_norm(below(w, "widen"), x, wide, side, act, stride), out, 1, act)
 
 
 def network(w: Weights, space: Space, architecture: Architecture, x: Tensor) -> Tensor:
@@ -222,10 +253,19 @@ def network(w: Weights, space: Space, architecture: Architecture, x: Tensor) -> 
     return linear(below(head, "classifier"), x, len(head["classifier.weight"]))
 
 
+def own_size(architecture: Architecture, field: str, number: int, block: int) -> Any:
+    """A size of one block: the first one of a stage may have its own."""
+    entries = getattr(architecture, f"first_{field}")
+    if block == 0 and entries and entries[number] is not None:
+        return entries[number]
+    return getattr(architecture, field)[number]
+
+
 def _stage(w: Weights, x: Tensor, space: Space, stage: Stage, number: int, architecture: Architecture) -> Tensor:
     out, depth = architecture.width[number + 1], architecture.depth[number]
-    kernel_size, expand = architecture.kernel_size[number], architecture.expand_ratio[number]
     for block in range(depth):
+        kernel_size = own_size(architecture, "kernel_size", number, block)
+        expand = own_size(architecture, "expand_ratio", number, block)
         own = below(w, str(block))
         if block and stage.hybrid:
             ratio, windows = architecture.mlp_ratio[number], architecture.windows[number]
@@ -239,6 +279,13 @@ def _stage(w: Weights, x: Tensor, space: Space, stage: Stage, number: int, archi
             x = transformer(own, x, ratio, windows, scale, space.activation, space.transformer)
         else:
             stride, gated = 1 if block else stage.stride, stage.squeeze_excite
+            if stage.block == "universal":
+                sides = own_size(architecture, "start_kernel_size", number, block), kernel_size
+                x = universal(own, x, out, sides, expand, stride, space.activation, space.mbconv)
+                continue
+            if stage.block == "conv_pair":
+                x = conv_pair(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv)
+                continue
             compute = ghost_block if stage.block == "ghost" else mbconv
             x = compute(own, x, out, kernel_size, expand, stride, space.activation, space.mbconv, gated)
     return x

@@ -17,7 +17,7 @@ from search_spaces import Architecture, Space
 from tests.nasvit.elastic import reference
 from tests.nasvit.filled import filled, images
 
-LARGE = ("alphanet", "attentive_nas", "nasvit", "nasvit_release")
+LARGE = ("alphanet", "attentive_nas", "fbnetv3", "mnv4", "nasvit", "nasvit_release")
 
 
 @cache

@@ -36,6 +36,7 @@ from nasvit.supernets.supernet import build_subnet
 from nasvit.tasks.classification import evaluate
 from nasvit.tasks.distillation import Distillation, teacher_probabilities
 from nasvit.tasks.teacher import Teacher, Teachers
+from nasvit.training.metrics import read_metrics
 from nasvit.training.sampling import NetAug, Phases
 from search_spaces.saved import to_json_value
 from search_spaces.schedule import Cosine
@@ -111,6 +112,8 @@ def test_a_fit_is_measured_on_the_test_images(tmp_path: Path) -> None:
         loss = torch.nn.functional.cross_entropy(network(pixels), test.targets)
     assert results["deployed"]["loss"] == pytest.approx(float(loss), rel=1e-4)
     assert results["deployed"]["accuracy"] > 0.3
+    evaluated = [each for each in read_metrics(tmp_path / "out" / "training" / "metrics.jsonl") if "epoch" in each]
+    assert len(evaluated) == 6 and all(0 <= each["training_score"] <= 1 for each in evaluated)
 
 
 def test_fusing_does_not_change_the_accuracy(tmp_path: Path) -> None:
@@ -331,7 +334,15 @@ def test_calibration_sees_training_images_and_validation_the_held_out_ones(tmp_p
     fitted = fitting_of(asked, images)
     trained = filled(fitted.trainer(tmp_path / "training").trained)
     expected = evaluate(fitted.deployed(trained), held_out.evaluation_batches())
-    values = fitted._validate(trained, images.validation)
+    values = fitted._validate(trained, images.validation, images.learned)
+    learned = images.learned.pixels.flatten(1)
+    assert len(learned.unique(dim=0)) == len(learned)
+    assert len(learned) == len(images.validation) < len(images.train)
+    assert bool((learned[:, None] == images.train.pixels.flatten(1)[None]).all(2).any(1).all())
+    expected_of_learned = evaluate(
+        fitted.deployed(trained), images.evaluation_loader(images.learned).evaluation_batches()
+    )
+    assert values["training_score"] == round(expected_of_learned.accuracy, 4)
     assert values["score"] == values["accuracy"] == round(expected.accuracy, 4)
     assert values["class_accuracy"] == round(expected.class_accuracy, 4)
 

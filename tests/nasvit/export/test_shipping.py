@@ -30,7 +30,8 @@ from nasvit.export.formats.contract import Start
 from nasvit.export.saved import load_saved, save_network
 from nasvit.export.shipping import Shipping, as_saved, folded, load_file, with_shipped
 from nasvit.export.timing import time_in_turns
-from nasvit.registry import create
+from nasvit.registry import create, spec_of
+from nasvit.report.named import every_name
 from search_spaces import Recipe
 
 CLASSES = tuple("0123456789")
@@ -308,6 +309,33 @@ def test_networks_are_timed_in_turns_with_their_files(
     command(monkeypatch, "bench", saved, "--rounds", 1, "--out", tmp_path / "times.json")
     assert [row["network"] for row in json.loads((tmp_path / "times.json").read_text())["rows"]] == both[:1]
     assert "program.pt2 is left out: format torch needs no_such_package" in capsys.readouterr().err
+
+
+def test_networks_that_have_only_a_name_are_timed_with_their_costs(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, out = ("mobilenet_v1-0.25@32", "micro8:smallest"), tmp_path / "times.json"
+    command(monkeypatch, "bench", *names, saved, "--runtimes", "torch", "onnx", "--rounds", 1, "--out", out)
+    rows = json.loads(out.read_text())["rows"]
+    labels = [label for name in names for label in (name, f"{name} in onnx")]
+    assert [row["network"] for row in rows[:5]] == [*labels, str(saved)]
+    small = create(names[0]).network
+    assert {row["params"] for row in rows[:2]} == {sum(each.numel() for each in small.parameters())}
+    assert rows[0]["macs"] == rows[1]["macs"] > rows[2]["macs"]
+    assert "multiply-adds" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command(monkeypatch, "bench", names[0], "--runtimes", "paper")
+    assert "runtime 'paper' is unknown; legal: torch, onnx" in capsys.readouterr().err
+
+
+def test_every_published_network_and_family_can_be_named_at_once() -> None:
+    names = every_name()
+    assert {"alphanet_a0", "nasvit_smallest", "mobilenet_v2", "mobilenet_v2-0.35", "ghostnet_v3-1.3", "mcunet"} < {
+        *names
+    }
+    assert len(names) == len({*names})
+    for name in names:
+        spec_of(name)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import timm
 import torch
 
+from nasvit.costs.counting import Cost, count_on_meta
+from nasvit.costs.tables import cost_table
 from nasvit.importing import import_tensors, released_layout
 from nasvit.importing.fbnetv3 import TIMM, to_timm
-from nasvit.models.fbnetv3 import DESIGNS, fbnetv3
+from nasvit.models.fbnetv3 import DESIGNS, FEATURES, fbnetv3
+from nasvit.supernets.supernet import build_subnet
+from search_spaces import Architecture, Space, load
+from tests.nasvit.filled import filled
 
 
 @pytest.mark.parametrize("name", TIMM)
@@ -49,6 +57,59 @@ def test_the_released_padding_makes_smaller_maps() -> None:
 def test_a_and_b_are_one_network_at_two_resolutions() -> None:
     assert released_layout("fbnetv3_a") == released_layout("fbnetv3_b")
     assert (DESIGNS["a"].resolution, DESIGNS["b"].resolution) == (224, 248)
+
+
+def point(name: str) -> Architecture:
+    """A design as an architecture of the space, whose last stage is the last blocks of the design's."""
+    design = DESIGNS[name]
+    *before, last = design.stages
+    first, *inner, final = stages = [*before, last[:-1], last[-1:]]
+    assert {len(first), len(final)} == {1}
+    return Architecture(
+        design.resolution,
+        (design.stem, *(stage[-1].channels for stage in stages), FEATURES),
+        tuple(sum(blocks.count for blocks in stage) for stage in stages),
+        tuple(stage[-1].kernel_size for stage in stages),
+        tuple(stage[-1].expand_ratio for stage in stages),
+        first_kernel_size=(None, *(stage[0].kernel_size for stage in inner), None),
+        first_expand_ratio=(None, *(stage[0].expand_ratio for stage in inner), None),
+    )
+
+
+def released(name: str) -> Space:
+    """The space with the padding of a released network, where it is not half the kernel, and only its point."""
+    space, trims = load("fbnetv3"), {stage: 1 for stage, _ in DESIGNS[name].paddings}
+    stages = tuple(replace(stage, trim=trims.get(number, 0)) for number, stage in enumerate(space.stages))
+    return replace(space, stages=stages).restrict(point(name))
+
+
+def test_a_to_g_are_points_of_the_space() -> None:
+    for name in "abcdefg":
+        load("fbnetv3").check(point(name))
+        assert (released(name) == load("fbnetv3").restrict(point(name))) == (name in "dg")
+
+
+@pytest.mark.parametrize("half_kernel_padding", [True, False])
+@pytest.mark.parametrize("name", "adf")  # of the others it was tried too
+def test_points_of_the_space_cost_what_the_published_networks_do(name: str, half_kernel_padding: bool) -> None:
+    space = load("fbnetv3").restrict(point(name)) if half_kernel_padding else released(name)
+    with torch.device("meta"):
+        published = fbnetv3(name, half_kernel_padding=half_kernel_padding, stem_bias=False).eval()
+        expected = count_on_meta(published, torch.empty(1, 3, *[DESIGNS[name].resolution] * 2))
+    costs = cost_table(space, 1000).costs(np.zeros((1, 0), np.uint8))
+    assert Cost(**{metric: int(values[0]) for metric, values in costs.items()}) == expected
+
+
+@pytest.mark.parametrize("name", "ad")
+@torch.no_grad()
+def test_a_point_of_the_space_computes_what_the_published_network_does(name: str) -> None:
+    published = fbnetv3(name, 5, stem_bias=False).eval()
+    subnet = build_subnet(released(name), point(name), 5).eval()
+    subnet.resize = None
+    tensors = zip(subnet.state_dict().items(), filled(published).state_dict().values(), strict=True)
+    subnet.load_state_dict({own: tensor for (own, _), tensor in tensors})
+    images = torch.randn(1, 3, 72, 72, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(subnet(images), published(images))
 
 
 def test_the_seed_decides_the_weights() -> None:

@@ -365,6 +365,11 @@ def test_a_training_that_went_back_is_drawn_twice_and_says_so(tmp_path: Path) ->
     (drawn,) = re.findall(r'<g id="network-0-loss-line-0">.*?<path d="(.*?)"', loss.svg, re.DOTALL)
     assert (drawn.count("M"), drawn.count("L")) == (2, 3), "a line of three steps and one of two"
     assert score.caption == "Accuracy on held-out images" and not holding.reader.notes
+    with (tmp_path / "training" / "metrics.jsonl").open("a") as file:
+        file.write('"}\n{"step": 4, "epoch": 2, "score": 0.5, "training_score": 0.75}\n')
+    (group,) = curves(read_folder(tmp_path))
+    assert group.figures[1].caption == "Accuracy on held-out and training images"
+    assert len(re.findall(r'<g id="network-0-score-line-\d">', group.figures[1].svg)) == 2
 
 
 def test_a_saved_network_alone_is_shown_with_its_costs(fitted: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.supernets.supernet import build_subnet
+from nasvit.training.initialization import draw_weights
 from nasvit.training.learner import Learner
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import OPTIMIZERS, Recipe
@@ -41,6 +42,8 @@ CHANGES: dict[str, Any] = {
     "schedule": Linear(),
     "loaded_rate": 0.1,
     "frozen_epochs": 1,
+    "autoaugment": "v0",
+    "initialization": "fan_in_uniform",
 }
 
 
@@ -53,7 +56,9 @@ def trained(recipe: Recipe) -> dict[str, Tensor]:
         augmentation=Augmentation.from_recipe(recipe, crop="none", mirror=False),
     )
     with TemporaryDirectory() as folder:
-        task = Learner(build_subnet(SPACE, SPACE.largest, 10), recipe, is_loaded=lambda name: "classifier" not in name)
+        network = build_subnet(SPACE, SPACE.largest, 10)
+        draw_weights(network, recipe.initialization, seed=3)
+        task = Learner(network, recipe, is_loaded=lambda name: "classifier" not in name)
         model = Trainer(task, loader, recipe, Path(folder), seed=3, chance_loss=2.3, name="a test").run()
     return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
 

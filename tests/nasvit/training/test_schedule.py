@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_a_warm_up_to_the_last_step_leaves_no_decay() -> None:
 
 
 @given(
-    shape=st.sampled_from(["cosine", "linear", "step", "constant"]),
+    shape=st.sampled_from(["cosine", "linear", "step", "exponential", "constant"]),
     steps=st.integers(1, 500),
     warmup_share=st.floats(0, 1),
     minimum=st.floats(0, 0.5),
@@ -72,6 +73,42 @@ def test_linear_ends_at_the_minimum_and_constant_stays() -> None:
     assert LearningRate(steps=10, base=0.3, shape="constant")(9) == 0.3
 
 
+@pytest.mark.parametrize("each", [1, 3])
+def test_exponential_falls_as_torchs_own_scheduler_does(each: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    theirs, rates = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9), []
+    for _ in range(6):  # steps of theirs, each of 1 or 3 of ours
+        rates += theirs.get_last_lr() * each
+        optimizer.step()
+        theirs.step()
+    ours = LearningRate(steps=6 * each, base=0.5, shape="exponential", factor=0.9, period=each)
+    assert [ours(step) for step in range(6 * each)] == pytest.approx(rates)
+    smooth = LearningRate(steps=9, base=0.5, shape="exponential", factor=0.9, period=3, stairs=False, minimum=0.4)
+    assert [smooth(step) for step in (0, 1, 3, 6, 9)] == pytest.approx([0.5, 0.5 * 0.9 ** (1 / 3), 0.45, 0.405, 0.4])
+
+
+def test_cosine_step_and_linear_fall_as_torchs_own_schedulers_do() -> None:
+    made = {
+        "cosine": lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20, eta_min=0.1),
+        "linear": lambda optimizer: torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.2, 20),
+        "step": lambda optimizer: torch.optim.lr_scheduler.MultiStepLR(optimizer, [10, 15], 0.1),
+    }
+    details: dict[str, Any] = {
+        "cosine": {"minimum": 0.1},
+        "linear": {"minimum": 0.1},
+        "step": {"milestones": (0.5, 0.75), "factor": 0.1},
+    }
+    for shape, scheduler in made.items():
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+        theirs, rates = scheduler(optimizer), []  # type: ignore[no-untyped-call]
+        for _ in range(20):
+            rates += theirs.get_last_lr()
+            optimizer.step()
+            theirs.step()
+        ours = LearningRate(steps=20, base=0.5, shape=shape, **details[shape])  # type: ignore[arg-type]
+        assert [ours(step) for step in range(20)] == pytest.approx(rates), shape
+
+
 def test_step_falls_by_the_factor_at_every_milestone() -> None:
     rate = LearningRate(steps=100, base=1.0, shape="step", milestones=(0.5, 0.75), factor=0.1)
     assert [rate(step) for step in (49, 50, 74, 75, 99)] == pytest.approx([1, 0.1, 0.1, 0.01, 0.01])
@@ -82,7 +119,7 @@ def test_step_falls_by_the_factor_at_every_milestone() -> None:
     [
         ({"steps": 0}, "steps >= 1"),
         ({"warmup_steps": 11}, "warmup_steps <= steps"),
-        ({"shape": "cosines"}, "cosine, linear, step, constant"),
+        ({"shape": "cosines"}, "cosine, linear, step, exponential, constant"),
         ({"minimum": 2.0}, "0 <= minimum <= base"),
     ],
 )
@@ -109,6 +146,7 @@ def test_a_recipe_without_a_schedule_has_the_rates_it_always_had() -> None:
         ({"kind": "cosine", "minimum": 0.01, "warmup_start": 0.001}, {"minimum": 0.01, "warmup_start": 0.001}),
         ({"kind": "linear", "minimum": 0.01, "after_warmup": True}, {"minimum": 0.01, "decay_after_warmup": True}),
         ({"kind": "step", "milestones": [0.5], "factor": 0.2}, {"milestones": (0.5,), "factor": 0.2}),
+        ({"kind": "exponential", "epochs": 2.5, "minimum": 0.01}, {"period": 77.5, "factor": 0.97, "minimum": 0.01}),
         ({"kind": "constant", "warmup_start": 0.05}, {"warmup_start": 0.05}),
     ],
 )
