@@ -12,6 +12,7 @@ from pathlib import Path
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LONGEST = 120.0  # seconds
+_MMAP_THRESHOLD, _LARGE = -3, 2**17  # glibc's M_MMAP_THRESHOLD, and what it is before a program changes it
 
 
 def added_memory(prepare: Callable[[], Callable[[], object]]) -> int | None:
@@ -53,9 +54,11 @@ def _look(prepare: Callable[[], Callable[[], object]], answer: Connection) -> No
 
 
 def _give_back() -> None:
-    """Let the allocator return what is free, which would be used again without being seen."""
+    """Let the allocator return what is free and take every large block anew: what it held would be used unseen."""
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        allocator = ctypes.CDLL("libc.so.6")
+        allocator.mallopt(_MMAP_THRESHOLD, _LARGE)  # whatever `Compute.hold_memory` said before
+        allocator.malloc_trim(0)
 
 
 def _kilobytes(name: str) -> int:

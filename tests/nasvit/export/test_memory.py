@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from nasvit.compute import Compute
 from nasvit.export.memory import added_memory
 
 
@@ -24,6 +26,21 @@ def test_what_is_held_counts_and_what_is_needed_for_a_moment_too() -> None:
     assert 2**20 <= little < 2**24
     assert 64 * 2**20 <= (held := added_memory(holding(64)) or 0) < 80 * 2**20
     assert (added_memory(holding(64, freed=32)) or 0) >= held + 31 * 2**20
+
+
+def test_what_the_allocator_held_before_counts_as_well() -> None:
+    Compute().hold_memory()
+    found: list[int | None] = []
+
+    def look() -> None:  # the heap of a thread keeps what was freed
+        np.ones(40 * 2**17).sum()
+        found.extend(added_memory(holding(64, freed=freed)) for freed in (0, 32))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    if None not in found:
+        assert (found[1] or 0) >= (found[0] or 0) + 31 * 2**20
 
 
 def test_what_is_loaded_once_and_for_all_does_not_count() -> None:
