@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUNS_TESTS := pytest pytest-xdist hypothesis packaging pymoo setuptools
 
-.PHONY: quickstart test lowest
+.PHONY: quickstart test docs lowest
 
 # The whole job on handwritten digits, in a few minutes: makes .venv, installs, trains, searches, fine-tunes, prints a table.
 quickstart: .venv/installed
@@ -14,6 +14,10 @@ test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy & types=$$!; OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(if $(SLOW),,-m "not slow"); \
 	tests=$$?; wait $$types && exit $$tests
+
+# The documentation as pages in site/; a link that leads nowhere is an error.
+docs: .venv/installed-docs
+	$(BIN)/mkdocs build --strict
 
 # The tests on the oldest releases that setup.cfg admits, all together; PYTHON=python3.10 for the oldest Python, and
 # RELEASES='torch==2.9.1 torchvision==0.24.1' for other releases of some of them.
@@ -31,4 +35,8 @@ lowest:
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install -e '.[data,export,tasks,track,test]'
+	touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install -e '.[docs]'
 	touch $@

@@ -97,7 +97,7 @@ TABLES: dict[str, list[Training]] = {
     ],
     "ghost": [*_strategy("mobilenet"), *_strategy("ghost")],
 }
-"""Tables of the README, and one of its remarks."""
+"""Tables of docs/results/compact.md, and one of its remarks."""
 
 
 @dataclass(frozen=True)

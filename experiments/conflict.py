@@ -2,6 +2,12 @@
 
     python -m experiments.conflict experiments/cifar10.yaml --steps 120 --seeds 0 1
 
+With and without transformer blocks, at nearly the same costs:
+
+    python -m experiments.conflict experiments/cifar10.yaml --json with.json
+    sed 's/space: micro32/space: micro32_conv/' experiments/cifar10.yaml > conv.yaml
+    python -m experiments.conflict conv.yaml --json without.json
+
 Runs that are compared share seed, batches and subnets; only the policy differs. Measured as NASViT does (Gong et al.,
 2022, section 3): the share of parameter tensors whose gradient from the largest subnet and summed gradient from the
 others have a negative inner product.
@@ -21,6 +27,7 @@ import tyro
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.workbench import Workbench
+from nasvit.training.learner import CONFLICT_IN
 from nasvit.training.metrics import read_metrics
 
 
@@ -41,17 +48,23 @@ class Settings:
     json: Path | None = None
 
 
-def conflict_share(experiment: Experiment, seed: int, policy: Any, steps: int) -> dict[str, float]:
-    """Train for some steps and return the mean share of tensors in conflict, over all steps and over the last half."""
+def conflict_share(experiment: Experiment, seed: int, policy: Any, steps: int) -> dict[str, Any]:
+    """Train for some steps and return the mean share of tensors in conflict, over all steps and over the last half.
+
+    ``by_stage`` has that of every stage of the network, over all steps.
+    """
     config = replace(experiment, seed=seed, train=replace(experiment.train, conflict=policy, evaluate_every=0))
     with TemporaryDirectory() as folder:
         train(Workbench(config, Path(folder)), until=steps)
         records = read_metrics(Path(folder) / "train" / "metrics.jsonl")
     shares = [record["conflict_share"] for record in records]
     losses = [record["loss"] for record in records[-10:]]
+    stages = [name for name in records[0] if name.startswith(CONFLICT_IN)]
+    means = {name: round(statistics.mean(record[name] for record in records), 4) for name in stages}
     return {
         "share": round(statistics.mean(shares), 4),
         "share_second_half": round(statistics.mean(shares[len(shares) // 2 :]), 4),
+        "by_stage": {name.removeprefix(CONFLICT_IN): mean for name, mean in means.items()},
         "last_loss": round(statistics.mean(losses), 4),
     }
 

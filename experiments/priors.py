@@ -4,6 +4,8 @@
     python -m experiments.priors micro32 fashion torchvision:FashionMNIST --images 10200 --epochs 4
     python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
         --epochs 10 --most 45e6
+    python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
+        --epochs 10 --head 1024
 
 Each subnet is trained plainly from random weights and scored on the test images. The subnets are quasi-random with
 their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. A line is
@@ -56,6 +58,7 @@ class Measuring:
         batch_size: of each training.
         learning_rate: of each training.
         most: largest multiply-adds of a subnet; 0: no limit.
+        head: instead of new subnets those that the file has for these images, with a head of this width.
         out: the file; ``predictors/priors/SPACE.jsonl`` if left out.
     """
 
@@ -71,6 +74,7 @@ class Measuring:
     batch_size: int = 64
     learning_rate: float = FROM_SCRATCH
     most: float = 0
+    head: int | None = None
     out: Path | None = None
 
     @property
@@ -111,7 +115,8 @@ def measure(asked: Measuring) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
     known = {(row["data"], json.dumps(row["architecture"])) for row in map(json.loads, lines)}
-    for architecture in designed(space, asked.count, asked.most):
+    subnets = designed(space, asked.count, asked.most) if asked.head is None else _with_head(space, asked, known)
+    for architecture in subnets:
         plain = json.loads(architecture.to_json())
         if (asked.name, json.dumps(plain)) in known:
             continue
@@ -119,6 +124,13 @@ def measure(asked: Measuring) -> None:
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+
+def _with_head(space: Space, asked: Measuring, known: set[tuple[str, str]]) -> list[Architecture]:
+    """Return the subnets that were measured on these images, each once, with the head asked for."""
+    found = [space.architecture(json.loads(subnet)) for name, subnet in sorted(known) if name == asked.name]
+    assert asked.head is not None
+    return list(dict.fromkeys(replace(each, width=(*each.width[:-1], asked.head)) for each in found))
 
 
 def _measured(space: Space, architecture: Architecture, images: Images, asked: Measuring) -> dict[str, Any]:

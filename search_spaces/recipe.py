@@ -58,6 +58,8 @@ class Recipe(Checked, Saved):
             AlphaNet trains with); "none" = off. With RandAugment both vary every image.
         initialization: how the random weights of convolutions and linear layers are drawn, where a plain network trains
             from such: "default" is the network's own way; see :func:`nasvit.training.initialization.draw_weights`.
+        dropblock: share of the maps of residual branches that is dropped in squares of 7x7 pixels (DropBlock), in our
+            blocks of convolutions; 0 = off.
 
     Raises:
         ValueError: naming the field, the value and the legal ones.
@@ -84,6 +86,7 @@ class Recipe(Checked, Saved):
     frozen_epochs: FirstEpochs = 0
     autoaugment: Literal["none", "original", "v0"] = "none"
     initialization: Literal["default", "fan_out_normal", "fan_in_uniform", "truncated_normal"] = "default"
+    dropblock: Probability = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,7 +125,7 @@ class Recipe(Checked, Saved):
 DEFAULTS = {field.name: field.default for field in fields(Recipe) if field.default is not MISSING}
 """The fields that may be left out, with their default values."""
 
-LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs", "autoaugment", "initialization")
+LATER = ("clip_value", "schedule", "loaded_rate", "frozen_epochs", "autoaugment", "initialization", "dropblock")
 """The fields that came later: texts and keys of recipes without them stay what they were before there were such."""
 
 FIELDS = tuple(field.name for field in fields(Recipe))

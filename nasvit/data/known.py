@@ -29,6 +29,7 @@ _IMAGENET = Known(1_281_167, 50_000, 1000)
 KNOWN: dict[str, Known] = {
     "hf:imagenet-1k": _IMAGENET,
     "hf:ILSVRC/imagenet-1k": _IMAGENET,
+    "imagenet-200": Known(256_233, 50_000, 200),
     "torchvision:CIFAR10": Known(50_000, 10_000, 10, side=32),
     "torchvision:CIFAR100": Known(50_000, 10_000, 100, side=32),
     "torchvision:MNIST": Known(60_000, 10_000, 10, 1, 28),
@@ -37,4 +38,5 @@ KNOWN: dict[str, Known] = {
     "torchvision:STL10": Known(5_000, 8_000, 10, side=96),
     "torchvision:Food101": Known(75_750, 25_250, 101),
 }
-"""Data sets by their names as sources."""
+"""Data sets by their names as sources; ``imagenet-200`` is a folder with a random fifth of ImageNet's classes, as
+``examples/imagenet/fbnetv3_joint.yaml`` makes it, whose images are about a fifth, too."""

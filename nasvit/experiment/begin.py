@@ -79,7 +79,7 @@ def write_experiment(
         raise ValueError(f"nasvit init is for one process, and there are {compute.count}; start it without torchrun")
     task = task_of(source)
     if task != "classification":
-        raise ValueError(f"{source} is for {task}, and nasvit init is for classes; docs/dense.md shows such files")
+        raise ValueError(f"{source} is for {task}, nasvit init is for classes; docs/guides/dense.md shows such files")
     shares = [each for each in budgets if Budget(each).is_share]
     if shares:
         what = f"{shares[0]} is a share of a network's cost"

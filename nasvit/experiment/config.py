@@ -87,6 +87,11 @@ class TrainConfig(Running):
             raise FieldError(["project_from"], f"{self.project_from} is illegal; {legal}")
         if self.project_from and self.conflict != "project":
             raise FieldError(["project_from"], f"says when conflict: project begins, but conflict is {self.conflict}")
+        if self.teacher is not None and self.teacher.features:
+            problem = (
+                "are those of a plain network, and subnets have many widths; legal here: 0 (finetune may have them)"
+            )
+            raise FieldError(["teacher", "features"], problem)
         if self.recipe.initialization != "default":
             problem = f"{self.recipe.initialization} is for plain networks; a supernet has its own; legal here: default"
             raise FieldError(["recipe", "initialization"], problem)

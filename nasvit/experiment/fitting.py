@@ -35,7 +35,8 @@ from nasvit.registry import augmentable, create, is_timms_own, timm_classes
 from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
 from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
-from nasvit.tasks.objective import Objective
+from nasvit.tasks.imitation import STUDENT, Imitated, Imitating
+from nasvit.tasks.objective import LabelObjective, Objective
 from nasvit.tasks.task import Score
 from nasvit.tasks.teacher import Teacher, Teachers
 from nasvit.training.initialization import draw_weights
@@ -152,11 +153,11 @@ class Fitting:
         held_out = self.images.validation if validation is None else validation
         plain = images is None and validation is None and every != 0
         learned = self.images.learned if plain else None
-        model = self.compute.place(self.way.model)
+        model, learned_from = self._taught(objective(self.training, self.images, self.compute))
         learner = Learner(
             model,
             recipe,
-            objective(self.training, self.images, self.compute),
+            learned_from,
             sampling=self.way.sampling,
             is_loaded=self._is_loaded,
         )
@@ -174,6 +175,15 @@ class Fitting:
             name=self.name,
         )
 
+    def _taught(self, learned_from: Objective) -> tuple[nn.Module, Objective]:
+        """Return the model to train, which shows its maps if a teacher's are imitated, and what it learns from."""
+        model = self.compute.place(self.way.model)
+        if not isinstance(learned_from, LabelObjective) or learned_from.imitated is None:
+            return model, learned_from
+        imitating = Imitating(model, learned_from.imitated, seed=self.seed)
+        imitated = replace(learned_from.imitated, strides=imitating.strides)
+        return self.compute.place(imitating), replace(learned_from, imitated=imitated)
+
     def _check_head(self, batch_size: int) -> None:
         """Refuse so few images at once that the head's batch norms have nothing to take statistics of."""
         spec, training = self.start.spec, self.training
@@ -188,14 +198,16 @@ class Fitting:
     @property
     def _is_loaded(self) -> Callable[[str], bool] | None:
         """Tells of the name of a parameter that trains whether it was loaded; None: nothing was."""
-        tells = self.start.is_loaded
+        tells, teacher = self.start.is_loaded, self.training.teacher
+        if tells is not None and teacher is not None and teacher.features:
+            return lambda name: name.startswith(STUDENT) and tells(name.removeprefix(STUDENT))
         if tells is None or not isinstance(self.way.model, AugmentedModel):
             return tells
         return lambda name: tells(name.removeprefix(PREFIX))
 
     def deployed(self, trained: nn.Module) -> nn.Module:
         """Return the plain network to deploy of a trained model, in evaluation mode."""
-        return self.way.deployed(trained).eval()
+        return self.way.deployed(trained.network if isinstance(trained, Imitating) else trained).eval()
 
     def card(self, trained: nn.Module, origin: dict[str, Any]) -> Card:
         """Return the card of the deployed network.
@@ -249,7 +261,12 @@ def objective(
     if asked is None:
         return task.objective(smoothing=smoothing, compute=compute)
     teacher, blend = load_teacher(asked, images), asked.distillation or usual
-    return task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, maps=asked.maps, compute=compute)
+    made = task.objective(smoothing=smoothing, teacher=teacher, distillation=blend, maps=asked.maps, compute=compute)
+    if not asked.features:
+        return made
+    if not isinstance(made, LabelObjective):
+        raise FieldError(["teacher", "features"], f"{asked.features} is for classification; legal here: 0, and maps")
+    return replace(made, imitated=Imitated(teacher, asked.features, images.shape))
 
 
 _TEACHERS: WeakKeyDictionary[Images, dict[str, Teacher]] = WeakKeyDictionary()

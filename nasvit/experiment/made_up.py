@@ -59,7 +59,7 @@ def count_images(config: DataConfig, **options: Any) -> Counted:
         ValueError: if it is not here and nothing is known of it, or its images are not laid out as they should be.
     """
     source = expanded(config.source)
-    if source in KNOWN:
+    if source in KNOWN and not Path(source).exists():
         return _known(source, config, options)
     place = source.partition(":")[2] if source.startswith(("hf:", *_SIZED)) else source
     named = ":" in place or source.startswith("torchvision:") or source == "digits" or any(c in place for c in "*{")

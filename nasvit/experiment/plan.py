@@ -234,7 +234,7 @@ _ASKED: dict[str, Way] = {
 
 _NO_SUPERNET = (
     "a supernet would take half of these epochs, and was behind wherever both were measured at equal time "
-    "(docs/time.md); search.evaluate: inherited trains one all the same"
+    "(docs/guides/time.md); search.evaluate: inherited trains one all the same"
 )
 
 

@@ -78,6 +78,10 @@ class TeacherConfig(Checked, Saved):
             sharpens what they say. NASViT has 0.2.
         maps: of detectors and segmenters, weight of the distance of the student's maps from the teacher's (channel-wise
             distillation), which is added to the rest; both have heads of one kind, with the same strides and channels.
+        features: of plain classifiers, weight of the distance of the student's maps from the teacher's, which is added
+            to the rest; 1x1 convolutions that train along bring them to the teacher's channels, and are dropped
+            afterwards. Maps are compared at all strides from 4 to 32 that both have; see
+            :func:`nasvit.tasks.imitation.relative_distance`.
 
     Raises:
         ValueError: if no network is named, or a number is out of its range.
@@ -87,6 +91,7 @@ class TeacherConfig(Checked, Saved):
     distillation: Distillation | None = None
     temperature: Temperature = 1.0
     maps: Annotated[float, Range(0, 1000)] = 0.0
+    features: Annotated[float, Range(0, 1000)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -106,9 +111,9 @@ class TeacherConfig(Checked, Saved):
         return cls(text)
 
     def to_json(self) -> str:
-        """Return all fields; without ``maps`` where these are not compared, as in records of earlier versions."""
+        """Return all fields; without ``maps`` and ``features`` where these are not compared, as in earlier records."""
         content = {each.name: to_json_value(getattr(self, each.name)) for each in fields(self)}
-        return json.dumps({name: value for name, value in content.items() if name != "maps" or value})
+        return json.dumps({name: value for name, value in content.items() if value or name not in ("maps", "features")})
 
     @classmethod
     def from_json(cls, text: str) -> TeacherConfig:
@@ -205,6 +210,12 @@ class TrainingHelp(Running):
             raise FieldError(["netaug"], "a network trains with branches or inside wider ones; leave one of them out")
         if self.quantize is not None and (self.branches or self.netaug):
             raise FieldError(["quantize"], "is for the plain network, without branches and netaug; train it on with it")
+        if self.teacher is not None and self.teacher.features:
+            for name, asked in (("netaug", self.netaug), ("quantize", self.quantize), ("compile", self.compile)):
+                if asked:
+                    raise FieldError(
+                        ["teacher", "features"], f"are those of a plain network; leave {name} out, or them"
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -303,6 +314,8 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
             object.__setattr__(self, "data", replace(self.data, validation=TENTH))
         if self.widths and (self.branches or self.netaug):
             raise FieldError(["widths"], "a network of several widths trains without branches and netaug")
+        if self.widths and self.teacher is not None and self.teacher.features:
+            raise FieldError(["teacher", "features"], "are those of a network of one width; leave widths out, or them")
         if self.widths and self.quantize is not None:
             raise FieldError(["quantize"], "is for a network of one width")
         if self.widths and self.weights is not None and not self._is_from_elsewhere:

@@ -45,7 +45,7 @@ def _in_main_memory(tensor: Tensor) -> Tensor:
 
 def export_program(
     network: nn.Module,
-    path: Path,
+    path: Path | str,
     *,
     shape: Sequence[int],
     mean: Sequence[float] = (),
@@ -74,4 +74,4 @@ def export_program(
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # which names the folders of this machine
     torch.export.save(program, path)
-    remember(path)
+    remember(Path(path))

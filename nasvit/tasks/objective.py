@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nasvit.heads.head import at_least_float32
+from nasvit.heads.head import Shown, at_least_float32, outputs_of
 from nasvit.tasks.distillation import Distillation, SoftTargetCrossEntropy
+from nasvit.tasks.imitation import Imitated, relative_distance
 
 
 class Objective(ABC):
@@ -51,11 +52,14 @@ class LabelObjective(Objective):
         label_smoothing: probability given to all classes alike.
         teacher: a frozen network in evaluation mode, or None.
         distillation: blend of labels and teacher.
+        imitated: maps of the teacher that are imitated too, by networks that show their own, see
+            :class:`nasvit.tasks.imitation.Imitating`; None: none are.
     """
 
     label_smoothing: float = 0.0
     teacher: nn.Module | None = None
     distillation: Distillation = Distillation()
+    imitated: Imitated | None = None
 
     def of_batch(self, images: Tensor, targets: Tensor, autocast: AbstractContextManager[Any]) -> tuple[Tensor, ...]:
         """Return what networks learn from a batch; the teacher runs once, however many networks learn from it.
@@ -66,18 +70,31 @@ class LabelObjective(Objective):
             autocast: the context that the teacher runs in.
 
         Returns:
-            The targets, and what the teacher says, if there is one: probabilities where it teaches alone, else logits.
+            The targets, and what the teacher says, if there is one: probabilities where it teaches alone, else logits;
+            then its maps that are imitated.
         """
         if self.teacher is None:
             return (targets,)
         with torch.no_grad(), autocast:
             taught = at_least_float32(self.teacher(images))
-        return targets, taught.softmax(1) if self._teacher_alone else taught
+            maps = () if self.imitated is None else self.imitated.maps(images)
+        return targets, taught.softmax(1) if self._teacher_alone else taught, *maps
 
-    def loss(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
-        """Return the mean loss of logits ``(batch, classes)``, given what :meth:`of_batch` returned of these images."""
+    def loss(self, said: Tensor | Shown, learned: tuple[Tensor, ...]) -> Tensor:
+        """Return the mean loss, given what :meth:`of_batch` returned of these images.
+
+        Args:
+            said: logits ``(batch, classes)``; beside them maps, where those of a teacher are imitated.
+            learned: what is learned of these images.
+        """
+        loss = self._of_logits(at_least_float32(outputs_of(said)), learned)
+        if self.imitated is None:
+            return loss
+        assert isinstance(said, Shown), "a network that imitates maps shows its own while it trains"
+        return loss + self.imitated.weight * relative_distance(said.maps, learned[2:])
+
+    def _of_logits(self, outputs: Tensor, learned: tuple[Tensor, ...]) -> Tensor:
         targets, *taught = learned
-        outputs = at_least_float32(outputs)
         if not taught:
             return self._of_labels(outputs, targets)
         said = taught[0].to(outputs.dtype)

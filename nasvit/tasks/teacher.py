@@ -63,13 +63,17 @@ class Teacher(nn.Module):
         self.register_buffer("columns", torch.tensor(columns, dtype=torch.int64), persistent=False)
         self.eval()
 
-    def forward(self, images: Tensor) -> Tensor:
+    def own(self, images: Tensor) -> Tensor:
+        """Return the student's images as the network takes them."""
         if self.converts:
             images = images * self.scale + self.shift
         if self.side is not None and images.shape[2:] != (self.side, self.side):
             images = F.interpolate(images, (self.side, self.side), mode="bicubic", antialias=True)
         like = next(self.network.parameters(), images)  # a network may be saved in half precision
-        scores: Tensor = self.network(images.to(like.dtype))
+        return images.to(like.dtype)
+
+    def forward(self, images: Tensor) -> Tensor:
+        scores: Tensor = self.network(self.own(images))
         return scores.index_select(1, self.columns) if len(self.columns) else scores
 
     def train(self, mode: bool = True) -> Teacher:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import torch
@@ -25,6 +26,15 @@ FAINT = 1e-12  # a gradient of a smaller norm is rounding noise, and its sign sa
 DEAD = ("key.bias", "mix_logits.bias")
 
 
+_STAGE = re.compile(r"(?:network\.|backbones\.)*([A-Za-z_]*\d+|[A-Za-z_]+(?:\.\d+)?)")
+
+
+def stage_of(name: str) -> str:
+    """Return the stage that a parameter belongs to, by its full name: such as ``stem``, ``stages.2``, ``head``."""
+    found = _STAGE.match(name)
+    return name if found is None else found[1]
+
+
 @dataclass(frozen=True)
 class ConflictReport:
     """Conflicts between gradients in one step. Tensors stay on the device until they are read.
@@ -33,11 +43,14 @@ class ConflictReport:
         conflicting: for every group (layer or parameter) whether the two gradients had a negative inner product.
         compared: for every group whether both gradients were there to compare.
         subnet_norm: norm of the sum of the subnets' gradients before clipping.
+        by_stage: share of the compared groups of every stage of the network that were in conflict, by its name; 0
+            where none was compared.
     """
 
     conflicting: Tensor
     compared: Tensor
     subnet_norm: Tensor
+    by_stage: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def share(self) -> Tensor:
@@ -121,6 +134,9 @@ class Project:
         self.group_names, groups = group_by_layer(names) if per == "layer" else (list(names), torch.arange(len(names)))
         self._groups = groups
         self._alive = torch.tensor([not name.endswith(DEAD) for name in self.group_names])
+        stages = [stage_of(name) for name in self.group_names]
+        self.stages = tuple(dict.fromkeys(stages))
+        self._in_stage = torch.tensor([[stage == each for each in stages] for stage in self.stages]).float()
         self._largest: Tensor | None = None
 
     def before_step(self, moment: Moment) -> None:
@@ -131,7 +147,8 @@ class Project:
         """Put the largest subnet's gradient aside and start the others from zero."""
         if self._largest is None or self._largest.shape != gradients.rows.shape:
             self._largest = torch.empty_like(gradients.rows)
-            self._groups, self._alive = (each.to(gradients.rows.device) for each in (self._groups, self._alive))
+            kept = self._groups, self._alive, self._in_stage
+            self._groups, self._alive, self._in_stage = (each.to(gradients.rows.device) for each in kept)
         self._largest.copy_(gradients.rows)
         gradients.zero_()
 
@@ -156,7 +173,12 @@ class Project:
             weight = 1 + (-inner / (square + 1e-6)).clamp(0, self.cap)
             subnets.mul_(weight[self._groups[gradients.owner]][:, None])
         subnets.add_(largest)
-        return ConflictReport((inner < 0) & compared, compared, subnet_norm)
+        conflicting = (inner < 0) & compared
+        return ConflictReport(conflicting, compared, subnet_norm, self._by_stage(conflicting, compared))
+
+    def _by_stage(self, conflicting: Tensor, compared: Tensor) -> dict[str, Tensor]:
+        counts = torch.stack([conflicting, compared]).float() @ self._in_stage.T  # of whole numbers, so exact
+        return dict(zip(self.stages, counts[0] / counts[1].clamp(min=1), strict=True))
 
     def _clip(self, gradients: FlatGradients) -> Tensor:
         """Clip the subnets' part; return its norm before."""

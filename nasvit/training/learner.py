@@ -22,6 +22,9 @@ from nasvit.training.step import shared_step
 from search_spaces.recipe import Recipe
 
 Values = dict[str, float]
+CONFLICT_IN = "conflict_share_in_"
+"""What the names of the conflict shares of single stages begin with, in metrics."""
+
 Losses = dict[str, Tensor]
 """Numbers of a step by name, as scalars on the device: reading them would make the host wait."""
 
@@ -59,7 +62,7 @@ class Learner:
 
     Args:
         model: a plain network, or, with ``sampling``, one that shares its weights among subnets.
-        recipe: label smoothing, dropout, stochastic depth, clipping.
+        recipe: label smoothing, dropout, stochastic depth, DropBlock, clipping.
         objective: objective of the subnets; the labels, smoothed by the recipe, if left out.
         sampling: draws the subnets of a step; None: ``model`` is a plain network and learns alone.
         distill: loss of all but the first subnet, from their logits and the first one's; None: all learn from the
@@ -136,13 +139,15 @@ class Learner:
         values |= {f"loss_{each.name}": loss for each, loss in zip(members[1:], losses.others) if each.name}
         if losses.conflict is not None:
             values["conflict_share"] = losses.conflict.share
+            values |= {f"{CONFLICT_IN}{stage}": share for stage, share in losses.conflict.by_stage.items()}
         return values
 
     def _prepare(self, subnet: nn.Module, member: Member, execution: Execution) -> None:
         self.objective.prepare(subnet)
         recipe, compute = self.recipe, execution.compute
-        if member.regularized and (recipe.dropout or recipe.drop_path_rate):
-            regularize(subnet, dropout=recipe.dropout, drop_path_rate=recipe.drop_path_rate, compute=compute)
+        rates = {name: getattr(recipe, name) for name in ("dropout", "drop_path_rate", "dropblock")}
+        if member.regularized and any(rates.values()):
+            regularize(subnet, **rates, compute=compute)
         sync_batch_norm(subnet, compute if execution.running.batch_norm == "joined" else None)
 
 

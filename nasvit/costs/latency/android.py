@@ -3,8 +3,9 @@
     nasvit latency build micro128 --runtime executorch --out phone.json --name "Pixel 9" \\
         --command "python -m nasvit.costs.latency.android {model}"
 
-The program must lie on the phone and be executable there (docs/shipping.md says how it gets there). The last line that
-this module prints is the milliseconds of one call, as :class:`nasvit.costs.latency.command.CommandRuntime` reads them.
+The program must lie on the phone and be executable there (docs/guides/latency.md says how it gets there). The last
+line that this module prints is the milliseconds of one call, as
+:class:`nasvit.costs.latency.command.CommandRuntime` reads them.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ from search_spaces.recipe import Recipe
 from tests.nasvit.supernets.tiny import FAMILY
 from tests.nasvit.training.short import BARE, CHANCE, SHALLOW, digits, learner_of, state_of
 
-DROPPED = replace(BARE, dropout=0.2, drop_path_rate=0.2)
+DROPPED = replace(BARE, dropout=0.2, drop_path_rate=0.2, dropblock=0.2)
 MIXED = replace(BARE, mixup=0.4, cutmix=1.0, random_erasing=0.25, label_smoothing=0.1, ema_decay=0.5)
 HALVES = replace(PLAIN, accumulate=2)
 FROZEN = replace(BARE, epochs=2, frozen_epochs=1, loaded_rate=0.5)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nasvit.supernets.gradients import FlatGradients
-from nasvit.training.conflict import Project, Sum
+from nasvit.training.conflict import Project, Sum, stage_of
 
 SHAPES = {
     "stem.weight": (4, 3, 3, 3),
@@ -123,6 +123,22 @@ def test_the_meter_counts_groups_with_a_negative_inner_product_and_leaves_dead_p
     negative = [bool((largest[name] * others[name]).sum() < 0) and name not in dead for name in NAMES]
     assert report.conflicting.tolist() == negative
     assert float(report.share) == pytest.approx(sum(negative) / 4)
+    for stage, share in report.by_stage.items():
+        own = [name.startswith(stage) and name not in dead for name in NAMES]
+        wanted = sum(bad for bad, here in zip(negative, own, strict=True) if here) / max(sum(own), 1)
+        assert float(share) == pytest.approx(wanted), stage
+    assert list(report.by_stage) == ["stem", "attention", "mix_logits", "head"]
+
+
+def test_parameters_belong_to_stages_by_their_names() -> None:
+    names = (
+        "stem.conv.weight",
+        "stages.2.0.norm.bias",
+        "backbones.stages.1.0.weight",
+        "head.mix.conv",
+        "network.layer1.0.conv1",
+    )
+    assert [stage_of(name) for name in names] == ["stem", "stages.2", "stages.1", "head", "layer1"]
 
 
 def test_a_layer_is_in_conflict_by_all_of_its_parameters_together() -> None:

@@ -44,6 +44,7 @@ CHANGES: dict[str, Any] = {
     "frozen_epochs": 1,
     "autoaugment": "v0",
     "initialization": "fan_in_uniform",
+    "dropblock": 0.3,
 }
 
 
