@@ -57,6 +57,7 @@ class Settings:
         device: where both steps run: cpu, cuda, xpu.
         precision: of both steps.
         compile: measure our step with the largest and the smallest subnet compiled, too.
+        recompute: measure our step with blocks that are computed again in the backward pass, too.
         resolution: resolution of all subnets; None: as they are drawn.
         json: file for the result; none if left out.
         only: measure the peak memory of one step alone (used internally).
@@ -69,9 +70,10 @@ class Settings:
     device: str = "cpu"
     precision: Precision = "float32"
     compile: bool = False
+    recompute: bool = False
     resolution: int | None = None
     json: Path | None = None
-    only: Literal["ours", "plain"] | None = None
+    only: Literal["ours", "plain", "recomputed"] | None = None
 
 
 class PermutedTalkingHeads(TalkingHeads):
@@ -112,13 +114,17 @@ class Bench:
     Args:
         settings: what is measured.
         compiled: compile the largest and the smallest subnet of our step.
+        recomputed: compute the blocks of our step again in the backward pass.
         fused: let the optimizer step in one kernel, for which a GPU wants gradients laid out like their parameters.
     """
 
-    def __init__(self, settings: Settings, *, compiled: bool = False, fused: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, compiled: bool = False, recomputed: bool = False, fused: bool = True
+    ) -> None:
         torch.manual_seed(0)
         self.compute = Compute(find_device(settings.device))
-        self.execution = Execution(Running(precision=settings.precision, compile=compiled), self.compute)
+        running = Running(precision=settings.precision, compile=compiled, recompute=recomputed)
+        self.execution = Execution(running, self.compute)
         self.settings, self.space = settings, search_spaces.load(settings.space)
         self.supernet = self.compute.place(Supernet(self.space, 10))
         side = settings.resolution or max(self.space.resolution)
@@ -207,11 +213,13 @@ def measure(settings: Settings) -> tuple[dict[str, float], dict[str, float]]:
     """
     bench, other = Bench(settings), Bench(settings, fused=settings.device == "cpu")
     sampler, rng = Sandwich(bench.space), np.random.default_rng(0)
-    times: dict[str, list[float]] = {"ours": [], "plain": [], "compiled": []}
+    times: dict[str, list[float]] = {"ours": [], "plain": [], "compiled": [], "recomputed": []}
     first: dict[str, list[float]] = {"ours": [], "plain": []}
     steps: dict[str, Step] = {"ours": bench.ours, "plain": other.plain}
     if settings.compile:
         steps["compiled"] = Bench(settings, compiled=True).ours
+    if settings.recompute:
+        steps["recomputed"] = Bench(settings, recomputed=True).ours
     for number in range(settings.steps + 2):
         subnets = [bench.of_resolution(member.subnet) for member in sampler(rng)]
         order = list(steps) if number % 2 == 0 else list(reversed(steps))
@@ -228,11 +236,13 @@ def measure(settings: Settings) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _seconds(bench: Bench, step: Step, subnets: list[Architecture]) -> float:
-    start = time.perf_counter()
+    alone = bench.compute.on_processor and bench.settings.threads == 1  # then other processes do not count
+    clock = time.thread_time if alone else time.perf_counter
+    start = clock()
     with bench.execution.numbers():
         step(subnets)
     bench.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def _medians(times: dict[str, list[float]]) -> dict[str, float]:
@@ -263,9 +273,10 @@ def main(settings: Settings) -> None:
     """Measure and print."""
     torch.set_num_threads(settings.threads)
     if settings.only is not None:
-        bench = Bench(settings, fused=settings.only == "ours" or settings.device == "cpu")
+        fused, recomputed = settings.only != "plain" or settings.device == "cpu", settings.only == "recomputed"
+        bench = Bench(settings, recomputed=recomputed, fused=fused)
         before = bench.peak_megabytes()
-        step: Step = getattr(bench, settings.only)
+        step: Step = bench.plain if settings.only == "plain" else bench.ours
         for _ in range(2):
             step(list(map(bench.of_resolution, [bench.space.largest, bench.space.smallest, bench.space.largest])))
         print(bench.peak_megabytes() - before)
@@ -279,8 +290,8 @@ def main(settings: Settings) -> None:
         print(f"{which:8} {1e3 * each:8.1f} ms where the sizes are new to the device", flush=True)
     if settings.json is not None:
         _write(settings, seconds, first, {})
-    memory = {which: round(peak(settings, which), 1) for which in ("ours", "plain")}
-    print(f"peak memory: ours {memory['ours']:.1f} MB, plain {memory['plain']:.1f} MB")
+    memory = {which: round(peak(settings, which), 1) for which in seconds if which != "compiled"}
+    print("peak memory:", ", ".join(f"{which} {each:.1f} MB" for which, each in memory.items()))
     if settings.json is not None:
         _write(settings, seconds, first, memory)
 

@@ -46,7 +46,7 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Whether budgets bound the supernet is left out too: a record of its own tells what it is trained for.
     """
-    content = _expanded(content)  # earlier versions recorded ~ as it was written
+    content = _comparable(content)
     kept = {name: value for name, value in content.items() if name not in ("threads", "note") and _says(name, value)}
     data = {name: value for name, value in content["data"].items() if name not in ("workers", "download")}
     kept["data"] = {name: value for name, value in data.items() if _says(name, value)}
@@ -58,12 +58,12 @@ def decisive(content: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _expanded(value: Any) -> Any:
-    """Return a JSON value with homes and environment variables in their place."""
+def _comparable(value: Any) -> Any:
+    """Return a JSON value with homes and environment variables in their place, without what saves memory alone."""
     if isinstance(value, Mapping):
-        return {name: _expanded(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_expanded(each) for each in value]
+        return {name: _comparable(each) for name, each in value.items() if name != "recompute"}
+    if isinstance(value, list):  # earlier versions recorded ~ as it was written
+        return [_comparable(each) for each in value]
     return expanded(value) if isinstance(value, str) else value
 
 

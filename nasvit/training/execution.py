@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.compute import ALONE, Compute
+from nasvit.training.recompute import Recomputed
 from nasvit.training.sampling import Member
 from search_spaces.ranges import Checked, Range
+from search_spaces.values import FieldError
 
 Precision = Literal["auto", "float32", "tf32", "bfloat16", "float16"]
 
@@ -46,6 +48,8 @@ class Running(Checked):
             ``torch.compile``; those that are drawn run as they are. Masks of dropout are other ones then.
         accumulate: parts that every batch is split into, one after the other, to save memory. Batch norms see the
             images of one part.
+        recompute: keep only the input of every block for the backward pass, which computes again what is inside:
+            about half the memory, for the time of a second forward pass.
         batch_norm: ``joined``: batch norms see the joined batch of all processes, which so compute what one does;
             ``own``: each process normalizes by its own part, which saves communication.
         deterministic: the same numbers every time on an NVIDIA GPU too, at some cost in speed: where PyTorch has a
@@ -55,8 +59,16 @@ class Running(Checked):
     precision: Precision = "auto"
     compile: bool = False
     accumulate: Annotated[int, Range(1, 131_072)] = 1
+    recompute: bool = False
     batch_norm: Literal["joined", "own"] = "joined"
     deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.compile and self.recompute:
+            raise FieldError(
+                ["recompute"], "what is compiled decides by itself what it keeps; leave compile out, or it"
+            )
 
 
 PLAIN = Running(precision="float32")
@@ -158,7 +170,12 @@ class Execution:
         Args:
             network: the subnet.
             member: its part in the step.
+
+        Raises:
+            ValueError: if its blocks should be computed again, and it has none.
         """
+        if self.running.recompute:
+            return Recomputed(network)
         if not (self.running.compile and member.fixed):
             return network
         if member.subnet not in self._compiled:

@@ -148,6 +148,11 @@ def test_a_training_of_before_there_was_rounding_is_the_same_and_one_that_rounds
     assert decisive(before) == decisive(now) != decisive(rounding)
 
 
+def test_a_training_goes_on_with_less_memory_than_it_began_with(tmp_path: Path) -> None:
+    kept, again = (config(tmp_path, more).to_json() for more in ("", "recompute: true"))
+    assert kept != again and decisive(kept) == decisive(again)
+
+
 def test_a_teacher_whose_maps_are_not_compared_stands_in_records_as_before_there_were_such() -> None:
     plain, maps = TeacherConfig(("a", "b"), Distillation(0.9), 0.2), TeacherConfig("a", maps=2.0)
     assert to_json_value(plain) == {

@@ -84,9 +84,9 @@ def save_teacher(folder: Path, bench: Workbench, taught: int) -> str:
     return str(folder)
 
 
-ELSEWHERE = {"compile", "batch_norm", "resolution_first", "deterministic"}
+ELSEWHERE = {"compile", "recompute", "batch_norm", "resolution_first", "deterministic"}
 """Fields that do not change the weights of one process, or of a space with one resolution: see test_execution.py,
-test_processes.py and test_start.py."""
+test_recompute.py, test_processes.py and test_start.py."""
 
 
 def test_every_field_is_looked_at() -> None:
