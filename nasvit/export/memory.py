@@ -12,7 +12,8 @@ from pathlib import Path
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LONGEST = 120.0  # seconds
-_MMAP_THRESHOLD, _LARGE = -3, 2**17  # glibc's M_MMAP_THRESHOLD, and what it is before a program changes it
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for them
+_LARGE = 2**17  # bytes: both, before a program changes them
 
 
 def added_memory(prepare: Callable[[], Callable[[], object]]) -> int | None:
@@ -58,7 +59,10 @@ def _give_back() -> None:
     with suppress(OSError, AttributeError):  # another C library
         allocator = ctypes.CDLL("libc.so.6")
         allocator.mallopt(_MMAP_THRESHOLD, _LARGE)  # whatever `Compute.hold_memory` said before
+        allocator.mallopt(_TRIM_THRESHOLD, _LARGE)
         allocator.malloc_trim(0)
+        allocator.malloc.restype, allocator.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+        allocator.free(allocator.malloc(_LARGE - 2**12))  # the end of a thread's heap is given back by this alone
 
 
 def _kilobytes(name: str) -> int:
