@@ -10,6 +10,8 @@ import io
 import os
 import posixpath
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 from unittest.mock import patch
@@ -39,10 +41,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def made_pages() -> dict[str, str]:
     """Return the pages that are made: path below ``docs`` -> Markdown."""
     pages = {page: _moved((ROOT / file).read_text(encoding="utf-8")) for page, file in COPIED.items()}
-    pages["reference/commands.md"] = commands_page()
-    pages["reference/experiment.md"] = fields_page("experiment")
-    pages["reference/fit.md"] = fields_page("fit")
-    return pages
+    return pages | {page: made() for page, made in REFERENCE.items()}
 
 
 def _moved(text: str) -> str:
@@ -62,8 +61,7 @@ def within_docs(markdown: str, page: str) -> str:
 
 
 def _is_page(target: str) -> bool:
-    made = {*COPIED, "reference/commands.md", "reference/experiment.md", "reference/fit.md"}
-    return target in made or (ROOT / "docs" / target).exists()
+    return target in COPIED or target in REFERENCE or (ROOT / "docs" / target).exists()
 
 
 def commands_page() -> str:
@@ -123,6 +121,14 @@ def fields_page(of: Literal["experiment", "fit"]) -> str:
             parts.append(f"## `{section}`")
         parts.append(f"**`{name}`** · {_shown(kind)}" + (f"\n<br>{_shown(text)}" if text else ""))
     return "\n\n".join(parts) + "\n"
+
+
+REFERENCE: dict[str, Callable[[], str]] = {
+    "reference/commands.md": commands_page,
+    "reference/experiment.md": partial(fields_page, "experiment"),
+    "reference/fit.md": partial(fields_page, "fit"),
+}
+"""Pages that are made from the code: page -> what makes it."""
 
 
 def _shown(text: str) -> str:

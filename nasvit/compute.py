@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import os
 import pickle
@@ -10,13 +9,14 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, distributed, nn
+
+from nasvit import allocator
 
 T = TypeVar("T")
 N = TypeVar("N", bound=nn.Module)
@@ -26,20 +26,11 @@ _BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:x
 _CHANNELS_LAST = ("cuda", "xpu")
 _WITH_STREAMS = ("cuda", "xpu")
 _LATE_STEPS = 16
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # numbers of glibc's options
 _NO_LIMIT = datetime.timedelta(days=365)
 
 
 class StoppedElsewhere(RuntimeError):
     """Another of several processes failed, so that this one cannot go on; the message is that process's."""
-
-
-@cache
-def _hold_memory() -> None:
-    if platform.libc_ver()[0] == "glibc":
-        malloc = ctypes.CDLL(None).mallopt
-        malloc(_MMAP_THRESHOLD, 2**30)
-        malloc(_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class Compute:
         again: 5 to 9 % of a training step with maps of that size (``experiments.benchmarks.released``).
         """
         if self.on_processor:
-            _hold_memory()
+            allocator.hold()
 
     def later(self, values: Tensor) -> Callable[[], list[float]]:
         """Return what reads values ``(n,)``, without waiting for steps that were begun since."""

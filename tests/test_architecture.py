@@ -31,6 +31,7 @@ FLOORS = (
     ("nasvit.layers", "nasvit.data"),
     ("nasvit.files",),
     ("nasvit.compute", "nasvit.options", "nasvit.trust"),
+    ("nasvit.allocator",),
     ("predictors",),
     ("search_spaces",),
 )

@@ -62,9 +62,9 @@ def _comparable(value: Any) -> Any:
     """Return a JSON value with homes and environment variables in their place, without what saves memory alone."""
     if isinstance(value, Mapping):
         return {name: _comparable(each) for name, each in value.items() if name != "recompute"}
-    if isinstance(value, list):  # earlier versions recorded ~ as it was written
+    if isinstance(value, list):
         return [_comparable(each) for each in value]
-    return expanded(value) if isinstance(value, str) else value
+    return expanded(value) if isinstance(value, str) else value  # earlier versions recorded ~ as it was written
 
 
 def _says(name: str, value: Any) -> bool:

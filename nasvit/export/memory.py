@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import multiprocessing
 from collections.abc import Callable
@@ -10,10 +9,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from nasvit import allocator
+
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _LONGEST = 120.0  # seconds
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # glibc's names for them
-_LARGE = 2**17  # bytes: both, before a program changes them
 
 
 def added_memory(prepare: Callable[[], Callable[[], object]]) -> int | None:
@@ -45,24 +44,13 @@ def _look(prepare: Callable[[], Callable[[], object]], answer: Connection) -> No
     with suppress(OSError):
         prepare()()
         gc.collect()
-        _give_back()
+        allocator.give_back()
         before = _kilobytes("VmRSS")
         _RESET.write_text("5", encoding="ascii")  # forgets the peak
         run = prepare()
         for _ in range(2):
             run()
         answer.send(1024 * max(0, _kilobytes("VmHWM") - before))
-
-
-def _give_back() -> None:
-    """Let the allocator return what is free and take every large block anew: what it held would be used unseen."""
-    with suppress(OSError, AttributeError):  # another C library
-        allocator = ctypes.CDLL("libc.so.6")
-        allocator.mallopt(_MMAP_THRESHOLD, _LARGE)  # whatever `Compute.hold_memory` said before
-        allocator.mallopt(_TRIM_THRESHOLD, _LARGE)
-        allocator.malloc_trim(0)
-        allocator.malloc.restype, allocator.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-        allocator.free(allocator.malloc(_LARGE - 2**12))  # the end of a thread's heap is given back by this alone
 
 
 def _kilobytes(name: str) -> int:
