@@ -51,19 +51,26 @@ class Settings:
 def conflict_share(experiment: Experiment, seed: int, policy: Any, steps: int) -> dict[str, Any]:
     """Train for some steps and return the mean share of tensors in conflict, over all steps and over the last half.
 
-    ``by_stage`` has that of every stage of the network, over all steps.
+    ``by_stage`` has that of every stage of the network, over all steps, and ``quarters`` that of all stages over time.
     """
     config = replace(experiment, seed=seed, train=replace(experiment.train, conflict=policy, evaluate_every=0))
     with TemporaryDirectory() as folder:
         train(Workbench(config, Path(folder)), until=steps)
-        records = read_metrics(Path(folder) / "train" / "metrics.jsonl")
+        return logged_conflicts(Path(folder))
+
+
+def logged_conflicts(folder: Path) -> dict[str, Any]:
+    """Return what the training of a supernet in a folder of results logged of conflicts, as means over its steps."""
+    records = read_metrics(folder / "train" / "metrics.jsonl")
     shares = [record["conflict_share"] for record in records]
     losses = [record["loss"] for record in records[-10:]]
     stages = [name for name in records[0] if name.startswith(CONFLICT_IN)]
+    quarters = [shares[len(shares) * each // 4 : len(shares) * (each + 1) // 4] for each in range(4)]
     means = {name: round(statistics.mean(record[name] for record in records), 4) for name in stages}
     return {
         "share": round(statistics.mean(shares), 4),
         "share_second_half": round(statistics.mean(shares[len(shares) // 2 :]), 4),
+        "quarters": [round(statistics.mean(each), 4) for each in quarters],
         "by_stage": {name.removeprefix(CONFLICT_IN): mean for name, mean in means.items()},
         "last_loss": round(statistics.mean(losses), 4),
     }

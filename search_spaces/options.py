@@ -62,7 +62,8 @@ class TransformerOptions(Checked):
         mlp_depthwise: a 3x3 depthwise convolution on the hidden features of every MLP.
         projection_activation: activation "before" or "after" the output projection of attention.
         scale: key of a subnet's own switchable scales. "width_depth": the stage's width and depth.
-            "depth_tokens": the stage's depth and (tokens mod 8), with an extra factor 8 / width.
+            "depth_tokens": the stage's depth and (tokens mod 8), with an extra factor 8 / width. "shared": every subnet
+            has the leading channels of one scale, so nothing is switched.
         scale_init: initial value of the switchable scales.
         position_side: side of the map that every relative position table is built for (smaller maps use its
             middle). None: the largest map of the table's own stage.
@@ -80,6 +81,6 @@ class TransformerOptions(Checked):
     mlp_order: Literal["macaron", "after"] = "macaron"
     mlp_depthwise: bool = True
     projection_activation: Literal["before", "after"] = "after"
-    scale: Literal["width_depth", "depth_tokens"] = "width_depth"
+    scale: Literal["width_depth", "depth_tokens", "shared"] = "width_depth"
     scale_init: Annotated[float, Range(0, 1000, above=True)] = 1e-4
     position_side: Pixels | None = None

@@ -150,7 +150,7 @@ def build_transformer(place: Place, keys: Keys, norm: NormFactory) -> ElasticTra
     options, stage = place.space.transformer, place.stage
     assert options is not None, "a space with transformer blocks has options for them"
     scales = (1, 1)
-    if stage is not None:
+    if stage is not None and options.scale != "shared":
         by_width = options.scale == "width_depth"
         scales = (len(stage.width), len(stage.depth)) if by_width else (max(stage.depth) + 1, 8)
     return ElasticTransformerBlock(
@@ -170,7 +170,7 @@ def transformer_at(block: ElasticTransformerBlock, place: Place, key: BlockKey, 
     scale = (0, 0)
     if place.stage is not None and block.options.scale == "width_depth":
         scale = place.stage.width.index(key.out_channels), place.stage.depth.index(place.depth)
-    elif place.stage is not None:
+    elif place.stage is not None and block.options.scale == "depth_tokens":
         scale = place.depth, key.side * key.side % 8
     return block.at(key.out_channels, key.side, mlp_ratio=key.mlp_ratio, windows=key.windows, scale=scale)
 

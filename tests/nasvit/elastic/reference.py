@@ -272,10 +272,11 @@ def _stage(w: Weights, x: Tensor, space: Space, stage: Stage, number: int, archi
             assert space.transformer is not None
             assert ratio is not None
             assert windows is not None
-            if space.transformer.scale == "width_depth":
-                scale = (stage.width.index(out), stage.depth.index(depth))
-            else:
-                scale = (depth, x.shape[2] * x.shape[3] % 8)
+            scale = {
+                "width_depth": (stage.width.index(out), stage.depth.index(depth)),
+                "depth_tokens": (depth, x.shape[2] * x.shape[3] % 8),
+                "shared": (0, 0),
+            }[space.transformer.scale]
             x = transformer(own, x, ratio, windows, scale, space.activation, space.transformer)
         else:
             stride, gated = 1 if block else stage.stride, stage.squeeze_excite

@@ -20,10 +20,16 @@ from tests.nasvit.filled import filled, images
 LARGE = ("alphanet", "attentive_nas", "fbnetv3", "mnv4", "nasvit", "nasvit_release")
 
 
+ONE_SCALE = "micro32 with transformer: {scale: shared}"
+
+
 @cache
 def small_images(name: str) -> Space:
     """A space of the catalog; of the large ones, small images and the first two depths of every stage."""
-    space = search_spaces.load(name)
+    space = search_spaces.load(name.split()[0])
+    if name == ONE_SCALE:
+        assert space.transformer is not None
+        return replace(space, transformer=replace(space.transformer, scale="shared"))
     if name not in LARGE:
         return space
     stages = tuple(replace(stage, depth=stage.depth[:2]) for stage in space.stages)
@@ -62,7 +68,7 @@ def test_a_drawn_subnet_computes_and_learns_what_slicing_does_bit_for_bit(name: 
     check_learns_what_slicing_does(name, small_images(name).sample(np.random.default_rng(seed)))
 
 
-@pytest.mark.parametrize("name", ["micro8", "micro32", "ghost_micro32"])
+@pytest.mark.parametrize("name", ["micro8", "micro32", ONE_SCALE, "ghost_micro32"])
 @pytest.mark.parametrize("end", ["smallest", "largest"])
 def test_the_ends_of_a_space_compute_and_learn_what_slicing_does(name: str, end: str) -> None:
     check_learns_what_slicing_does(name, getattr(small_images(name), end))

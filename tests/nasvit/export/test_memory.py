@@ -12,6 +12,9 @@ from nasvit.compute import Compute
 from nasvit.export.memory import added_memory
 
 
+_OWN = 2**16  # bytes that the interpreter itself may give back between the two looks: small pieces of its heap
+
+
 def holding(megabytes: int, freed: int = 0) -> Callable[[], Callable[[], object]]:
     def prepare() -> Callable[[], object]:
         held = np.ones(megabytes * 2**17)
@@ -23,8 +26,8 @@ def holding(megabytes: int, freed: int = 0) -> Callable[[], Callable[[], object]
 def test_what_is_held_counts_and_what_is_needed_for_a_moment_too() -> None:
     if (little := added_memory(holding(1))) is None:
         pytest.skip("this system does not tell")
-    assert 2**20 <= little < 2**24
-    assert 64 * 2**20 <= (held := added_memory(holding(64)) or 0) < 80 * 2**20
+    assert 2**20 - _OWN <= little < 2**24
+    assert 64 * 2**20 - _OWN <= (held := added_memory(holding(64)) or 0) < 80 * 2**20
     assert (added_memory(holding(64, freed=32)) or 0) >= held + 31 * 2**20
 
 
