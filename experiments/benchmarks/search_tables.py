@@ -1,10 +1,12 @@
 """How well the search finds the best of really trained networks, beside other searches at equal evaluations.
 
     python -m experiments.benchmarks.search_tables TABLE... --budget 25 50 100 200 --seeds 50 --json FILE
+    python -m experiments.benchmarks.search_tables TABLE... --methods nasvit coarse random --pool 0.01  # fine or not
 
 An evaluation is one new network: it returns one random run of it. Truth is the mean of all runs. Networks are the
 distinct ones (``canonical``), those never trained left out; a cap is a quantile of the table's first cost over the
-rows of the file. Several budgets are one search read at several points.
+rows of the file. Several budgets are one search read at several points. With ``--pool``, our search draws so large a
+share of the networks in every round, as in a space too large to be listed; ``coarse`` is without its fine stage.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import json
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,31 @@ from experiments.benchmarks.baselines import BASELINES
 from experiments.benchmarks.rank_correlation import print_rank_correlations
 from experiments.benchmarks.tables import BudgetSpentError, Table, Training, read_table
 from nasvit.search.driver import Memory, drive
-from nasvit.search.engine import SearchEngine
+from nasvit.search.engine import EngineSettings, SearchEngine
 from predictors.ensemble import KINDS, make_predictor
 
-METHODS = ("nasvit", *BASELINES)
+METHODS = ("nasvit", "coarse", *BASELINES)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our search.
+
+    Args:
+        predictor: name of the predictor that it asks.
+        pool: share of the networks that it draws in every round; None: as many as the search draws by default.
+    """
+
+    predictor: str
+    pool: float | None = None
+
+    def engine(self, table: Table, seed: int, *, fine: bool) -> SearchEngine:
+        """Return the search of a table, with or without its fine stage."""
+        settings = EngineSettings(fine=fine)
+        if self.pool is not None:
+            settings = replace(settings, pool=max(1, round(self.pool * int(table.allowed.sum()))))
+        predictor = partial(make_predictor, self.predictor, table.genome, table.proxies)
+        return SearchEngine(table.constraint, predictor, seed, settings)
 
 
 @dataclass(frozen=True)
@@ -55,13 +79,12 @@ class Reading:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison and print it."""
     options = _parse(arguments)
+    ours = Ours(options.predictor, options.pool)
     records: list[dict[str, Any]] = []
     correlations: list[dict[str, Any]] = []
     for path in options.tables:
         for cap in options.cost_quantile or [None]:
-            records += compare(
-                path, cap, options.methods, options.budget, options.seeds, options.jobs, options.predictor
-            )
+            records += compare(path, cap, options.methods, options.budget, options.seeds, options.jobs, ours)
             if options.json:
                 _write(options.json, records)
         if options.splits:
@@ -77,7 +100,7 @@ def compare(
     budgets: Sequence[int],
     seeds: int,
     jobs: int,
-    predictor: str,
+    ours: Ours,
 ) -> list[dict[str, Any]]:
     """Run every method ``seeds`` times on one table, print what came out, and return one record per budget."""
     table = read_table(path, cap)
@@ -87,7 +110,7 @@ def compare(
     print(f"{'method':10} {'n':>4}  {regrets} unused runs  best  0.1%  rank")
     records = []
     for method in methods:
-        tasks = [(path, cap, method, tuple(sorted(budgets)), seed, predictor) for seed in range(seeds)]
+        tasks = [(path, cap, method, tuple(sorted(budgets)), seed, ours) for seed in range(seeds)]
         if jobs == 1:
             runs = [run_seed(*task) for task in tasks]
         else:
@@ -104,23 +127,22 @@ _TABLES: dict[tuple[Path, float | None], Table] = {}
 
 
 def run_seed(
-    path: Path, cap: float | None, method: str, budgets: tuple[int, ...], seed: int, predictor: str
+    path: Path, cap: float | None, method: str, budgets: tuple[int, ...], seed: int, ours: Ours
 ) -> list[Reading]:
-    """Run one method once and read it at every budget; ``predictor`` is the name of the one our search asks."""
+    """Run one method once and read it at every budget."""
     if (path, cap) not in _TABLES:
         _TABLES.clear()
         _TABLES[path, cap] = read_table(path, cap)
         _ = _TABLES[path, cap].rank
     table = _TABLES[path, cap]
     training = Training(table, min(budgets[-1], int(table.allowed.sum())), np.random.default_rng([seed, 1]))
-    if method == "nasvit":
-        return _run_nasvit(table, training, budgets, seed, predictor)
+    if method in ("nasvit", "coarse"):
+        return _run_ours(ours.engine(table, seed, fine=method == "nasvit"), table, training, budgets)
     return _run_baseline(table, training, method, budgets, np.random.default_rng([seed, 0]))
 
 
-def _run_nasvit(table: Table, training: Training, budgets: tuple[int, ...], seed: int, predictor: str) -> list[Reading]:
+def _run_ours(engine: SearchEngine, table: Table, training: Training, budgets: tuple[int, ...]) -> list[Reading]:
     begin = time.process_time()
-    engine = SearchEngine(table.constraint, lambda: make_predictor(predictor, table.genome, table.proxies), seed)
     trials = Memory(training.train_codes, table.codes[:0], np.zeros(0))
     readings = []
     for budget in budgets:
@@ -209,14 +231,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--budget", nargs="+", type=int, default=[25, 50, 100, 200], help="evaluations, one or several")
     parser.add_argument("--seeds", type=int, default=50, help="searches of each method")
     parser.add_argument("--cost-quantile", nargs="+", type=float, help="caps on the first cost; without it, no cap")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["nasvit", *BASELINES])
     parser.add_argument("--predictor", choices=("ensemble", *KINDS), default="gaussian_process", help="of our search")
+    parser.add_argument("--pool", type=float, help="share of the networks that our search draws in every round")
     parser.add_argument("--json", type=Path, help="write the records of the searches here")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--splits", type=int, default=5, help="splits for the predictor's rank correlation; 0 skips it")
     parser.add_argument("--trained", nargs="+", type=int, default=[25, 50, 100, 200, 400], help="trained networks")
     parser.add_argument("--predictor-json", type=Path, help="write the records of the predictor here")
     options = parser.parse_args(arguments)
+    if options.pool is not None and not 0 < options.pool <= 1:
+        parser.error("--pool is a share of the networks, above 0 and at most 1")
     if min(options.budget) < 1 or options.seeds < 1 or options.jobs < 1:
         parser.error("--budget, --seeds and --jobs must be at least 1")
     return options

@@ -31,6 +31,7 @@ class EngineSettings:
         shortlist: candidates among which functions are drawn.
         centers_predicted: best predicted candidates whose neighborhoods are searched.
         centers_observed: likewise, best evaluated candidates (by posterior mean).
+        fine: look around the best, too, where not all candidates are held; False leaves the search coarse, to compare.
     """
 
     start: int = 10
@@ -42,6 +43,7 @@ class EngineSettings:
     shortlist: int = 256
     centers_predicted: int = 5
     centers_observed: int = 3
+    fine: bool = True
 
     def last_fit(self, scores: int) -> int:
         """Return at how many of ``scores`` scores the predictor is fitted: with fewer than ``start``, at every one."""
@@ -227,7 +229,7 @@ class SearchEngine:
         predictor = self.make_predictor().fit(codes, scores)
         rng = np.random.default_rng([self.seed, 2, len(codes)])
         pool = self._pool(rng)
-        if self._everything is None or len(pool) < len(self._everything):
+        if self.settings.fine and (self._everything is None or len(pool) < len(self._everything)):
             pool = self._refined(pool, predictor, codes, rng)
         # Until the next fit only what is promising now is followed: enough that it cannot run out.
         followed = max(4 * self.settings.shortlist, 8 * len(codes))

@@ -55,7 +55,7 @@ def test_a_missing_run_is_never_drawn_and_the_used_run_is_not_read_again(path: P
 def test_the_command_writes_one_record_per_table_cap_method_and_budget(path: Path, tmp_path: Path) -> None:
     out = tmp_path / "records.json"
     options = ["--budget", "12", "20", "--seeds", "2", "--cost-quantile", "0.7", "--json", str(out), "--splits", "0"]
-    main([str(path), *options])
+    main([str(path), *options, "--pool", "0.1", "--methods", *METHODS])
     records = json.loads(out.read_text())
     assert len(records) == len(METHODS) * 2
     fields = {"table", "cap", "method", "budget", "seeds", "regret_best_evaluated", "regret_recommended"}

@@ -49,6 +49,14 @@ def test_a_search_goes_far_in_a_space_too_large_to_list_under_a_limit_few_candid
     assert score(result.best[None])[0] > score(random).max()
 
 
+def test_without_its_fine_stage_a_search_of_a_large_space_ends_lower() -> None:
+    best = {}
+    for fine in (True, False):
+        found = search(HUGE, score, budget=40, settings=SearchSettings(EngineSettings(pool=128, fine=fine)))
+        best[fine] = score(found.codes).max()
+    assert best[True] > best[False]
+
+
 def test_the_same_seed_searches_the_same_and_a_search_goes_on_as_if_it_had_never_stopped() -> None:
     first = search(SMALL, score, budget=30, seed=3)
     second = search(SMALL, score, budget=30, seed=3)
