@@ -88,7 +88,7 @@ class Settings:
 
     seeds: tuple[int, ...] = (0, 1)
     ways: tuple[str, ...] = tuple(WAYS)
-    epochs: int = 5
+    epochs: int = 3
     source: str = "../shared/data/cifar10"
     folder: Path = Path("runs/nasvit_parts")
     json: Path = Path("experiments/results/nasvit_parts.json")
