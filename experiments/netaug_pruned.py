@@ -4,8 +4,8 @@
 
 CIFAR-10: a network of 1.7 MMACs is trained, and pruned to 30 % of them as ``nasvit run`` does it, by how well features
 agree. What is left is trained on as it is, and inside wider networks. The accuracy on the training images, without
-augmentation, says whether a network is too small for them, which is what NetAug is for. Killed and called again, it goes
-on. About ten minutes of one processor.
+augmentation, says whether a network is too small for them, which is what NetAug is for. Killed and called again, it
+goes on. About ten minutes of one processor.
 """
 
 from __future__ import annotations

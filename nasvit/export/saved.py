@@ -96,8 +96,8 @@ def one_width(described: Described, name: float, where: str) -> Described:
     if name not in widths:
         raise ValueError(f"{where} has no width {name:g}; it has {', '.join(f'{each:g}' for each in widths)}")
     plain = network.export(widths[name]).eval()
-    spec = card.spec.plain(widths[name])  # type: ignore[attr-defined]
-    return Described(plain, replace(card, spec=spec, exports={}, bundles={}, weights=""))
+    assert isinstance(card.spec, WidthsSpec)
+    return Described(plain, replace(card, spec=card.spec.plain(widths[name]), exports={}, bundles={}, weights=""))
 
 
 def is_saved(folder: Path) -> bool:

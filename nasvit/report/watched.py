@@ -88,7 +88,7 @@ class Watched:
         with self._modules[name].register_forward_hook(lambda _, __, output: heard.append(output)):
             outputs = self._run(pixels)
         own = layer.channels.index(channel)
-        values, places = heard[0].select(layer.axis + 1, own).flatten(1).max(1)
+        values, places = heard[0].select(layer.axis + 1, own).reshape(len(pixels), -1).max(1)
         rows, columns = layer.grid
         cells = torch.stack([places // columns % rows, places % columns], 1)
         return Said(values.float(), cells, outputs)
