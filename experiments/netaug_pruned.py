@@ -71,7 +71,8 @@ def pruned(settings: Settings) -> Path:
     start = settings.folder / "start"
     fit(settings.config(BEGINNING, settings.before, seed=0), start)
     asked = (
-        ("network", str(start / DEPLOYED)),
+        ("network", str(BEGINNING)),
+        ("weights", str(start / DEPLOYED)),
         ("data.source", settings.source),
         ("search.budgets", f"['macs<={settings.keep}']"),
     )

@@ -255,7 +255,7 @@ def _content(folder: Path, rows: Sequence[Row], name: str, channel: int, seen: i
         "by_chance": len(rows[0].strongest) / seen,
         "rows": [
             {
-                "width": row.watched.label or None,
+                "width": row.watched.width,
                 "channels": len(row.watched.layers[name].channels),
                 "strongest": [each.to_json() for each in row.strongest],
             }

@@ -62,19 +62,24 @@ class Watched:
     """One width of a network, of which the channels of layers can be watched.
 
     Args:
-        label: its name.
+        width: its name; None: the network has one width only.
         network: the network, plain, as it was saved.
         card: its card.
         channels_of: name of a tensor, number of channels -> the number of each in the whole network.
     """
 
     def __init__(
-        self, label: str, network: nn.Module, card: Card, channels_of: Callable[[str, int], Sequence[int]]
+        self, width: float | None, network: nn.Module, card: Card, channels_of: Callable[[str, int], Sequence[int]]
     ) -> None:
-        self.label, self.card, self._channels_of = label, card, channels_of
+        self.width, self.card, self._channels_of = width, card, channels_of
         self._network = as_saved(network, card)
         self._modules = dict(self._network[-1].named_modules())  # type: ignore[index]
         self.layers: Mapping[str, Layer] = self._find()
+
+    @property
+    def label(self) -> str:
+        """The width in words; empty if there is one only."""
+        return "" if self.width is None else f"width {self.width:g}"
 
     def of(self, name: str, channel: int, pixels: Tensor) -> Said:
         """Return what a channel says of images.
@@ -143,12 +148,12 @@ def watched_widths(folder: Path) -> list[Watched]:
         raise ValueError(f"{folder}: channels are watched in saved networks, and this is no folder of one")
     network, card = load_saved(folder)
     if not isinstance(network, SwitchableModel):
-        return [Watched("", network, card, lambda _, count: range(count))]
+        return [Watched(None, network, card, lambda _, count: range(count))]
     shared = network.shared
 
     def watched(name: float, width: Any) -> Watched:
         channels_of = partial(shared.channels_of, width)
-        return Watched(f"width {name:g}", network.export(width), card, channels_of)
+        return Watched(name, network.export(width), card, channels_of)
 
     widths = names_of(network.widths)
     return [watched(name, widths[name]) for name in sorted(widths, key=lambda name: shared.channels(widths[name]))]

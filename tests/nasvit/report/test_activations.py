@@ -82,7 +82,7 @@ def test_every_width_has_a_row_of_the_images_that_activate_the_channel_most_and_
     )
     shown, told = capsys.readouterr(), json.loads(out.with_suffix(".json").read_text())
     assert "broken.png is left out" in shown.err
-    assert [(row["width"], row["channels"]) for row in told["rows"]] == [("width 0.25", 8), ("width 0.5", 16)]
+    assert [(row["width"], row["channels"]) for row in told["rows"]] == [(0.25, 8), (0.5, 16)]
     strongest = []
     for width, row in zip((0.25, 0.5), told["rows"], strict=True):
         wanted = values_of(model.export(width).eval().requires_grad_(False), photos)
