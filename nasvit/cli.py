@@ -419,6 +419,34 @@ def predict(
     shipping.predict(network, images, top=top, out=out, width=width, threshold=threshold)
 
 
+def activations(
+    network: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
+    images: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="IMAGE|FOLDER")],
+    layer: str | None = None,
+    channel: int | None = None,
+    top: int = 9,
+    out: Path = Path("activations.png"),
+) -> None:
+    """Draw the images that activate a channel of a network most, one row for every width that the network has.
+
+    Each image is marked where the channel's largest value lies in its map, and framed in red where its folder has the
+    name of another class than the network says. A JSON file beside the picture has files, values, places, and the
+    share of images that widths have in common.
+
+    Args:
+        network: folder of a saved network.
+        images: image files, and folders of them.
+        layer: name of a layer, as its module is called; an unknown one gets the list of all. Left out: the last one
+            with a map whose number of channels differs between widths.
+        channel: number of a channel in the whole network; the first one that all widths have if left out.
+        top: how many images.
+        out: the picture.
+    """
+    from nasvit.report.activations import show_activations
+
+    show_activations(network, images, layer=layer, channel=channel, top=top, out=out)
+
+
 def report(
     folder: Annotated[Positional[Path], tyro.conf.arg(metavar="FOLDER")],
     out: Path | None = None,
@@ -523,6 +551,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "bench": bench,
     "predict": predict,
+    "activations": activations,
     "report": report,
     "runs": runs,
     "tensorboard": tensorboard,

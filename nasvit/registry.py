@@ -10,7 +10,8 @@
 ``timm:MODEL[:CHECKPOINT]``               a network of timm, with weights of its own from a file
 ``torchvision:MODEL``                     a classifier of torchvision
 ``package.module:function``               what a function of your own returns, called with ``num_classes``
-``FOLDER``                                a network that nasvit saved, with its weights
+``FOLDER[:WIDTH]``                        a network that nasvit saved, with its weights; of several widths one, or of
+                                          those that AutoSlim found the number, from 1
 ``hf:USER/NAME[@REVISION]``               one that ``nasvit export --to hub`` wrote, from the Hugging Face hub
 ``FILE.safetensors[:WHICH]``              what ``nasvit import`` wrote, with its weights; where they are shared WHICH
                                           subnet: ``smallest``, ``largest``, FILE.json, PUBLISHED, or a width
@@ -19,6 +20,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +30,7 @@ from typing import Any
 from torch import nn
 
 from nasvit.export.card import CARD, CONFIG, Card, is_card, way_out
-from nasvit.export.saved import HUB_WEIGHTS, Described, load_saved
+from nasvit.export.saved import HUB_WEIGHTS, Described, load_saved, one_width
 from nasvit.models import Family
 from nasvit.models.tiny import TARGETS
 from nasvit.names import FAMILIES, HUB, TIMM, architecture_of, spec_of_name, timm_spec
@@ -38,6 +40,7 @@ from search_spaces import Architecture, Space
 
 CLASSES = 1000  # of a network whose name says nothing of classes
 _IMPORTED = ".safetensors"
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 def create(
@@ -92,6 +95,8 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     """
     if is_card(Path(name)):
         return Card.read(Path(name)).spec
+    if _in_folder(name) is not None:
+        return _one_width(name).card.spec
     if name.startswith(HUB):
         return _shared(name, [CONFIG])[1].spec
     if imported_path(name) is not None:
@@ -101,7 +106,7 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
 
 def has_weights(name: str) -> bool:
     """Return whether a network of that name brings weights of its own, those that timm would fetch left aside."""
-    saved_or_imported = is_card(Path(name)) or imported_path(name) is not None
+    saved_or_imported = is_card(Path(name)) or _in_folder(name) is not None or imported_path(name) is not None
     return saved_or_imported or name.startswith(HUB) or (name.startswith(TIMM) and name.count(":") > 1)
 
 
@@ -137,6 +142,11 @@ def find_architecture(space: Space, which: str) -> Architecture:
     return spec.architecture
 
 
+def is_augmentable(spec: Spec) -> bool:
+    """Return whether :func:`augmentable` knows a network; the code of others is followed to find their channels."""
+    return isinstance(spec, SubnetSpec) or (isinstance(spec, PlannedSpec) and spec.plan == spec.family.plan())
+
+
 def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
     """Return the family, or the space and architecture, of a network that NetAug can train inside wider ones.
 
@@ -145,7 +155,7 @@ def augmentable(spec: Spec) -> Family | tuple[Space, Architecture]:
     """
     if isinstance(spec, SubnetSpec):
         return spec.space, spec.architecture
-    if isinstance(spec, PlannedSpec) and spec.plan == spec.family.plan():
+    if isinstance(spec, PlannedSpec) and is_augmentable(spec):
         return spec.family
     raise ValueError(
         f"this network cannot be augmented; legal are {', '.join(FAMILIES)} at width 1, {', '.join(TARGETS)} and "
@@ -157,6 +167,8 @@ def _with_weights(name: str, pretrained: bool, image_channels: int, trust: bool)
     """Return the network of a name that has weights of its own, else None."""
     if is_card(Path(name)):
         return load_saved(Path(name), trust=trust)
+    if _in_folder(name) is not None:
+        return _one_width(name, trust=trust)
     if name.startswith(HUB):
         return load_saved(_shared(name, [CONFIG, HUB_WEIGHTS], trust)[0], trust=trust)
     if Path(name).is_dir() and not _is_known(name):
@@ -166,6 +178,21 @@ def _with_weights(name: str, pretrained: bool, image_channels: int, trust: bool)
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
     return None
+
+
+def _in_folder(name: str) -> tuple[Path, float] | None:
+    """Return folder and width of a name of the kind ``FOLDER:WIDTH``; None for other names."""
+    folder, _, width = name.rpartition(":")
+    if not _NUMBER.fullmatch(width) or not is_card(Path(folder)):
+        return None
+    return Path(folder), float(width)
+
+
+def _one_width(name: str, *, trust: bool = False) -> Described:
+    found = _in_folder(name)
+    assert found is not None
+    folder, width = found
+    return one_width(load_saved(folder, trust=trust), width, str(folder))
 
 
 def _shared(name: str, files: list[str], trust: bool = False) -> tuple[Path, Card]:

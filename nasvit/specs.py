@@ -179,6 +179,10 @@ class WidthsSpec(Spec):
     """What specs of networks share that run at several widths."""
 
     @abstractmethod
+    def plain(self, width: Any) -> Spec:
+        """Return the spec of one of the widths as a network by itself."""
+
+    @abstractmethod
     def empty(self, classes: int) -> Slimmable[Any]:
         """Return a frozen network of these sizes, with room for the weights and statistics of every width.
 
@@ -216,6 +220,10 @@ class SwitchableSpec(_OfFamily, WidthsSpec):
             seed=seed,
             image_channels=self.image_channels,
         )
+
+    def plain(self, width: Width) -> PlannedSpec:
+        plan = width if isinstance(width, ChannelPlan) else self.family.plan(width)
+        return PlannedSpec(self.family, plan, self.image_channels)
 
     def empty(self, classes: int) -> SlimmableNetwork:
         """Return a frozen network of these sizes whose weights and statistics are all zero."""
@@ -503,6 +511,9 @@ class SlimmableSpec(WidthsSpec):
         network = self.base.build(classes, seed=seed)
         return SlimmableModel(network, plan, image, self.widths, norm=self.norm, sizes=self.sizes)
 
+    def plain(self, width: AnyWidth) -> ElasticSpec:
+        return ElasticSpec(self.base, self.sizes[self.widths.index(width)], self.image_side, resize=False)
+
     def empty(self, classes: int) -> SlimmableModel:
         network = self.build(classes)
         network.requires_grad_(False)
@@ -656,6 +667,9 @@ class DenseWidthsSpec(_WithHead, WidthsSpec):
 
     def build(self, classes: int, *, seed: int = 0) -> DenseSlimmable:
         return self.around(self.base.build(1, seed=seed), classes, seed)
+
+    def plain(self, width: Width) -> DenseSpec:
+        return DenseSpec(self.base.plain(width), self.head, self.size)
 
     def empty(self, classes: int) -> DenseSlimmable:
         """Return a frozen network of these sizes with room for the weights and statistics of every width."""

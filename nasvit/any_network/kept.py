@@ -97,13 +97,17 @@ class Positions:
             self._known[key] = self._index(name, tensor, chosen)
         return self._known[key]
 
+    def along(self, name: str, axis: int, size: int, chosen: Chosen) -> slice | Tensor:
+        """Return which positions of an axis of a tensor, which has so many, a subnet keeps."""
+        axes = self._axes.get(name, {})
+        return axes[axis].kept(chosen.kept) if axis in axes else slice(0, size)
+
     def _index(self, name: str, tensor: Tensor, chosen: Chosen) -> Index | None:
         module, _, own = name.rpartition(".")
         side = chosen.kernels.get(module) if own == "weight" else None
-        axes = self._axes.get(name, {})
         index: list[slice | Tensor] = []
         for axis, size in enumerate(tensor.shape):
-            kept = axes[axis].kept(chosen.kept) if axis in axes else slice(0, size)
+            kept = self.along(name, axis, size, chosen)
             if side is not None and axis >= 2:
                 lost = (size - side) // 2
                 kept = slice(lost, size - lost)

@@ -89,6 +89,11 @@ class SlimmableModel(Slimmable[AnyWidth], ElasticModel):
         """Return the channels, or heads, of all groups together, by which widths are put in order."""
         return int(chosen_of(self.plan, self.sizes(width)).kept.sum())
 
+    def channels_of(self, width: AnyWidth, tensor: str, count: int) -> list[int]:
+        """Return which channels of the whole network a layer has at a width; see :class:`Slimmable`."""
+        kept = self._positions.along(tensor, 0, count, chosen_of(self.plan, self.sizes(width)))
+        return [*range(kept.start, kept.stop)] if isinstance(kept, slice) else kept.tolist()
+
     def elastic_norms(self) -> Mapping[str, nn.Module]:
         """Return name of a batch norm in a subnet -> where this network keeps what is in it."""
         return self.norms.by_path()

@@ -39,7 +39,9 @@ def dense_start(config: FitConfig, images: Images) -> Start:
         raise FieldError(["network"], str(error)) from error
     check_takes(config.network, named.card.spec, images)
     if isinstance(named.card.spec, WidthsSpec):
-        raise FieldError(["network"], f"{config.network} runs at several widths; name one of them")
+        raise FieldError(
+            ["network"], f"{config.network} runs at several widths; name one of them, {config.network}:WIDTH"
+        )
     if isinstance(named.card.spec, DenseSpec):
         return _of_same_kind(config, named, head, images)
     base = _as_backbone(named.card.spec)

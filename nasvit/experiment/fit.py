@@ -151,7 +151,9 @@ def fitting_of(config: FitConfig, images: Images) -> Fitting:
     start = _start(config, images) if config.task == "classification" else dense_start(config, images)
     if isinstance(start.spec, WidthsSpec):
         raise FieldError(
-            ["network"], f"{config.network} runs at several widths and only evaluates; train a network with widths anew"
+            ["network"],
+            f"{config.network} runs at several widths and only evaluates; name one of them, {config.network}:WIDTH, "
+            "or train a network with widths anew",
         )
     return Fitting(start, config.training, images, seed=config.seed, name=config.network)
 

@@ -31,8 +31,8 @@ from nasvit.importing.transfer import Report
 from nasvit.layers.calibration import track_statistics
 from nasvit.layers.fake_quantize import fake_quantize, without_fake_quantization
 from nasvit.layers.reparameterized import has_branches
-from nasvit.registry import augmentable, create, is_timms_own, timm_classes
-from nasvit.specs import DenseSpec, GhostNetSpec, PlannedSpec, Spec, SubnetSpec, elastic_plan
+from nasvit.registry import augmentable, create, is_augmentable, is_timms_own, timm_classes
+from nasvit.specs import DenseSpec, GhostNetSpec, Spec, elastic_plan
 from nasvit.supernets import Augmented, augment
 from nasvit.tasks.distillation import Distillation
 from nasvit.tasks.imitation import STUDENT, Imitated, Imitating
@@ -438,11 +438,11 @@ class _InsideWider(Way):
                 "the network to start from was fused and has no batch norms, which wider networks need; start from one "
                 "that was trained without branches",
             )
-        if start.initialization != "default" and isinstance(start.spec, (DenseSpec, SubnetSpec, PlannedSpec)):
+        if start.initialization != "default" and (isinstance(start.spec, DenseSpec) or is_augmentable(start.spec)):
             raise FieldError(["recipe", "initialization"], INSIDE_WIDER)
         if isinstance(start.spec, DenseSpec):
             self.model = self._with_head(start, start.spec, asked, classes, seed)
-        elif isinstance(start.spec, (SubnetSpec, PlannedSpec)):
+        elif is_augmentable(start.spec):
             self.model = self._of_ours(start, asked, classes, seed)
         else:
             self.model = _around(start, asked, images, classes, seed)

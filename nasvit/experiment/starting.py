@@ -24,6 +24,7 @@ from nasvit.names import TIMM
 from nasvit.registry import create, imported_path
 from nasvit.specs import Spec, SubnetSpec
 from nasvit.supernets.supernet import Supernet
+from nasvit.supernets.widths import names_of
 from search_spaces.values import FieldError
 
 PRETRAINED = "pretrained"
@@ -142,8 +143,8 @@ def _of_network(name: str, described: Described, file: Path | None, target: nn.M
     """Return the weights of a network; its branches are fused if the network that they are for has none."""
     network, card = described
     if isinstance(network, SwitchableModel):
-        widths = ", ".join(map(str, network.widths))
-        raise ValueError(f"{name} runs at several widths ({widths}); of an imported file name one, as in {name}:1.0")
+        widths = [f"{each:g}" for each in names_of(network.widths)]
+        raise ValueError(f"{name} runs at several widths ({', '.join(widths)}); name one, as in {name}:{widths[-1]}")
     fuses = has_branches(network) and network.state_dict().keys() != target.state_dict().keys()
     state = (fuse(network.eval()) if fuses else network).state_dict()
     return Found(Source(name, state, card.classes, "" if file is None else sha256_of(file)), card.fused or fuses)

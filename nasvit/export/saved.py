@@ -20,7 +20,7 @@ from nasvit.files.whole import sha256_of, whole
 from nasvit.heads.dense import DenseNetwork
 from nasvit.layers.reparameterized import has_branches
 from nasvit.specs import WidthsSpec, functions_of
-from nasvit.supernets.widths import Slimmable
+from nasvit.supernets.widths import Slimmable, names_of
 from nasvit.trust import name as name_as_trusted
 
 WEIGHTS, HUB_WEIGHTS = "network.safetensors", "model.safetensors"
@@ -76,6 +76,28 @@ def _programs(network: nn.Module) -> dict[str, nn.Module]:
     if isinstance(network, SwitchableModel):
         return {f"program-{number}.pt2": network.export(width) for number, width in enumerate(network.widths)}
     return {PROGRAM: network}
+
+
+def one_width(described: Described, name: float, where: str) -> Described:
+    """Return one width of a network that runs at several as a network by itself, with its card.
+
+    Args:
+        described: the network.
+        name: the width; of several that AutoSlim found, its number, from 1.
+        where: name of the network, for messages.
+
+    Raises:
+        ValueError: if there is no such width.
+    """
+    network, card = described
+    if not isinstance(network, SwitchableModel):
+        raise ValueError(f"{where} has one width only")
+    widths = names_of(network.widths)
+    if name not in widths:
+        raise ValueError(f"{where} has no width {name:g}; it has {', '.join(f'{each:g}' for each in widths)}")
+    plain = network.export(widths[name]).eval()
+    assert isinstance(card.spec, WidthsSpec)
+    return Described(plain, replace(card, spec=card.spec.plain(widths[name]), exports={}, bundles={}, weights=""))
 
 
 def is_saved(folder: Path) -> bool:

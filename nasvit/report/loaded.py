@@ -19,6 +19,7 @@ from nasvit.export.shipping import as_saved, folded, load_file_with_outputs
 from nasvit.export.switchable import SwitchableModel
 from nasvit.heads.decoded import DecoderPlace
 from nasvit.heads.detections import SHOWN, Choice
+from nasvit.supernets.widths import names_of
 
 
 class Loaded:
@@ -101,9 +102,10 @@ def plain_network(folder: Path, width: float | None) -> tuple[nn.Module, Card]:
     """
     network, card = load_saved(folder)
     if isinstance(network, SwitchableModel):
-        if width not in network.widths:
-            raise ValueError(f"{folder} runs at several widths; give --width, one of {_words(network.widths)}")
-        return network.export(width), card
+        widths = names_of(network.widths)
+        if width not in widths:
+            raise ValueError(f"{folder} runs at several widths; give --width, one of {_words(widths)}")
+        return network.export(widths[width]), card
     if width is not None:
         raise ValueError(f"--width {width}: {folder} has one width only")
     return network, card

@@ -74,6 +74,19 @@ class Slimmable(SharedNetwork, Generic[W]):
         """Return the channels of all layers together, by which widths are put in order."""
         raise NotImplementedError
 
+    def channels_of(self, width: W, tensor: str, count: int) -> list[int]:
+        """Return which channels of the whole network a layer has at a width, in its order.
+
+        Args:
+            width: a width.
+            tensor: name, in what ``extract`` returns, of a tensor of the layer whose first axis is its channels.
+            count: how many channels it has at that width.
+
+        Raises:
+            ValueError: if this network cannot run at that width.
+        """
+        return [*range(count)]  # in families, layers have the first ones
+
     def elastic_norms(self) -> Mapping[str, nn.Module]:
         """Return name of a batch norm in a subnet -> where this network keeps what is in it."""
         raise NotImplementedError
@@ -159,6 +172,11 @@ class Slimmable(SharedNetwork, Generic[W]):
                 else:
                     module.reset_running_stats()  # in place, so the shared ones too
         Elastic.forget(self)
+
+
+def names_of(widths: Sequence[W]) -> dict[float, W]:
+    """Return name of a width -> the width: a multiplier is its own, and what AutoSlim found has its number, from 1."""
+    return {width if isinstance(width, (int, float)) else number: width for number, width in enumerate(widths, start=1)}
 
 
 def elastic_norms_of(network: nn.Module) -> dict[str, nn.Module]:

@@ -83,6 +83,16 @@ def test_every_switch_begins_as_the_network_without_the_other_channels(middle: s
     assert model.extract(1.0).state_dict().keys() == network.state_dict().keys()
 
 
+def test_a_layer_says_which_channels_of_the_network_it_has_at_a_width() -> None:
+    model, network, _ = made("joined")
+    path = "middle.norm.weight"
+    narrow, whole = model.extract(0.5).state_dict()[path], network.state_dict()[path]
+    channels = model.channels_of(0.5, path, len(narrow))
+    assert channels == [*range(4), *range(8, 14)]
+    assert torch.equal(narrow, whole[channels])
+    assert model.channels_of(1.0, path, len(whole)) == [*range(20)]
+
+
 @pytest.mark.parametrize("middle", MIDDLES)
 def test_every_parameter_is_trained_by_the_switches(middle: str) -> None:
     model, _, _ = made(middle)

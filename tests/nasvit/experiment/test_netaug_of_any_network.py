@@ -10,10 +10,16 @@ import pytest
 import torch
 
 from nasvit.any_network.augmented import AugmentedModel
+from nasvit.any_network.choices import uniform
 from nasvit.experiment.fit import fit, fitting_of, images_of
 from nasvit.experiment.fitting import Fitting
-from nasvit.experiment.training import FitConfig, StartingWeights
-from nasvit.export.saved import load_network
+from nasvit.experiment.training import FitConfig, SlimmableConfig, StartingWeights
+from nasvit.export.card import Card
+from nasvit.export.saved import load_network, save_network
+from nasvit.names import code_spec
+from nasvit.registry import create
+from nasvit.specs import ElasticSpec, elastic_plan
+from predictors.limits import Budget
 from tests.nasvit.any_network.oracle import shaken
 from tests.nasvit.experiment.small_network import Residual
 
@@ -77,6 +83,32 @@ def test_loaded_weights_are_those_of_the_network_inside(tmp_path: Path) -> None:
     assert torch.equal(model.eval().at(model.base)(images), trained.eval()(images))
     learner = fitted.trainer(tmp_path / "training").learner
     assert len(learner.loaded) == len(list(trained.parameters()))
+
+
+def test_a_pruned_network_and_one_that_autoslim_found_train_on_inside_wider_ones(tmp_path: Path) -> None:
+    """Each starts from its own weights, and costs afterwards what it did before."""
+    base = code_spec("tests.nasvit.experiment.small_network:residual", 1)
+    plan, images = elastic_plan(base, 10, 8), torch.rand(2, 1, 8, 8)
+    pruned = ElasticSpec(base, uniform(plan, 0.5, 8), 8, resize=False)
+    card = Card(pruned, tuple("0123456789"), 8, (0.3,), (0.4,))
+    save_network(pruned.build(10, seed=1), tmp_path / "pruned", card)
+    slimmable = SlimmableConfig(norm="universal", random=1, autoslim=(Budget("macs<=60%"),), calibration_images=64)
+    slimmed = config(tmp_path, netaug=None, widths=(0.5, 1.0), slimmable=slimmable)
+    (row,) = fit(replace(slimmed, recipe=replace(slimmed.recipe, epochs=1)), tmp_path / "slimmed")["widths"]
+    for name in (f"{tmp_path}/pruned", f"{tmp_path}/slimmed/deployed:1"):
+        asked = config(tmp_path, network=name)
+        before, model = create(name).network, fitting(asked).way.model
+        assert isinstance(model, AugmentedModel)
+        torch.testing.assert_close(model.eval().at(model.base)(images), before(images))
+        results = fit(asked, tmp_path / "out" / Path(name).name)
+        after = load_network(tmp_path / "out" / Path(name).name / "deployed")
+        assert [each.shape for each in after.parameters()] == [each.shape for each in before.parameters()]
+        assert results["params"] < results["training_params"]
+    assert results["macs"] == row["macs"]
+    with pytest.raises(ValueError, match="slimmed/deployed has no width 2; it has 1"):
+        fit(config(tmp_path, network=f"{tmp_path}/slimmed/deployed:2"), tmp_path / "none")
+    with pytest.raises(ValueError, match="name one of them, .*/slimmed/deployed:WIDTH"):
+        fit(config(tmp_path, network=f"{tmp_path}/slimmed/deployed"), tmp_path / "none")
 
 
 @pytest.mark.parametrize(
