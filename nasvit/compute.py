@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -118,10 +119,17 @@ class Compute:
         return tensor.cpu()
 
     def free_memory(self) -> int | None:
-        """Return the bytes that a process may still take on the device; None where it does not say."""
+        """Return the bytes that a process may still take on the device; None where it does not say.
+
+        What PyTorch keeps of a device for later counts. Processes of one machine share its main memory evenly.
+        """
         if self.device.type in _WITH_STREAMS:
-            return int(getattr(torch, self.device.type).mem_get_info(self.device)[0])
-        return _free_main_memory() if self.on_processor else None
+            module = getattr(torch, self.device.type)
+            kept = module.memory_reserved(self.device) - module.memory_allocated(self.device)
+            return int(module.mem_get_info(self.device)[0] + kept)
+        free = free_main_memory() if self.on_processor else None
+        beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+        return None if free is None else free // beside
 
     def whole_memory(self) -> int | None:
         """Return the bytes of memory that the device has; None where it does not say."""
@@ -391,9 +399,46 @@ def _no_such_device(name: str, local_rank: int) -> str:
     return f"device {name!r}: there is none{many}; here are auto, {', '.join(there)}"
 
 
-def _free_main_memory() -> int | None:
-    with suppress(OSError, ValueError, IndexError), open("/proc/meminfo", encoding="ascii") as told:
-        return 1024 * int(next(line for line in told if line.startswith("MemAvailable:")).split()[1])
+_GROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file"),
+)
+"""Below a folder of control groups, of either version of these: a container's limit, what it uses, and how much of that
+is kept of files and can be had back."""
+
+
+def free_main_memory(groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes of main memory that are free, of the machine and of the container; None: nobody says.
+
+    Args:
+        groups: folder of Linux's control groups.
+    """
+    found = []
+    with suppress(OSError, ValueError, IndexError, StopIteration):
+        found.append(1024 * _number_of("MemAvailable:", Path("/proc/meminfo")))
+    for limit, used, details, files in _GROUPS:
+        with suppress(OSError, ValueError, IndexError, StopIteration):
+            most, taken = (int((groups / name).read_text(encoding="ascii")) for name in (limit, used))
+            found.append(max(0, most - taken + _number_of(files, groups / details)))
+    return min(found, default=None)
+
+
+def _number_of(name: str, path: Path) -> int:
+    """Return the number behind a name in a file of the system that has one in each line."""
+    lines = (line.split() for line in path.read_text(encoding="ascii").splitlines())
+    return next(int(line[1]) for line in lines if line and line[0] == name)
+
+
+def memory_limit(groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the bytes of memory that a container may have; None: nobody says. Without a limit they are very many.
+
+    Args:
+        groups: folder of Linux's control groups.
+    """
+    for name, *_ in _GROUPS:
+        with suppress(OSError, ValueError):
+            return int((groups / name).read_text(encoding="ascii"))
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from nasvit.layers.alive import AliveTensors
 
 BYTES = 4  # costs are those of float32
 
@@ -93,61 +92,27 @@ def _count_on(device: str, network: nn.Module, shape: tuple[int, ...]) -> Cost:
 def count_on_meta(network: nn.Module, x: Tensor) -> Cost:
     """Count the cost of a network on the meta device for an input ``x`` on the meta device."""
     with torch.no_grad(), _Counter() as counter:
-        counter.ignore(network)
+        counter.ignore((*network.parameters(), *network.buffers()))
         counter.hold(x)
         network(x)
     params = sum(parameter.numel() for parameter in network.parameters())
     return Cost(counter.macs, params, counter.peak, _int8_size(network))
 
 
-_ELEMENTWISE = {
-    torch.ops.aten.gelu.default,
-    torch.ops.aten.hardsigmoid.default,
-    torch.ops.aten.hardswish.default,
-    torch.ops.aten.silu.default,
-}
-"""Activations that PyTorch takes apart on the meta device, which is most of the time of a count."""
-
-
-class _Counter(TorchDispatchMode):
-    """Counts multiply-adds and follows which tensors are alive.
-
-    It runs on the meta device where it can, which takes next to no time and memory.
-    """
+class _Counter(AliveTensors):
+    """Counts multiply-adds and follows which tensors are alive, as if all were of float32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.macs = self.alive = self.peak = 0
-        self._known: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.macs = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _ELEMENTWISE and args[0].is_meta:
-            result = torch.empty_like(args[0])
-        else:
-            result = func(*args, **(kwargs or {}))
+        result = super().__torch_dispatch__(func, types, args, kwargs)
         counted: Callable[..., int] | None = flop_registry.get(func._overloadpacket)
         if counted is not None:
             self.macs += counted(*args, **(kwargs or {}), out_val=result) // 2
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
-                self.hold(leaf)
         return result
 
-    def ignore(self, network: nn.Module) -> None:
-        """Leave the memory of parameters and buffers, and of views into them, out."""
-        for tensor in (*network.parameters(), *network.buffers()):
-            self._known.add(tensor.untyped_storage())
-
-    def hold(self, tensor: Tensor) -> None:
-        """Count the memory of ``tensor`` until it is freed."""
-        storage = tensor.untyped_storage()
-        if storage in self._known:
-            return
-        size = storage.nbytes() // tensor.element_size() * BYTES
-        self._known.add(storage)
-        self.alive += size
-        self.peak = max(self.peak, self.alive)
-        weakref.finalize(storage, self._free, size)
-
-    def _free(self, size: int) -> None:
-        self.alive -= size
+    def size(self, tensor: Tensor) -> int:
+        """Return the bytes that the memory of a tensor would take in float32."""
+        return tensor.untyped_storage().nbytes() // tensor.element_size() * BYTES

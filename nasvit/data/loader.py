@@ -88,6 +88,11 @@ class Loader:
         """Return the number of batches of an epoch; images that do not fill a last batch are left out of that epoch."""
         return len(self._preparation)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images of a batch."""
+        return self._preparation.size
+
     @cached_property
     def places(self) -> npt.NDArray[np.int64]:
         """Places of this process's part in the joined batch of training.
@@ -106,7 +111,7 @@ class Loader:
         """
         if not len(self):
             raise ValueError(f"batch_size {self.batch_size} is more than the {len(self.images)} training images")
-        height, width = self._preparation.size
+        height, width = self.size
         needed, there = 4 * len(self.places) * self.images.channels * height * width, main_memory()
         if there is not None and 2 * needed > there:
             raise ValueError(

@@ -17,7 +17,7 @@ from nasvit.data.config import TENTH
 from nasvit.experiment.config import Experiment, TrainConfig
 from nasvit.experiment.fit import fitting_of, widths_fitting_of
 from nasvit.experiment.fitting import Fitting, Start
-from nasvit.experiment.made_up import Counted, MadeUpImages, count_images
+from nasvit.experiment.made_up import Counted, MadeUpImages, batch_of_noise, count_images
 from nasvit.experiment.pipeline import check
 from nasvit.experiment.plan import evaluate_of, way_of
 from nasvit.experiment.stages.splits import splits_of
@@ -126,7 +126,7 @@ def check_fit(path: Path, overrides: Sequence[tuple[str, str]], compute: Compute
     tried = replace(_without_fetched(config), accumulate=1, compile=False)
     fitting = widths_fitting_of(tried, images) if config.widths else fitting_of(tried, images)
     with TemporaryDirectory() as folder:
-        trials = [try_training("training", fitting.trainer(Path(folder), every=0), images, config.accumulate)]
+        trials = [try_training("training", fitting.trainer(Path(folder), every=0), config.accumulate)]
     notes = _notes(config.weights, [config])
     if config.slimmable.autoslim:
         trials.append(replace(trials[0], name="what AutoSlim finds"))
@@ -201,7 +201,7 @@ def _try_supernet(bench: _Bench) -> Trial:
     recipe = _of_random(config.recipe) if elsewhere else config.recipe
     tried = replace(config, recipe=recipe, accumulate=1, compile=False, evaluate_every=0)
     trainer = supernet_trainer(bench, tried, bench.folder / "train", bench.compute, start)
-    return try_training("supernet", trainer, bench.images, config.accumulate)
+    return try_training("supernet", trainer, config.accumulate)
 
 
 def _typical(bench: _Bench, budget: Budget) -> Subnet:
@@ -222,7 +222,7 @@ def _try_final(bench: _Bench, architecture: Subnet, budgets: Sequence[Budget]) -
     fitting = Fitting(start, training, images, seed=seed, name=name, compute=bench.compute)
     learned = images.whole if experiment.finetune_on == "all" else images.train
     trainer = fitting.trainer(bench.folder / architecture.key, images=learned, every=0)
-    return try_training(name, trainer, images, experiment.finetune.accumulate)
+    return try_training(name, trainer, experiment.finetune.accumulate)
 
 
 def _searching(bench: _Bench, finals: Sequence[Trial], networks: Sequence[Subnet]) -> Searching | None:
@@ -250,5 +250,5 @@ def _searching(bench: _Bench, finals: Sequence[Trial], networks: Sequence[Subnet
 
 def _seconds_of_image(bench: _Bench, architecture: Subnet, count: int) -> float:
     network = bench.origin.spec(bench.space, architecture).build(len(bench.classes))
-    images, _ = bench.images.batch(bench.images.training(bench.experiment.finetune.recipe), count)
+    images, _ = batch_of_noise(bench.images.training(bench.experiment.finetune.recipe), count)
     return seconds_of_images(bench.compute.place(network.train()), images, bench.compute)

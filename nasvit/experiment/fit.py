@@ -20,6 +20,7 @@ from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.fitting_widths import WidthsFitting
 from nasvit.experiment.image_size import size_remarks, spec_for_images, square_side
 from nasvit.experiment.images import Images
+from nasvit.experiment.memory import require_memory
 from nasvit.experiment.shared_folder import require_shared
 from nasvit.experiment.starting import require_same_weights, start_from
 from nasvit.experiment.training import FitConfig, StartingWeights
@@ -186,6 +187,7 @@ def _run(config: FitConfig, images: Images, folder: Path) -> dict[str, Any]:
     """Train into ``folder``, save the deployed network there, and return the results."""
     fitting = fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")  # a mistake shows here, before the folder belongs to it
+    require_memory(trainer)
     images.compute.once(lambda: _claim(folder, config, fitting.start, images))
     images.compute.once(lambda: _remark_on_size(config, fitting.start.spec, images))
     trained = trainer.run()
@@ -241,6 +243,7 @@ def _run_widths(config: FitConfig, images: Images, folder: Path) -> dict[str, An
     """Train all widths into ``folder``, save them as one object there, and return the results of each."""
     fitting = widths_fitting_of(config, images)
     trainer = fitting.trainer(folder / "training")
+    require_memory(trainer)
     start = fitting.start.origin
     images.compute.once(lambda: _claim(folder, config, start, images))
     trainer.run()

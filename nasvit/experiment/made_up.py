@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from nasvit.compute import Compute
@@ -140,26 +141,6 @@ class MadeUpImages(Images):
         """Return no weights: there are no masks to count pixels of."""
         return ()
 
-    def batch(self, loader: Loader, count: int) -> Batch:
-        """Return a batch of noise on the device, with targets such as a loader's batches have.
-
-        Args:
-            loader: loader of training batches of these images.
-            count: images of the batch.
-        """
-        (height, width), classes, numbers = self.counted.size, len(self.classes), torch.Generator().manual_seed(0)
-        noise = torch.randn(count, self.counted.channels, height, width, generator=numbers)
-        labels, targets = torch.arange(count) % classes, self._targets(count)
-        if isinstance(targets, Boxes):
-            objects = [targets.of_image(number) for number in range(count)]
-            learned: Any = BoxTargets.padded(objects, [1.0] * count, 1)
-        elif isinstance(targets, Masks):
-            learned = torch.randint(classes, (count, height, width), generator=numbers)
-        else:
-            learned = torch.eye(classes)[labels] if loader.augmentation.mixes else labels
-        images = noise.to(memory_format=torch.channels_last)
-        return self.compute.put(images), map_tensors(self.compute.put, learned)
-
     def _of(self, count: int) -> ImageSet:
         """Return a set of so many images, which share their pixels in memory."""
         height, width = self.counted.size
@@ -170,14 +151,41 @@ class MadeUpImages(Images):
     def _targets(self, count: int) -> Any:
         """Return the targets of so many images: a class, a box around the middle, or a mask of one class each."""
         (height, width), labels = self.counted.size, torch.arange(count) % len(self.counted.classes)
-        sizes = torch.tensor([[height, width]]).expand(count, 2)
         if self._task == "detection":
-            box = torch.tensor([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]]).expand(count, 4)
-            crowd, areas = torch.zeros(count, dtype=torch.bool), torch.full((count,), height * width / 4)
-            return Boxes(box, labels, crowd, areas, torch.arange(count + 1), sizes)
+            return _in_the_middle((height, width), labels)
         if self._task == "segmentation":
+            sizes = torch.tensor([[height, width]]).expand(count, 2)
             return Masks(torch.zeros(1, height, width, dtype=torch.uint8).expand(count, -1, -1), sizes)
         return labels
+
+
+def batch_of_noise(loader: Loader, count: int) -> Batch:
+    """Return a batch of noise on the device, with targets such as a loader's batches have.
+
+    Args:
+        loader: loader of training batches.
+        count: images of the batch.
+    """
+    (height, width), images, numbers = loader.size, loader.images, torch.Generator().manual_seed(0)
+    classes, labels = len(images.classes), torch.arange(count) % len(images.classes)
+    noise = torch.randn(count, images.channels, height, width, generator=numbers)
+    if isinstance(images.targets, Boxes):
+        alike, most = _in_the_middle((height, width), labels), images.targets.room(np.arange(len(images)))
+        learned: Any = BoxTargets.padded([alike.of_image(number) for number in range(count)], [1.0] * count, most)
+    elif isinstance(images.targets, Masks):
+        learned = torch.randint(classes, (count, height, width), generator=numbers)
+    else:
+        learned = torch.eye(classes)[labels] if loader.augmentation.mixes else labels
+    layout = noise.to(memory_format=torch.channels_last)
+    return loader.compute.put(layout), map_tensors(loader.compute.put, learned)
+
+
+def _in_the_middle(size: tuple[int, int], labels: torch.Tensor) -> Boxes:
+    """Return a box around the middle of every image."""
+    (height, width), count = size, len(labels)
+    box = torch.tensor([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]]).expand(count, 4)
+    crowd, areas = torch.zeros(count, dtype=torch.bool), torch.full((count,), height * width / 4)
+    return Boxes(box, labels, crowd, areas, torch.arange(count + 1), torch.tensor([[height, width]]).expand(count, 2))
 
 
 def _side(size: tuple[int, int]) -> int | tuple[int, int]:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nasvit.compute import Compute
-from nasvit.experiment.made_up import MadeUpImages
-from nasvit.training.learner import Learner
+from nasvit.experiment.made_up import batch_of_noise
+from nasvit.training.memory import step_memory
 from nasvit.training.trainer import Trainer
 
 LONGEST = 10.0
 """Seconds that a step may take that is made to be measured; of those that would take longer fewer images are tried."""
 
-_MEMORY_SHARE = 0.7  # of what is free: what is kept for backward passes is not all that a step takes
+_MEMORY_SHARE = 0.7  # of what is free
 _FEW = 2
 _MOST_STEPS, _ENOUGH = 9, 1.0  # short steps are made again until so many seconds are measured
 
@@ -38,7 +36,7 @@ class Trial:
         tried: images of the step that was measured.
         seconds: seconds of a whole step.
         memory: bytes that a whole step takes.
-        measured: whether the memory was measured; else it is what is kept, by proportion.
+        measured: whether the memory was measured; else it is foreseen.
     """
 
     name: str
@@ -61,7 +59,7 @@ class Trial:
         return self.steps * self.seconds / 3600
 
 
-def try_training(name: str, trainer: Trainer, images: MadeUpImages, parts: int = 1) -> Trial:
+def try_training(name: str, trainer: Trainer, parts: int = 1) -> Trial:
     """Make two steps of a training, the second on as many images as fit into memory and take a few seconds at most.
 
     The first tells how many these are. Short steps are made several times.
@@ -69,38 +67,35 @@ def try_training(name: str, trainer: Trainer, images: MadeUpImages, parts: int =
     Args:
         name: what is trained.
         trainer: a trainer that has made no step.
-        images: the images of its loader.
         parts: parts that a batch is split into, one after the other.
 
     Raises:
         ValueError: if the loss is not a number.
     """
-    compute, batch_size = images.compute, trainer.recipe.batch_size
-    whole = math.ceil(batch_size / parts)
+    compute, batch_size = trainer.compute, trainer.recipe.batch_size
+    expected = step_memory(trainer, batch_of_noise(trainer.loader, 1), parts)
+    whole = expected.at_once
     few = min(whole, _FEW)
-    kept = Kept()
-    with kept.counted(_tensors(trainer)):
-        seconds = _seconds_of_step(name, trainer, images, few)
-    fixed, each = _bytes_of(_tensors(trainer)), kept.most / few
-    tried = _most(whole, few, seconds / few, each, compute.free_memory())
+    seconds = _seconds_of_step(name, trainer, few)
+    tried = _most(whole, few, seconds / few, expected.activations / whole, compute.free_memory())
     if not compute.on_processor:  # where the first step of a size also prepares
-        tried, _, _ = _measured(name, trainer, images, tried)
-    tried, seconds, measured = _measured(name, trainer, images, tried)
+        tried, _, _ = _measured(name, trainer, tried)
+    tried, seconds, measured = _measured(name, trainer, tried)
     alike = measured is not None and tried == whole
-    memory = measured if alike and measured is not None else round(fixed + whole * each)
+    memory = measured if alike and measured is not None else expected.whole
     return Trial(
         name, trainer.recipe.epochs, batch_size, trainer.steps, tried, seconds * batch_size / tried, memory, alike
     )
 
 
-def _measured(name: str, trainer: Trainer, images: MadeUpImages, count: int) -> tuple[int, float, int | None]:
+def _measured(name: str, trainer: Trainer, count: int) -> tuple[int, float, int | None]:
     """Return of how many images a step was made, fewer than asked for if these do not fit; its seconds and memory."""
     while True:
         try:
-            with images.compute.peak_memory() as peak:
-                seconds = [_seconds_of_step(name, trainer, images, count)]
+            with trainer.compute.peak_memory() as peak:
+                seconds = [_seconds_of_step(name, trainer, count)]
                 while len(seconds) < _MOST_STEPS and sum(seconds) < _ENOUGH:
-                    seconds.append(_seconds_of_step(name, trainer, images, count))
+                    seconds.append(_seconds_of_step(name, trainer, count))
                 return count, median(seconds), peak()
         except torch.OutOfMemoryError:
             if count <= _FEW:
@@ -122,80 +117,13 @@ def _even(count: int) -> int:
     return max(_FEW, count // 2 * 2)
 
 
-def _seconds_of_step(name: str, trainer: Trainer, images: MadeUpImages, count: int) -> float:
-    batch = images.batch(trainer.loader, count)
+def _seconds_of_step(name: str, trainer: Trainer, count: int) -> float:
+    batch = batch_of_noise(trainer.loader, count)
     began = time.perf_counter()
     loss = trainer.try_step(batch)
     if not math.isfinite(loss) and trainer.step == 1:
         raise ValueError(f"{name}: the loss of the first step is {loss}; nothing can be learned so")
     return time.perf_counter() - began
-
-
-def _tensors(trainer: Trainer) -> Iterator[Tensor]:
-    """Yield what a training holds between its steps: weights, gradients, moments, averages, teachers."""
-    learner = trainer.learner
-    networks: list[nn.Module] = [learner.model, *trainer.averages]
-    if isinstance(learner, Learner) and isinstance(teacher := getattr(learner.objective, "teacher", None), nn.Module):
-        networks.append(teacher)
-    for network in networks:
-        yield from (*network.parameters(), *network.buffers())
-    yield learner.gradients.rows
-    for kept in trainer.optimizer.state.values():
-        yield from (each for each in kept.values() if isinstance(each, Tensor))
-
-
-def _bytes_of(tensors: Iterable[Tensor]) -> int:
-    storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in tensors}
-    return sum(storages.values())
-
-
-class Kept:
-    """Counts the bytes that are kept for backward passes.
-
-    Attributes:
-        most: the most that was kept at a time.
-    """
-
-    def __init__(self) -> None:
-        self.most, self._now = 0, 0
-        self._held: Counter[int] = Counter()
-
-    def counted(self, beside: Iterable[Tensor]) -> Any:
-        """Return the context in which it is counted.
-
-        Args:
-            beside: tensors that are there in any case, and so do not count.
-        """
-        others = {each.untyped_storage().data_ptr() for each in beside}
-
-        def pack(tensor: Tensor) -> Any:
-            there = tensor.untyped_storage().data_ptr() in others
-            return _Held(tensor.detach(), None if there else self)
-
-        return torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor)
-
-    def add(self, tensor: Tensor, sign: int) -> None:
-        """Count a tensor that is kept from now on (1) or no more (-1); what shares memory counts once."""
-        storage = tensor.untyped_storage()
-        key = storage.data_ptr()
-        before = self._held[key]
-        self._held[key] += sign
-        if (before == 0) != (self._held[key] == 0):
-            self._now += sign * storage.nbytes()
-            self.most = max(self.most, self._now)
-
-
-class _Held:
-    """A tensor that is kept until nobody asks for it any more."""
-
-    def __init__(self, tensor: Tensor, kept: Kept | None) -> None:
-        self.tensor, self._kept = tensor, kept
-        if kept is not None:
-            kept.add(tensor, 1)
-
-    def __del__(self) -> None:
-        if self._kept is not None:
-            self._kept.add(self.tensor, -1)
 
 
 def seconds_of_images(network: Callable[[Tensor], Tensor], images: Tensor, compute: Compute) -> float:

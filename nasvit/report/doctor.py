@@ -86,7 +86,7 @@ def _step(compute: Compute) -> Facts:
     recipe = Recipe(optimizer="adamw", learning_rate=1e-3, epochs=1, batch_size=_BATCH)
     with TemporaryDirectory() as folder:
         trainer = Fitting(Start(spec), Training(recipe=recipe), images, seed=0, name="").trainer(Path(folder), every=0)
-        trial = try_training(_SPACE, trainer, images)
+        trial = try_training(_SPACE, trainer)
     precision = resolve("auto", compute.device)
     return {"network": _SPACE, "batch": _BATCH, "precision": precision, "images_per_second": _BATCH / trial.seconds}
 

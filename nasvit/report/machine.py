@@ -15,16 +15,13 @@ from typing import Any
 
 import torch
 
-from nasvit.compute import Compute, capability, device_name, devices, main_memory
+from nasvit.compute import Compute, capability, device_name, devices, main_memory, memory_limit
 from nasvit.export.timing import instructions, processor
 from nasvit.files.records import versions
 from nasvit.files.whole import cache_folder
 from nasvit.training.execution import resolve
 
 Facts = dict[str, Any]
-
-_LIMITS = ("memory.max", "memory/memory.limit_in_bytes", "memory.limit_in_bytes")
-"""Where a container's limit stands below the folder of control groups, of either version of these."""
 
 _FOR_DEVELOPERS = "test"
 _NAME, _EXTRA = re.compile(r"[\w.-]+"), re.compile(r"""extra\s*==\s*["']([\w.-]+)["']""")
@@ -60,16 +57,9 @@ def memory(groups: Path = Path("/sys/fs/cgroup")) -> Facts:
         groups: folder of Linux's control groups.
     """
     whole = main_memory()
-    limit = _limit(groups)
+    limit = memory_limit(groups)
     is_limit = limit is not None and (whole is None or limit < whole)  # without one a huge number may stand there
     return {"whole": whole, "free": Compute().free_memory(), "limit": limit if is_limit else None}
-
-
-def _limit(groups: Path) -> int | None:
-    for name in _LIMITS:
-        with suppress(OSError, ValueError):
-            return int((groups / name).read_text(encoding="ascii"))
-    return None
 
 
 def all_devices() -> list[Facts]:

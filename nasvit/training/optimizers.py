@@ -23,7 +23,9 @@ DecayRule = Callable[[str, nn.Parameter], bool]
 """Returns whether weight decay acts on a parameter, given its dotted name and the parameter."""
 
 _FUSED = ("cpu", "cuda", "xpu")  # devices where torch updates all tensors at once
-_LEGAL = ("sgd", "rmsprop_tf", "adamw", "lamb")
+
+MOMENTS = {"sgd": 1, "rmsprop_tf": 2, "adamw": 2, "lamb": 2}
+"""How many tensors like its own every parameter has in the state of an optimizer, by the optimizers of recipes."""
 
 
 class OptimizerRecipe(Protocol):
@@ -81,6 +83,9 @@ def build_optimizer(
     groups = parameter_groups(named_parameters, recipe.weight_decay, decays)
     groups = [each for group in groups for each in _divided(group, {id(each) for each in loaded}, loaded_rate)]
     rate = recipe.learning_rate
+    # timm's updates of many tensors in one call, a third to nine tenths of the time of a loop on a processor, where it
+    # would loop by default; in the groups, for releases without them do not look there.
+    together = [group | {"foreach": True} for group in groups]
     # torch's fused updates: measured two to four times as fast as its loops over tensors, on a CPU too.
     fused = groups[0]["params"][0].device.type in _FUSED
     if recipe.optimizer == "sgd":
@@ -88,11 +93,11 @@ def build_optimizer(
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=fused)
     if recipe.optimizer == "rmsprop_tf":
-        return RMSpropTF(groups, lr=rate, alpha=0.9, eps=1e-3, momentum=MOMENTUM)
+        return RMSpropTF(together, lr=rate, alpha=0.9, eps=1e-3, momentum=MOMENTUM)
     if recipe.optimizer == "lamb":
         # It would clip gradients by itself; that is up to the recipe.
-        return Lamb(groups, lr=rate, max_grad_norm=None)
-    raise ValueError(f"optimizer {recipe.optimizer!r}: legal are {', '.join(_LEGAL)}")
+        return Lamb(together, lr=rate, max_grad_norm=None)
+    raise ValueError(f"optimizer {recipe.optimizer!r}: legal are {', '.join(MOMENTS)}")
 
 
 def parameter_groups(

@@ -8,12 +8,13 @@ import platform
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from nasvit.compute import ALONE, Compute, find_device, open_compute
+from nasvit.compute import ALONE, Compute, find_device, free_main_memory, open_compute
 from tests.nasvit.started import run
 from tests.nasvit.together import SIZES
 
@@ -235,3 +236,25 @@ def test_memory_of_large_tensors_is_kept_for_the_next_ones() -> None:
     given_back, held = map(int, told.split())
     assert given_back > 4 * 40 * 2**20 / 2**21  # pages, which may be as large as 2 MiB
     assert held < given_back / 10
+
+
+@pytest.mark.parametrize(
+    ("names", "files"),
+    [
+        (("memory.max", "memory.current", "memory.stat"), "inactive_file"),
+        (("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"), "total_inactive_file"),
+    ],
+)
+def test_what_is_free_is_no_more_than_a_container_may_have(
+    names: tuple[str, str, str], files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = free_main_memory(tmp_path)  # no limit is there
+    for name, told in zip(names, ("1000000\n", "700000\n", f"anon 5\n{files} 200000\n"), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(told, encoding="ascii")
+    assert free_main_memory(tmp_path) == 500_000  # files that are kept can be had back
+    (tmp_path / names[0]).write_text(f"{2**62}\n", encoding="ascii")
+    assert whole is None or free_main_memory(tmp_path) == pytest.approx(whole, rel=0.2)
+    monkeypatch.setattr("nasvit.compute.free_main_memory", lambda: 500_000)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert (ALONE.free_memory(), Compute(count=2).free_memory()) == (500_000, 250_000)

@@ -10,6 +10,7 @@ from typing import Any
 
 from nasvit.compute import Compute
 from nasvit.experiment.clock import timed
+from nasvit.experiment.memory import require_memory
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.equal_time import equal_time_epochs
 from nasvit.experiment.stages.extract import save
@@ -115,6 +116,7 @@ def _origin(job: Job) -> dict[str, Any]:
 def _train(bench: Workbench, job: Job, compute: Compute, note: str) -> Described:
     fitting = job.fitting(bench, compute, note)
     trainer = job.trainer(bench, fitting, job.checkpoints)
+    require_memory(trainer)
     with timed(job.checkpoints, job.how, compute):
         trained = trainer.run()
     return Described(fitting.deployed(trained), fitting.card(trained, {}))

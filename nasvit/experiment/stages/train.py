@@ -10,6 +10,7 @@ from torch import nn
 from nasvit.compute import Compute
 from nasvit.experiment.config import TrainConfig
 from nasvit.experiment.fitting import objective
+from nasvit.experiment.memory import require_memory
 from nasvit.experiment.shared_folder import is_there
 from nasvit.experiment.stages.start import SupernetStart, random_supernet, start_supernet
 from nasvit.experiment.starting import require_same_weights
@@ -44,6 +45,7 @@ def train(bench: Workbench, *, until: int | None = None) -> SharedNetwork:
     """
     config, start = bench.experiment.train, start_supernet(bench)
     trainer = supernet_trainer(bench, config, bench.folder / "train", bench.compute, start)
+    require_memory(trainer)
     bench.record_family()
     _tell(bench, start)
     trainer.run(until=until)

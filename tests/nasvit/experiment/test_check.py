@@ -7,8 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
 
 from nasvit import cli
 from nasvit.compute import ALONE
@@ -18,7 +16,7 @@ from nasvit.experiment.check import check_experiment
 from nasvit.experiment.fit import fitting_of
 from nasvit.experiment.made_up import Counted, MadeUpImages, count_images
 from nasvit.experiment.training import FitConfig
-from nasvit.experiment.trial import Kept, try_training
+from nasvit.experiment.trial import try_training
 from search_spaces.recipe import Recipe
 from tests.nasvit.experiment.tiny import few_digits, write_experiment
 
@@ -71,7 +69,7 @@ def test_steps_of_every_task_are_made_on_made_up_images(
     counted = Counted("", 100, 10, 10, ("a", "b", "c"), 3, size)
     images = MadeUpImages(counted, data, seed=0, compute=ALONE, head=config.whole_head)
     monkeypatch.setattr(trial, "LONGEST", 0.0)  # seconds, so that no more images than two are tried
-    found = try_training("training", fitting_of(config, images).trainer(tmp_path, every=0), images)
+    found = try_training("training", fitting_of(config, images).trainer(tmp_path, every=0))
     assert (found.steps, found.images, found.tried, found.measured) == (12, 192, 2, False)
     assert not list(tmp_path.glob("*/*"))  # no checkpoint, no log
 
@@ -82,17 +80,6 @@ def test_as_many_images_are_tried_as_time_and_memory_allow() -> None:
     assert trial._most(2048, 2, 0.0, 2.0**20, 2**30) == 512  # 1024 would take more than there is
     assert trial._most(100, 2, 1.0, 1.0, None) == 6
     assert trial._most(2, 2, 100.0, 2.0**40, 2**30) == 2
-
-
-def test_what_is_kept_for_backward_passes_is_counted_once() -> None:
-    network, kept = nn.Sequential(nn.Linear(10, 20), nn.ReLU(), nn.Linear(20, 5)), Kept()
-    images = torch.zeros(8, 10)
-    for _ in range(2):
-        with kept.counted(network.parameters()):
-            network(images).sum().backward()
-    # The images, and the output of ReLU, which both it and the layer behind it need.
-    assert kept.most == 4 * (8 * 10 + 8 * 20)
-    assert kept._now == 0
 
 
 def test_a_check_refuses_several_processes(tmp_path: Path) -> None:

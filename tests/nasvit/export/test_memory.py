@@ -11,7 +11,6 @@ import pytest
 from nasvit.compute import Compute
 from nasvit.export.memory import added_memory
 
-
 _OWN = 2**16  # bytes that the interpreter itself may give back between the two looks: small pieces of its heap
 
 

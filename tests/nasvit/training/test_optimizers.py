@@ -174,3 +174,27 @@ def test_frozen_parameters_are_left_out_and_nothing_to_train_is_refused() -> Non
     assert sum(len(group["params"]) for group in parameter_groups(model.named_parameters(), 0.1)) == 4
     with pytest.raises(ValueError, match="nothing to optimize"):
         parameter_groups(model.requires_grad_(False).named_parameters(), 0.1)
+
+
+@pytest.mark.parametrize("name", ["rmsprop_tf", "lamb"])
+def test_updates_of_all_tensors_at_once_are_those_of_one_after_the_other(name: str) -> None:
+    together, apart = small_model(), small_model()
+    optimizers = [
+        build_optimizer(each.named_parameters(), Recipe(name, weight_decay=0.05)) for each in (together, apart)
+    ]
+    assert all(group["foreach"] for group in optimizers[0].param_groups)
+    for group in optimizers[1].param_groups:
+        group["foreach"] = False
+    numbers = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        for one, other in zip(together.parameters(), apart.parameters(), strict=True):
+            one.grad = torch.randn(one.shape, generator=numbers)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(together.parameters(), apart.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+    assert {key: sorted(each) for key, each in states[0].items()} == {
+        key: sorted(each) for key, each in states[1].items()
+    }
