@@ -52,7 +52,11 @@ def whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.stem}.{unfinished()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode  # that of files of this user; some writers let nobody else read theirs
         yield temporary
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
