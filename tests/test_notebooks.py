@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shlex
 import sys
@@ -48,7 +47,7 @@ def test_every_cell_runs_in_order(path: Path, tmp_path: Path, monkeypatch: pytes
         pytest.importorskip("onnxscript")
     matplotlib.use("agg")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "argv", ["notebook"])
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # which commands replace
     names: dict[str, Any] = {"__name__": "__main__", "get_ipython": Shell}
     for number, cell in enumerate(cells(path), start=1):
@@ -73,7 +72,8 @@ def test_notebooks_use_public_names_alone(path: Path) -> None:
 @each
 def test_notebooks_are_small_and_pages_show_all_of_their_cells(path: Path) -> None:
     assert path.stat().st_size < 20_000  # no pictures, no long outputs
-    page = hooks().made_pages()[f"notebooks/{path.stem}.md"]
+    name, made = f"notebooks/{path.stem}.md", hooks()
+    page = made.within_docs(made.made_pages()[name], name)
     assert page.count("```python\n") == len(cells(path))
     assert "get_ipython" not in page and ".ipynb)" not in page
-    assert os.path.basename(path) in page  # to take along
+    assert f'<a href="{path.name}" download>' in page
