@@ -365,7 +365,7 @@ def test_more_words_than_are_read_are_said_to_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        nasvit(monkeypatch, *["10", "--classes", "profile"] * 1000)
+        nasvit(monkeypatch, *["--classes", "10", "profile"] * 1000)
     assert capsys.readouterr().err == "nasvit: 3000 words are more than a command takes; see nasvit --help\n"
 
 
