@@ -1,4 +1,4 @@
-"""Pages of the documentation that are made when it is built: the start page, commands, fields, changelog.
+"""Pages of the documentation that are made when it is built: start page, notebooks, commands, fields, changelog.
 
 MkDocs calls ``on_files`` and ``on_page_markdown``. Everything is read from this checkout; nothing is fetched.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import posixpath
 import re
@@ -19,6 +20,8 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = {"index.md": "README.md", "changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 """Pages that are files of the repository: page -> file."""
+
+NOTEBOOKS = ROOT / "docs" / "notebooks"
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)\s]*)?\)")
 _WIDTH = 100  # characters of a line of help
@@ -41,6 +44,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def made_pages() -> dict[str, str]:
     """Return the pages that are made: path below ``docs`` -> Markdown."""
     pages = {page: _moved((ROOT / file).read_text(encoding="utf-8")) for page, file in COPIED.items()}
+    pages |= {f"notebooks/{path.stem}.md": notebook_page(path) for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
     return pages | {page: made() for page, made in REFERENCE.items()}
 
 
@@ -50,18 +54,31 @@ def _moved(text: str) -> str:
 
 
 def within_docs(markdown: str, page: str) -> str:
-    """Return the Markdown of a page whose links to files outside ``docs`` are text."""
+    """Return the Markdown of a page whose links to files outside ``docs`` are text, and those to notebooks to pages."""
     folder = posixpath.dirname(page)
 
     def linked(match: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(folder, match[3]))
-        return match[2] if target.startswith("..") or not _is_page(target) else match[0]
+        shown = match[2] if target.startswith("..") or not _is_page(target) else match[0]
+        return shown.replace(".ipynb)", ".md)")
 
     return _LINK.sub(linked, markdown)
 
 
 def _is_page(target: str) -> bool:
     return target in COPIED or target in REFERENCE or (ROOT / "docs" / target).exists()
+
+
+def notebook_page(path: Path) -> str:
+    """Return the page of a notebook: its text, its code, and what its cells printed when it was written."""
+    title, *cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    taken = f'<a href="{path.name}" download>Take this page along as a notebook: {path.name}</a>'
+    parts = ["".join(title["source"]), taken]
+    for cell in cells:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        parts += [f"```text\n{''.join(each['text']).rstrip()}\n```" for each in cell.get("outputs", [])]
+    return "\n\n".join(parts) + "\n"
 
 
 def commands_page() -> str:

@@ -91,6 +91,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import nasvit`` is quick."""
+    if name == "__version__":
+        return importlib.import_module("nasvit.files.records").versions()["nasvit"]
     if name not in _PLACES:
         raise AttributeError(f"module 'nasvit' has no attribute {name!r}; public: {', '.join(__all__)}")
     return getattr(importlib.import_module(f"nasvit.{_PLACES[name]}"), name)

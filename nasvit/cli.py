@@ -588,6 +588,7 @@ def main() -> None:
     warnings.formatwarning = _in_words
     _print_any_name()
     try:
+        _require_command(words)
         words, commands = _with_fields(words)
         tyro.extras.subcommand_cli_from_dict(
             commands | (_latency_commands() if words[:1] in (["latency-build"], ["latency-use"]) else {}),
@@ -719,6 +720,14 @@ def _joined(words: list[str]) -> list[str]:
     """Join a command of two words, such as ``search worker``, to one: ``search-worker``."""
     command = "-".join(words[:2])
     return [command, *words[2:]] if command in COMMANDS else words
+
+
+def _require_command(words: list[str]) -> None:
+    """Refuse a command that does not exist, with the nearest one that does."""
+    if words and not words[0].startswith("-") and words[0] not in COMMANDS:
+        from search_spaces.reading import legal_names
+
+        raise ValueError(f"there is no command {words[0]!r}; {legal_names(words[0], COMMANDS)}")
 
 
 def _computing(device: str) -> AbstractContextManager[Compute]:

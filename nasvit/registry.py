@@ -55,7 +55,18 @@ def create(
     """Return the network of a name with its card: spec, classes, image size, normalization.
 
     Args:
-        name: see the table of this module.
+        name: one of these:
+
+            - ``SPACE:smallest``, ``SPACE:largest``, ``SPACE:FILE.json``, ``SPACE:PUBLISHED``: a subnet of a search
+              space (a name of the catalog or a file ``.yaml``); ``SPACE`` alone: of one that holds only this;
+            - ``FAMILY[-WIDTH][@32]``, ``TINY[-WIDTH][@32]``, ``PUBLISHED``: ``mobilenet_v2-0.5``, ``mcunet``,
+              ``alphanet_a0``;
+            - ``timm:MODEL[:CHECKPOINT]``, ``torchvision:MODEL``, ``package.module:function``: a network of theirs, or
+              what a function of your own returns, called with ``num_classes``;
+            - ``FOLDER``, ``hf:USER/NAME[@REVISION]``, ``FILE.safetensors[:WHICH]``: what nasvit saved, what is on the
+              Hugging Face hub, or what ``nasvit import`` wrote, with its weights.
+
+            All of them with examples: docs/guides/names.md.
         classes: number of classes; None: that of its weights, or 1000.
         pretrained: require trained weights; those of timm are then downloaded from its hub.
         seed: seed of the initial weights of a network without trained ones.
@@ -87,7 +98,7 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     """Return the spec of a name, without building the network.
 
     Args:
-        name: see the table of this module.
+        name: as in :func:`create`.
         image_channels: as in :func:`create`.
 
     Raises:

@@ -52,7 +52,8 @@ class Limit:
     def __post_init__(self) -> None:
         if self.metric not in UNITS:
             raise ValueError(
-                f"unknown cost {_spoken(self.metric)!r} in a limit; legal: {', '.join(map(_spoken, UNITS))}"
+                f"unknown cost {_spoken(self.metric)!r} in a limit; legal: {', '.join(map(_spoken, UNITS))} (macs are "
+                "multiply-adds, which many call FLOPs)"
             )
         if self.share and 1 < self.high < np.inf:
             raise ValueError(f"the limit {self} is more than the whole network; legal: shares up to 100%")
@@ -85,7 +86,8 @@ class Limit:
         if single is None:
             raise ValueError(
                 f"cannot read the limit {text!r}; legal: 'macs<=300M', 'params>=2M', 'memory<=64MB', "
-                "'latency<=20ms' or a range like '200M<=macs<=300M'"
+                "'latency<=20ms', a share like 'macs<=60%', a range like '200M<=macs<=300M', or several such joined by "
+                "'and'"
             )
         metric, relation, digits, unit = single.groups()
         metric = "_".join(metric.split())

@@ -18,7 +18,7 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, field, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union
@@ -104,11 +104,19 @@ def from_node(cls: type[T], node: Node, default: Any = None) -> T:
     given = {key: child for key, child in node.value.items() if not _left_out(hints[key], child)}
     amended = default if node.amends and type(default) is cls else None
     standing = {} if amended is None else {key: getattr(amended, key) for key in legal if key not in node.value}
-    for name, each in legal.items():
-        if name not in given and name not in standing and not _has_default(each):
-            raise node.error(f"the key {name!r} is missing; it holds {words(hints[name])}")
+    missing = [name for name, each in legal.items() if name not in {*given, *standing} and not _has_default(each)]
+    if missing:
+        raise node.error(_of_missing(missing, hints, replaces=type(default) is cls))
     values = {key: _convert(hints[key], child, _default(legal[key], amended)) for key, child in given.items()}
     return _construct(cls, standing | values, node)
+
+
+def _of_missing(names: Sequence[str], hints: Mapping[str, Any], *, replaces: bool) -> str:
+    """Return what is said of keys that are missing, perhaps in a mapping that takes the place of a default one."""
+    first, *more = names
+    too = f"; {', '.join(map(repr, more))} too" if more else ""
+    whole = "; what is given here takes the place of the whole default" if replaces else ""
+    return f"the key {first!r} is missing; it holds {words(hints[first])}{too}{whole}"
 
 
 def inline() -> Any:

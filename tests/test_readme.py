@@ -161,7 +161,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
             if not (line.startswith("    ") or fenced):
                 continue
             for part in line.split(" && "):
-                match = re.match(r"\s*(?:srun )?(?:torchrun .*?-m )?nasvit (.*)$", part)
+                match = re.match(r"\s*(?:srun .*?)?(?:torchrun .*?-m )?nasvit (.*)$", part)
                 if match:
                     yield f"{path.relative_to(ROOT)}:{start}", match[1]
 
@@ -239,8 +239,10 @@ def test_every_link_leads_to_a_page_and_to_a_heading_of_it() -> None:
         ROOT / "CHANGELOG.md",
         ROOT / "CONTRIBUTING.md",
         ROOT / "examples" / "imagenet" / "README.md",
+        *sorted(DOCS.rglob("*.ipynb")),
     ]:
-        for target, anchor in LINK.findall(path.read_text(encoding="utf-8")):
+        text = hooks().notebook_page(path) if path.suffix == ".ipynb" else path.read_text(encoding="utf-8")
+        for target, anchor in LINK.findall(text):
             file = (path.parent / target).resolve() if target else path
             if file.is_relative_to(DOCS) and str(file.relative_to(DOCS)) in made:
                 continue
@@ -309,7 +311,7 @@ def test_pages_that_are_made_have_every_command_and_every_field() -> None:
 
 def test_the_menu_has_every_page() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} | {"index.md", "changelog.md"}
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")} | set(hooks().made_pages())
     assert not [page for page in sorted(pages) if page not in menu]
 
 

@@ -69,7 +69,12 @@ def count(network: nn.Module, *shape: int) -> Cost:
     Args:
         network: the network or any part of it.
         shape: shape of one input without the batch axis, such as ``3, 224, 224``.
+
+    Raises:
+        ValueError: if the shape is given as one tuple.
     """
+    if not all(isinstance(side, int) for side in shape):
+        raise ValueError(f"count takes sides one by one, such as count(network, 3, 224, 224); it got {shape}")
     try:
         cost = _count_on("meta", network, shape)
     except RuntimeError:  # such as an operation that is not defined there

@@ -25,7 +25,15 @@ def cost_table(space: Space, classes: int) -> CostTable:
     Args:
         space: the search space.
         classes: number of classes of the classifier.
+
+    Raises:
+        ValueError: for the space of an elastic network, which is counted with its network.
     """
+    if not isinstance(space, Space):
+        raise ValueError(
+            f"cost_table counts search spaces, and this is {type(space).__name__}; of a network made elastic count "
+            "subnets: nasvit.count(elastic.extract(architecture), channels, height, width)"
+        )
     parts = block_parts(space)
     table = kept_table(space, classes, parts)
     if table is None:

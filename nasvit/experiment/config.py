@@ -63,7 +63,7 @@ class TrainConfig(Running):
         project_from: the first epoch, counted from 0, in which ``project`` projects; before it conflicts are only
             measured. The released NASViT projects from epoch 101 on.
         conflict_per: compare gradients per ``tensor`` (as the released NASViT) or per ``layer``.
-        teacher: an external teacher, or several, by the names of networks with weights; see :mod:`nasvit.registry`.
+        teacher: an external teacher, or several, by the names of networks with weights; see docs/guides/names.md.
         evaluate_every: epochs between two evaluations of smallest, largest and random subnets; 0: never.
     """
 
@@ -260,7 +260,7 @@ class Experiment(ForTask, YamlFile):
             training masks, a number for every class, or a mapping of names to numbers; None: all pixels count alike.
         space: a name of the catalog (``nasvit spaces``) or the path of a YAML file.
         network: instead of a space, a network that is made elastic: ``timm:NAME``, ``torchvision:NAME``, a function of
-            your own that returns it, ``package.module:function``, or another name of :mod:`nasvit.registry`.
+            your own that returns it, ``package.module:function``, or another name (docs/guides/names.md).
         elastic: what is decided in the network; everything that can be if left out.
         data: images.
         search: limits and effort.

@@ -71,7 +71,7 @@ class TeacherConfig(Checked, Saved):
 
     Args:
         network: the name of a network with weights, or a list of such names, whose mean probabilities teach; see
-            :mod:`nasvit.registry`.
+            docs/guides/names.md.
         distillation: blend of labels and teacher; None: half and half, for supernets the teacher alone. Its temperature
             softens what student and teachers say, both.
         temperature: the teachers' scores, but not the student's, are divided by it before anything else; below 1
@@ -276,7 +276,7 @@ class FitConfig(TrainingHelp, ForTask, YamlFile):
             ``pyramid``), or a mapping of its ``kind`` and options; None: the first of these.
         class_weights: how much the classes of masks count, where some are rare: ``balanced`` by the pixels of the
             training masks, a number for every class, or a mapping of names to numbers; None: all pixels count alike.
-        network: name of the network; see :mod:`nasvit.registry`. A saved network starts from its weights.
+        network: name of the network; see docs/guides/names.md. A saved network starts from its weights.
         data: images.
         recipe: optimizer, epochs, augmentation, regularization.
         weights: weights that training starts from, whatever classes they were trained on.

@@ -39,7 +39,7 @@ class Described(NamedTuple):
 
 def save_network(
     network: nn.Module,
-    folder: Path,
+    folder: Path | str,
     card: Card,
     *,
     program: bool = False,
@@ -59,7 +59,7 @@ def save_network(
         ValueError: if the network still shares its weights with a supernet, or its batch norms have no statistics.
     """
     check_complete(network)
-    network = on_processor(network)
+    network, folder = on_processor(network), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     remove_card(folder)  # with files of another network; the new one is written last: who finds it finds everything
     programs = _programs(network) if program else {}

@@ -53,6 +53,7 @@ def whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _open_up(temporary)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -64,6 +65,16 @@ def whole(path: Path) -> Iterator[Path]:
         if cause is None:
             raise
         raise CannotWriteError(path, cause) from error
+
+
+def _open_up(path: Path) -> None:
+    """Give a file that its writer lets nobody else read, as safetensors does, the mode of this user's other files."""
+    if path.stat().st_mode & 0o077 or os.name == "nt":
+        return
+    other = path.with_name(f"{path.name}.mode")
+    other.touch()
+    path.chmod(other.stat().st_mode)
+    other.unlink()
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

@@ -54,8 +54,10 @@ def calibrate(
         ``network``, in evaluation mode.
 
     Raises:
-        ValueError: if there are no batches, or there are no images in them.
+        ValueError: if there are no batches, there are no images in them, or they are one tensor.
     """
+    if isinstance(batches, Tensor):
+        raise ValueError("calibrate takes batches, and this is one tensor; give it a list of such: [images]")
     network.eval()
     collectors = [_Collector(module, unbiased) for module in network.modules() if isinstance(module, _BatchNorm)]
     seen = 0

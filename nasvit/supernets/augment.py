@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from nasvit.models.family import Family
 from nasvit.models.tiny import target as named_target
 from nasvit.supernets.augmented_family import AugmentedNetwork
@@ -35,8 +37,14 @@ def augment(
         image_channels: channels of the images; a space fixes its own.
 
     Raises:
-        ValueError: if there is no target of that name, it has grouped blocks, or the factors do not start at 1.
+        ValueError: if there is no target of that name, it is a network, it has grouped blocks, or the factors do not
+            start at 1.
     """
+    if isinstance(target, nn.Module):
+        raise ValueError(
+            f"augment takes a family or the name of a target, and this is a network, {type(target).__name__}; "
+            "netaug: in a file of nasvit fit widens any network"
+        )
     if isinstance(target, tuple):
         return AugmentedSupernet(*target, classes, width=width, expand=expand, seed=seed)
     family = named_target(target) if isinstance(target, str) else target

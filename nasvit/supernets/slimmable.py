@@ -54,6 +54,11 @@ class SlimmableNetwork(Slimmable[Width], PlannedNetwork):
         seed: int = 0,
         image_channels: int = 3,
     ) -> None:
+        if isinstance(family, nn.Module):
+            raise ValueError(
+                f"SlimmableNetwork takes a family, and this is a network, {type(family).__name__}; "
+                "nasvit.slimmable(network, image, widths) lets it run at several widths"
+            )
         if not widths or len(set(widths)) < len(widths):
             raise ValueError(f"widths={list(widths)}; a slimmable network needs at least one, and each only once")
         multipliers = [width for width in widths if not isinstance(width, ChannelPlan)]

@@ -34,7 +34,8 @@ class Supernet(SharedNetwork):
         switches: if given, the only subnets there are, each with batch norms of its own, as in slimmable networks.
 
     Raises:
-        ValueError: if there is less than one class, or the space does not hold a switch, or one is listed twice.
+        ValueError: if there is less than one class, the space is a network, or does not hold a switch, or one is listed
+            twice.
     """
 
     def __init__(
@@ -47,6 +48,11 @@ class Supernet(SharedNetwork):
         switches: Sequence[Architecture] = (),
     ) -> None:
         super().__init__()
+        if isinstance(space, nn.Module):
+            raise ValueError(
+                f"Supernet takes a search space, and this is a network, {type(space).__name__}; "
+                "nasvit.elasticize(network, image) makes a supernet of it"
+            )
         if classes < 1:
             raise ValueError(f"classes={classes}; a classifier needs at least 1")
         self.space, self.classes, self.seed, self.switches = space, classes, seed, tuple(switches)

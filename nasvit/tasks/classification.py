@@ -171,9 +171,20 @@ def evaluate(network: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Cl
         batches: images ``(batch, channels, height, width)`` with labels int64 ``(batch,)``, on the network's device.
 
     Raises:
-        ValueError: if there are no batches.
+        ValueError: if there are no batches, or labels are no numbers of classes.
         RuntimeError: if the network has no batch-norm statistics.
     """
-    score = Classification(1).evaluate(network, batches)
+    score = Classification(1).evaluate(network, map(_labeled, batches))
     assert isinstance(score, ClassificationScore)
     return score
+
+
+def _labeled(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return a batch whose labels are the numbers of classes."""
+    images, labels = batch
+    if labels.ndim != 1 or labels.is_floating_point():
+        raise ValueError(
+            f"evaluate takes the number of its class for every image, int64 (batch,); these labels are {labels.dtype} "
+            f"of shape {tuple(labels.shape)}; give the likeliest class, or score the network's outputs yourself"
+        )
+    return images, labels

@@ -180,6 +180,16 @@ def test_a_mistake_in_an_option_is_one_line(
     assert stop.value.code == 2 and message in printed and printed.count("\n") == 1
 
 
+def test_a_command_that_is_none_is_one_line_with_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        nasvit(monkeypatch, "trian", "x.yaml")
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and printed.startswith("nasvit: there is no command 'trian'; did you mean 'train'?")
+    assert printed.count("\n") == 1
+
+
 def test_fit_takes_the_fields_of_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked = []
     monkeypatch.setattr(fitting, "fit", lambda config, folder, compute: asked.append(config) or 1 / 0)
@@ -355,7 +365,7 @@ def test_more_words_than_are_read_are_said_to_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        nasvit(monkeypatch, *["10", "--classes", "profile"] * 1000)
+        nasvit(monkeypatch, *["--classes", "10", "profile"] * 1000)
     assert capsys.readouterr().err == "nasvit: 3000 words are more than a command takes; see nasvit --help\n"
 
 

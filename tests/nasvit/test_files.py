@@ -55,6 +55,13 @@ def test_a_full_disk_names_the_file_and_the_way_out_and_leaves_what_was_there(wa
     assert path.read_text() == "before"
 
 
+def test_files_may_be_read_by_whom_this_users_files_may_be_read(tmp_path: Path) -> None:
+    (tmp_path / "ordinary").touch()
+    with whole(tmp_path / "private") as temporary:
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))  # as safetensors writes its files
+    assert (tmp_path / "private").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
 def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     with pytest.raises(CannotWriteError, match=r"cannot write .*taken/x\.json: "):

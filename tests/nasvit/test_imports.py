@@ -1,9 +1,10 @@
-"""What importing the package loads."""
+"""What importing the package loads, and what its public names say to what they do not take."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -29,3 +30,29 @@ def test_a_name_that_is_not_public_is_refused_in_words() -> None:
 
     with pytest.raises(AttributeError, match=r"module 'nasvit' has no attribute 'Supernett'; public: Card, "):
         nasvit.Supernett  # noqa: B018
+
+
+def test_the_package_tells_its_version() -> None:
+    import nasvit
+
+    assert nasvit.__version__ == metadata.version("nasvit")
+
+
+def test_what_is_given_in_another_form_is_refused_with_the_way_out() -> None:
+    import torch
+
+    import nasvit
+    from nasvit.supernets import SlimmableNetwork, augment
+
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    images = torch.rand(4, 3, 2, 2)
+    for given, way_out in [
+        (lambda: nasvit.count(network, (3, 2, 2)), r"count\(network, 3, 224, 224\)"),
+        (lambda: nasvit.Supernet(network, classes=3), r"nasvit\.elasticize\(network, image\)"),
+        (lambda: SlimmableNetwork(network, [1.0], 3), r"nasvit\.slimmable\(network, image, widths\)"),
+        (lambda: augment(network), "netaug: in a file of nasvit fit"),
+        (lambda: nasvit.calibrate(network, images), r"give it a list of such: \[images\]"),
+        (lambda: nasvit.evaluate(network, [(images, torch.rand(4, 3))]), "give the likeliest class"),
+    ]:
+        with pytest.raises(ValueError, match=way_out):
+            given()

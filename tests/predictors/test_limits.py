@@ -36,7 +36,8 @@ def test_a_limit_reads_as_it_is_written(text: str, limit: Limit) -> None:
     ("text", "message"),
     [
         ("macs<300M", "cannot read the limit"),
-        ("flops<=300M", "unknown cost 'flops'.*legal: macs"),
+        ("macs<=300M, params<=2M", "a share like 'macs<=60%'.*joined by 'and'"),
+        ("flops<=300M", "unknown cost 'flops'.*legal: macs.*multiply-adds, which many call FLOPs"),
         ("macs<=300X", "unknown suffix 'X'"),
         ("macs<=300ms", "belongs to latency"),
         ("params<=300KB", "belongs to memory and int8 size, not to 'params'"),

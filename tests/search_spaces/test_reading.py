@@ -7,6 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from search_spaces.reading import from_node, load_yaml, read_text
+from search_spaces.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,20 @@ class Outer:
     inner: Inner = field(default_factory=lambda: Inner(1))
     many: tuple[Inner, ...] = ()
     mixed: str | tuple[int, ...] | Inner = ""
+
+
+@dataclass(frozen=True)
+class Trained:
+    recipe: Recipe = Recipe("sgd", learning_rate=0.1, epochs=1, batch_size=8)
+
+
+def test_all_keys_that_are_missing_are_named_at_once() -> None:
+    said = (
+        r"f\.yaml:1: recipe: the key 'optimizer' is missing; it holds sgd, .*; 'learning_rate', 'batch_size' too; "
+        "what is given here takes the place of the whole default"
+    )
+    with pytest.raises(ValueError, match=said):
+        from_node(Trained, read_text("recipe: {epochs: 3}\n", "f.yaml"))
 
 
 def test_homes_and_variables_are_in_their_place_in_every_text(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from nasvit.costs.counting import Cost, count
 from nasvit.costs.tables import cost_table
 from nasvit.layers import Network
 from nasvit.supernets.supernet import Supernet, build_subnet
-from search_spaces import MBConvOptions, Space
+from search_spaces import ElasticSpace, MBConvOptions, Space
 
 SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
 QUICK = ("micro8", "micro32")
@@ -105,6 +105,12 @@ def test_a_population_of_another_space_is_refused_in_words() -> None:
     table = cost_table(search_spaces.load("micro8"), 10)
     with pytest.raises(ValueError, match=r"a population of shape \(n, 15\) is needed, got \(2, 3\)"):
         table.macs(np.zeros((2, 3), dtype=np.uint8))
+
+
+def test_the_space_of_an_elastic_network_is_refused_with_the_way_to_count_it() -> None:
+    space = ElasticSpace("net", resolution=(8,), image_channels=1, parts=())
+    with pytest.raises(ValueError, match=r"ElasticSpace.*nasvit\.count\(elastic\.extract"):
+        cost_table(space, 10)  # type: ignore[arg-type]
 
 
 def test_the_cost_of_a_live_subnet_is_that_of_the_extracted_one() -> None:
