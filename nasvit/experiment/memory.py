@@ -41,9 +41,9 @@ def _told(trainer: Trainer, needed: StepMemory) -> str:
 
 def _ways_out(trainer: Trainer, needed: StepMemory, free: int) -> str:
     running, room = trainer.execution.running, free - (needed.missing - needed.activations)
-    if room <= 0:
-        return "weights and what belongs to them alone are more; take a smaller network, or another device"
-    fits = max(1, int(needed.at_once * room / needed.activations))
+    fits = int(needed.at_once * room / needed.activations)
+    if fits < 1:
+        return "a single image takes more; take a smaller network or image_size, or another device"
     parts = -(-len(trainer.loader.places) // fits)
     ways = [f"accumulate: {parts}", "a smaller batch_size or image_size"]
     if not (running.recompute or running.compile):
