@@ -9,12 +9,15 @@ from nasvit.training.memory import StepMemory, step_memory
 from nasvit.training.trainer import Trainer
 
 _TOLERANCE = 1.1  # times what is free: what is foreseen is not exact
+_OF_PIXEL = 20_000  # bytes that a training keeps of a pixel of its images: several times what measured ones keep
+_LITTLE = 0.25  # of what is free: of a step that cannot take more nothing is said, as foreseeing takes about a second
 
 
 def require_memory(trainer: Trainer) -> None:
     """Say what a step of a training takes, and refuse a training that does not fit into what is free.
 
-    All processes call this together; each of them takes as much. Nothing is said where it cannot be foreseen.
+    All processes call this together; each of them takes as much. Nothing is said where it cannot be foreseen, and of
+    small images and batches, whose steps fit in any case.
 
     Args:
         trainer: a trainer that has made no step.
@@ -23,17 +26,25 @@ def require_memory(trainer: Trainer) -> None:
         ValueError: naming what is needed, what is free, and the ways out.
     """
     compute = trainer.compute
+    free = min((each for each in compute.gather(compute.free_memory()) if each is not None), default=None)
+    if free is not None and _at_most(trainer) < _LITTLE * free:
+        return
     needed = compute.from_first(lambda: _foreseen(trainer))
     if needed is None:
         return
     if compute.shows and compute.is_first:
         print(f"{trainer.name}: a step takes about {_told(trainer, needed)}", flush=True)
-    free = min((each for each in compute.gather(compute.free_memory()) if each is not None), default=None)
     if free is not None and needed.missing > _TOLERANCE * free:
         raise ValueError(
             f"{trainer.name}: a step takes about {_told(trainer, needed)}, and {in_gigabytes(free)} are free on "
             f"{compute.device}; {_ways_out(trainer, needed, free)}"
         )
+
+
+def _at_most(trainer: Trainer) -> int:
+    """Return bytes that a step does not exceed, without looking at its network's layers."""
+    height, width = trainer.loader.size
+    return len(trainer.loader.places) * height * width * _OF_PIXEL
 
 
 def _foreseen(trainer: Trainer) -> StepMemory | None:

@@ -18,6 +18,11 @@ from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
 
 
+@pytest.fixture(autouse=True)
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compute, "free_memory", lambda _: 10**9)
+
+
 def trainer_of(task: Any, folder: Path, **how: Any) -> Trainer:
     recipe = Recipe("sgd", 0.01, epochs=2, batch_size=16)
     size = 64 if task == "classification" else (64, 64)
@@ -34,6 +39,14 @@ def test_what_a_training_takes_is_said(task: str, tmp_path: Path, capsys: pytest
     require_memory(trainer_of(task, tmp_path))
     said = capsys.readouterr().out
     assert said.startswith("mobilenet_v2-0.35: a step takes about ") and "MB (batch 16; " in said
+
+
+def test_nothing_is_said_of_a_step_that_fits_in_any_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Compute, "free_memory", lambda _: 10**10)
+    require_memory(trainer_of("classification", tmp_path))
+    assert not capsys.readouterr().out
 
 
 def test_a_training_that_does_not_fit_is_refused_with_the_ways_out(
