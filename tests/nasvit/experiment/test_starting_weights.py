@@ -218,7 +218,9 @@ def test_a_network_of_several_widths_is_no_start_and_says_so(tmp_path: Path) -> 
     network.reset_statistics()
     model = deploy(network)
     save_network(model, tmp_path / "widths", Card(spec_of_widths(model.shared, model.widths), FEW))
-    with pytest.raises(ValueError, match=r"weights: .*widths runs at several widths \(0.5, 1.0\)"):
+    with pytest.raises(
+        ValueError, match=r"weights: .*widths runs at several widths \(0.5, 1\); name one, as in .*widths:1"
+    ):
         fitting(asked(tmp_path, weights=StartingWeights(str(tmp_path / "widths"))))
 
 
