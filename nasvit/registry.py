@@ -106,8 +106,8 @@ def spec_of(name: str, *, image_channels: int = 3) -> Spec:
     """
     if is_card(Path(name)):
         return Card.read(Path(name)).spec
-    if _in_folder(name) is not None:
-        return _one_width(name).card.spec
+    if (of_several := _in_folder(name)) is not None:
+        return _one_width(*of_several).card.spec
     if name.startswith(HUB):
         return _shared(name, [CONFIG])[1].spec
     if imported_path(name) is not None:
@@ -178,8 +178,8 @@ def _with_weights(name: str, pretrained: bool, image_channels: int, trust: bool)
     """Return the network of a name that has weights of its own, else None."""
     if is_card(Path(name)):
         return load_saved(Path(name), trust=trust)
-    if _in_folder(name) is not None:
-        return _one_width(name, trust=trust)
+    if (of_several := _in_folder(name)) is not None:
+        return _one_width(*of_several, trust=trust)
     if name.startswith(HUB):
         return load_saved(_shared(name, [CONFIG, HUB_WEIGHTS], trust)[0], trust=trust)
     if Path(name).is_dir() and not _is_known(name):
@@ -199,10 +199,7 @@ def _in_folder(name: str) -> tuple[Path, float] | None:
     return Path(folder), float(width)
 
 
-def _one_width(name: str, *, trust: bool = False) -> Described:
-    found = _in_folder(name)
-    assert found is not None
-    folder, width = found
+def _one_width(folder: Path, width: float, *, trust: bool = False) -> Described:
     return one_width(load_saved(folder, trust=trust), width, str(folder))
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from nasvit.data.annotated import TaskName
-from nasvit.data.bad import OnBadImage
+from nasvit.data.bad import BadImageError, OnBadImage
 from nasvit.data.images import EncodedImages, ImageSet, centered, to_pixels
 from nasvit.data.letterbox import letterboxed
 from nasvit.data.loader import Loader
 from nasvit.data.normalization import Normalization
 from nasvit.data.sources import SplitName, load_images
 from nasvit.data.walking import images_below
+
+T = TypeVar("T")
 
 BATCH, BATCH_DENSE = 64, 16
 """Images of a batch, and of one with boxes or masks, whose images are large."""
@@ -140,6 +144,17 @@ def opened_picture(path: Path, channels: int) -> Image.Image:
         BadImageError: naming the file, if it cannot be decoded.
     """
     return EncodedImages.of_files([path], channels).open(0)
+
+
+def decodable(files: Iterable[Path], read: Callable[[Path], T]) -> Iterator[tuple[Path, T]]:
+    """Yield files with what is read of them; those that cannot be decoded are named and left out."""
+    for file in files:
+        try:
+            content = read(file)
+        except BadImageError as error:
+            print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
+        else:
+            yield file, content
 
 
 def letterboxed_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:

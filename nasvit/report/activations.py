@@ -15,8 +15,15 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from nasvit.data.bad import BadImageError
-from nasvit.data.pictures import BATCH, BATCH_DENSE, letterboxed_picture, open_picture, opened_picture, picture_files
+from nasvit.data.pictures import (
+    BATCH,
+    BATCH_DENSE,
+    decodable,
+    letterboxed_picture,
+    open_picture,
+    opened_picture,
+    picture_files,
+)
 from nasvit.export.card import Card
 from nasvit.files.records import versions, write_json
 from nasvit.report.loaded import task_of_card
@@ -169,13 +176,7 @@ def _opened(files: Sequence[Path], card: Card) -> Iterator[dict[Path, Tensor]]:
     """Yield batches of images as a network takes them; those that cannot be decoded are named and left out."""
     size = BATCH if task_of_card(card) == "classification" else BATCH_DENSE
     for begin in range(0, len(files), size):
-        opened: dict[Path, Tensor] = {}
-        for file in files[begin : begin + size]:
-            try:
-                opened[file] = _pixels(file, card)
-            except BadImageError as error:
-                print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
-        if opened:
+        if opened := dict(decodable(files[begin : begin + size], lambda file: _pixels(file, card))):
             yield opened
 
 

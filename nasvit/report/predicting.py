@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from nasvit.data.bad import BadImageError
-from nasvit.data.pictures import letterboxed_picture, opened_picture, picture_files
+from nasvit.data.pictures import decodable, letterboxed_picture, opened_picture, picture_files
 from nasvit.files.records import write_json
 from nasvit.files.whole import whole
 from nasvit.heads.detections import SHOWN
@@ -86,12 +84,7 @@ def _is_folder(out: Path) -> bool:
 def _found(loaded: Loaded, files: Sequence[Path], threshold: float) -> Iterator[Found]:
     """Yield what is found in every file; those that cannot be decoded are named and left out."""
     channels, height, width = loaded.card.shape
-    for file in files:
-        try:
-            picture = opened_picture(file, channels)
-        except BadImageError as error:
-            print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
-            continue
+    for file, picture in decodable(files, lambda file: opened_picture(file, channels)):
         served, stored = (height, width), (picture.height, picture.width)
         said = loaded.said(letterboxed_picture(picture, served))
         if task_of_card(loaded.card) == "detection":

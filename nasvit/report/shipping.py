@@ -16,8 +16,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from nasvit.costs.counting import Cost, count
-from nasvit.data.bad import BadImageError
-from nasvit.data.pictures import BATCH, Pictures, open_picture, picture_files
+from nasvit.data.pictures import BATCH, Pictures, decodable, open_picture, picture_files
 from nasvit.export.bundles import BUNDLES, Bundle, Told, bundle
 from nasvit.export.bundles.describe import files_at
 from nasvit.export.card import Card
@@ -262,13 +261,8 @@ def _probabilities(classifier: Classifier, files: list[Path]) -> Iterator[tuple[
     """Yield the probabilities of every file; those that cannot be decoded are named and left out."""
     card = classifier.card
     for begin in range(0, len(files), BATCH):
-        opened: dict[Path, Tensor] = {}
-        for file in files[begin : begin + BATCH]:
-            try:
-                opened[file] = open_picture(file, card.shape, card.crop_pct)
-            except BadImageError as error:
-                print(f"nasvit: {file} is left out: {error.reason}", file=sys.stderr)
-        if opened:
+        batch = files[begin : begin + BATCH]
+        if opened := dict(decodable(batch, lambda file: open_picture(file, card.shape, card.crop_pct))):
             yield from zip(opened, classifier(torch.cat([*opened.values()])))
 
 
