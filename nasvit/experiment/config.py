@@ -230,7 +230,8 @@ class CompareConfig(Checked):
         equal: what training from scratch gets: ``time``, as many epochs as fit in the time that this subnet took: its
             share of supernet, search and extraction (divided by the number of budgets), and its fine-tuning;
             ``epochs``, those of fine-tuning, which flatters a supernet that took long; ``both``, one network each.
-        random: number of random subnets that are trained like the chosen ones.
+        random: number of random subnets that are trained like the chosen ones: for every budget so many that keep it
+            and nearly use it up; without a budget, so many of all.
         ends: whether the smallest and the largest subnet are trained like the chosen ones.
         learning_rate: learning rate of training from scratch; None: that of fine-tuning.
     """

@@ -164,15 +164,21 @@ def _begun(bench: Workbench, stage: str) -> Iterator[None]:
     number = f"stage {stages.index(stage) + 1} of {len(stages)}"
     if bench.compute.is_first:
         print(f"{number}: {LABELS[stage]}", flush=True)
-    hours = bench.asked.hours
-
-    def job() -> str:
-        so_far = total(spent(bench.folder)).wall
-        left = "" if hours is None else f", {minutes(max(0.0, 3600 * hours - so_far))} left"
-        return f"{number}; whole job: {minutes(so_far)} so far{left}"
-
-    with part_of(job):
+    with part_of(lambda: f"{number}; {_progress(bench)}"):
         yield
+
+
+def _progress(bench: Workbench) -> str:
+    """Return what the whole experiment took so far, and what its plan leaves until only comparisons are trained."""
+    times = spent(bench.folder)
+    so_far, hours = total(times).wall, bench.asked.hours
+    if hours is None:
+        left = ""
+    elif "compare" in times:
+        left = ", now what the networks are compared with, beside the hours"
+    else:
+        left = f", {minutes(max(0.0, 3600 * hours - so_far))} left"
+    return f"whole job: {minutes(so_far)} so far{left}"
 
 
 def _timed(bench: Workbench, name: str, stage: Callable[[Workbench], T]) -> T:

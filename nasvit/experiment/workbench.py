@@ -207,6 +207,11 @@ class Workbench:
             return self.family.sample(count, rng)
         return [self.space.sample(rng) for _ in range(count)]
 
+    def sample(self, budget: Budget, count: int, rng: np.random.Generator) -> list[Any]:
+        """Draw up to so many different random subnets that keep a budget."""
+        rows = self._architectures.constraint(budget.limits).sample(count, rng)
+        return [each.architecture for each in self._architectures.decode(rows)]
+
     def record_family(self) -> None:
         """Record in the folder what the supernet is trained for, before its training begins."""
         if self.family is None or self._record is not None:

@@ -61,6 +61,14 @@ class ConflictReport:
 class ConflictPolicy(Protocol):
     """Sees the gradients of a step after the largest subnet, and again after all the others."""
 
+    @property
+    def copies(self) -> int:
+        """How many gradients as large as the buffer it keeps between steps."""
+
+    @property
+    def kept(self) -> Sequence[Tensor]:
+        """Those that it keeps already."""
+
     def before_step(self, moment: Moment) -> None:
         """Prepare a step; a function of its number alone, so that a resumed training goes on alike."""
 
@@ -78,6 +86,9 @@ class Sum:
         clip: largest norm of the sum; None: no clipping.
         clip_value: largest size of every number of the sum, clipped before the norm; None: no clipping.
     """
+
+    copies = 0
+    kept: Sequence[Tensor] = ()
 
     def __init__(self, clip: float | None = None, clip_value: float | None = None) -> None:
         self.clip, self.clip_value = clip, clip_value
@@ -118,6 +129,8 @@ class Project:
         project_from: first epoch, counted from 0, that projects; earlier ones measure only. The released code has 101.
     """
 
+    copies = 1
+
     def __init__(
         self,
         names: Sequence[str],
@@ -138,6 +151,11 @@ class Project:
         self.stages = tuple(dict.fromkeys(stages))
         self._in_stage = torch.tensor([[stage == each for each in stages] for stage in self.stages]).float()
         self._largest: Tensor | None = None
+
+    @property
+    def kept(self) -> Sequence[Tensor]:
+        """The largest subnet's gradient, once there was one."""
+        return () if self._largest is None else (self._largest,)
 
     def before_step(self, moment: Moment) -> None:
         """Find out whether the epoch that projects first has begun."""
@@ -165,8 +183,10 @@ class Project:
         join(subnets)
         subnet_norm = self._clip(gradients)
 
+        groups, count = self._groups, len(self.group_names)
         inner, square, largest_square = (
-            self._sums(gradients, product) for product in (subnets * largest, subnets * subnets, largest * largest)
+            gradients.inner(*pair, groups, count)
+            for pair in ((subnets, largest), (subnets, subnets), (largest, largest))
         )
         compared = (square >= FAINT**2) & (largest_square >= FAINT**2) & self._alive
         if self.project and self._begun:
@@ -189,6 +209,3 @@ class Project:
         if self.clip is not None:
             gradients.clip_(self.clip)
         return norm
-
-    def _sums(self, gradients: FlatGradients, rows: Tensor) -> Tensor:
-        return gradients.sums(rows, self._groups, len(self.group_names))

@@ -64,6 +64,16 @@ class Freezing:
         self._rows: Tensor | None = None
         self._of: FlatGradients | None = None
 
+    @property
+    def copies(self) -> int:
+        """How many gradients as large as the buffer the policy keeps."""
+        return self.policy.copies
+
+    @property
+    def kept(self) -> Sequence[Tensor]:
+        """Those that it keeps already."""
+        return self.policy.kept
+
     def before_step(self, moment: Moment) -> None:
         """Find out whether the parameters are still frozen."""
         self.active = is_frozen(moment.step, moment.steps_per_epoch, self.epochs)

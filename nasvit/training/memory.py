@@ -35,7 +35,8 @@ class StepMemory:
     """What a step of a training takes.
 
     Args:
-        held: bytes that are taken between steps: weights, gradients, moments, moving averages, teachers.
+        held: bytes that are taken between steps: weights, gradients, those that a conflict policy puts aside, moments,
+            moving averages, teachers.
         there: how many of these are taken already.
         activations: bytes of the batch and of what networks compute of it, at the moment when they are most.
         at_once: images that run at once.
@@ -83,9 +84,12 @@ def _held(trainer: Trainer, learner: Learner) -> tuple[int, int]:
     if isinstance(teacher := getattr(learner.objective, "teacher", None), nn.Module):
         networks.append(teacher)
     moments = [each for kept in trainer.optimizer.state.values() for each in kept.values() if isinstance(each, Tensor)]
-    there = _bytes_of([*_tensors_of(*networks), learner.gradients.rows, *moments])
+    policy, rows = learner.conflict, learner.gradients.rows
+    there = _bytes_of([*_tensors_of(*networks), rows, *moments, *policy.kept])
     trained = _bytes_of(each for group in trainer.optimizer.param_groups for each in group["params"])
-    return there + max(0, MOMENTS[trainer.recipe.optimizer] * trained - _bytes_of(moments)), there
+    later = max(0, MOMENTS[trainer.recipe.optimizer] * trained - _bytes_of(moments))
+    later += policy.copies * rows.nbytes - _bytes_of(policy.kept)
+    return there + later, there
 
 
 def _tensors_of(*networks: nn.Module) -> Iterator[Tensor]:

@@ -109,7 +109,7 @@ def test_a_candidate_scores_what_it_scores_with_one_process(runs: Runs) -> None:
 @pytest.mark.slow
 def test_processes_share_out_the_stages_after_the_search_and_come_to_the_results_of_one(runs: Runs) -> None:
     one, two = (rows(runs[0] / count) for count in "12")
-    names = ["macs-300K", "random-0", "random-1"]
+    names = ["macs-300K", "macs-300K-random-0", "macs-300K-random-1"]
     assert [row["name"] for row in one] == [row["name"] for row in two] == names
     assert two[0]["macs"] <= 300_000
     for mine, theirs in zip(two[1:], one[1:], strict=True):
@@ -139,7 +139,7 @@ def test_processes_that_train_candidates_each_train_their_own(tmp_path: Path) ->
 STAGES = {
     "train": "train/metrics.jsonl",
     "search": "search/study.db",
-    "finetune": "subnets/random-1/finetuned-training/asked.json",
+    "finetune": "subnets/macs-300K-random-1/finetuned-training/asked.json",
 }
 
 
@@ -166,7 +166,7 @@ def test_an_experiment_whose_process_was_killed_at_random_ends_with_a_clear_erro
     close = {"rtol": 0.0, "atol": 0.0} if processes == 2 else {"rtol": 1e-3, "atol": 1e-4}
     assert_close(tmp_path / "out", runs[0] / "2", **close)
     assert len(evaluations(tmp_path / "out")) == 12
-    assert [row["name"] for row in rows(tmp_path / "out")] == ["macs-300K", "random-0", "random-1"]
+    assert [row["name"] for row in rows(tmp_path / "out")] == ["macs-300K", "macs-300K-random-0", "macs-300K-random-1"]
 
 
 def test_machines_that_do_not_share_the_folder_are_told_to(tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import numpy as np
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
+from nasvit.search.candidates import Candidate
 from nasvit.specs import Spec
 from predictors.limits import Budget
 from search_spaces import Subnet
+
+_DRAWN = 64  # random subnets within a budget, from which those that nearly use it up are taken
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,23 @@ def subjects(bench: Workbench) -> list[Subject]:
     none, chosen = Budget(), len(found)
     if compare.ends:
         found += [("smallest", none, ends.smallest, training), ("largest", none, ends.largest, training)]
-    drawn = bench.draw(compare.random, np.random.default_rng([bench.experiment.seed, 1]))
-    found += [(f"random-{number}", none, each, training) for number, each in enumerate(drawn)]
+    found += [(name, none, each, training) for name, each in _random(bench, compare.random)]
     return [Subject(*each, bench.folder / "subnets" / each[0], number < chosen) for number, each in enumerate(found)]
+
+
+def _random(bench: Workbench, count: int) -> list[tuple[str, Subnet]]:
+    """Return random subnets to compare with the choice of every budget, by name.
+
+    They keep the budget, and nearly use it up: of some that keep it, they have the most multiply-adds. Where there is
+    no limit, or one architecture was given, they are any that the supernet holds.
+    """
+    rng, experiment = np.random.default_rng([bench.experiment.seed, 1]), bench.experiment
+    if not all(bench.budgets) or experiment.search.architecture is not None:
+        return [(f"random-{number}", each) for number, each in enumerate(bench.draw(count, rng))]
+    found = []
+    for budget in bench.budgets if count else ():
+        drawn = bench.sample(budget, max(count, _DRAWN), rng)
+        macs = [bench.costs(Candidate(each))["macs"] for each in drawn]
+        most = np.argsort(-np.array(macs), kind="stable")[:count]
+        found += [(f"{budget.name}-random-{number}", drawn[each]) for number, each in enumerate(most)]
+    return found

@@ -85,10 +85,16 @@ def copied(done: tuple[Workbench, Any], tmp_path: Path) -> Path:
 
 def test_every_budget_gets_a_subnet_that_keeps_it(done: tuple[Workbench, list[dict[str, Any]]]) -> None:
     _, rows = done
-    assert [row["name"] for row in rows] == ["macs-300K", "300K-macs-600K_params-60K", "random-0"]
+    assert [row["name"] for row in rows] == [
+        "macs-300K",
+        "300K-macs-600K_params-60K",
+        "macs-300K-random-0",
+        "300K-macs-600K_params-60K-random-0",
+    ]
     assert rows[0]["macs"] <= 300_000
     assert 300_000 <= rows[1]["macs"] <= 600_000
     assert rows[1]["params"] <= 60_000
+    assert 250_000 < rows[2]["macs"] <= 300_000 and rows[3]["params"] <= 60_000 and rows[3]["macs"] > 500_000
     for row in rows:
         assert set(row["scores"]) == {"supernet", "extracted", "finetuned", "scratch"}
         assert row["scores"]["supernet"] == row["scores"]["extracted"]
@@ -492,7 +498,7 @@ HELP = {
 def test_what_a_search_found_is_fine_tuned_from_the_supernets_weights_with_help(
     done: tuple[Workbench, Any], copied: Path, help_: str
 ) -> None:
-    teacher = done[0].folder / "subnets" / "random-0" / "finetuned"
+    teacher = done[0].folder / "subnets" / "macs-300K-random-0" / "finetuned"
     recipe = "optimizer: adamw, learning_rate: 1e-9, epochs: 1, batch_size: 64"
     path = write_experiment(
         copied,

@@ -54,7 +54,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[st
         search(bench)
         lines = (bench.folder / "search" / "evaluations.jsonl").read_text().splitlines()
         found["evaluated"].append(lines)
-        found["compared"].append([s.architecture.key for s in subjects(bench) if s.name.startswith("random")])
+        found["compared"].append([s.architecture.key for s in subjects(bench) if not s.chosen])
     return found
 
 

@@ -39,11 +39,11 @@ def test_norms_and_sums_agree_with_a_loop_over_tensors() -> None:
     gradients = FlatGradients(model.parameters())
     model(torch.randn(2, 3, 4, 4)).square().sum().backward()
     squares = torch.stack([view.square().sum() for view in gradients.views])
-    torch.testing.assert_close(gradients.sums(gradients.rows.square()), squares)
+    torch.testing.assert_close(gradients.inner(gradients.rows, gradients.rows), squares)
     torch.testing.assert_close(gradients.norm(), squares.sum().sqrt())
     names, groups = group_by_layer([name for name, _ in model.named_parameters()])
     assert names == ["0", "2"]
-    by_layer = gradients.sums(gradients.rows.square(), groups, 2)
+    by_layer = gradients.inner(gradients.rows, gradients.rows, groups, 2)
     torch.testing.assert_close(by_layer, torch.stack([squares[:2].sum(), squares[2:].sum()]))
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nasvit.supernets.gradients import FlatGradients
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence, SoftTargetCrossEntropy, teacher_probabilities
-from nasvit.training.conflict import ConflictReport, Join, Project, alone
-from nasvit.training.sampling import Member, Moment
+from nasvit.training.conflict import ConflictReport, Join, Project, Sum, alone
+from nasvit.training.sampling import Member
 from nasvit.training.step import StepLosses, shared_step
 from search_spaces import Architecture
 from tests.parity import streams
@@ -68,11 +68,8 @@ def run(path: Path, content: dict[str, Any]) -> Iterator[Row]:
         yield from compare_step(step, *runs[key])
 
 
-class _Recorder:
+class _Recorder(Sum):
     """Keeps the gradients of a step apart, as a conflict policy that combines nothing."""
-
-    def before_step(self, moment: Moment) -> None:
-        """Do nothing."""
 
     def after_largest(self, gradients: FlatGradients) -> None:
         """Keep the gradient of the largest subnet."""
