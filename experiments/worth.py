@@ -9,8 +9,10 @@ the prior) is trained plainly from random weights. ``largest``: likewise, the su
 allows, with every decision about equally far up. ``random``: likewise, a random subnet of nearly the budget. ``timm``:
 likewise, networks of timm of about the cost. ``pipeline``: a supernet is trained and searched, and what is found is
 trained on. ``searched``: the network that the pipeline found, trained plainly for the whole time. All trainings see all
-training images, by one recipe; several budgets share the minutes: of one processor thread, or by the clock on a GPU. A
-row is added to the JSON file after every network; killed and called again, it goes on.
+training images, by one recipe; several budgets share the minutes: of one processor thread, or by the clock on a GPU.
+Epochs follow from a few seconds of training, in turns with timm's network, whose pace is that of its own training where
+that is among the results: so what else the machine does at that time slows both, and changes nothing. A row is added
+to the JSON file after every network; killed and called again, it goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import shutil
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from tempfile import mkdtemp
 from typing import Any, Literal
 
@@ -48,13 +51,14 @@ from nasvit.files.records import read_json, versions, write_json
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within
 from nasvit.search.run import imagine
+from nasvit.training.trainer import Trainer
 from predictors.limits import Budget
 from predictors.prior import find_prior
 from search_spaces import Architecture
 
 Way = Literal["prior", "largest", "random", "timm", "pipeline", "searched"]
 
-MEASURED = 6.0  # seconds of steps from which the epochs of a training are derived
+MEASURED, TURNS = 2.0, 5  # seconds of steps from which the epochs of a training are derived, and how often
 NEARLY = 0.85  # random subnets cost at least so much of the budget
 
 
@@ -93,11 +97,11 @@ _TIMM32 = (("mobilenetv3_small_100", 64),)
 
 SETTINGS = {
     "animals": Setting(_photos("animals"), "micro128", ("macs<=20M",), _TIMM128, 10),
-    "animals_front": Setting(_photos("animals"), "micro128", _FRONT128, (), 10),
+    "animals_front": Setting(_photos("animals"), "micro128", _FRONT128, _TIMM128, 10),
     "caltech30": Setting(_photos("caltech30", 0.04), "micro128", ("macs<=20M",), _TIMM128, 101, measured="things"),
-    "caltech30_front": Setting(_photos("caltech30", 0.04), "micro128", _FRONT128, (), 101, measured="things"),
+    "caltech30_front": Setting(_photos("caltech30", 0.04), "micro128", _FRONT128, _TIMM128, 101, measured="things"),
     "cifar10": Setting(_CIFAR, "micro32", ("macs<=4M",), _TIMM32, 10, 64, "cifar10"),
-    "cifar10_front": Setting(_CIFAR, "micro32", _FRONT32, (), 10, 64, "cifar10"),
+    "cifar10_front": Setting(_CIFAR, "micro32", _FRONT32, _TIMM32, 10, 64, "cifar10"),
 }
 
 
@@ -167,18 +171,15 @@ def _candidates(setting: Setting) -> Candidates:
     return Candidates(space, cost_table(space, setting.classes).costs)
 
 
-def train_plainly(
-    network: str, setting: Setting, data: DataConfig, seconds: float, seed: int, folder: Path, compute: Compute
-) -> Any:
+def train_plainly(asked: Asked, network: str, data: DataConfig, seconds: float, seed: int, folder: Path) -> Any:
     """Train a network from random weights for so many seconds, and return its results."""
-    recipe = replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=setting.batch_size)
-    config = FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
+    config, compute = _plain(asked, network, data, seed), asked.compute
     chosen = folder / "epochs.json"
     if not chosen.exists():
-        write_json(chosen, epochs_within(config, seconds, compute))
+        write_json(chosen, max(1, int(seconds / pace_of(asked, config))))
     epochs, clock = read_json(chosen), clock_of(compute)
     began = clock()
-    results = fit(replace(config, recipe=with_epochs(recipe, epochs)), folder, compute)
+    results = fit(replace(config, recipe=with_epochs(config.recipe, epochs)), folder, compute)
     return {
         "network": network,
         "epochs": epochs,
@@ -190,14 +191,47 @@ def train_plainly(
     }
 
 
+def _plain(asked: Asked, network: str, data: DataConfig, seed: int) -> FitConfig:
+    recipe = replace(RECIPE, learning_rate=FROM_SCRATCH, batch_size=SETTINGS[asked.setting].batch_size)
+    return FitConfig(network=network, data=data, recipe=recipe, seed=seed, program=False, threads=1)
+
+
+def pace_of(asked: Asked, config: FitConfig) -> float:
+    """Return the seconds of an epoch of a training: those of timm's network, times what this one takes beside it."""
+    (network, data), *_ = _networks(asked, "timm", config.seed, Path())
+    both = config, _plain(asked, network, data, config.seed)
+    folder, clock = Path(mkdtemp()), clock_of(asked.compute)
+    trainers = [_endless(each, folder / str(number), asked.compute) for number, each in enumerate(both)]
+    turns = [[seconds_per_epoch(each, MEASURED, clock) for each in trainers] for _ in range(TURNS)]
+    shutil.rmtree(folder)
+    known = _reference_pace(asked) or min(reference for _, reference in turns)
+    return known * median(mine / reference for mine, reference in turns)
+
+
+def _reference_pace(asked: Asked) -> float | None:
+    """Return the seconds of an epoch of timm's network in its own training, if that is among the results."""
+    about = {"setting": asked.setting.removesuffix("_front"), "device": asked.device, "way": "timm"}
+    rows = [row for row in rows_of(asked) if about.items() <= row.items()]
+    return rows[0]["seconds"] / rows[0]["epochs"] if rows else None
+
+
+def rows_of(asked: Asked) -> list[dict[str, Any]]:
+    """Return what was measured before."""
+    return read_json(asked.json)["rows"] if asked.json.exists() else []
+
+
 def epochs_within(config: FitConfig, seconds: float, compute: Compute) -> int:
     """Return how many epochs of a training take so many seconds; its pace is measured."""
     folder = Path(mkdtemp())
-    images = images_of(config, compute)
-    endless = replace(config, recipe=replace(config.recipe, epochs=100_000))
-    pace = seconds_per_epoch(fitting_of(endless, images).trainer(folder, every=0), MEASURED, clock_of(compute))
+    pace = seconds_per_epoch(_endless(config, folder, compute), TURNS * MEASURED, clock_of(compute))
     shutil.rmtree(folder)
     return max(1, int(seconds / pace))
+
+
+def _endless(config: FitConfig, folder: Path, compute: Compute) -> Trainer:
+    images = images_of(config, compute)
+    endless = replace(config, recipe=replace(config.recipe, epochs=100_000))
+    return fitting_of(endless, images).trainer(folder, every=0)
 
 
 def pipeline_rows(asked: Asked, seed: int) -> list[dict[str, Any]]:
@@ -298,7 +332,7 @@ def plain_rows(asked: Asked, way: Way, seed: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "budget": budget,
-                **train_plainly(network, setting, data, seconds, seed, base / str(number), asked.compute),
+                **train_plainly(asked, network, data, seconds, seed, base / str(number)),
             }
         )
     return rows
@@ -334,7 +368,7 @@ def _named(setting: Setting, architecture: Architecture, base: Path) -> str:
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     """Compare ways to a small network at equal processor time."""
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
+    rows = rows_of(asked)
     for seed in asked.seeds:
         for way in asked.ways:
             about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed}
