@@ -118,7 +118,7 @@ class Limit:
             raise ValueError(f"the limit {self} needs {_spoken(self.metric)}, but only {known} is known{hint}")
 
     def __str__(self) -> str:
-        ends = [f"{100 * end:.6g}%" if self.share else _pretty(end, self.metric) for end in (self.low, self.high)]
+        ends = [f"{100 * end:.6g}%" if self.share else pretty(end, self.metric) for end in (self.low, self.high)]
         low = f"{ends[0]}<=" if np.isfinite(self.low) else ""
         high = f"<={ends[1]}" if np.isfinite(self.high) else ""
         return f"{low}{_spoken(self.metric)}{high}"
@@ -234,7 +234,7 @@ def require_feasible(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit])
     if (amounts <= 0).any():
         return
     closest = int(np.argmin(amounts))
-    have = ", ".join(f"{limit.metric} {_pretty(float(costs[limit.metric][closest]), limit.metric)}" for limit in limits)
+    have = ", ".join(f"{limit.metric} {pretty(float(costs[limit.metric][closest]), limit.metric)}" for limit in limits)
     wanted = " and ".join(str(limit) for limit in limits)
     ends = "; ".join(f"{metric}: {_ends(costs[metric], metric)}" for metric in {limit.metric for limit in limits})
     raise ValueError(
@@ -243,7 +243,7 @@ def require_feasible(costs: Mapping[str, NDArray[Any]], limits: Sequence[Limit])
 
 
 def _ends(values: Floats, metric: str) -> str:
-    return f"{_pretty(float(np.min(values)), metric)} to {_pretty(float(np.max(values)), metric)}"
+    return f"{pretty(float(np.min(values)), metric)} to {pretty(float(np.max(values)), metric)}"
 
 
 def _number(digits: str, unit: str, metric: str, text: str) -> float:
@@ -267,7 +267,8 @@ def _spoken(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _pretty(value: float, metric: str) -> str:
+def pretty(value: float, metric: str) -> str:
+    """Return a cost with a suffix, such as ``1.4M``."""
     if metric == "latency":
         return f"{value:.4g}ms"
     for suffix, size in (("G", 1e9), ("M", 1e6), ("K", 1e3)):

@@ -115,8 +115,8 @@ def _of_missing(names: Sequence[str], hints: Mapping[str, Any], *, replaces: boo
     """Return what is said of keys that are missing, perhaps in a mapping that takes the place of a default one."""
     first, *more = names
     too = f"; {', '.join(map(repr, more))} too" if more else ""
-    whole = "; what is given here takes the place of the whole default" if replaces else ""
-    return f"the key {first!r} is missing; it holds {words(hints[first])}{too}{whole}"
+    whole = "; give all of it, which takes the place of the whole default" if replaces else ""
+    return f"the key {first!r} is missing; it is {words(hints[first])}{too}{whole}"
 
 
 def inline() -> Any:

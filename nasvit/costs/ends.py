@@ -36,7 +36,7 @@ def costs_of_ends(space: Space, classes: int) -> tuple[Costs, Costs]:
     """
     found = read_json(CATALOG).get(_key(space, classes))
     if found is None:
-        return _counted(space, space.smallest, classes), _counted(space, space.largest, classes)
+        return counted(space, space.smallest, classes), counted(space, space.largest, classes)
     return found["smallest"], found["largest"]
 
 
@@ -44,7 +44,8 @@ def _key(space: Space, classes: int) -> str:
     return f"{fingerprint(space)} {classes} classes"
 
 
-def _counted(space: Space, architecture: Architecture, classes: int) -> Costs:
+def counted(space: Space, architecture: Architecture, classes: int) -> Costs:
+    """Count the costs of one subnet; for many, :func:`nasvit.costs.tables.cost_table` is faster."""
     from nasvit.costs.tables import count_block, image_bytes
 
     found = dict.fromkeys(METRICS, 0)
@@ -65,7 +66,7 @@ def write_catalog(path: Path = CATALOG) -> None:
     for name in search_spaces.names():
         space, classes = search_spaces.load(name), usual_classes(name)
         ends = {"smallest": space.smallest, "largest": space.largest}
-        entries[_key(space, classes)] = {end: _counted(space, each, classes) for end, each in ends.items()}
+        entries[_key(space, classes)] = {end: counted(space, each, classes) for end, each in ends.items()}
     lines = [f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in entries.items()]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

@@ -14,7 +14,9 @@ OnBadImage = Literal["stop", "skip"]
 MOST_NAMED = 10
 """Bad images that are named in a message."""
 
-_WAY_OUT = "repair or remove {them}, or leave bad images out (data: on_bad_image: skip)"
+_WAY_OUT = (
+    "repair or remove {them}, or leave bad images out (--data.on_bad_image skip; in a file data: on_bad_image: skip)"
+)
 
 
 def in_one_line(name: str) -> str:

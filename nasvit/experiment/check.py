@@ -111,7 +111,21 @@ def check_experiment(path: Path, overrides: Sequence[tuple[str, str]], compute: 
     compare = experiment.compare
     if compare.scratch or compare.random or compare.ends:
         notes.append("what the networks are compared with (compare) is trained besides and not counted")
+    notes += _of_supernet(bench, trainings, searching)
     return Checked(path, compute, counted, tuple(remarks), tuple(trainings), searching, tuple(notes))
+
+
+def _of_supernet(bench: Workbench, trainings: Sequence[Trial], searching: Searching | None) -> list[str]:
+    """Return a note if most of the time is the supernet's."""
+    if not bench.experiment.search.trains_supernet:
+        return []
+    supernet, whole = trainings[0].hours, sum(each.hours for each in trainings) + (searching.hours if searching else 0)
+    if 2 * supernet < whole:
+        return []
+    return [
+        f"{supernet / whole:.0%} of the hours are the supernet's; search.evaluate: largest, or prior in spaces that "
+        "have one, trains none, and hours: 1 plans for an hour (docs/guides/time.md)"
+    ]
 
 
 def check_fit(path: Path, overrides: Sequence[tuple[str, str]], compute: Compute) -> Checked:

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 import search_spaces
-from nasvit.costs.ends import costs_of_ends, usual_classes
+from nasvit.costs.ends import costs_of_ends, counted, usual_classes
 from nasvit.data import ImageSet, load_images
 from nasvit.data.bad import OnBadImage
 from nasvit.data.class_names import Classes
@@ -26,7 +26,7 @@ from nasvit.experiment.yaml_file import decisive
 from nasvit.files.whole import write_text
 from nasvit.options import Overrides
 from nasvit.search.storage import hide_password
-from predictors.limits import Budget, Limit
+from predictors.limits import Budget, Limit, pretty
 from search_spaces import Recipe, Space
 from search_spaces.merging import read_merged
 from search_spaces.recipe import DEFAULTS
@@ -56,6 +56,7 @@ _BATCH_SIZES = ((2_000, 32), (50_000, 64), (float("inf"), 128))
 """Below so many images, so many in a batch: a few hundred images in batches of 128 are a handful of steps an epoch."""
 
 _HEAD = "# Written by `nasvit run` for these images and budgets ({}); change it and run it like any other.\n"
+_PLANNED = "# The hours decide the epochs; trainings from random weights have the learning rate of train.recipe.\n"
 _SMALL = 64  # images of one size up to this are padded and cut, larger ones cropped and resized
 _PROBED = 64  # images whose sizes are looked at
 _STEP, _USUAL = 32, 224  # images for a network of others: multiples of 32 pixels, up to what such networks are made for
@@ -140,7 +141,7 @@ def compose(
     return Experiment(
         space=space or chosen.name,
         weights=None if weights is None else StartingWeights(weights),
-        data=_data(source, seen, chosen),
+        data=_data(source, seen, chosen, limits),
         search=SearchConfig(budgets=limits),
         finetune=Training(recipe=recipe),
         train=TrainConfig(recipe=replace(SUPERNET_RECIPE, learning_rate=FROM_SCRATCH, batch_size=batch_size)),
@@ -172,10 +173,20 @@ def _of_network(
     )
 
 
-def _data(source: str, seen: Seen, space: Space) -> DataConfig:
-    side = max(space.resolution)
+def _data(source: str, seen: Seen, space: Space, budgets: Sequence[Budget]) -> DataConfig:
+    side = _highest_resolution(space, budgets)
     small = seen.equal and seen.side <= _SMALL
     return DataConfig(source, image_size=side, crop="pad" if small else "resized", padding=max(1, side // 8))
+
+
+def _highest_resolution(space: Space, budgets: Sequence[Budget]) -> int:
+    """Return the highest resolution at which a subnet keeps a budget; larger images would only be made smaller."""
+    sides, classes = sorted(space.resolution), usual_classes(space.name)
+    for side in reversed(sides[1:]):
+        costs: dict[str, float] = dict(counted(space, replace(space.smallest, resolution=side), classes))
+        if any(all(costs.get(each.metric, 0) <= each.high for each in budget.limits) for budget in budgets):
+            return side
+    return sides[0]
 
 
 def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
@@ -196,11 +207,12 @@ def _find_space(seen: Seen, budgets: Sequence[Budget]) -> Space:
         broken = [limit for limit in limits if limit.high < least[limit.metric] or limit.low > most[limit.metric]]
         if not broken:
             return space
-        problems.append(f"no subnet of {name} meets {broken[0]}")
+        ends = " to ".join(pretty(end[broken[0].metric], broken[0].metric) for end in (least, most))
+        problems.append(f"no subnet of {name} meets {broken[0]}, they have {ends}")
     kind = f"images of {seen.channels} channels and {seen.side} pixels"
     raise ValueError(
-        f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; give a "
-        "larger budget, or name a space with --space"
+        f"no space is for {kind} and these budgets: {'; '.join(problems) or 'none has so many channels'}; give "
+        "another budget, or name a space with --space"
     )
 
 
@@ -258,6 +270,7 @@ def composed_file(asked: str, budgets: Sequence[str], overrides: Overrides = (),
     if "weights.source" in given:
         said["weights"] = {"source": given["weights.source"]}  # a mapping, which other fields of it can be laid over
     body, experiment = _with(yaml.safe_dump(said, sort_keys=False), overrides)
+    body = body if experiment.hours is None else _PLANNED + body
     _write(path, folder, body, experiment)
     what = f"space {experiment.space}" if experiment.network is None else f"network {experiment.network}"
     print(f"written: {path}, with {what} for images of this size and these budgets")
@@ -295,9 +308,14 @@ def _write(path: Path, folder: Path, body: str, experiment: Experiment) -> None:
     elif not _is_ours(before):
         raise ValueError(f"{path} is a file of yours; run it, or give another --output")
     elif any((folder / name).exists() for name in ("train", "search", "subnets")):
-        others = _differences(Experiment.load(path), experiment)
+        earlier = Experiment.load(path)
+        others = _differences(earlier, experiment)
         if others:
-            raise ValueError(f"{folder} holds what was begun with other {', '.join(others)}; give another --output")
+            was = f"with other {', '.join(others)}"
+            if others == ["search"] and earlier.search.budgets != experiment.search.budgets:
+                was = f"for {' and '.join(map(str, earlier.search.budgets))}"
+            other = folder.with_name(f"{folder.name}-2")
+            raise ValueError(f"{folder} was begun {was}, and is kept; give another folder: --output {other}")
     write_text(path, text)
 
 

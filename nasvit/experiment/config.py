@@ -346,7 +346,7 @@ class Experiment(ForTask, YamlFile):
         """Refuse features where there are none yet: of a search space, or of random weights."""
         if self.search.evaluate == "features" and (self.network is None or self.weights is None):
             missing = "network" if self.network is None else "weights"
-            problem = f"features are those of a network with weights; give {missing} too"
+            problem = f"features are those of a network with weights; give {missing} too, or largest, which needs none"
             raise FieldError(["search", "evaluate"], problem)
 
     def _check_weights(self) -> None:

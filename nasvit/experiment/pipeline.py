@@ -124,7 +124,7 @@ def run(bench: Workbench) -> list[dict[str, Any]]:
 
 def _run(bench: Workbench) -> list[dict[str, Any]]:
     follow_plan(bench)
-    feasibility = check(bench)
+    feasibility = [_told(bench), *check(bench)]
     bench.compute.once(lambda: print("\n".join(feasibility)))
     inherits = bench.experiment.uses_supernet
     if bench.experiment.search.trains_supernet and not is_trained(bench):
@@ -141,6 +141,14 @@ def _run(bench: Workbench) -> list[dict[str, Any]]:
     bench.compute.once(bench.images.require_unchanged)
     with _begun(bench, "evaluate"):
         return _evaluate(bench)
+
+
+def _told(bench: Workbench) -> str:
+    """Return what the images are, in a line."""
+    images = bench.images
+    held_out = f"{len(images.validation):,} of them held out where something is chosen"
+    counts = f"{len(images.whole):,} for training, {held_out}, and {len(images.test):,} for testing"
+    return f"images: {counts}; {len(bench.classes):,} class{'es' * (len(bench.classes) != 1)}"
 
 
 def _finetune(bench: Workbench) -> None:

@@ -105,22 +105,24 @@ class Plan:
         count = len(self.paces.plain)
         networks = "the network" if count == 1 else f"each of {count} networks"
         stages = ", ".join(f"{name} {minutes(seconds)}" for name, seconds in self.stages.items())
-        what = _WORDS[self.way].format(networks=networks, **vars(self))
+        epochs = {"trained": _epochs(self.train_epochs), "final": _epochs(self.final_epochs)}
+        what = _WORDS[self.way].format(networks=networks, evaluations=self.evaluations, **epochs)
         lines = [f"plan for {minutes(self.seconds)}: {what}", f"    expected: {stages}"]
         return lines + [f"    {reason}" for reason in self.reasons]
 
 
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"
+
+
 _WORDS: dict[Way, str] = {
-    "prior": "no supernet: {networks} that the prior expects to be best, trained for {final_epochs} epochs",
-    "largest": "no supernet: {networks} that is as large as its budget allows, trained for {final_epochs} epochs",
+    "prior": "no supernet: {networks} that the prior expects to be best, trained for {final}",
+    "largest": "no supernet: {networks} that is as large as its budget allows, trained for {final}",
     "features": (
         "no supernet: {evaluations} subnets are compared by their features, and {networks} that keeps most of them is "
-        "trained on for {final_epochs} epochs"
+        "trained on for {final}"
     ),
-    "supernet": (
-        "a supernet of {train_epochs} epochs, {evaluations} candidates evaluated, {networks} trained on for "
-        "{final_epochs} epochs"
-    ),
+    "supernet": ("a supernet of {trained}, {evaluations} candidates evaluated, {networks} trained on for {final}"),
 }
 
 
@@ -195,9 +197,43 @@ def _left(plan: Plan, used: float) -> float:
 
 def _too_short(seconds: float, least: float) -> ValueError:
     return ValueError(
-        f"hours: {seconds / 3600:.3g} are not enough for one epoch of everything, which takes {least / 3600:.2g} on "
-        "this machine; give more hours, fewer budgets or fewer images"
+        f"hours: {seconds / 3600:.3g} ({minutes(seconds)} minutes) are not enough for one epoch of everything, which "
+        f"takes {least / 3600:.2g} ({minutes(least)} minutes) and more on this machine; give more hours, fewer budgets "
+        "or fewer images"
     )
+
+
+def require_time_for(epoch: float, seconds: float) -> None:
+    """Refuse hours that one epoch of a single network fills, before anything else is timed.
+
+    Raises:
+        ValueError: if they are not enough.
+    """
+    if epoch > seconds:
+        raise _too_short(seconds, epoch)
+
+
+_FEW_SEEN, _SEEN = 10_000, 20_000  # images, of one training: too few for random weights, and what begins to serve
+
+
+def too_few_seen(plan: Plan, images: int) -> list[str]:
+    """Return a line if the epochs of a plan are too few to teach networks with random weights anything.
+
+    Trainings of 500 photos for 46 epochs, 23,000 images in all, ended at 57 to 62 % where chance is 10 %
+    (docs/results/worth.md); such of 400 photos for 1 and for 5 epochs ended at chance.
+
+    Args:
+        plan: the plan.
+        images: number of training images.
+    """
+    if plan.way not in ("prior", "largest") or plan.final_epochs * images >= _FEW_SEEN:
+        return []
+    epochs = -(-_SEEN // images)
+    hours = (plan.seconds + (epochs - plan.final_epochs) * plan.paces.all_plain) / 3600
+    return [
+        f"    WARNING: {_epochs(plan.final_epochs)} of {images:,} images teach random weights next to nothing; --hours "
+        f"{hours:.2g} would give {epochs}; weights to start from need fewer (--network timm:NAME --weights pretrained)"
+    ]
 
 
 def way_of(experiment: Experiment, *, has_prior: bool) -> tuple[Way, str]:

@@ -23,7 +23,9 @@ from nasvit.experiment.plan import (
     from_json,
     from_scratch,
     planned,
+    require_time_for,
     to_json,
+    too_few_seen,
     way_of,
 )
 from nasvit.experiment.stages.search import check_budgets
@@ -81,7 +83,8 @@ def follow_plan(bench: Workbench, clock: Clock = time.perf_counter) -> None:
         _check_asked(bench.folder, known["asked"], asked)
         plan = from_json(known["plan"])
         following = planned(bench.experiment, plan)
-    bench.compute.once(lambda: print("\n".join([*plan.lines(), *_not_counted(bench)])))
+    told = [*plan.lines(), *_not_counted(bench), *_too_few(bench, plan)]
+    bench.compute.once(lambda: print("\n".join(told)))
     bench.follow(following)
 
 
@@ -102,6 +105,11 @@ def _not_counted(bench: Workbench) -> list[str]:
     if not (compare.scratch or compare.random or compare.ends):
         return []
     return ["    what the networks are compared with (compare) is trained afterwards, in time of its own"]
+
+
+def _too_few(bench: Workbench, plan: Plan) -> list[str]:
+    """Return a line if too few images are seen for networks that start from random weights."""
+    return [] if bench.experiment.weights is not None else too_few_seen(plan, len(bench.images.whole))
 
 
 def _known(bench: Workbench) -> Any:
@@ -151,8 +159,10 @@ def _make(bench: Workbench, seconds: float, clock: Clock) -> Plan:
     folder, began = bench.folder / TIMING, clock()
     bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     way, reason = way_of(bench.experiment, has_prior=bench.prior is not None)
-    paces = Timing(bench, seconds, clock).paces(way)
-    bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
+    try:
+        paces = Timing(bench, seconds, clock).paces(way)
+    finally:
+        bench.compute.once(lambda: shutil.rmtree(folder, ignore_errors=True))
     measured, used = bench.compute.from_first(lambda: (paces, clock() - began))
     return choose(seconds, used, measured, way, reason)
 
@@ -167,7 +177,7 @@ class Timing:
     """
 
     def __init__(self, bench: Workbench, seconds: float, clock: Clock = time.perf_counter) -> None:
-        self.bench, self.clock = bench, clock
+        self.bench, self.seconds, self.clock = bench, seconds, clock
         self.least = min(max(_MEASURED_SHARE * seconds, _LEAST), _MOST)
         self.quiet = replace(bench.compute, shows=False)
 
@@ -176,7 +186,9 @@ class Timing:
         networks = [self._typical(budget, way) for budget in self.bench.budgets]
         plain = {each: self._plain(each) for each in dict.fromkeys(networks)}
         saving = self._saving(networks[-1])
-        evaluation, image = self._evaluation(networks[-1])
+        evaluation, image = 0.0, self._testing(networks[-1])
+        if way == "supernet":
+            evaluation = self._evaluation(networks[-1])
         if way == "features":
             evaluation = self._agreement()
         testing = image * len(self.bench.images.test)
@@ -184,7 +196,7 @@ class Timing:
         return Paces(
             tuple(plain[each] for each in networks),
             self.supernet() if way == "supernet" else 0.0,
-            evaluation + ASKING,
+            evaluation + ASKING if evaluation else 0.0,
             final=saving + testing + (saving + 2 * testing if taken_out else 0.0),
             found=saving + 2 * testing + (2 + self.bench.experiment.search.finalists) * evaluation,
         )
@@ -201,7 +213,9 @@ class Timing:
         start = Start(bench.origin.spec(bench.space, architecture))
         compute = self.quiet if bench.compute.can_share(training.recipe.batch_size) else self.quiet.alone()
         fitting = Fitting(start, training, bench.images, seed=0, name="timing", compute=compute)
-        return seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
+        epoch = seconds_per_epoch(fitting.trainer(folder, images=bench.images.whole, every=0), self.least, self.clock)
+        require_time_for(bench.compute.from_first(lambda: epoch), self.seconds)
+        return epoch
 
     def supernet(self) -> float:
         """Return the seconds of an epoch of the supernet."""
@@ -212,8 +226,17 @@ class Timing:
         config = replace(usual, largest_first=0.0, resolution_first=0.0)
         return seconds_per_epoch(supernet_trainer(bench, config, folder, self.quiet), self.least, self.clock)
 
-    def _evaluation(self, architecture: Subnet) -> tuple[float, float]:
-        """Return the seconds of one candidate of the search, and of testing one image."""
+    def _testing(self, architecture: Subnet) -> float:
+        """Return the seconds of testing one image."""
+        bench = self.bench
+        network = bench.compute.place(bench.origin.spec(bench.space, architecture).build(len(bench.classes)).eval())
+        held_out = bench.images.evaluation_loader(bench.images.validation, compute=bench.compute.alone())
+        few = next(iter(held_out.evaluation_batches()))
+        bench.task.evaluate(network, [few])  # the first one also prepares what runs
+        return seconds_of(lambda: bench.task.evaluate(network, [few]), self.clock) / len(few[0])
+
+    def _evaluation(self, architecture: Subnet) -> float:
+        """Return the seconds of one candidate of the search."""
         bench = self.bench
         supernet = bench.compute.place(bench.origin.supernet(bench.space, len(bench.classes), 0))
         supernet.requires_grad_(False)
@@ -226,9 +249,7 @@ class Timing:
             rounded=bench.experiment.search.quantize is not None,
         )
         measure(architecture)  # the first one also prepares the images
-        whole = seconds_of(lambda: measure(architecture), self.clock)
-        calibrating = seconds_of(lambda: measure.calibrated(architecture), self.clock)
-        return whole, max(whole - calibrating, 0.0) / len(bench.images.validation)
+        return seconds_of(lambda: measure(architecture), self.clock)
 
     def _agreement(self) -> float:
         """Return the seconds of comparing the features of one subnet."""

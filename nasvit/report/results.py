@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +55,7 @@ def show(bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
         console.print(f"recipe of the {name}: {describe(finetune.recipe)}{_help(finetune)}", soft_wrap=True)
     for line in compared(rows):
         console.print(line, soft_wrap=True)
-    for line in _better_without(bench, rows):
+    for line in [*_better_without(bench, rows), *_no_better_than_guessing(bench, rows)]:
         console.print(line, soft_wrap=True)
     console.print(f"time: {_times(bench)}", soft_wrap=True)
     _show_use(console, bench, rows)
@@ -135,6 +136,26 @@ def _better_without(bench: Workbench, rows: Sequence[dict[str, Any]]) -> list[st
     return lines
 
 
+def _no_better_than_guessing(bench: Workbench, rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a line if a classifier is right no more often than whoever always names the commonest class."""
+    if bench.experiment.task != "classification":
+        return []
+    counts = np.bincount(bench.images.test.targets.numpy(), minlength=len(bench.classes))
+    share, how = float(counts.max() / counts.sum()), _last(bench)
+    poor = [str(row["budget"] or row["name"]) for row in rows if row["scores"].get(how, 1.0) <= share]
+    if not poor:
+        return []
+    return [
+        f"WARNING: {', '.join(poor)}: no better than always saying {bench.classes[int(counts.argmax())]}, which is "
+        f"right for {100 * share:.2f} %: more epochs (or hours), weights to start from, or more images are needed"
+    ]
+
+
+def _last(bench: Workbench) -> str:
+    """Return what a run ends with: networks fine-tuned from a supernet's weights, or trained from random ones."""
+    return "finetuned" if bench.experiment.uses_supernet else "scratch"
+
+
 def _times(bench: Workbench) -> str:
     """Return how long every stage took, over all runs."""
     times = spent(bench.folder)
@@ -182,8 +203,7 @@ _USES = {
 
 
 def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]) -> None:
-    how = "finetuned" if bench.experiment.uses_supernet else "scratch"
-    path = bench.folder / "subnets" / rows[0]["name"] / how / PROGRAM
+    path = bench.folder / "subnets" / rows[0]["name"] / _last(bench) / PROGRAM
     if not path.exists():
         return
     held = bench.images.shape
@@ -193,6 +213,14 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     console.print(f'    network = torch.export.load("{path}").module()', soft_wrap=True)
     use = _USES[bench.experiment.task].replace("IMAGES", f"torch.rand(1, {shape})")
     console.print(f"    {use}  # pixels from 0 to 1")
+    console.print("\nOr at the command line:\n")
+    for command, what in (
+        (f"nasvit predict {path.parent} PHOTO", "what is on a photo"),
+        (f"nasvit export {path.parent} --to onnx --int8", "a file for a runtime, compared with the network"),
+        (f"nasvit bench {path.parent}", "how fast it is here"),
+        (f"nasvit report {bench.folder}", "all of the run on one page, with pictures"),
+    ):
+        console.print(f"    {command}  # {what}", soft_wrap=True)
 
 
 def _markdown(title: str, rows: Sequence[dict[str, Any]]) -> str:

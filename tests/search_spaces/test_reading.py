@@ -38,8 +38,8 @@ class Trained:
 
 def test_all_keys_that_are_missing_are_named_at_once() -> None:
     said = (
-        r"f\.yaml:1: recipe: the key 'optimizer' is missing; it holds sgd, .*; 'learning_rate', 'batch_size' too; "
-        "what is given here takes the place of the whole default"
+        r"f\.yaml:1: recipe: the key 'optimizer' is missing; it is sgd, .*; 'learning_rate', 'batch_size' too; "
+        "give all of it, which takes the place of the whole default"
     )
     with pytest.raises(ValueError, match=said):
         from_node(Trained, read_text("recipe: {epochs: 3}\n", "f.yaml"))
@@ -95,7 +95,7 @@ def test_yaml_becomes_typed_values(text: str, name: str, value: Any) -> None:
     [
         ("rat: 3", r"f\.yaml:2: rat: unknown key; did you mean 'rate'\? legal: name, rate, exact"),
         ("inner:\n  size: 1\n  kindd: a", r"f\.yaml:4: inner\.kindd: unknown key; did you mean 'kind'\?"),
-        ("inner:\n  kind: a", r"f\.yaml:3: inner: the key 'size' is missing; it holds a whole number"),
+        ("inner:\n  kind: a", r"f\.yaml:3: inner: the key 'size' is missing; it is a whole number"),
         ("inner: {size: 1, kind: c}", r"f\.yaml:2: inner\.kind: is 'c'; .*legal: a, b"),
         ("many:\n  - {size: 1}\n  - {size: 1.5}", r"f\.yaml:4: many\[1\]\.size: is 1\.5; legal: a whole number"),
         ("flag: yes", r"f\.yaml:2: flag: is 'yes'; legal: true or false"),
@@ -210,7 +210,7 @@ def test_a_choice_is_made_by_its_kind_and_a_text_is_parsed(text: str, name: str,
         ("shape: {kind: [circle]}", r"shape\.kind: is a list; legal: circle, square, box"),
         ("shape: {kind: square, radius: 1}", r"shape\.radius: unknown key; legal: side, kind"),
         ("shape: cirle", r"f\.yaml:1: shape: is 'cirle'; did you mean 'circle'\? legal: circle, square, box"),
-        ("shape: circle", r"f\.yaml:1: shape: the key 'radius' is missing; it holds a number"),
+        ("shape: circle", r"f\.yaml:1: shape: the key 'radius' is missing; it is a number"),
         ("shape: 3", r"shape: is 3; legal: one of circle, square, box or null"),
         ("sizes: [1m, 2]", r"f\.yaml:1: sizes\[1\]: is 2; legal: a mapping of value"),
         ("sizes: [1m, 2k]", r"f\.yaml:1: sizes\[1\]: '2k' has no unit; write 5m"),

@@ -37,6 +37,7 @@ def test_the_space_is_the_one_for_the_images_and_the_budgets(tmp_path: Path) -> 
     source = photos(tmp_path, [(300, 200), (250, 400), (210, 500)])
     photo = compose(source, ["macs<=20M"], None)
     assert (photo.space, photo.data.image_size, photo.data.crop) == ("micro128", 128, "resized")
+    assert compose(source, ["macs<=15M"], None).data.image_size == 112  # with 128 pixels the smallest has 15.4M
     assert compose(source, ["macs<=600M"], None).space == "alphanet"
     assert compose(source, ["macs<=20M", "macs<=3M"], None).space == "micro32"  # both budgets can be met there
     digits = compose("digits", ["macs<=400K"], 2.0)
@@ -92,7 +93,7 @@ def test_fields_are_taken_out_checked_first_and_may_differ_where_nothing_follows
     assert path.read_text(encoding="utf-8") == before
     (out / "search").mkdir(parents=True)
     composed_file("digits", budgets, (("finetune.label_smoothing", "null"), ("data.workers", "2")), out)
-    with pytest.raises(ValueError, match="begun with other seed; give"):
+    with pytest.raises(ValueError, match="begun with other seed, and is kept; give another folder: --output .*-2"):
         composed_file("digits", budgets, (("finetune.label_smoothing", "null"), ("seed", "3")), out)
 
 
@@ -105,7 +106,7 @@ def test_what_the_user_changed_or_began_is_not_replaced(tmp_path: Path) -> None:
     composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
     (tmp_path / "begun" / "subnets").mkdir(parents=True)
     composed_file("digits", ["macs<=400K"], output=tmp_path / "begun")
-    with pytest.raises(ValueError, match="begun with other search; give"):
+    with pytest.raises(ValueError, match="begun for macs<=.*, and is kept; give"):
         composed_file("digits", ["macs<=300K"], output=tmp_path / "begun")
 
 

@@ -159,6 +159,21 @@ def test_the_example_of_use_names_the_size_of_images_that_are_not_in_memory_too(
     assert "torch.rand(1, 1, 8, 8)" in capsys.readouterr().out
 
 
+def test_networks_that_are_no_better_than_naming_the_commonest_class_are_told(
+    done: tuple[Workbench, list[dict[str, Any]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench, rows = done
+    counts = np.bincount(bench.images.test.targets.numpy())
+    share = float(counts.max() / counts.sum())
+    results.show(bench, rows)
+    assert "no better than" not in capsys.readouterr().out
+    poor = [rows[0] | {"scores": rows[0]["scores"] | {"finetuned": share}}, *rows[1:]]
+    results.show(bench, poor)
+    printed = capsys.readouterr().out
+    assert f"macs<=300K: no better than always saying {counts.argmax()}, which is right for {100 * share:.2f} %" in printed
+    assert f"nasvit predict {bench.folder / 'subnets' / 'macs-300K' / 'finetuned'} PHOTO" in printed
+
+
 def test_a_finished_experiment_that_is_run_again_does_no_work_twice(
     done: tuple[Workbench, list[dict[str, Any]]], copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,7 @@ from nasvit.experiment.plan import (
     make_plan,
     planned,
     to_json,
+    too_few_seen,
     way_of,
     with_epochs,
 )
@@ -70,8 +71,18 @@ def test_the_final_trainings_get_the_time_that_is_left() -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_hours_that_are_not_enough_are_refused_with_the_least(way: Way) -> None:
-    with pytest.raises(ValueError, match=r"hours: 0.00278 are not enough for one epoch of everything, which takes 0.0"):
+    said = r"hours: 0.00278 \(0:10 minutes\) are not enough for one epoch of everything, which takes 0.0.* minutes"
+    with pytest.raises(ValueError, match=said):
         make_plan(way, 10, 0, PACES)
+
+
+def test_a_plan_by_which_random_weights_learn_nothing_says_what_would_be_enough() -> None:
+    plan = make_plan("prior", 100, 0, PACES)  # 17 epochs
+    (line,) = too_few_seen(plan, images=400)
+    assert "17 epochs of 400 images" in line and "would give 50;" in line
+    hours = float(line.split("--hours ")[1].split()[0])
+    assert make_plan("prior", 3600 * hours, 0, PACES).final_epochs == pytest.approx(50, rel=0.05)
+    assert too_few_seen(plan, images=600) == too_few_seen(make_plan("features", 100, 0, PACES), images=400) == []
 
 
 @pytest.mark.parametrize(("more", "has_prior", "way"), [([], True, "prior"), ([], False, "largest")] + [
