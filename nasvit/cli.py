@@ -163,6 +163,7 @@ def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()
 
     A network: nasvit evaluate runs/small/deployed path/to/images
     """
+    from nasvit.export.card import way_out
     from nasvit.report import shipping
     from search_spaces.values import shown
 
@@ -176,6 +177,8 @@ def evaluate(what: tyro.conf.OmitArgPrefixes[_Evaluated], overrides: Fields = ()
         return
     if shipping.is_network(what.experiment):
         raise ValueError(f"{what.experiment} is a network; on which images? nasvit evaluate {what.experiment} IMAGES")
+    if what.experiment.is_dir():
+        raise ValueError(f"{what.experiment} is no experiment (a .yaml file) and no network{way_out(what.experiment)}")
     _evaluate_stage(_Where(what.experiment, what.output, what.device), overrides)
 
 

@@ -186,9 +186,17 @@ def _with_weights(name: str, pretrained: bool, image_channels: int, trust: bool)
         raise ValueError(f"{name} is a folder without a saved network: {CARD} is missing{way_out(Path(name))}")
     if imported_path(name) is not None:
         return _imported(name)
+    if (beside := _beside(name)) and not _is_known(name):
+        raise ValueError(f"{name}: there is no such folder or file{beside}")
     if name.startswith(TIMM) and (pretrained or name.count(":") > 1):
         return _timm(name.removeprefix(TIMM), image_channels)
     return None
+
+
+def _beside(name: str) -> str:
+    """Return which saved networks lie where a name leads as a path to nothing; empty for names that are no paths."""
+    path = Path(name)
+    return way_out(path) if path.parent != Path() and not path.exists() else ""
 
 
 def _in_folder(name: str) -> tuple[Path, float] | None:

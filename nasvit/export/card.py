@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,6 +31,8 @@ CONFIG, IN_CONFIG = "config.json", "nasvit"
 """The file that stands for the card where a network is shared on a hub, and the card's place in it."""
 
 FORMAT = 1
+
+_SHOWN, _SEARCHED = 5, 500  # networks that a message names, and folders that are looked into for them, at most
 
 
 @dataclass(frozen=True)
@@ -194,9 +200,26 @@ def is_card(folder: Path) -> bool:
 
 
 def way_out(folder: Path) -> str:
-    """Return in which folder below there is a network, as in those of trainings and experiments, to end a message."""
-    inside = sorted((*folder.glob(f"*/{CARD}"), *folder.glob(f"subnets/*/*/{CARD}")))
-    return f"; there is one in {inside[0].parent}" if inside else ""
+    """Return which saved networks lie in a folder that is none, or beside one that is not there, to end a message."""
+    found = list(islice(_networks_near(folder), _SHOWN + 1))
+    if len(found) < 2:
+        return f"; there is one in {found[0]}" if found else ""
+    return f"; there are: {', '.join(map(str, found[:_SHOWN]))}{', ...' if found[_SHOWN:] else ''}"
+
+
+def _networks_near(folder: Path) -> Iterator[Path]:
+    """Yield folders of saved networks, the nearest first; where millions of images lie not many places are searched."""
+    waiting = deque([folder if folder.is_dir() else folder.parent])
+    for _ in range(_SEARCHED):
+        if not waiting:
+            return
+        place = waiting.popleft()
+        if place != folder and (place / CARD).is_file():
+            yield place
+            continue
+        with suppress(OSError), os.scandir(place) as inside:
+            names = [each.name for each in inside if each.is_dir(follow_symlinks=False)]
+            waiting.extend(place / name for name in sorted(names) if not name.startswith("."))
 
 
 def remove_card(folder: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ from nasvit.export.formats import FORMATS, Format, Run, RunAll, format_of
 from nasvit.export.parity import MOST_DEVIATION, AnyParity, ClassComparison, Comparison, compare
 from nasvit.export.program import PROGRAM, check_complete, on_processor
 from nasvit.files.records import versions
+from nasvit.files.whole import unfinished_folder
 from nasvit.heads.decoded import DECODED, Decoded, DecodedObjects, DecoderPlace
 from nasvit.heads.detections import SHOWN, Choice
 from nasvit.layers import Normalize
@@ -50,6 +51,7 @@ class Shipped:
         parity: how its scores compare with the network's.
         compared_on: the images of that comparison.
         versions: versions of the packages that wrote it.
+        input: what it takes, in words; see :func:`input_of`.
     """
 
     format: str
@@ -63,6 +65,7 @@ class Shipped:
     parity: AnyParity
     compared_on: str
     versions: Mapping[str, str]
+    input: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of a card."""
@@ -79,6 +82,23 @@ def as_saved(network: nn.Module, card: Card) -> nn.Module:
     copied = copy.deepcopy(on_processor(network)).float()
     parts = [Normalize(card.mean, card.deviation), copied] if card.mean else [copied]
     return nn.Sequential(*parts).eval().requires_grad_(False)
+
+
+def input_of(card: Card) -> str:
+    """Return in words what the files of a network take, whose mean and deviation are not to be applied once more."""
+    colors = {1: "gray", 3: "RGB"}.get(card.spec.channels, f"{card.spec.channels} channels")
+    return f"pixels from 0 to 1, {colors}; " + ("normalization is inside" if card.mean else "not normalized")
+
+
+def told_of(card: Card) -> dict[str, str]:
+    """Return what a file tells of its network by itself, without the card, where a format has room for that."""
+    return {
+        "task": card.spec.task,
+        "classes": json.dumps(list(card.classes), ensure_ascii=False),
+        "input": input_of(card),
+        "image_size": json.dumps(list(card.shape[1:])),
+        "nasvit": versions()["nasvit"],
+    }
 
 
 def folded(network: nn.Module, card: Card) -> nn.Module:
@@ -99,6 +119,7 @@ class Shipping:
         compared: test images that files are compared on, at most.
         width: width of a network with several, for the names of files.
         decoder: "inside": files choose objects or classes of pixels themselves, see :mod:`nasvit.heads.decoded`.
+        say: gets a line before each step, some of which take minutes.
 
     Raises:
         ValueError: if a number is illegal, or the network has no decoder.
@@ -116,6 +137,7 @@ class Shipping:
         compared: int = COMPARED,
         width: float | None = None,
         decoder: DecoderPlace = "outside",
+        say: Callable[[str], object] = lambda line: None,
     ) -> None:
         if not 0 <= most_drop <= 1:
             raise ValueError(f"--most-drop {most_drop}; legal are shares from 0 to 1, such as 0.01 for one point")
@@ -128,6 +150,7 @@ class Shipping:
             self.network = _decoded(self.network, card)
         self.card, self.folder, self.pictures, self.decoder = card, folder, pictures, decoder
         self.most_drop, self.calibrated, self.compared, self.width = most_drop, calibrated, compared, width
+        self.say = say
 
     def ship(self, format: Format, *, int8: bool = False) -> Shipped:
         """Write a file, load it again, and compare it with the network; one that disagrees is not left behind.
@@ -144,8 +167,8 @@ class Shipping:
             format.check_decoder(self.card.spec.task)
         format.require(writing=True, int8=int8)
         self.folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=self.folder, prefix="unfinished-") as unfinished:
-            path = Path(unfinished) / file_of(format, int8, self.width, self.decoder)
+        with unfinished_folder(self.folder) as unfinished:
+            path = unfinished / file_of(format, int8, self.width, self.decoder)
             try:
                 parity = self._written(format, path, int8)
             except ValueError as error:
@@ -157,34 +180,47 @@ class Shipping:
             size = sum(file.stat().st_size for file in files)
             for file in files:
                 file.replace(self.folder / file.name)
-        on = "noise" if self.pictures is None else self.pictures.source
         names = tuple(file.name for file in files)
         made_by = versions() | format.versions(int8=int8)
         choice = SHOWN if isinstance(self.network, DecodedObjects) else None
         told = format.name, int8, self.decoder, choice, path.name, names, size, self.width
-        return Shipped(*told, parity, on, made_by)
+        return Shipped(*told, parity, self._source, made_by, input_of(self.card))
 
     def _written(self, format: Format, path: Path, int8: bool) -> AnyParity:
         batch = self.network.batch if isinstance(self.network, Decoded) else None
         if int8:
-            format.write_int8(self.network, path, self.card.shape, self._calibration(), batch)
+            calibration = self._calibration()
+            images = sum(map(len, calibration))
+            self.say(f"calibrating integers on {images} training images and writing {path.name}")
+            format.write_int8(self.network, path, self.card.shape, calibration, batch)
         else:
+            self.say(f"writing {path.name}")
             format.write(self.network, path, self.card.shape, batch)
-        images = self._compared() if batch is None else one_by_one(self._compared())
-        return compare(self.reference, format.load_all(path), images, _comparison(self.card, self.decoder))
+        decoder = self.network.told() if isinstance(self.network, Decoded) else {}
+        format.tell(path, {**told_of(self.card), **decoder})
+        compared = self._compared() if batch is None else one_by_one(self._compared())
+        return compare(self.reference, format.load_all(path), compared, _comparison(self.card, self.decoder))
 
     def _calibration(self) -> list[Tensor]:
         if self.pictures is None:
             raise ValueError("integers of 8 bits are calibrated on training images; give --images SOURCE")
+        self.say(f"reading training images of {self.pictures.source}")
         return self.pictures.calibration(self.calibrated)
 
-    def _compared(self) -> Iterator[tuple[Tensor, Any]]:
+    @property
+    def _source(self) -> str:
+        """What files are compared on."""
+        return "noise" if self.pictures is None else self.pictures.source
+
+    def _compared(self) -> Iterable[tuple[Tensor, Any]]:
         if self.pictures is not None:
-            yield from self.pictures.test(self.compared).evaluation_batches()
-            return
+            test = self.pictures.test(self.compared)
+            self.say(f"comparing it with the network on {len(test.images)} test images of {self._source}")
+            return test.evaluation_batches()
+        self.say(f"comparing it with the network on {self._source}")
         generator = torch.Generator().manual_seed(0)
         batch = BATCH if self.card.spec.task == "classification" else BATCH_DENSE
-        yield torch.rand(batch, *self.card.shape, generator=generator), None
+        return [(torch.rand(batch, *self.card.shape, generator=generator), None)]
 
     def _check(self, path: Path, parity: AnyParity, int8: bool) -> None:
         others, most_others = parity.others(), max(parity.most_others, self.most_drop)

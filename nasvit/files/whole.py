@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nasvit.files.owners import is_running, machine
 
@@ -84,20 +85,47 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
 
 
 def unfinished() -> str:
-    """Return the end of the name of a hidden file of this thread, which goes with :func:`remove_unfinished`."""
+    """Return the end of the name of a hidden file or folder of this thread; see :func:`remove_unfinished`."""
     return f"{os.getpid()}-{threading.get_ident()}-{machine()}.tmp"
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes left of files that they were writing, in a folder and those inside it."""
-    for path in folder.rglob(".*.tmp*"):
-        match = _UNFINISHED.match(path.name)
-        if match is None:
-            continue
-        with contextlib.suppress(OSError):
-            here = match[2] == machine()
-            if not is_running(int(match[1])) if here else time.time() - path.stat().st_mtime > _LONG_AGO:
-                path.unlink()
+    """Remove what killed processes left of files and folders that they were writing, at any depth of a folder."""
+    for place, folders, files in os.walk(folder):  # which does not mind folders that others remove meanwhile
+        for name in (*folders, *files):
+            match = _UNFINISHED.match(name)
+            if match is not None:
+                with contextlib.suppress(OSError):
+                    _remove_left(Path(place) / name, int(match[1]), match[2])
+
+
+def _remove_left(path: Path, process: int, on: str) -> None:
+    """Remove an unfinished file or folder, unless the process that writes it may be there still."""
+    alive = is_running(process) if on == machine() else time.time() - path.stat().st_mtime <= _LONG_AGO
+    if alive:
+        return
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@contextlib.contextmanager
+def unfinished_folder(folder: Path) -> Iterator[Path]:
+    """Let the ``with`` block write files in a hidden folder, which it moves to where they belong when they are whole.
+
+    The hidden folder is removed at the end. Those of killed processes are removed at the beginning; several processes
+    may write at the same time.
+
+    Args:
+        folder: the folder that they belong to, in which the hidden one is made.
+
+    Yields:
+        The hidden folder.
+    """
+    remove_unfinished(folder)
+    with TemporaryDirectory(dir=folder, prefix=".", suffix=f".{unfinished()}") as hidden:
+        yield Path(hidden)
 
 
 def cache_folder() -> Path:

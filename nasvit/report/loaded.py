@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nasvit.data.annotated import TaskName
-from nasvit.export.card import Card, is_card
+from nasvit.export.card import Card, is_card, way_out
 from nasvit.export.dense_parity import for_meter
 from nasvit.export.formats import Floats, RunAll
 from nasvit.export.saved import load_saved
@@ -37,7 +37,8 @@ class Loaded:
 
     def __init__(self, path: Path, threads: int = 1, width: float | None = None, *, fold: bool = False) -> None:
         if not path.exists():
-            raise ValueError(f"{path}: there is no such saved network or exported file; nasvit export writes files")
+            told = "there is no such saved network or exported file (nasvit export writes files)"
+            raise ValueError(f"{path}: {told}{way_out(path)}")
         self.decoder: DecoderPlace = "outside"
         self._choice = SHOWN
         if path.is_dir():

@@ -77,6 +77,7 @@ def export(
     for kind in bundles:
         kind.check_task(task_of_card(card))
         kind.require(told)
+    _say("looking for images to compare with the network on")
     pictures, why = pictures_of(images, card)
     shipping = Shipping(
         network,
@@ -88,6 +89,7 @@ def export(
         compared=compared,
         width=width,
         decoder=decoder,
+        say=_say,
     )
     for format in formats if decoder == "inside" else ():
         format.check_decoder(task_of_card(card))
@@ -98,9 +100,14 @@ def export(
     floats = {each.format for each in shipped if not each.int8}
     for kind in bundles:
         if floats.issuperset(kind.formats):
+            _say(f"writing {kind.name}/")
             print(f"{bundle(kind, folder, told)}: {kind.hint}")
     if failed:
         raise ValueError("\n".join(dict.fromkeys(failed)))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # also into a file or a pipe, before what may take minutes
 
 
 def _shipped(shipping: Shipping, formats: list[Format], *, int8: bool) -> tuple[list[Shipped], list[str]]:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 
 from nasvit.files.records import read_json, write_json, write_record
 from nasvit.files.tensors import read_tensors, write_tensors
-from nasvit.files.whole import CannotWriteError, remove_unfinished, whole, write_text
+from nasvit.files.whole import CannotWriteError, remove_unfinished, unfinished_folder, whole, write_text
 
 CONTENT = {"step": 7, "state": {"w": torch.arange(300.0), "names": ["a", None]}}
 FULL = Path("/dev/full")  # every write to it fails as on a full disk
@@ -95,6 +95,19 @@ def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
         path.touch()
     remove_unfinished(tmp_path)
     assert not left.exists() and all(path.exists() for path in kept)
+
+
+def test_folders_that_killed_writers_left_are_removed_by_the_next_one_and_those_of_living_ones_stay(
+    tmp_path: Path,
+) -> None:
+    with unfinished_folder(tmp_path) as mine:
+        left = mine.with_name(mine.name.replace(f".{os.getpid()}-", f".{2**22 + 1}-"))
+        for folder in (mine, left):
+            (folder / "inside").mkdir(parents=True)
+        with unfinished_folder(tmp_path) as other:
+            assert (mine / "inside").is_dir() and other not in (mine, left)
+            assert not left.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_any_flipped_bit_and_any_cut_of_a_file_of_tensors_is_noticed(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import ClassVar, get_args
 
 from nasvit.data.annotated import TaskName
 from nasvit.export.card import Card, remove_files
+from nasvit.files.whole import unfinished_folder
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ def bundle(kind: Bundle, saved: Path, told: Told) -> Path:
     card = Card.read(saved)
     if (saved / kind.name).is_symlink():
         raise ValueError(f"{saved / kind.name} is a link, through which this would write elsewhere; remove it")
-    with TemporaryDirectory(dir=saved, prefix="unfinished-") as unfinished:
-        made = Path(unfinished) / kind.name
+    with unfinished_folder(saved) as unfinished:
+        made = unfinished / kind.name
         made.mkdir()
         kind.write(saved, card, made, told)
         names = [str(path.relative_to(unfinished).as_posix()) for path in sorted(made.rglob("*")) if path.is_file()]
         remove_files(saved, [name for name in card.bundles.get(kind.name, ()) if name not in names])
         for name in names:
             (saved / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(unfinished) / name).replace(saved / name)
+            (unfinished / name).replace(saved / name)
     replace(card, bundles={**card.bundles, kind.name: tuple(names)}).write(saved)
     return saved / kind.name

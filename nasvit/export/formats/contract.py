@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -121,6 +121,15 @@ class Format(ABC):
         """
         legal = ", ".join(name for name, each in _formats().items() if each.quantizes_with)
         raise ValueError(f"format {self.name} has no 8-bit integers here; legal with --int8: {legal}")
+
+    def tell(self, path: Path, told: Mapping[str, str]) -> None:
+        """Write into a file itself what it is, where the format has a place for that.
+
+        Args:
+            path: the file, which was written before; what it computes stays as it is.
+            told: texts by name.
+        """
+        return
 
     def check_decoder(self, task: str) -> None:
         """Refuse to put the decoder of a task's networks into a file whose runtime cannot run it.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,6 +85,13 @@ class Onnx(Format):
                 weight_type=quantization.QuantType.QInt8,
             )
 
+    def tell(self, path: Path, told: Mapping[str, str]) -> None:
+        onnx: Any = import_module("onnx")
+        model = onnx.load(str(path))
+        kept = {each.key: each.value for each in model.metadata_props}  # such as that its shapes were inferred
+        onnx.helper.set_model_props(model, {**kept, **told})
+        onnx.save(model, str(path))
+
     def start(self, path: Path, threads: int = 1) -> Start:
         onnxruntime: Any = import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
@@ -112,8 +119,6 @@ def write_onnx(network: nn.Module, path: Path, shape: tuple[int, ...], batch: in
     model = onnx.load(str(path))
     for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]  # where in whose code it came from, which is longer than a small network
-    if isinstance(network, Decoded):
-        onnx.helper.set_model_props(model, network.told())
     onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
 

@@ -104,6 +104,7 @@ def test_a_detector_s_file_says_that_it_chooses_itself_and_takes_one_image(
     assert [each.name for each in session.get_outputs()] == ["boxes", "scores", "labels"]
     told = session.get_modelmeta().custom_metadata_map
     assert (told["decoder"], told["images_at_once"], told["threshold"]) == ("inside", "1", "0.3")
+    assert (told["task"], json.loads(told["image_size"])) == ("detection", [64, 96])
     with pytest.raises(SystemExit):
         command(monkeypatch, "predict", detector / FILES[0], pictures, "--threshold", 0.2)
     assert "--threshold 0.2: the decoder inside this file leaves out scores up to 0.3" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nasvit.export.dense_parity import BoxComparison, pairs
 from nasvit.export.formats import FORMATS, Floats, Format
 from nasvit.export.formats.contract import Start
 from nasvit.export.saved import load_saved
-from nasvit.export.shipping import Shipping
+from nasvit.export.shipping import Shipping, told_of
 from nasvit.heads.detections import SHOWN, Choice, Detections, Objects
 from nasvit.report.loaded import Loaded
 from nasvit.report.shipping import pictures_at
@@ -155,6 +156,12 @@ def test_integers_of_real_formats_are_smaller_and_nearly_the_same(kind: str, to:
     assert small.bytes < 0.9 * plain.bytes
     assert plain.parity.agreement > 0.99
     assert 0.5 < small.parity.agreement < 1
+    if to == "onnx":
+        for each in (plain, small):
+            session = import_module("onnxruntime").InferenceSession(str(folder / each.file))
+            found = session.get_modelmeta().custom_metadata_map
+            assert told_of(shipping.card).items() <= found.items()
+            assert found["input"] == "pixels from 0 to 1, RGB; normalization is inside"
 
 
 def test_without_images_a_detector_is_compared_on_noise(tmp_path: Path) -> None:

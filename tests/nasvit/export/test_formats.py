@@ -181,6 +181,20 @@ def test_weights_have_7_bits_where_sums_saturate(
     assert max(int(abs(each.astype(int)).max()) for each in values if each.ndim == 4) == largest
 
 
+def test_an_onnx_file_that_is_told_what_it_is_computes_the_same(
+    written: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    format, onnx = installed(FORMATS["onnx"]), import_module("onnx")
+    path = tmp_path / format.file
+    model = onnx.load(str(written("onnx", "a segmenter")))
+    onnx.helper.set_model_props(model, {"onnx.infer": "a tool's", "task": "unknown"})
+    onnx.save(model, str(path))
+    format.tell(path, {"task": "segmentation", "classes": '["a", "ü"]'})
+    told = import_module("onnxruntime").InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+    assert told == {"onnx.infer": "a tool's", "task": "segmentation", "classes": '["a", "ü"]'}
+    assert onnx.load(str(path)).graph.SerializeToString() == model.graph.SerializeToString()
+
+
 def test_formats_without_integers_and_packages_that_are_missing_are_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

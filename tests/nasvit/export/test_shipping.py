@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,10 @@ from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS, Floats, Format
 from nasvit.export.formats.contract import Start
 from nasvit.export.saved import load_saved, save_network
-from nasvit.export.shipping import Shipping, as_saved, folded, load_file, with_shipped
+from nasvit.export.shipping import Shipping, as_saved, folded, input_of, load_file, with_shipped
 from nasvit.export.timing import time_in_turns
+from nasvit.files.records import versions
+from nasvit.files.whole import unfinished
 from nasvit.registry import create, spec_of
 from nasvit.report.named import every_name
 from search_spaces import Recipe
@@ -62,6 +65,9 @@ class Lookalike(Format):
         assert sum(map(len, calibration)) == 100
         self.write(network, path, shape)
 
+    def tell(self, path: Path, told: Mapping[str, str]) -> None:
+        self.told = dict(told)
+
     def start(self, path: Path, threads: int = 1) -> Start:
         network = torch.load(path, weights_only=False)
 
@@ -89,7 +95,8 @@ def shipping_of(folder: Path, **options: Any) -> Shipping:
 
 
 def test_a_file_that_agrees_is_told_in_the_card(saved: Path) -> None:
-    shipped = shipping_of(saved).ship(Lookalike())
+    lookalike = Lookalike()
+    shipped = shipping_of(saved).ship(lookalike)
     assert (shipped.file, shipped.bytes) == ("network.pt", (saved / "network.pt").stat().st_size)
     parity = shipped.parity
     assert (parity.images, parity.agreement) == (359, 1)
@@ -100,12 +107,20 @@ def test_a_file_that_agrees_is_told_in_the_card(saved: Path) -> None:
     again = Card.read(saved)
     assert again == card
     assert again.exports["network.pt"]["parity"]["agreement"] == 1
+    taken = "pixels from 0 to 1, gray; normalization is inside"
+    assert again.exports["network.pt"]["input"] == lookalike.told["input"] == taken
+    assert json.loads(lookalike.told["classes"]) == [*CLASSES]
+    assert [lookalike.told[name] for name in ("task", "image_size", "nasvit")] == [
+        *("classification", "[8, 8]", versions()["nasvit"])
+    ]
+    assert input_of(replace(card, mean=(), deviation=())) == "pixels from 0 to 1, gray; not normalized"
     assert load_saved(saved).card.exports == again.exports
 
 
 def test_a_file_that_disagrees_is_not_left_behind_and_an_earlier_one_stays(saved: Path) -> None:
     (saved / "network.pt").write_text("earlier")
     before = sorted(saved.iterdir())
+    (saved / f".killed.{unfinished().replace(str(os.getpid()), str(2**22 + 1), 1)}").mkdir()
     with pytest.raises(ValueError, match=r"network.pt disagrees with the network: its scores deviate by 0.01"):
         shipping_of(saved).ship(Lookalike(0.01))
     assert (saved / "network.pt").read_text() == "earlier"
@@ -257,6 +272,14 @@ def test_the_commands_write_use_and_evaluate(
     command(monkeypatch, "export", saved, "--to", "torch", "lookalike", "--int8", "--calibration", 100)
     shown = capsys.readouterr().out
     assert "359 test images of digits" in shown
+    compared = "comparing it with the network on 359 test images of digits"
+    assert shown.splitlines()[:8] == [
+        "looking for images to compare with the network on",
+        *("writing program.pt2", compared),
+        *("writing network.pt", compared),
+        "reading training images of digits",
+        *("calibrating integers on 100 training images and writing network-int8.pt", compared),
+    ]
     assert all(name in shown for name in ("program.pt2", "network.pt", "network-int8.pt"))
     assert set(Card.read(saved).exports) == {"program.pt2", "network.pt", "network-int8.pt"}
 

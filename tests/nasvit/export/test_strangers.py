@@ -17,9 +17,10 @@ from torch import nn
 
 from nasvit import cli, trust
 from nasvit.export.bundles import BUNDLES, Told, bundle
+from nasvit.export.card import way_out
 from nasvit.export.saved import load_network, load_saved, save_network
 from nasvit.export.shipping import load_file
-from nasvit.files.records import read_json
+from nasvit.files.records import read_json, write_json
 from nasvit.heads.fcos import FCOS
 from nasvit.layers.calibration import track_statistics
 from nasvit.registry import create, spec_of
@@ -241,3 +242,26 @@ def test_a_folder_of_a_training_says_where_its_network_is(tmp_path: Path) -> Non
     for load_it in (load_saved, lambda path: create(str(path))):
         with pytest.raises((ValueError, FileNotFoundError), match=r"; there is one in .*run/deployed"):
             load_it(tmp_path / "run")
+
+
+def test_a_path_to_no_network_names_those_beneath_or_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("scratch", "extracted", *("a/scratch", "b/scratch", "c/scratch", "d/scratch", "e/scratch")):
+        write_json(tmp_path / "x" / "subnets" / "macs-5M" / name / "card.json", {})
+    budget, (beneath, none) = tmp_path / "x" / "subnets" / "macs-5M", (tmp_path / "x", tmp_path / "empty" / "finetuned")
+    named = [str(budget / name) for name in ("extracted", "scratch", "a/scratch", "b/scratch", "c/scratch")]
+    for words in (
+        *(("predict", path, "photo.jpg") for path in (beneath, budget / "finetuned")),
+        *(("evaluate", path, "digits") for path in (beneath, budget / "finetuned")),
+        *(("bench", path) for path in (beneath, budget / "finetuned")),
+        *(("export", path, "--to", "torch") for path in (beneath, budget / "finetuned")),
+        ("evaluate", beneath),
+    ):
+        monkeypatch.setattr(sys, "argv", ["nasvit", *map(str, words)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert capsys.readouterr().err.strip().endswith(f"; there are: {', '.join(named)}, ...")
+    assert way_out(none) == way_out(tmp_path / "x" / "subnets" / "macs-5M" / "a" / "scratch") == ""
+    assert way_out(budget / "a" / "network.onnx") == f"; there is one in {budget / 'a' / 'scratch'}"
+    assert way_out(budget / "scratch" / "network.onnx") == f"; there is one in {budget / 'scratch'}"
