@@ -597,7 +597,7 @@ def main() -> None:
             commands | (_latency_commands() if words[:1] in (["latency-build"], ["latency-use"]) else {}),
             args=words,
             prog="nasvit",
-            description="Small, fast vision models for a budget: train a supernet once, search, extract, fine-tune. "
+            description="Small, fast vision models for a budget: choose by a prior or search a supernet, train, ship. "
             f"With {_TRUST}, every command also starts code that saved networks of others name or hold.",
         )
     except Exception as error:
