@@ -15,9 +15,13 @@ _ELEMENTWISE = {
     torch.ops.aten.gelu.default,
     torch.ops.aten.hardsigmoid.default,
     torch.ops.aten.hardswish.default,
+    torch.ops.aten.hardtanh.default,
+    torch.ops.aten.relu.default,
     torch.ops.aten.silu.default,
 }
-"""Activations that PyTorch takes apart on the meta device, which is most of the time of a count."""
+"""Activations that PyTorch takes apart on the meta device, which is most of the time of a count, with the next."""
+
+_NORM = torch.ops.aten.native_batch_norm.default
 
 
 class AliveTensors(TorchDispatchMode):
@@ -37,7 +41,9 @@ class AliveTensors(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _ELEMENTWISE and args[0].is_meta:
-            result = torch.empty_like(args[0])
+            result: Any = torch.empty_like(args[0])
+        elif func is _NORM and args[0].is_meta and not args[5]:  # in evaluation; what it returns there has these shapes
+            result = (torch.empty_like(args[0]), *(args[0].new_empty(args[0].shape[1]) for _ in range(2)))
         else:
             result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 import nasvit
-import search_spaces
 from nasvit.branches import fuse, reparameterize
 from nasvit.data import Augmentation, Loader, Normalization
 from nasvit.dense.shared import DenseSlimmable
@@ -38,13 +37,14 @@ from nasvit.training.metrics import read_metrics
 from nasvit.training.sampling import AllSwitches, NetAug, RandomWidths, Sandwich
 from nasvit.training.trainer import Trainer
 from search_spaces.recipe import Recipe
+from tests.nasvit.experiment.test_fit import TINY
 from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 from tests.nasvit.pretend import DEVICE, PRETEND, READING, MixedDevicesError, PretendDevice, generators_on_the_host
 from tests.nasvit.supernets.tiny import FAMILY
 from tests.nasvit.training.short import RECIPE as SHORT
-from tests.nasvit.training.short import digits
+from tests.nasvit.training.short import SHALLOW, digits
 
-SPACE = search_spaces.load("micro8")
+SPACE = SHALLOW
 RECIPE = replace(SHORT, epochs=3, label_smoothing=0.1)
 
 
@@ -152,7 +152,7 @@ def test_a_step_of_weighted_classes_and_a_teachers_maps_does_not_wait() -> None:
 
 
 def test_a_training_waits_only_to_read_late_numbers_and_scores(tmp_path: Path) -> None:
-    trainer = trainer_of("supernet", tmp_path, replace(RECIPE, epochs=2), evaluate_every=1)
+    trainer = trainer_of("supernet", tmp_path, replace(RECIPE, epochs=1), evaluate_every=1)
     task = Classification(10)
 
     def evaluate(model: Any) -> dict[str, float]:
@@ -162,7 +162,7 @@ def test_a_training_waits_only_to_read_late_numbers_and_scores(tmp_path: Path) -
     trainer.evaluate = evaluate
     with PretendDevice(waiting=(READING,), uploads=None) as device:
         trainer.run()
-    steps, evaluations = 8, 2
+    steps, evaluations = 4, 1
     assert trainer.step == steps
     assert device.waits["training/readings.py:values"] == steps  # one copy each
     assert device.waits["tasks/classification.py:_read_losses"] == evaluations
@@ -227,28 +227,45 @@ def test_a_saved_network_comes_from_main_memory_whatever_the_device(tmp_path: Pa
     assert program(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
 
 
+SMALL = """\
+name: small
+source: a test
+image_channels: 1
+resolution: 8
+activation: swish
+stem: {width: [8, 16], stride: 2}
+stages:
+  - {name: mix, block: hybrid, width: [16, 24], depth: [1, 2], kernel_size: 3, expand_ratio: 2, stride: 1, mlp_ratio: 1,
+     windows: 1}
+head: {width: 32, expand_ratio: 2}
+transformer: {head_dim: 8, value_ratio: 2}
+"""
+
+
 @pytest.mark.parametrize("evaluate", ["inherited", "finetune"])
 def test_all_stages_of_an_experiment_run_on_the_device(evaluate: str, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
     path = write_experiment(
         tmp_path,
+        space=f"space: {tmp_path / 'small.yaml'}",
         recipe="  recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64}",
-        budgets="  budgets: [macs<=300K]",
+        budgets="  budgets: [macs<=200K]",
         evaluations=f"  evaluate: {evaluate}\n  evaluations: 2",
         finalists="  finalists: 1",
         compare="",
     )
     waiting = (READING, "experiment/stages/extract.py:_computes_the_same")
-    with PretendDevice(waiting=waiting, uploads=None), generators_on_the_host(), without_programs(), few_digits():
+    with PretendDevice(waiting=waiting, uploads=None), generators_on_the_host(), without_programs(), few_digits(300):
         rows = pipeline.run(pipeline.open_workbench(path, tmp_path / "out", compute=PRETEND))
     assert rows
 
 
 FITS = {
-    "plain": "network: tinymbv2@32\n",
-    "netaug": "network: tinymbv2@32\nnetaug: {calibration_images: 64}\n",
+    "plain": "network: SPACE\n",
+    "netaug": "network: SPACE\nnetaug: {calibration_images: 64}\n",
     "branches": "network: tinymbv2@32\nbranches: {count: 2}\n",
     "widths": "network: tinymbv2@32\nwidths: [0.5, 1.0]\n",
-    "universal": "network: tinymbv2@32\nwidths: [0.5, 1.0]\nslimmable: {norm: universal, calibration_images: 64}\n",
+    "universal": "network: mobilenet_v1\nwidths: [0.5, 1.0]\nslimmable: {norm: universal, calibration_images: 64}\n",
 }
 
 
@@ -257,8 +274,10 @@ SLOW_FITS = ("branches", "widths")
 
 @pytest.mark.parametrize("kind", [pytest.param(k, marks=pytest.mark.slow) if k in SLOW_FITS else k for k in FITS])
 def test_a_fit_runs_on_the_device(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
     (tmp_path / "fit.yaml").write_text(
-        FITS[kind] + "data: {source: digits, image_size: 16, crop: none}\nimages: 128\nprogram: false\n"
+        FITS[kind].replace("SPACE", str(tmp_path / "tiny.yaml"))
+        + "data: {source: digits, image_size: 16, crop: none}\nimages: 128\nprogram: false\n"
         "recipe: {optimizer: sgd, learning_rate: 0.1, epochs: 1, batch_size: 64, ema_decay: 0.9}\n"
     )
     config = FitConfig.load(tmp_path / "fit.yaml")

@@ -21,8 +21,7 @@ from nasvit.layers import Network
 from nasvit.supernets.supernet import Supernet, build_subnet
 from search_spaces import ElasticSpace, MBConvOptions, Space
 
-SMALL = ("micro8", "micro32", "micro128", "ghost_micro32")
-QUICK = ("micro8", "micro32")
+SMALL = ("micro8", "micro32", "ghost_micro32")
 
 
 def counted_by_pytorch(network: Network, channels: int, side: int) -> int:
@@ -38,7 +37,7 @@ def counted_by_pytorch(network: Network, channels: int, side: int) -> int:
 def fewer_choices(name: str) -> Space:
     """A space of the catalog; of the larger ones, the first two resolutions, depths and widths."""
     space = search_spaces.load(name)
-    if name in QUICK:
+    if name == "micro8":
         return space
     stages = tuple(replace(stage, depth=stage.depth[:2], width=stage.width[:2]) for stage in space.stages)
     return replace(space, resolution=space.resolution[:2], stages=stages)
@@ -64,7 +63,7 @@ def test_the_table_agrees_with_counting_the_network_to_the_integer(name: str, se
     check_table(name, seed)
 
 
-@pytest.mark.parametrize("name", ["alphanet", "nasvit", "nasvit_release"])
+@pytest.mark.parametrize("name", ["alphanet", "nasvit"])  # others are like these
 def test_the_table_of_a_large_space_agrees_with_counting_the_network_to_the_integer(name: str) -> None:
     check_table(name, 7)
 

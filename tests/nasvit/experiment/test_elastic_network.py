@@ -42,7 +42,7 @@ def bench_of(folder: Path, **replaced: str) -> Workbench:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     folder = tmp_path_factory.mktemp("finished")
-    with without_programs():
+    with without_programs(), few_digits():
         return folder, run(bench_of(folder))
 
 
@@ -161,7 +161,7 @@ def test_weights_that_are_not_there_are_found_before_anything_is_timed(
 
 def test_hours_are_for_looking_at_features_and_for_fine_tuning_where_a_network_has_weights(tmp_path: Path) -> None:
     torch.save(Residual(10).state_dict(), tmp_path / "weights.pth")
-    weights = f"weights: {tmp_path / 'weights.pth'}\nhours: 0.01"
+    weights = f"weights: {tmp_path / 'weights.pth'}\nhours: 0.006"
     with without_programs(), few_digits():
         bench = bench_of(tmp_path, note=weights)
         rows = run(bench)

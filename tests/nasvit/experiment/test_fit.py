@@ -580,8 +580,10 @@ def test_several_widths_start_from_random_weights_and_say_so(tmp_path: Path) -> 
 
 
 def test_what_only_evaluates_or_was_fused_for_good_is_refused_before_a_folder_is_claimed(tmp_path: Path) -> None:
-    asked = replace(config(tmp_path), network="tinymbv2@32")
-    fit(replace(asked, widths=(0.25, 0.5)), tmp_path / "widths")
+    asked = config(tmp_path)
+    recipe = replace(asked.recipe, epochs=1, warmup_epochs=0)
+    asked = replace(asked, recipe=recipe, images=128)
+    fit(replace(asked, network="mobilenet_v1@32", widths=(0.25, 0.5)), tmp_path / "widths")
     fit(replace(asked, branches=Branches(2)), tmp_path / "fused")
     names = {name: str(tmp_path / name / "deployed") for name in ("widths", "fused")}
     with pytest.raises(ValueError, match="network: .* runs at several widths and only evaluates"):

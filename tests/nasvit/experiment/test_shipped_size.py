@@ -40,7 +40,7 @@ from tests.nasvit.experiment.test_fit import config as fit_config
 from tests.nasvit.experiment.tiny import write_experiment
 from tests.nasvit.filled import filled
 
-SIDES = {"micro8": 16, "micro32": 32, "micro128": 128}
+SIDES = {"micro8": 16, "micro32": 32}
 """Spaces, and a size of images above the resolution of their smallest subnet."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from nasvit.search.candidates import Candidate
 from predictors.bounds import admitted_by_any, parts_of, span
 from predictors.limits import Budget, feasible
 from search_spaces import load
-from tests.nasvit.experiment.tiny import write_experiment
+from tests.nasvit.experiment.tiny import few_digits, write_experiment
 
 SMALL = "macs<=110K"  # so small that no subnet within it has some of the choices
 WHOLE = "  evaluate_every: 2\n  within_budgets: false"
@@ -32,6 +33,12 @@ WHOLE = "  evaluate_every: 2\n  within_budgets: false"
 def bench_of(folder: Path, *budgets: str, **replaced: str) -> Workbench:
     path = write_experiment(folder, budgets=f"  budgets: {json.dumps(budgets or [SMALL])}", **replaced)
     return open_workbench(path, folder / "out")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_images() -> Iterator[None]:
+    with few_digits(1000):
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from nasvit.heads.dense import DenseNetwork
 from nasvit.heads.fcos import FCOS
 from nasvit.heads.head import Head
 from nasvit.heads.segmentation import LRASPP, PyramidSegmentation
-from nasvit.registry import create
-from nasvit.specs import DenseSpec, SubnetSpec
+from nasvit.models.family import Family
+from nasvit.models.parts import BlockSpec, HeadSpec, StemSpec
+from nasvit.specs import DenseSpec, PlannedSpec, Spec, SubnetSpec
 from tests.nasvit.data.annotated_folders import annotation, write_coco, write_masks
 from tests.nasvit.filled import filled
 
@@ -26,16 +27,30 @@ SMALL_FCOS = FCOS(channels=32, convs=1, strides=(8, 16))
 SMALL_LRASPP = LRASPP(channels=16, strides=(8, 32))
 SMALL_PYRAMID = PyramidSegmentation(channels=16, strides=(8, 16))
 MEAN, DEVIATION = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+SHORT = Family(
+    "short",
+    "a test",
+    StemSpec(16),
+    (
+        (BlockSpec("inverted", 16, 2),),
+        (BlockSpec("inverted", 24, 2, expand=3), BlockSpec("inverted", 24, expand=3)),
+        (BlockSpec("inverted", 32, 2, expand=3),),
+        (BlockSpec("inverted", 48, 2, expand=3),),
+    ),
+    HeadSpec(64, fixed=True),
+)
+SMALL = PlannedSpec(SHORT, SHORT.plan(), 3)
+"""A network of few blocks with maps of strides 4 to 32: what exporting takes, it takes for every block."""
 
 
-def dense_network(name: str, head: Head, size: tuple[int, int], classes: int) -> tuple[DenseNetwork, DenseSpec]:
+def dense_network(base: Spec, head: Head, size: tuple[int, int], classes: int) -> tuple[DenseNetwork, DenseSpec]:
     """A detector that says of some places that there is an object, or a segmenter that knows several classes."""
-    base = create(name, 1, seed=1)
-    if isinstance(base.card.spec, SubnetSpec):
-        filled(base.network)
-    spec = DenseSpec(base.card.spec, head, size)
+    backbone = base.build(1, seed=1)
+    if isinstance(base, SubnetSpec):
+        filled(backbone)
+    spec = DenseSpec(base, head, size)
     pixels = torch.randn(16, 3, *size, generator=torch.Generator().manual_seed(0))
-    network = spec.around(base.network, classes, seed=1)
+    network = spec.around(backbone, classes, seed=1)
     nasvit.calibrate(network, [pixels])
     with torch.no_grad():
         _be_sure(network.eval(), pixels)
@@ -55,15 +70,15 @@ def _be_sure(network: DenseNetwork, pixels: torch.Tensor) -> None:
     head.regress.bbox_reg.bias.fill_(2.0)
 
 
-def saved_detector(folder: Path, source: str | None = None, name: str = "mobilenet_v1-0.25") -> Path:
+def saved_detector(folder: Path, source: str | None = None) -> Path:
     """A saved detector of cats and dogs in images of 64x96 pixels (height, width)."""
-    network, spec = dense_network(name, SMALL_FCOS, (64, 96), 2)
+    network, spec = dense_network(SMALL, SMALL_FCOS, (64, 96), 2)
     return _saved(network, spec, folder, ("cat", "dog"), source)
 
 
 def saved_segmenter(folder: Path, source: str | None = None, head: Head = SMALL_LRASPP) -> Path:
     """A saved segmenter of three classes in images of 64x96 pixels (height, width)."""
-    network, spec = dense_network("mobilenet_v2-0.35", head, (64, 96), 3)
+    network, spec = dense_network(SMALL, head, (64, 96), 3)
     return _saved(network, spec, folder, ("0", "1", "2"), source)
 
 

@@ -229,6 +229,13 @@ def test_hidden_files_are_no_pictures_and_broken_ones_are_left_out(
     }
 
 
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look at memory, for which an interpreter is started that imports everything."""
+    monkeypatch.setattr("nasvit.report.shipping.memory_of", lambda paths, *others: {})
+
+
+@pytest.mark.usefixtures("forgetful")
 def test_a_network_with_several_widths_is_used_at_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -328,12 +335,14 @@ def test_networks_are_timed_in_turns_with_their_files(
     assert told[2:] == [None, None]
     assert told[0] is None or all(0 < each < 100e6 for each in told[:2])
     assert "instructions for 8-bit integers" in capsys.readouterr().out
+    monkeypatch.setattr("nasvit.report.shipping.memory_of", lambda paths, *others: {})
     monkeypatch.setattr(type(FORMATS["torch"]), "packages", ("no_such_package",))
     command(monkeypatch, "bench", saved, "--rounds", 1, "--out", tmp_path / "times.json")
     assert [row["network"] for row in json.loads((tmp_path / "times.json").read_text())["rows"]] == both[:1]
     assert "program.pt2 is left out: format torch needs no_such_package" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("forgetful")
 def test_networks_that_have_only_a_name_are_timed_with_their_costs(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

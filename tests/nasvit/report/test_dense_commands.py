@@ -210,7 +210,7 @@ def test_costs_are_those_of_backbone_and_head(
         assert answer in shown
         numbers = [int(line.split("│")[3].replace(",", "")) for line in shown.splitlines() if line.startswith("│")]
         assert sum(numbers[:-1]) == numbers[-1]  # multiply-adds of all blocks and the head are those of the whole
-        assert len(numbers) > 10
+        assert len(numbers) > 5
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ from nasvit.report.page.wrong import address
 from nasvit.report.results import table_of
 from nasvit.report.shipping import Classifier
 from nasvit.specs import GhostNetSpec
-from tests.nasvit.experiment.tiny import without_programs, write_experiment
+from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 
 FEWER = {
     "budgets": "  budgets: [macs<=300K]",
@@ -125,7 +125,7 @@ class Parsed(HTMLParser):
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_programs() -> Iterator[None]:
-    with without_programs():
+    with without_programs(), few_digits(1000):
         yield
 
 
