@@ -124,7 +124,9 @@ def test_a_bad_image_that_is_streamed_stops_by_name(tmp_path: Path, workers: int
         with pytest.raises(BadImageError) as caught:
             list(batches)
         assert str(caught.value).startswith(f"{tmp_path / 'all' / 'red' / '3.png'}: it is no image of a known format; ")
-        assert str(caught.value).endswith("repair or remove it, or leave bad images out (--data.on_bad_image skip; in a file data: on_bad_image: skip)")
+        assert str(caught.value).endswith(
+            "repair or remove it, or leave bad images out (--data.on_bad_image skip; in a file data: on_bad_image: skip)"
+        )
 
 
 def test_a_failing_disk_is_no_bad_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

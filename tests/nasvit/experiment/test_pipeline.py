@@ -170,7 +170,9 @@ def test_networks_that_are_no_better_than_naming_the_commonest_class_are_told(
     poor = [rows[0] | {"scores": rows[0]["scores"] | {"finetuned": share}}, *rows[1:]]
     results.show(bench, poor)
     printed = capsys.readouterr().out
-    assert f"macs<=300K: no better than always saying {counts.argmax()}, which is right for {100 * share:.2f} %" in printed
+    assert (
+        f"macs<=300K: no better than always saying {counts.argmax()}, which is right for {100 * share:.2f} %" in printed
+    )
     assert f"nasvit predict {bench.folder / 'subnets' / 'macs-300K' / 'finetuned'} PHOTO" in printed
 
 
