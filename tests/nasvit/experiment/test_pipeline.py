@@ -165,10 +165,10 @@ def test_networks_that_are_no_better_than_naming_the_commonest_class_are_told(
     bench, rows = done
     counts = np.bincount(bench.images.test.targets.numpy())
     share = float(counts.max() / counts.sum())
-    results.show(bench, rows)
+    good = [row | {"scores": row["scores"] | {"finetuned": share + 0.01}} for row in rows]
+    results.show(bench, good)
     assert "no better than" not in capsys.readouterr().out
-    poor = [rows[0] | {"scores": rows[0]["scores"] | {"finetuned": share}}, *rows[1:]]
-    results.show(bench, poor)
+    results.show(bench, [good[0] | {"scores": good[0]["scores"] | {"finetuned": share}}, *good[1:]])
     printed = capsys.readouterr().out
     assert (
         f"macs<=300K: no better than always saying {counts.argmax()}, which is right for {100 * share:.2f} %" in printed
