@@ -11,6 +11,7 @@ from typing import Any
 from nasvit.any_network.features import feature_agreement
 from nasvit.any_network.model import ElasticModel
 from nasvit.experiment.clock import spent, timed, total
+from nasvit.experiment.config import Experiment
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.pace import Clock, seconds_of, seconds_per_epoch
 from nasvit.experiment.plan import (
@@ -83,7 +84,7 @@ def follow_plan(bench: Workbench, clock: Clock = time.perf_counter) -> None:
         _check_asked(bench.folder, known["asked"], asked)
         plan = from_json(known["plan"])
         following = planned(bench.experiment, plan)
-    told = [*plan.lines(), *_not_counted(bench), *_too_few(bench, plan)]
+    told = [*plan.lines(), *_not_counted(following), *_too_few(bench, plan)]
     bench.compute.once(lambda: print("\n".join(told)))
     bench.follow(following)
 
@@ -99,10 +100,10 @@ def follow_known_plan(bench: Workbench) -> None:
     follow_plan(bench)
 
 
-def _not_counted(bench: Workbench) -> list[str]:
+def _not_counted(following: Experiment) -> list[str]:
     """Return a line that says what is trained besides, if anything is."""
-    compare = bench.asked.compare
-    if not (compare.scratch or compare.random or compare.ends):
+    compare = following.compare
+    if not ((compare.scratch and following.uses_supernet) or compare.random or compare.ends):
         return []
     return ["    what the networks are compared with (compare) is trained afterwards, in time of its own"]
 

@@ -214,13 +214,14 @@ def _show_use(console: Console, bench: Workbench, rows: Sequence[dict[str, Any]]
     use = _USES[bench.experiment.task].replace("IMAGES", f"torch.rand(1, {shape})")
     console.print(f"    {use}  # pixels from 0 to 1")
     console.print("\nOr at the command line:\n")
-    for command, what in (
-        (f"nasvit predict {path.parent} PHOTO", "what is on a photo"),
-        (f"nasvit export {path.parent} --to onnx --int8", "a file for a runtime, compared with the network"),
-        (f"nasvit bench {path.parent}", "how fast it is here"),
-        (f"nasvit report {bench.folder}", "all of the run on one page, with pictures"),
-    ):
-        console.print(f"    {command}  # {what}", soft_wrap=True)
+    commands = {
+        f"nasvit predict {path.parent} PHOTO": "what is on a photo",
+        f"nasvit export {path.parent} --to onnx --int8": "files for a runtime, compared with the network",
+        f"nasvit bench {path.parent}": "how fast it is here",
+        f"nasvit report {bench.folder}": "all of the run on one page, with pictures",
+    }
+    for command, what in commands.items():
+        console.print(f"    {command:<{max(map(len, commands))}}  # {what}", soft_wrap=True)
 
 
 def _markdown(title: str, rows: Sequence[dict[str, Any]]) -> str:
