@@ -70,6 +70,8 @@ _DECIDED_BY_EXPERIMENT = (
 # Parts of an experiment that later stages read anew; the others decide what is in the folder already.
 _FREE = ("search", "finetune", "finetune_on", "compare")
 
+_DRAWN = 64  # random subnets within a budget, from which those that nearly use it up are taken
+
 
 def _decided(config: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in decisive(config).items() if key not in _FREE}
@@ -208,9 +210,10 @@ class Workbench:
         return [self.space.sample(rng) for _ in range(count)]
 
     def sample(self, budget: Budget, count: int, rng: np.random.Generator) -> list[Any]:
-        """Draw up to so many different random subnets that keep a budget."""
-        rows = self._architectures.constraint(budget.limits).sample(count, rng)
-        return [each.architecture for each in self._architectures.decode(rows)]
+        """Draw up to so many random subnets that keep a budget and nearly use it up: of some, the costliest."""
+        rows = self._architectures.constraint(budget.limits).sample(max(count, _DRAWN), rng)
+        most = np.argsort(-self._architectures.costs(rows)["macs"], kind="stable")[:count]
+        return [each.architecture for each in self._architectures.decode(rows[most])]
 
     def record_family(self) -> None:
         """Record in the folder what the supernet is trained for, before its training begins."""

@@ -10,12 +10,9 @@ import numpy as np
 from nasvit.experiment.stages.choice import load_choices
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
-from nasvit.search.candidates import Candidate
 from nasvit.specs import Spec
 from predictors.limits import Budget
 from search_spaces import Subnet
-
-_DRAWN = 64  # random subnets within a budget, from which those that nearly use it up are taken
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,6 @@ def _random(bench: Workbench, count: int) -> list[tuple[str, Subnet]]:
         return [(f"random-{number}", each) for number, each in enumerate(bench.draw(count, rng))]
     found = []
     for budget in bench.budgets if count else ():
-        drawn = bench.sample(budget, max(count, _DRAWN), rng)
-        macs = [bench.costs(Candidate(each))["macs"] for each in drawn]
-        most = np.argsort(-np.array(macs), kind="stable")[:count]
-        found += [(f"{budget.name}-random-{number}", drawn[each]) for number, each in enumerate(most)]
+        drawn = bench.sample(budget, count, rng)
+        found += [(f"{budget.name}-random-{number}", each) for number, each in enumerate(drawn)]
     return found
