@@ -108,8 +108,7 @@ def check_experiment(path: Path, overrides: Sequence[tuple[str, str]], compute: 
             notes.append(f"hours: a run plans its epochs for {experiment.hours:g} hours, whatever the file says")
         remarks = check(bench)
         trainings, searching = _trials(bench)
-    compare = experiment.compare
-    if compare.scratch or compare.random or compare.ends:
+    if bench.experiment.compares:
         notes.append("what the networks are compared with (compare) is trained besides and not counted")
     notes += _of_supernet(bench, trainings, searching)
     return Checked(path, compute, counted, tuple(remarks), tuple(trainings), searching, tuple(notes))

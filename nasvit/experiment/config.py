@@ -374,6 +374,12 @@ class Experiment(ForTask, YamlFile):
                     raise FieldError([*place, name], _NOT_LOADED[place])
 
     @property
+    def compares(self) -> bool:
+        """Whether networks are trained besides the chosen ones; from scratch are those already, without a supernet."""
+        compare = self.compare
+        return (compare.scratch and self.uses_supernet) or compare.random > 0 or compare.ends
+
+    @property
     def uses_supernet(self) -> bool:
         """Whether what is found takes its weights from a supernet, or from a network that was made elastic."""
         keeps = self.search.evaluate == "features" or (self.search.evaluate == "largest" and self.weights is not None)

@@ -102,8 +102,7 @@ def follow_known_plan(bench: Workbench) -> None:
 
 def _not_counted(following: Experiment) -> list[str]:
     """Return a line that says what is trained besides, if anything is."""
-    compare = following.compare
-    if not ((compare.scratch and following.uses_supernet) or compare.random or compare.ends):
+    if not following.compares:
         return []
     return ["    what the networks are compared with (compare) is trained afterwards, in time of its own"]
 
