@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 
 from predictors.arrays import Codes, Floats, Proxies
 from predictors.base import CodePredictor, Matrix, TargetKind
 from predictors.features import one_hot64
 from search_spaces.genome import Genome
+
+if TYPE_CHECKING:  # it takes a second to import, and is imported where trees are grown
+    from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
 
 MANY = 1000
 """From this many candidates on, histograms are faster than exact splits."""
@@ -64,6 +68,8 @@ class Boosting(CodePredictor):
         return self._error
 
     def _model(self, size: int, member: int) -> GradientBoostingRegressor | HistGradientBoostingRegressor:
+        from sklearn.ensemble import GradientBoostingRegressor, HistGradientBoostingRegressor
+
         if size >= MANY:
             return HistGradientBoostingRegressor(max_iter=self.trees, learning_rate=0.12, random_state=member)
         return GradientBoostingRegressor(

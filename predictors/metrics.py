@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from predictors.accuracy import Predictor
 from predictors.arrays import as_codes
@@ -39,7 +38,9 @@ def kendall_tau(predicted: ArrayLike, measured: ArrayLike) -> float:
     """Return Kendall's tau-b of two rankings; NaN where one does not vary, or ranks less than two."""
     if np.size(measured) < 2:
         return float("nan")
-    return float(stats.kendalltau(np.asarray(predicted), np.asarray(measured)).statistic)
+    from scipy.stats import kendalltau  # scipy.stats takes a second to import
+
+    return float(kendalltau(np.asarray(predicted), np.asarray(measured)).statistic)
 
 
 def spearman(predicted: ArrayLike, measured: ArrayLike) -> float:
@@ -47,7 +48,9 @@ def spearman(predicted: ArrayLike, measured: ArrayLike) -> float:
     first, second = np.asarray(predicted), np.asarray(measured)
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    return float(stats.spearmanr(first, second).statistic)
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(first, second).statistic)
 
 
 def quality(mean: ArrayLike, spread: ArrayLike, measured: ArrayLike, noise: ArrayLike = 0.0) -> Quality:

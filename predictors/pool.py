@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from predictors.arrays import Codes, Floats, Mask
 from search_spaces.genome import Genome
@@ -34,6 +33,8 @@ def enumerate_codes(genome: Genome) -> Codes:
 
 def sobol(genome: Genome, count: int, rng: np.random.Generator) -> Codes:
     """Return ``count`` quasi-random candidates: every value of every gene has its share, as exactly as it can."""
+    from scipy.stats import qmc  # which takes a second
+
     power = max(int(np.ceil(np.log2(max(count, 1)))), 0)
     points = qmc.Sobol(len(genome), scramble=True, rng=rng).random_base2(power)[:count]
     codes = np.minimum((points * genome.cards).astype(np.int64), genome.cards - 1).astype(np.uint8)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nasvit.branches.pairs import FROZEN, WITH_ACTIVATION, Pair, pairs_in_parts, plain_norm, rest_of
-from nasvit.branches.reparameterize import NORMS
+from nasvit.branches.pairs import Pair, frozen, pairs_in_parts, plain_norm, rest_of, with_activation
+from nasvit.branches.reparameterize import norms
 from nasvit.elastic.base import is_live
 from nasvit.layers.conv_norm import ConvNorm
 from nasvit.layers.reparameterized import FOLDABLE, Reparameterized, folded, replace_modules
@@ -87,9 +87,9 @@ def _fold_others(network: nn.Module) -> None:
 
 def _is_foldable(pair: Pair) -> bool:
     """Return whether a layer is a batch norm that is known, and can become part of the convolution before it."""
-    known = type(pair.norm) in (*NORMS, nn.SyncBatchNorm, *WITH_ACTIVATION, *FROZEN)
+    known = type(pair.norm) in (*norms(), nn.SyncBatchNorm, *with_activation(), *frozen())
     return known and not pair.shared and "weight" in pair.conv._parameters
 
 
 def _batch_norms(network: nn.Module) -> list[str]:
-    return [name for name, module in network.named_modules() if isinstance(module, (_BatchNorm, *FROZEN))]
+    return [name for name, module in network.named_modules() if isinstance(module, (_BatchNorm, *frozen()))]

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from timm.layers import BatchNormAct2d, Conv2dSame, FrozenBatchNormAct2d, SyncBatchNormAct
 from torch import fx, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from nasvit.layers.ghost import DecoupledAttention
 from nasvit.layers.reparameterized import Reparameterized
 
-WITH_ACTIVATION = (BatchNormAct2d, SyncBatchNormAct, FrozenBatchNormAct2d)
-"""Batch norms of timm, with an activation after them."""
 
-FROZEN = (FrozenBatchNorm2d, FrozenBatchNormAct2d)
-"""Batch norms whose gain and bias are constants, too."""
+def of_timm(*names: str) -> tuple[type[nn.Module], ...]:
+    """Return layers of timm by their names; none before timm is imported, since then no network has any."""
+    return _imported("timm.layers", names)
+
+
+def with_activation() -> tuple[type[nn.Module], ...]:
+    """Return batch norms of timm, with an activation after them."""
+    return of_timm("BatchNormAct2d", "SyncBatchNormAct", "FrozenBatchNormAct2d")
+
+
+def frozen() -> tuple[Any, ...]:
+    """Return batch norms whose gain and bias are constants, too."""
+    return _imported("torchvision.ops", ("FrozenBatchNorm2d",)) + of_timm("FrozenBatchNormAct2d")
+
+
+def _imported(module: str, names: Iterable[str]) -> tuple[type[nn.Module], ...]:
+    return tuple(getattr(sys.modules[module], name) for name in names) if module in sys.modules else ()
 
 
 class Pair(NamedTuple):
@@ -84,9 +96,9 @@ _CALLED_WHOLE = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
     """Return an ordinary batch norm with the values of another kind, without the activation it may have inside."""
-    if isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, WITH_ACTIVATION):
+    if isinstance(norm, nn.BatchNorm2d) and not isinstance(norm, with_activation()):
         return norm
-    if isinstance(norm, FROZEN):
+    if isinstance(norm, frozen()):
         plain = nn.BatchNorm2d(len(norm.get_buffer("running_mean")), norm.eps)
         plain._parameters.update({name: nn.Parameter(getattr(norm, name), False) for name in ("weight", "bias")})
         plain._buffers.update({name: getattr(norm, name) for name in ("running_mean", "running_var")})
@@ -100,13 +112,13 @@ def plain_norm(norm: nn.Module) -> nn.BatchNorm2d:
 
 def rest_of(norm: nn.Module) -> nn.Module:
     """Return the activation of a batch norm that moved elsewhere, or the identity."""
-    if not isinstance(norm, WITH_ACTIVATION):
+    if not isinstance(norm, with_activation()):
         return nn.Identity()
     return nn.Sequential(norm.get_submodule("drop"), norm.get_submodule("act"))
 
 
 def _computes_convolution(module: nn.Module) -> bool:
-    known = type(module) is Conv2dSame or type(module).__module__.startswith("nasvit.")
+    known = type(module) in of_timm("Conv2dSame") or type(module).__module__.startswith("nasvit.")
     return known or type(module).forward is nn.Conv2d.forward
 
 

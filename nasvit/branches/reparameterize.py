@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
 import torch
-from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 
-from nasvit.branches.pairs import Pair, pairs_in, plain_norm, rest_of
+from nasvit.branches.pairs import Pair, of_timm, pairs_in, plain_norm, rest_of
 from nasvit.elastic.base import is_live
 from nasvit.layers.batch_norm import BatchNorm2d
 from nasvit.layers.conv_norm import ConvNorm
@@ -19,8 +18,11 @@ from nasvit.layers.reparameterized import Reparameterized, is_centered, replace_
 from search_spaces.ranges import Checked, Range
 
 M = TypeVar("M", bound=nn.Module)
-NORMS = (nn.BatchNorm2d, BatchNorm2d, BatchNormAct2d)
-"""Batch norms that are known to compute what ``nn.BatchNorm2d`` does, the last with an activation after it."""
+
+
+def norms() -> tuple[type[nn.Module], ...]:
+    """Return batch norms that are known to compute what ``nn.BatchNorm2d`` does, the last with an activation too."""
+    return (nn.BatchNorm2d, BatchNorm2d, *of_timm("BatchNormAct2d"))
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,11 @@ def _traced_pairs(network: nn.Module) -> list[Pair]:
 def _objection(conv: nn.Conv2d, norm: nn.Module | None) -> str | None:
     if conv.groups not in (1, conv.in_channels) or (conv.groups > 1 and conv.out_channels != conv.in_channels):
         return f"it has {conv.groups} groups for {conv.in_channels} channels; legal are 1 group and depthwise"
-    if type(conv) is Conv2dSame:
+    if type(conv) in of_timm("Conv2dSame"):
         return "it pads by the size of its input, as TensorFlow does"
     if "weight" not in conv._parameters:
         return "its weight is computed from other parameters (a parametrization); remove that first"
-    if type(norm) not in NORMS:
+    if type(norm) not in norms():
         return f"what follows it is {'no layer' if norm is None else type(norm).__name__}, not a batch norm of its own"
     return None
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from timm.data.auto_augment import (
-    AutoAugment,
-    RandAugment,
-    auto_augment_transform,
-    posterize,
-    rand_augment_transform,
-)
-from timm.data.mixup import Mixup
-from timm.data.transforms import RandomResizedCropAndInterpolation
 from torch import Tensor
 
 from nasvit.data.images import to_pixels
 from nasvit.data.randomness import global_random_kept, seed_global_random
+
+if TYPE_CHECKING:  # timm takes seconds to import, and is imported here where images are augmented
+    from timm.data.auto_augment import AutoAugment, RandAugment
+    from timm.data.transforms import RandomResizedCropAndInterpolation
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -222,11 +217,7 @@ class ImageVariation:
     """
 
     def __init__(self, augmentation: Augmentation, size: tuple[int, int], channels: int) -> None:
-        self._crop = (
-            RandomResizedCropAndInterpolation(size, scale=augmentation.scale, interpolation="bicubic")
-            if augmentation.crop == "resized"
-            else None
-        )
+        self._crop = _random_crop(augmentation, size) if augmentation.crop == "resized" else None
         self._autoaugment = auto_augment(augmentation, channels) if augmentation.autoaugment != "none" else None
         self._randaugment = rand_augment(augmentation, channels) if augmentation.randaugment > 0 else None
 
@@ -253,6 +244,12 @@ class ImageVariation:
         return to_pixels(image)
 
 
+def _random_crop(augmentation: Augmentation, size: tuple[int, int]) -> RandomResizedCropAndInterpolation:
+    from timm.data.transforms import RandomResizedCropAndInterpolation
+
+    return RandomResizedCropAndInterpolation(size, scale=augmentation.scale, interpolation="bicubic")
+
+
 def color_augment(augmentation: Augmentation, channels: int) -> RandAugment:
     """Return the operations of RandAugment that change colors and move nothing."""
     return rand_augment(augmentation, channels, _COLORS)
@@ -266,6 +263,8 @@ def rand_augment(augmentation: Augmentation, channels: int, operations: Sequence
         channels: 1 or 3.
         operations: names of the operations to draw from; None: all.
     """
+    from timm.data.auto_augment import rand_augment_transform
+
     name = f"rand-m{augmentation.randaugment}-n{augmentation.randaugment_layers}-mstd0.5-inc1"
     # At its full magnitude of 10 timm asks Pillow to keep 0 bits of a color, which recent Pillow refuses.
     options = {"img_mean": _fill(channels), "magnitude_max": 9.999}
@@ -282,6 +281,8 @@ def auto_augment(augmentation: Augmentation, channels: int) -> AutoAugment:
         augmentation: the policy.
         channels: 1 or 3.
     """
+    from timm.data.auto_augment import auto_augment_transform, posterize
+
     made: AutoAugment = auto_augment_transform(augmentation.autoaugment, {"img_mean": _fill(channels)})
     for operation in (each for policy in made.policy for each in policy):
         if operation.aug_fn is posterize:
@@ -291,6 +292,8 @@ def auto_augment(augmentation: Augmentation, channels: int) -> AutoAugment:
 
 def _posterized(image: Image.Image, bits: int, **_: object) -> Image.Image:
     """Keep the first bits of every color, one at least: none, as some policies say, is refused by recent Pillow."""
+    from timm.data.auto_augment import posterize
+
     kept: Image.Image = posterize(image, max(bits, 1))
     return kept
 
@@ -310,6 +313,8 @@ class Mixing:
     """
 
     def __init__(self, augmentation: Augmentation, classes: int) -> None:
+        from timm.data.mixup import Mixup
+
         self._mixup = Mixup(augmentation.mixup, augmentation.cutmix, label_smoothing=0.0, num_classes=classes)
 
     def __call__(self, images: Tensor, targets: Tensor, seed: int) -> tuple[Tensor, Tensor]:

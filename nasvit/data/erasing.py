@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from timm.data.random_erasing import RandomErasing
 from torch import Tensor
 
 from nasvit.data.augment import Draws
@@ -45,6 +44,8 @@ def erasures(draws: Draws, shape: tuple[int, int, int]) -> Erasures | None:
     """
     if not draws.erased.any():
         return None
+    from timm.data.random_erasing import RandomErasing  # which takes seconds
+
     erasing = RandomErasing(probability=1.0, mode="pixel", device="cpu")
     rectangles, noise = [], []
     with global_random_kept():

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from nasvit.compute import CPU
@@ -47,7 +46,7 @@ class Normalization:
     @classmethod
     def imagenet(cls) -> Normalization:
         """Return the constants of ImageNet, for weights that were trained with them."""
-        return cls(tuple(IMAGENET_DEFAULT_MEAN), tuple(IMAGENET_DEFAULT_STD), "ImageNet constants")
+        return cls((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "ImageNet constants")
 
     @classmethod
     def of(cls, images: ImageSet) -> Normalization:

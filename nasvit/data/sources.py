@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor
 
@@ -261,6 +260,8 @@ def _decoded_or_not(name: str, listed: Listed, reading: Reading) -> tuple[Tensor
 
 def _from_torchvision(source: str, split: SplitName, reading: Reading) -> ImageSet:
     name = source.removeprefix(_TORCHVISION)
+    import torchvision  # which takes seconds
+
     maker = getattr(torchvision.datasets, name, None)
     if not (inspect.isclass(maker) and issubclass(maker, torchvision.datasets.VisionDataset)):
         raise ValueError(

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
 
 from nasvit.compute import ALONE
 from nasvit.data.targets import BoxTargets
@@ -302,6 +301,8 @@ class ClassesComparison(MaskComparison):
 
 def pairs(one: Objects, other: Objects) -> list[tuple[int, int]]:
     """Return the objects of an image that two networks agree on: of one class, at the same place, each once."""
+    from torchvision.ops import box_iou
+
     same = (box_iou(one.boxes, other.boxes) >= SAME_PLACE) & (one.labels[:, None] == other.labels)
     free, found = torch.ones(len(other.labels), dtype=torch.bool), list[tuple[int, int]]()
     for number, row in enumerate(same):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import box_iou
 
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.head import at_least_float32
 
 BACKGROUND, BETWEEN = -1, -2
 """Labels of anchors that stand for nothing, and of those that teach nothing of classes."""
+
+Weights = tuple[float, float, float, float]
+"""Of relative boxes: of their center, across and down, of their width and height."""
 
 
 def match(
@@ -49,6 +50,8 @@ def _match(
     boxes: Tensor, labels: Tensor, anchors: Tensor, low: float, high: float, of_each: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the class and the box that every anchor of one image stands for."""
+    from torchvision.ops import box_iou
+
     real = labels >= 0
     overlap = box_iou(boxes, anchors).masked_fill(~real[:, None], -1.0)
     most, chosen = overlap.max(0)
@@ -71,13 +74,19 @@ def _one_of_each(overlap: Tensor, real: Tensor, chosen: Tensor) -> tuple[Tensor,
     return own >= 0, torch.where(own >= 0, own, chosen)
 
 
-def encoded(boxes: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
+def encoded(boxes: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` relative to the anchors ``(anchors, 4)``."""
-    flat: Tensor = coder.encode_single(boxes.flatten(0, 1), anchors.repeat(len(boxes), 1))
+    from torchvision.models.detection._utils import BoxCoder
+
+    flat: Tensor = BoxCoder(weights).encode_single(boxes.flatten(0, 1), anchors.repeat(len(boxes), 1))
     return flat.view_as(boxes)
 
 
-def decoded(relative: Tensor, anchors: Tensor, coder: BoxCoder) -> Tensor:
+def decoded(relative: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` in pixels of those relative to the anchors ``(anchors, 4)``."""
-    flat: Tensor = coder.decode_single(at_least_float32(relative.flatten(0, 1)), anchors.repeat(len(relative), 1))
+    from torchvision.models.detection._utils import BoxCoder
+
+    flat: Tensor = BoxCoder(weights).decode_single(
+        at_least_float32(relative.flatten(0, 1)), anchors.repeat(len(relative), 1)
+    )
     return flat.view_as(relative)

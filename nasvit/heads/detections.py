@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
-from torchvision.ops import clip_boxes_to_image, nms
 
 from nasvit.heads.head import Size
 
@@ -68,6 +67,8 @@ class Choice:
         Returns:
             Objects with an axis ``batch`` before all others; arguments as in :meth:`of`.
         """
+        from torchvision.ops import clip_boxes_to_image
+
         scores = found.scores.float().flatten(1)
         best, places = scores.topk(min(self.candidates, scores.shape[1]))
         classes = found.scores.shape[2]
@@ -87,6 +88,8 @@ class Choice:
         """
         if not len(candidates.scores):
             return candidates
+        from torchvision.ops import nms
+
         above = candidates.scores > self.threshold
         scores = candidates.scores.where(above, 0.0)  # those below come last, and so leave none of the others out
         apart = candidates.boxes.where(above[:, None], 0.0).max() + 1  # boxes of two classes never overlap

@@ -10,8 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
-from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
@@ -97,6 +95,8 @@ class FCOS(Head):
         Source: quality focal loss of Li et al., Generalized Focal Loss (2020), section 3.2,
         https://arxiv.org/abs/2006.04388
         """
+        from torchvision.ops import generalized_box_iou_loss
+
         scores = taught[..., :-5].sigmoid()
         weight = (scores.amax(2) * taught[..., -1].sigmoid()).sqrt()
         of_classes = _quality_focal(outputs[..., :-5], scores).sum(2)
@@ -116,6 +116,8 @@ class FCOSModule(HeadModule):
     """
 
     def __init__(self, head: FCOS, channels: Sequence[int], classes: int) -> None:
+        from torchvision.models.detection.fcos import FCOSClassificationHead, FCOSRegressionHead
+
         super().__init__()
         self.head, self.count = head, len(channels)
         self.neck = Pyramid(channels, head.channels, extra=head.extra)
@@ -206,6 +208,8 @@ def losses(outputs: Tensor, labels: Tensor, boxes: Tensor, points: Tensor, strid
         points: ``(places, 2)``.
         strides: ``(places,)``.
     """
+    from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
+
     logits, edges, center = outputs[..., :-5], outputs[..., -5:-1], outputs[..., -1]
     inside = labels >= 0
     wanted = F.one_hot(labels.clamp(min=0), logits.shape[2]).to(logits.dtype) * inside[..., None]

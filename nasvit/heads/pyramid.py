@@ -6,8 +6,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from torch import Tensor, nn
-from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 READS = "inner_blocks.{}.0.weight"
 """Name of the weight of a pyramid that reads a map of the backbone."""
@@ -28,6 +26,9 @@ class Pyramid(nn.Module):
     """
 
     def __init__(self, channels: Sequence[int], width: int, *, extra: bool = False) -> None:
+        from torchvision.ops import FeaturePyramidNetwork
+        from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
         super().__init__()
         more = LastLevelP6P7(width, width) if extra else None
         self.pyramid = FeaturePyramidNetwork(list(channels), width, extra_blocks=more)

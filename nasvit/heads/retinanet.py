@@ -9,10 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops import sigmoid_focal_loss
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
@@ -27,7 +23,7 @@ from search_spaces.values import FieldError
 _RATIOS = (0.5, 1.0, 2.0)
 _SCALES = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))
 _ANCHORS = len(_RATIOS) * len(_SCALES)
-_CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+_WEIGHTS = (1.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -91,6 +87,8 @@ class RetinaNet(Head):
 
     def loss(self, outputs: Tensor, learned: Learned, size: Size) -> Tensor:
         """Return focal loss of classes and distance of boxes, each image's divided by its anchors in objects."""
+        from torchvision.ops import sigmoid_focal_loss
+
         check_places(outputs, size, self.all_strides, _ANCHORS)
         labels, boxes, _ = learned
         outputs, inside = at_least_float32(outputs), labels >= 0
@@ -99,7 +97,7 @@ class RetinaNet(Head):
         of_classes = sigmoid_focal_loss(logits, wanted).sum(2) * (labels != BETWEEN)
         anchors = self.anchors(size, outputs.device)
         boxes = torch.where(inside[..., None], boxes, anchors)
-        of_boxes = (relative - encoded(boxes, anchors, _CODER)).abs().sum(2) * inside
+        of_boxes = (relative - encoded(boxes, anchors, _WEIGHTS)).abs().sum(2) * inside
         return ((of_classes + of_boxes).sum(1) / inside.sum(1).clamp(min=1)).mean()
 
     def imitation(self, outputs: Tensor, taught: Tensor) -> Tensor:
@@ -114,6 +112,8 @@ class RetinaNet(Head):
 
 @kept
 def _anchors(size: Size, strides: tuple[int, ...], anchor: float, device: torch.device) -> Tensor:
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+
     sizes = tuple(tuple(int(anchor * stride * scale) for scale in _SCALES) for stride in strides)
     generator = AnchorGenerator(sizes, (_RATIOS,) * len(strides))
     generator.set_cell_anchors(torch.float32, device)
@@ -130,6 +130,8 @@ class RetinaNetModule(HeadModule):
     """
 
     def __init__(self, head: RetinaNet, channels: Sequence[int], classes: int) -> None:
+        from torchvision.models.detection.retinanet import RetinaNetHead
+
         super().__init__()
         self.head, self.count = head, len(channels)
         self.neck = Pyramid(channels, head.channels, extra=head.extra)
@@ -145,4 +147,4 @@ class RetinaNetModule(HeadModule):
         classes, relative = found["cls_logits"], found["bbox_regression"]
         if self.training:
             return self.said(torch.cat([classes, relative], dim=2), levels)
-        return decoded(relative, self.head.anchors(size, relative.device), _CODER), classes.sigmoid()
+        return decoded(relative, self.head.anchors(size, relative.device), _WEIGHTS), classes.sigmoid()

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.segmentation.lraspp import LRASPPHead
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import IGNORED
@@ -81,6 +80,8 @@ class LRASPPModule(HeadModule):
     """
 
     def __init__(self, head: LRASPP, channels: Sequence[int], classes: int) -> None:
+        from torchvision.models.segmentation.lraspp import LRASPPHead
+
         super().__init__()
         self.head = head
         self.layers = LRASPPHead(*channels, classes, head.channels)

@@ -10,11 +10,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.detection.image_list import ImageList
-from torchvision.models.detection.ssdlite import SSDLiteHead
-from torchvision.ops.misc import Conv2dNormActivation
 
 from nasvit.data.annotated import TaskName
 from nasvit.data.targets import BoxTargets
@@ -24,7 +19,7 @@ from nasvit.heads.places import kept, map_sizes
 from nasvit.heads.strides import Stride, check_strides
 from search_spaces.ranges import Range
 
-_CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
+_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 _NEGATIVES = 3  # places without an object that count, for each with one
 _NORM = partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
 
@@ -92,7 +87,7 @@ class SSDLite(Head):
         hard = rank < _NEGATIVES * inside.sum(1, keepdim=True)
         default = self.boxes(size, outputs.device)
         boxes = torch.where(inside[..., None], boxes, default)
-        of_boxes = F.smooth_l1_loss(relative, encoded(boxes, default, _CODER), reduction="none").sum(2) * inside
+        of_boxes = F.smooth_l1_loss(relative, encoded(boxes, default, _WEIGHTS), reduction="none").sum(2) * inside
         each = (of_boxes + of_classes * (inside | hard)).sum(1)
         return (each / examples).mean()
 
@@ -107,6 +102,9 @@ class SSDLite(Head):
 
 @kept
 def _default_boxes(size: Size, strides: tuple[int, ...], device: torch.device) -> Tensor:
+    from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+    from torchvision.models.detection.image_list import ImageList
+
     generator = DefaultBoxGenerator([[2, 3]] * len(strides), min_ratio=0.2, max_ratio=0.95)
     maps = [torch.empty(1, 1, *each, device=device) for each in map_sizes(size, strides)]
     boxes: Tensor = generator(ImageList(torch.empty(1, 3, *size, device=device), [size]), maps)[0]
@@ -122,6 +120,9 @@ class SSDLiteModule(HeadModule):
     """
 
     def __init__(self, head: SSDLite, channels: Sequence[int], classes: int) -> None:
+        from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+        from torchvision.models.detection.ssdlite import SSDLiteHead
+
         super().__init__()
         self.head = head
         widths, self.extra = list(channels), nn.ModuleList()
@@ -139,11 +140,13 @@ class SSDLiteModule(HeadModule):
         classes, relative = found["cls_logits"], found["bbox_regression"]
         if self.training:
             return self.said(torch.cat([classes, relative], dim=2), ())
-        return decoded(relative, self.head.boxes(size, relative.device), _CODER), classes.softmax(2)[..., 1:]
+        return decoded(relative, self.head.boxes(size, relative.device), _WEIGHTS), classes.softmax(2)[..., 1:]
 
 
 def _coarser(channels: int, out: int) -> nn.Sequential:
     """Return torchvision's layers between a map and the next coarser one."""
+    from torchvision.ops.misc import Conv2dNormActivation
+
     made = partial(Conv2dNormActivation, norm_layer=_NORM, activation_layer=nn.ReLU6)
     half = out // 2
     return nn.Sequential(

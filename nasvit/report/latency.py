@@ -20,8 +20,7 @@ from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from nasvit.costs.latency.subjects import Subject
 from nasvit.experiment.measured import Asked, subject_of
 from nasvit.registry import find_architecture
-from nasvit.report.console import open_console
-from nasvit.report.results import describe
+from nasvit.report.console import describe, open_console
 from nasvit.training.progress import Progress
 from predictors.latency import LatencyTable
 from search_spaces import SearchSpace, Space

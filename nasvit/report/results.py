@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,10 +17,8 @@ from nasvit.experiment.workbench import Workbench
 from nasvit.export.card import Card
 from nasvit.export.program import PROGRAM
 from nasvit.files.whole import write_text
-from nasvit.report.console import open_console, short
+from nasvit.report.console import asks_int8_size, describe, in_kilobytes, open_console, short
 from nasvit.tasks.task import title_of
-from search_spaces import Subnet
-from search_spaces.recipe import Recipe
 
 HOW = {"supernet": "in supernet", "extracted": "extracted", **KINDS}
 
@@ -83,20 +80,6 @@ def compared(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return what the comparisons in the table of results are, in words."""
     kinds = _kinds(rows)
     return [_SAYS[kind] for kind in _SAYS if {"finetuned", kind} <= set(kinds)]
-
-
-def describe(value: Subnet | Recipe) -> str:
-    """Return an architecture or a recipe in one line; parts of a recipe that are off are left out."""
-    fields = [(name, setting) for name, setting in json.loads(value.to_json()).items() if setting or name == "depth"]
-    return ", ".join(f"{name} {_plain(setting)}" for name, setting in fields)
-
-
-def _plain(setting: Any) -> str:
-    if isinstance(setting, float):
-        return f"{setting:g}"
-    if isinstance(setting, dict):
-        return " ".join(f"{name} {_plain(entry)}" for name, entry in setting.items())
-    return str(setting).replace("None", "-")
 
 
 def _kinds(rows: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -170,16 +153,6 @@ def _cost_headings(rows: Sequence[dict[str, Any]]) -> list[str]:
         "latency": any("latency" in row for row in rows),
     }
     return ["MACs", "parameters", "peak memory", *(name for name, is_shown in known.items() if is_shown)]
-
-
-def asks_int8_size(budgets: Iterable[object]) -> bool:
-    """Return whether a budget limits the size of integers of 8 bits, however it is written."""
-    return any("int8_size" in str(budget).replace(" ", "_") for budget in budgets)
-
-
-def in_kilobytes(size: float) -> str:
-    """Return a number of bytes in thousands: ``1,250 kB``."""
-    return f"{size / 1e3:,.0f} kB"
 
 
 def _costs(row: dict[str, Any], headings: Sequence[str]) -> list[str]:

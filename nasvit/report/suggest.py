@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from nasvit.experiment.suggest import Suggestion, carried_over, suggest
-from nasvit.report.console import open_console, short
-from nasvit.report.results import asks_int8_size, describe, in_kilobytes
+from nasvit.report.console import asks_int8_size, describe, in_kilobytes, open_console, short
 from predictors.limits import Budget
 from search_spaces.ranges import Classes, checks
 

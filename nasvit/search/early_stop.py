@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import kendalltau
+
+from predictors.metrics import kendall_tau
 
 
 def score_at(curve: Sequence[float], share: float) -> float:
@@ -43,7 +44,7 @@ def stopping_share(curves: Sequence[Sequence[float]], least: float) -> float:
     final = [curve[-1] for curve in curves]
     for epoch in range(1, shortest):
         share = epoch / shortest
-        tau = kendalltau([score_at(curve, share) for curve in curves], final).statistic
+        tau = kendall_tau([score_at(curve, share) for curve in curves], final)
         if tau >= least:  # not where all are equal, which is NaN
             return share
     return 1.0

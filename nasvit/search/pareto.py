@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from nasvit.search.judge import Judge
 
 Records = Sequence[Mapping[str, Any]]
@@ -36,6 +34,8 @@ def write_front(finalists: Records, others: Records, folder: Path, judge: Judge,
         judge: decides which is better, and by which number.
         chosen: keys that the plot points out.
     """
+    import pandas as pd  # which takes half a second
+
     front = pareto_front(finalists, judge)
     numbers = [*dict.fromkeys([judge.name, "score", *([] if judge.loss is None else [judge.loss.name])])]
     columns = ["key", *numbers, "macs", "params", "memory"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -25,6 +24,8 @@ class MovingAverage(Generic[Model]):
     def __init__(self, model: Model, decay: float, *, warmup: bool = True) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"EMA decay {decay}: must be at least 0 and below 1")
+        from timm.utils.model_ema import ModelEmaV3  # which takes seconds
+
         self._average = ModelEmaV3(model, decay=decay, use_warmup=warmup)
         self._warmup = warmup
         self.updates = 0

@@ -6,8 +6,6 @@ from collections.abc import Callable, Container, Iterable
 from typing import Any, Protocol
 
 import torch
-from timm.optim.lamb import Lamb
-from timm.optim.rmsprop_tf import RMSpropTF
 from torch import Tensor, nn
 
 from nasvit.supernets.gradients import FlatGradients
@@ -93,8 +91,12 @@ def build_optimizer(
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=rate, fused=fused)
     if recipe.optimizer == "rmsprop_tf":
+        from timm.optim.rmsprop_tf import RMSpropTF  # timm takes seconds to import
+
         return RMSpropTF(together, lr=rate, alpha=0.9, eps=1e-3, momentum=MOMENTUM)
     if recipe.optimizer == "lamb":
+        from timm.optim.lamb import Lamb
+
         # It would clip gradients by itself; that is up to the recipe.
         return Lamb(together, lr=rate, max_grad_norm=None)
     raise ValueError(f"optimizer {recipe.optimizer!r}: legal are {', '.join(MOMENTS)}")

@@ -18,6 +18,14 @@ def test_importing_the_package_loads_no_heavy_and_no_optional_package(package: s
     assert done.returncode == 0, done.stderr
 
 
+def test_commands_start_without_what_only_some_of_them_need() -> None:
+    modules = "nasvit.experiment.pipeline, nasvit.report.predicting, nasvit.report.shipping, nasvit.report.suggest"
+    slow = ("torchvision", "timm", "torch._dynamo", "pandas", "sklearn", "scipy.stats", "datasets")  # seconds together
+    program = f"import sys, {modules}; sys.exit(', '.join(n for n in {slow} if n in sys.modules) or 0)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_public_name_can_be_imported() -> None:
     import nasvit
 

@@ -6,8 +6,6 @@ import math
 import warnings
 
 import torch
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
-from timm.models import adapt_input_conv
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,6 +80,8 @@ class Reshaping:
             return _resized(tensor.movedim(3, 1), wanted[1:3]).movedim(1, 3)
         if len(wanted) != 3 or tensor.shape[2] != wanted[2]:
             return None
+        from timm.layers import resample_abs_pos_embed  # timm takes seconds to import
+
         grid = getattr(getattr(self.network, "patch_embed", None), "grid_size", None)
         for first in _PREFIX_TOKENS:
             side, before = (math.isqrt(max(tokens - first, 0)) for tokens in (wanted[1], tensor.shape[1]))
@@ -91,6 +91,8 @@ class Reshaping:
         return None
 
     def _relative(self, name: str, tensor: Tensor, wanted: Shape) -> Tensor | None:
+        from timm.layers import resize_rel_pos_bias_table
+
         owner = self.network.get_submodule(name.rpartition(".")[0])
         side = (math.isqrt(wanted[0]) + 1) // 2
         window = getattr(owner, "window_size", None) or (side, side)
@@ -107,6 +109,8 @@ def stem_of(weight: Tensor, channels: int) -> tuple[Tensor, str]:
 
     It is summed over the colors, or every color gets a third of it.
     """
+    from timm.models import adapt_input_conv
+
     done = f"a stem for images of {channels} channels instead of {weight.shape[1]}"
     return adapt_input_conv(1, weight) if channels == 1 else weight.repeat(1, channels, 1, 1) / channels, done
 

@@ -10,13 +10,13 @@ from nasvit.costs.counting import count
 from nasvit.experiment.stages.jobs import KINDS
 from nasvit.experiment.stages.unmeasured import UNMEASURED_BY, describe_evidence
 from nasvit.export.card import Card
-from nasvit.report.console import short
+from nasvit.report.console import asks_int8_size, in_kilobytes, short
 from nasvit.report.page.blocks import plain_network
 from nasvit.report.page.holding import Entry, Holding
 from nasvit.report.page.plotting import Dot, Figure, Key, in_thousands, plot
 from nasvit.report.page.reading import Fields, mapping_of, number_of
 from nasvit.report.page.words import plain
-from nasvit.report.results import HOW, asks_int8_size, compared, in_kilobytes, table_of
+from nasvit.report.results import HOW, compared, table_of
 from nasvit.specs import WidthsSpec
 from nasvit.tasks.task import title_of
 
