@@ -102,7 +102,7 @@ def main(settings: Settings) -> None:
     found = search_recipe(settings)
     print(found, flush=True)
     recipes, averages = {"own": settings.own, "found": found}, (False, True)
-    for seed, network, name, averaged in product(settings.seeds, NETWORKS, recipes, averages):
+    for averaged, seed, network, name in product(averages, settings.seeds, NETWORKS, recipes):
         row = {"network": network, "recipe": name, "averaged": averaged, "seed": seed}
         if any(row.items() <= done.items() for done in rows):
             continue

@@ -67,6 +67,7 @@ class Asked:
         threads: processor threads.
         device: where both run.
         precision: of both.
+        recompute: blocks of our side are computed again in the backward pass.
         costliest: so many of our costliest operations are printed.
         json: file that the result is added to; none if left out.
     """
@@ -79,6 +80,7 @@ class Asked:
     threads: int = 1
     device: str = "cpu"
     precision: Precision = "float32"
+    recompute: bool = False
     costliest: int = 10
     json: Path | None = None
 
@@ -89,7 +91,7 @@ class Ours:
     def __init__(self, asked: Asked, space: Space, compute: Compute) -> None:
         torch.manual_seed(0)
         compute.hold_memory()  # as a trainer does
-        self.execution = Execution(Running(precision=asked.precision), compute)
+        self.execution = Execution(Running(precision=asked.precision, recompute=asked.recompute), compute)
         self.supernet = compute.place(Supernet(space, 1000))
         self.conflict: ConflictPolicy
         if asked.method == "nasvit":
