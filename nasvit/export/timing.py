@@ -48,7 +48,11 @@ class Taken:
 
 
 def time_in_turns(
-    runs: Mapping[str, Callable[[], object]], *, rounds: int = 50, turn_ms: float = 3.0
+    runs: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 50,
+    turn_ms: float = 3.0,
+    after_round: Callable[[], object] = bool,
 ) -> dict[str, Taken]:
     """Time functions in turns: in every round each of them runs for a turn, in a new random order.
 
@@ -56,6 +60,7 @@ def time_in_turns(
         runs: the functions by name.
         rounds: turns of each.
         turn_ms: milliseconds of a turn, at least; every call in it is timed, and the first one is not counted.
+        after_round: called after every round, to show how far it is.
     """
     rng, names = np.random.default_rng(0), list(runs)
     for run in runs.values():
@@ -65,6 +70,7 @@ def time_in_turns(
     for _ in range(rounds):
         for place in rng.permutation(len(names)):
             taken[names[place]] += _turn(runs[names[place]], turn_ms)
+        after_round()
     return {name: _summary(milliseconds) for name, milliseconds in taken.items()}
 
 

@@ -33,6 +33,7 @@ from nasvit.report.memory import memory_of
 from nasvit.report.named import EVERY, build_named, every_name
 from nasvit.report.predicting import check_options, show_found, write_rows
 from nasvit.tasks.confusion import Confusion
+from nasvit.training.progress import Progress
 from search_spaces.ranges import MOST_THREADS, Range, Share, checks
 
 _Width = Annotated[float, Range(0, 16, above=True)]
@@ -330,7 +331,9 @@ def _in_turns(every: list[_Timed], threads: tuple[int, ...], rounds: int, width:
     try:
         for count in threads:
             torch.set_num_threads(count)
-            taken = time_in_turns({each.label: one_image(each.path, count, width) for each in every}, rounds=rounds)
+            images = {each.label: one_image(each.path, count, width) for each in every}
+            with Progress("timing in turns", rounds) as progress:
+                taken = time_in_turns(images, rounds=rounds, after_round=progress.advance)
             for each in every:
                 row = {"network": each.label, "threads": count, **asdict(taken[each.label])}
                 costs = {} if each.cost is None else {"macs": each.cost.macs, "params": each.cost.params}
@@ -358,10 +361,13 @@ def _to_time(network: str, width: float | None, formats: tuple[Format, ...], fol
             if not wanted or each == path or format in wanted:
                 yield _Timed(each, str(each))
         return
-    for name in every_name() if network == EVERY else (network,):
-        saved, cost = build_named(name, [each for each in formats if each.name != "torch"], folder)
-        for each, format in _with_files(saved, None).items():
-            yield _Timed(each, f"{name} in {format}" if format else name, cost)
+    names = every_name() if network == EVERY else (network,)
+    with Progress("building and writing networks", len(names)) as progress:
+        for name in names:
+            saved, cost = build_named(name, [each for each in formats if each.name != "torch"], folder)
+            for each, format in _with_files(saved, None).items():
+                yield _Timed(each, f"{name} in {format}" if format else name, cost)
+            progress.advance(note=name)
 
 
 def one_image(path: Path, threads: int, width: float | None) -> Callable[[], object]:
