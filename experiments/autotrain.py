@@ -11,12 +11,13 @@ a moving average of the weights and without; accuracy on the test images. Killed
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import tyro
 
+from experiments.rows import Row, Rows
 from nasvit.data.config import DataConfig
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.config import Experiment, SearchConfig
@@ -24,7 +25,6 @@ from nasvit.experiment.fit import fit
 from nasvit.experiment.pipeline import run
 from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import Workbench
-from nasvit.files.records import read_json, write_json
 from search_spaces.recipe import Recipe
 
 RECIPES = "experiments/autotrain_recipes.yaml"
@@ -89,28 +89,24 @@ def search_recipe(settings: Settings) -> Recipe:
     return Recipe(**row["recipe"])
 
 
-def train(settings: Settings, network: str, recipe: Recipe, averaged: bool, seed: int, folder: Path) -> float:
+def train(settings: Settings, network: str, recipe: Recipe, averaged: bool, seed: int, folder: Path) -> Row:
     """Return the test accuracy of a network after a training from random weights, in percent."""
     recipe = replace(recipe, ema_decay=AVERAGED if averaged else 0.0)
     config = FitConfig(network=network, data=settings.data, recipe=recipe, seed=seed, program=False)
-    return round(100 * float(fit(config, folder)["deployed"]["accuracy"]), 2)
+    return {"accuracy": round(100 * float(fit(config, folder)["deployed"]["accuracy"]), 2)}
 
 
 def main(settings: Settings) -> None:
     """Search, train everything that is not trained yet, and write a row after each."""
-    rows: list[dict[str, Any]] = read_json(settings.json)["rows"] if settings.json.exists() else []
     found = search_recipe(settings)
     print(found, flush=True)
+    rows = Rows(settings.json, COMMAND, recipe_found=asdict(found))
     recipes, averages = {"own": settings.own, "found": found}, (False, True)
     for averaged, seed, network, name in product(averages, settings.seeds, NETWORKS, recipes):
-        row = {"network": network, "recipe": name, "averaged": averaged, "seed": seed}
-        if any(row.items() <= done.items() for done in rows):
-            continue
+        about = {"network": network, "recipe": name, "averaged": averaged, "seed": seed}
         parts = (network.replace(":", "_"), name, "averaged" if averaged else "plain", str(seed))
-        accuracy = train(settings, network, recipes[name], averaged, seed, settings.folder / "-".join(parts))
-        rows.append({**row, "accuracy": accuracy})
-        print(rows[-1], flush=True)
-        write_json(settings.json, {"command": COMMAND, "recipe_found": asdict(found), "rows": rows})
+        folder = settings.folder / "-".join(parts)
+        rows.make(about, partial(train, settings, network, recipes[name], averaged, seed, folder))
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ A row is added to the JSON file after every network; killed and called again, it
 from __future__ import annotations
 
 import copy
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
@@ -38,6 +38,7 @@ import tyro
 from torch import nn
 from tyro.conf import Positional
 
+from experiments.rows import Rows
 from experiments.worth import clock_of, supernet_rows
 from nasvit.any_network import Elastic, ElasticModel
 from nasvit.any_network.choices import DIVISOR, space_of
@@ -54,7 +55,6 @@ from nasvit.experiment.plan import with_epochs
 from nasvit.experiment.stages.unmeasured import BATCHES, IMAGES
 from nasvit.experiment.starting import start_from
 from nasvit.experiment.training import StartingWeights, Training
-from nasvit.files.records import read_json, versions, write_json
 from nasvit.search.by_features import best_by_features
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within
@@ -315,17 +315,10 @@ def fitted(
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     """Compare ways to a smaller network at equal time."""
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
-    for seed in asked.seeds:
-        for share in asked.shares:
-            for way in asked.ways:
-                about = {"way": way, "share": share, "seed": seed, "minutes": asked.minutes, "device": asked.device}
-                if any(about.items() <= row.items() for row in rows):
-                    continue
-                rows.append(about | row_of(asked, way, share, seed))
-                print(json.dumps(rows[-1]), flush=True)
-                command = ["python -m experiments.elastic_worth " + " ".join(sys.argv[1:])]
-                write_json(asked.json, {"command": command, "versions": versions(), "rows": rows})
+    rows = Rows(asked.json, ["python -m experiments.elastic_worth " + " ".join(sys.argv[1:])])
+    for seed, share, way in product(asked.seeds, asked.shares, asked.ways):
+        about = {"way": way, "share": share, "seed": seed, "minutes": asked.minutes, "device": asked.device}
+        rows.make(about, partial(row_of, asked, way, share, seed))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,12 @@ import tyro
 
 import search_spaces
 from experiments.conflict import logged_conflicts
+from experiments.rows import Row, Rows
 from nasvit.data.config import DataConfig
 from nasvit.experiment.config import SUPERNET_RECIPE, Experiment, SearchConfig, TrainConfig
 from nasvit.experiment.stages.train import train
 from nasvit.experiment.training import Training
 from nasvit.experiment.workbench import Workbench
-from nasvit.files.records import read_json, write_json
 from nasvit.files.whole import write_text
 from nasvit.layers.calibration import calibrate
 from predictors.limits import Budget
@@ -108,8 +110,8 @@ class Settings:
         )
 
 
-def run(settings: Settings, way: str, seed: int) -> dict[str, Any]:
-    """Train a supernet in one way and return its row."""
+def run(settings: Settings, way: str, seed: int) -> Row:
+    """Train a supernet in one way and return what its subnets score."""
     folder = settings.folder / f"{way.replace(' ', '_').replace(',', '')}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
     bench = Workbench(replace(WAYS[way](settings.experiment, folder), seed=seed), folder)
@@ -121,20 +123,15 @@ def run(settings: Settings, way: str, seed: int) -> dict[str, Any]:
     smallest, largest, *others = (score.value for score in bench.task.evaluate_all(networks, batches, bench.compute))
     scores = {"smallest": smallest, "random": statistics.mean(others), "largest": largest}
     percent = {name: round(100 * value, 2) for name, value in scores.items()}
-    return {"way": way, "seed": seed, **percent, "conflicts": logged_conflicts(folder)}
+    return {**percent, "conflicts": logged_conflicts(folder)}
 
 
 def main(settings: Settings) -> None:
     """Train everything that is not trained yet, and write a row after each."""
     command = "python -m experiments.nasvit_parts --seeds 0 1"
-    rows = read_json(settings.json)["rows"] if settings.json.exists() else []
-    for seed in settings.seeds:
-        for way in settings.ways:
-            if any(row["way"] == way and row["seed"] == seed for row in rows):
-                continue
-            rows.append(run(settings, way, seed))
-            print(rows[-1], flush=True)
-            write_json(settings.json, {"command": command, "rows": rows, **settings.experiment.provenance()})
+    rows = Rows(settings.json, command, **settings.experiment.provenance())
+    for seed, way in product(settings.seeds, settings.ways):
+        rows.make({"way": way, "seed": seed}, partial(run, settings, way, seed))
 
 
 if __name__ == "__main__":

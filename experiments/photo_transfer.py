@@ -12,17 +12,18 @@ images. A row is added after every training; killed and called again, it goes on
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import tyro
 
+from experiments.rows import Rows
 from experiments.worth import SETTINGS, prior_choices
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.fit import fit
 from nasvit.experiment.training import FitConfig, StartingWeights
-from nasvit.files.records import read_json, versions, write_json
 
 ANIMALS = SETTINGS["animals"]
 STARTS = {"random": None, "weights": 1.0, "weights, loaded at a third": 0.3}
@@ -81,16 +82,11 @@ def main(settings: Settings) -> None:
     if not network.exists():
         network.write_text(prior_choices(ANIMALS)[0].to_json(), encoding="utf-8")
     things = train("things", settings.things_epochs, settings.folder / "things")
-    rows: list[dict[str, Any]] = read_json(settings.json)["rows"] if settings.json.exists() else []
+    rows = Rows(settings.json, "python -m experiments.photo_transfer --seeds 0 1", things=things)
     for epochs, seed, (start, factor) in product(settings.epochs, settings.seeds, STARTS.items()):
-        about = {"start": start, "epochs": epochs, "seed": seed}
-        if any(about.items() <= row.items() for row in rows):
-            continue
         folder = settings.folder / f"{'random' if factor is None else factor}-{epochs}-{seed}"
-        rows.append({**about, **train("animals", epochs, folder, seed=seed, factor=factor)})
-        print(rows[-1], flush=True)
-        content = {"command": "python -m experiments.photo_transfer --seeds 0 1", "versions": versions()}
-        write_json(settings.json, {**content, "things": things, "rows": rows})
+        about = {"start": start, "epochs": epochs, "seed": seed}
+        rows.make(about, partial(train, "animals", epochs, folder, seed=seed, factor=factor))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 import tyro
 
 import nasvit
 import search_spaces
+from experiments.rows import Row, Rows
 from nasvit.export.card import Card
 from nasvit.export.formats import FORMATS
 from nasvit.export.shipping import Shipping
-from nasvit.files.records import read_json, versions, write_json
 from nasvit.specs import SubnetSpec
 
 CLASSES = 10
@@ -55,9 +56,9 @@ def shipping_of(space: str, which: str, folder: Path) -> Shipping:
     return Shipping(network, card, folder)
 
 
-def row_of(shipping: Shipping, format: str) -> dict[str, Any]:
-    """Return how a file compares, or why there is none."""
-    began = time.perf_counter()
+def row_of(space: str, which: str, format: str, folder: Path) -> Row:
+    """Return how the file of one end of a space compares, or why there is none."""
+    shipping, began = shipping_of(space, which, folder), time.perf_counter()
     try:
         shipped = shipping.ship(FORMATS[format])
     except ValueError as error:
@@ -73,18 +74,11 @@ def row_of(shipping: Shipping, format: str) -> dict[str, Any]:
 
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     """Write, load and compare."""
-    rows: list[dict[str, Any]] = read_json(asked.json)["rows"] if asked.json.exists() else []
-    for format in asked.formats:
-        for space in asked.spaces:
-            for which in ("smallest", "largest"):
-                about = {"space": space, "subnet": which, "format": format}
-                if any(about.items() <= row.items() for row in rows):
-                    continue
-                with TemporaryDirectory() as folder:
-                    rows.append(about | row_of(shipping_of(space, which, Path(folder)), format))
-                print(rows[-1], flush=True)
-                content = {"command": "python -m experiments.space_formats", "versions": versions(), "rows": rows}
-                write_json(asked.json, content)
+    rows = Rows(asked.json, "python -m experiments.space_formats")
+    for format, space, which in product(asked.formats, asked.spaces, ("smallest", "largest")):
+        with TemporaryDirectory() as folder:
+            about = {"space": space, "subnet": which, "format": format}
+            rows.make(about, partial(row_of, space, which, format, Path(folder)))
 
 
 if __name__ == "__main__":

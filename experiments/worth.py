@@ -21,6 +21,8 @@ import json
 import shutil
 import time
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
@@ -32,6 +34,7 @@ import tyro
 from tyro.conf import Positional
 
 import search_spaces
+from experiments.rows import Rows
 from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
@@ -47,7 +50,7 @@ from nasvit.experiment.stages.search import is_searched
 from nasvit.experiment.stages.train import is_trained
 from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import TIMING, Workbench
-from nasvit.files.records import read_json, versions, write_json
+from nasvit.files.records import read_json, write_json
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within
 from nasvit.search.run import imagine
@@ -211,13 +214,9 @@ def pace_of(asked: Asked, config: FitConfig) -> float:
 def _reference_pace(asked: Asked) -> float | None:
     """Return the seconds of an epoch of timm's network in its own training, if that is among the results."""
     about = {"setting": asked.setting.removesuffix("_front"), "device": asked.device, "way": "timm"}
-    rows = [row for row in rows_of(asked) if about.items() <= row.items()]
+    known = Rows(asked.json, "")
+    rows = [row for row in known if about.items() <= row.items()]
     return rows[0]["seconds"] / rows[0]["epochs"] if rows else None
-
-
-def rows_of(asked: Asked) -> list[dict[str, Any]]:
-    """Return what was measured before."""
-    return read_json(asked.json)["rows"] if asked.json.exists() else []
 
 
 def epochs_within(config: FitConfig, seconds: float, compute: Compute) -> int:
@@ -368,17 +367,11 @@ def _named(setting: Setting, architecture: Architecture, base: Path) -> str:
 def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     """Compare ways to a small network at equal processor time."""
     torch.set_num_threads(1)
-    rows = rows_of(asked)
-    for seed in asked.seeds:
-        for way in asked.ways:
-            about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed}
-            about["device"] = asked.device
-            if any(about.items() <= row.items() for row in rows):
-                continue
-            found = pipeline_rows(asked, seed) if way == "pipeline" else plain_rows(asked, way, seed)
-            rows += [about | row for row in found]
-            write_json(asked.json, {"command": __doc__.split("\n")[2:4], "versions": versions(), "rows": rows})
-            print("\n".join(json.dumps(about | row) for row in found), flush=True)
+    rows = Rows(asked.json, __doc__.split("\n")[2:4])
+    for seed, way in product(asked.seeds, asked.ways):
+        about = {"setting": asked.setting, "minutes": asked.minutes, "way": way, "seed": seed, "device": asked.device}
+        make = partial(pipeline_rows, asked) if way == "pipeline" else partial(plain_rows, asked, way)
+        rows.make(about, partial(make, seed))
 
 
 if __name__ == "__main__":
