@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from unittest import mock
 
@@ -175,6 +176,7 @@ CURVES = {
 
 def draw(curves: dict[str, Points], path: Path) -> None:
     """Draw small multiples, all from zero, which show what is proportional."""
+    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -184,12 +186,13 @@ def draw(curves: dict[str, Points], path: Path) -> None:
         curve = CURVES[name]
         axes = figure.add_subplot(2, 3, place + 1)
         axes.plot(*zip(*points, strict=True), marker="o", color="#2a6f97")
-        axes.set(title=curve.what, xlabel=curve.by, ylabel="seconds", ylim=(0, None))
+        axes.set(title=curve.what, xlabel=curve.by, ylabel="seconds", ylim=(0, 1.1 * max(points, key=itemgetter(1))[1]))
         if curve.whole:
             axes.set_xticks([size for size, _ in points])
         axes.set_xlim(left=-0.1 if min(points)[0] == 0 else 0)
         axes.spines[["top", "right"]].set_visible(False)
-    canvas.print_svg(path, metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "growth"}):  # text as text, and the same file every time
+        canvas.print_svg(path, metadata={"Date": None, "Creator": None})
 
 
 def main(settings: Settings) -> None:
