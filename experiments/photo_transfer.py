@@ -45,7 +45,7 @@ class Settings:
     """
 
     seeds: tuple[int, ...] = (0, 1)
-    epochs: tuple[int, ...] = (15, 60)
+    epochs: tuple[int, ...] = (15,)
     things_epochs: int = 40
     folder: Path = Path("runs/photo_transfer")
     json: Path = Path("experiments/results/photo_transfer.json")
