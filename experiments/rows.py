@@ -12,6 +12,11 @@ from nasvit.files.records import read_json, versions, write_json
 Row = dict[str, Any]
 
 
+def rows_in(path: Path) -> list[Row]:
+    """Return the rows of a JSON file; none if there is no file."""
+    return read_json(path)["rows"] if path.exists() else []
+
+
 class Rows(list[Row]):
     """The rows of a JSON file.
 
@@ -22,7 +27,7 @@ class Rows(list[Row]):
     """
 
     def __init__(self, path: Path, command: str | list[str], **more: Any) -> None:
-        super().__init__(read_json(path)["rows"] if path.exists() else [])
+        super().__init__(rows_in(path))
         self.path, self.content = path, {"command": command, "versions": versions(), **more}
 
     def make(self, about: Mapping[str, Any], run: Callable[[], Row | list[Row]]) -> None:

@@ -20,6 +20,7 @@ import torch
 import tyro
 from tyro.conf import Positional
 
+from experiments.rows import rows_in
 from experiments.worth import SETTINGS, epochs_within, prior_choices
 from nasvit.branches import Branches
 from nasvit.compute import Compute, find_device
@@ -157,7 +158,7 @@ def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
         if not is_saved(FOLDER / name / "deployed"):
             train(name, asked.minutes, Compute(find_device(asked.device)))
     for name in asked.networks if asked.ship else ():
-        rows = read_json(asked.json)["rows"] if asked.json.exists() else []
+        rows = rows_in(asked.json)
         new = ship(name, asked.formats)
         done = {(row["network"], row["file"]) for row in new}
         rows = [row for row in rows if (row["network"], row["file"]) not in done] + new

@@ -56,13 +56,14 @@ def shipping_of(space: str, which: str, folder: Path) -> Shipping:
     return Shipping(network, card, folder)
 
 
-def row_of(space: str, which: str, format: str, folder: Path) -> Row:
+def row_of(space: str, which: str, format: str) -> Row:
     """Return how the file of one end of a space compares, or why there is none."""
-    shipping, began = shipping_of(space, which, folder), time.perf_counter()
-    try:
-        shipped = shipping.ship(FORMATS[format])
-    except ValueError as error:
-        return {"error": str(error)}
+    with TemporaryDirectory() as folder:
+        shipping, began = shipping_of(space, which, Path(folder)), time.perf_counter()
+        try:
+            shipped = shipping.ship(FORMATS[format])
+        except ValueError as error:
+            return {"error": str(error)}
     return {
         "bytes": shipped.bytes,
         "deviation": shipped.parity.deviation,
@@ -76,9 +77,8 @@ def main(asked: tyro.conf.OmitArgPrefixes[Asked]) -> None:
     """Write, load and compare."""
     rows = Rows(asked.json, "python -m experiments.space_formats")
     for format, space, which in product(asked.formats, asked.spaces, ("smallest", "largest")):
-        with TemporaryDirectory() as folder:
-            about = {"space": space, "subnet": which, "format": format}
-            rows.make(about, partial(row_of, space, which, format, Path(folder)))
+        about = {"space": space, "subnet": which, "format": format}
+        rows.make(about, partial(row_of, space, which, format))
 
 
 if __name__ == "__main__":

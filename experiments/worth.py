@@ -34,7 +34,7 @@ import tyro
 from tyro.conf import Positional
 
 import search_spaces
-from experiments.rows import Rows
+from experiments.rows import Rows, rows_in
 from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.tables import cost_table
 from nasvit.data.config import DataConfig
@@ -214,8 +214,7 @@ def pace_of(asked: Asked, config: FitConfig) -> float:
 def _reference_pace(asked: Asked) -> float | None:
     """Return the seconds of an epoch of timm's network in its own training, if that is among the results."""
     about = {"setting": asked.setting.removesuffix("_front"), "device": asked.device, "way": "timm"}
-    known = Rows(asked.json, "")
-    rows = [row for row in known if about.items() <= row.items()]
+    rows = [row for row in rows_in(asked.json) if about.items() <= row.items()]
     return rows[0]["seconds"] / rows[0]["epochs"] if rows else None
 
 

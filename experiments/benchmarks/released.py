@@ -39,8 +39,9 @@ from tyro.conf import Positional
 
 import search_spaces
 from experiments.benchmarks.train_step import peak_megabytes, train_on
+from experiments.rows import rows_in
 from nasvit.compute import Compute, find_device
-from nasvit.files.records import read_json, versions, write_json
+from nasvit.files.records import versions, write_json
 from nasvit.supernets.supernet import Supernet
 from nasvit.tasks.distillation import AdaptiveAlphaDivergence
 from nasvit.training.conflict import ConflictPolicy, Project, Sum
@@ -292,10 +293,11 @@ def main(asked: Asked) -> None:
     print(f"released / ours: {found['ratio']:.2f}, medians of {asked.steps} alternating steps: {found['ratios']}")
     print("\n".join(f"{100 * share:5.1f} % {name}" for name, share in found["costliest"].items()))
     if asked.json is not None:
-        rows = read_json(asked.json)["rows"] if asked.json.exists() else []
         settings = {name: each for name, each in asdict(asked).items() if name not in ("json", "checkout")}
         row = settings | found | {"where": str(Compute(find_device(asked.device))), "versions": versions()}
-        write_json(asked.json, {"command": "python -m experiments.benchmarks.released", "rows": [*rows, row]})
+        write_json(
+            asked.json, {"command": "python -m experiments.benchmarks.released", "rows": [*rows_in(asked.json), row]}
+        )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from nasvit.data.targets import BoxTargets
 from nasvit.heads.head import at_least_float32
+
+if TYPE_CHECKING:
+    from torchvision.models.detection._utils import BoxCoder
 
 BACKGROUND, BETWEEN = -1, -2
 """Labels of anchors that stand for nothing, and of those that teach nothing of classes."""
@@ -76,17 +81,19 @@ def _one_of_each(overlap: Tensor, real: Tensor, chosen: Tensor) -> tuple[Tensor,
 
 def encoded(boxes: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` relative to the anchors ``(anchors, 4)``."""
-    from torchvision.models.detection._utils import BoxCoder
-
-    flat: Tensor = BoxCoder(weights).encode_single(boxes.flatten(0, 1), anchors.repeat(len(boxes), 1))
+    flat: Tensor = _coder(weights).encode_single(boxes.flatten(0, 1), anchors.repeat(len(boxes), 1))
     return flat.view_as(boxes)
 
 
 def decoded(relative: Tensor, anchors: Tensor, weights: Weights) -> Tensor:
     """Return boxes ``(batch, anchors, 4)`` in pixels of those relative to the anchors ``(anchors, 4)``."""
-    from torchvision.models.detection._utils import BoxCoder
-
-    flat: Tensor = BoxCoder(weights).decode_single(
+    flat: Tensor = _coder(weights).decode_single(
         at_least_float32(relative.flatten(0, 1)), anchors.repeat(len(relative), 1)
     )
     return flat.view_as(relative)
+
+
+def _coder(weights: Weights) -> BoxCoder:
+    from torchvision.models.detection._utils import BoxCoder
+
+    return BoxCoder(weights)
