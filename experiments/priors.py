@@ -8,8 +8,10 @@
         --epochs 10 --head 1024
 
 Each subnet is trained plainly from random weights and scored on the test images. The subnets are quasi-random with
-their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. A line is
-added to ``predictors/priors/SPACE.jsonl`` after every training; killed and called again, it goes on.
+their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. With
+``--budgets`` they are instead those that the file expects to be best so far: what a prior is wrong about it is most
+likely wrong about there, because it chose them. A line is added to ``predictors/priors/SPACE.jsonl`` after every
+training; killed and called again, it goes on.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -33,12 +36,16 @@ from nasvit.data.config import DataConfig
 from nasvit.experiment.compose import FROM_SCRATCH, RECIPE
 from nasvit.experiment.fitting import Fitting, Start
 from nasvit.experiment.images import Images
+from nasvit.experiment.suggest import best_expected
 from nasvit.experiment.training import Training
+from nasvit.search.candidates import Candidates
 from nasvit.specs import SubnetSpec
+from predictors.limits import Budget
 from predictors.pool import distinct, sobol
+from predictors.prior import Measurement, Prior
 from search_spaces import Architecture, Recipe, Space
 
-POOL = 4096
+POOL, CLASSES = 4096, 10
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Measuring:
         learning_rate: of each training.
         most: largest multiply-adds of a subnet; 0: no limit.
         head: instead of new subnets those that the file has for these images, with a head of this width.
+        budgets: instead of new subnets those that the file expects to be best within each of these, such as "macs<=4M".
         out: the file; ``predictors/priors/SPACE.jsonl`` if left out.
     """
 
@@ -75,6 +83,7 @@ class Measuring:
     learning_rate: float = FROM_SCRATCH
     most: float = 0
     head: int | None = None
+    budgets: tuple[str, ...] = ()
     out: Path | None = None
 
     @property
@@ -86,7 +95,7 @@ class Measuring:
 def designed(space: Space, count: int, most: float = 0) -> list[Architecture]:
     """Return quasi-random subnets, in an order whose every beginning is spread evenly over log multiply-adds."""
     codes = distinct(sobol(space.genome, POOL, np.random.default_rng(0)))
-    macs = np.log(cost_table(space, 10).macs(codes).astype(float))
+    macs = np.log(cost_table(space, CLASSES).macs(codes).astype(float))
     highest, free, chosen = np.log(most) if most else macs.max(), np.ones(len(codes), dtype=bool), []
     for number in range(count):
         wanted = macs.min() + _van_der_corput(number + 1) * (highest - macs.min())
@@ -114,16 +123,49 @@ def measure(asked: Measuring) -> None:
     out = asked.out or Path("predictors/priors") / f"{asked.space}.jsonl"
     out.parent.mkdir(parents=True, exist_ok=True)
     lines = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
-    known = {(row["data"], json.dumps(row["architecture"])) for row in map(json.loads, lines)}
-    subnets = designed(space, asked.count, asked.most) if asked.head is None else _with_head(space, asked, known)
-    for architecture in subnets:
+    rows = [json.loads(line) for line in lines]
+    known = {(row["data"], json.dumps(row["architecture"])) for row in rows}
+    for architecture in _subnets(space, asked, rows, known):
         plain = json.loads(architecture.to_json())
         if (asked.name, json.dumps(plain)) in known:
             continue
         row = {"data": asked.name, **_measured(space, architecture, images, asked), "architecture": plain}
+        if asked.budgets:
+            row["expected"] = True
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
+
+
+def _subnets(
+    space: Space, asked: Measuring, rows: Sequence[dict[str, Any]], known: set[tuple[str, str]]
+) -> list[Architecture]:
+    if asked.head is not None:
+        return _with_head(space, asked, known)
+    if asked.budgets:
+        return expected(space, rows, asked.budgets)
+    return designed(space, asked.count, asked.most)
+
+
+def expected(space: Space, rows: Sequence[dict[str, Any]], budgets: Sequence[str]) -> list[Architecture]:
+    """Return the subnets that measurements expect to be best within budgets, each once.
+
+    What such expectations brought is left out, so that they are the same ones for every data set.
+
+    Args:
+        space: the space of the catalog that was measured.
+        rows: lines of its file.
+        budgets: one or more limits each.
+    """
+    measured = [
+        Measurement(row["data"], space.architecture(row["architecture"]), row["score"], row["loss"])
+        for row in rows
+        if "expected" not in row
+    ]
+    candidates = Candidates(space, cost_table(space, CLASSES).costs)
+    prior = Prior(space, measured, candidates.proxies).within(space)
+    found = [best_expected(prior, candidates.constraint(Budget(text).limits))[0] for text in budgets]
+    return list(dict.fromkeys(space.decode(np.stack(found))))
 
 
 def _with_head(space: Space, asked: Measuring, known: set[tuple[str, str]]) -> list[Architecture]:

@@ -48,12 +48,12 @@ from nasvit.experiment.plan import final_epochs, from_json, make_plan, planned, 
 from nasvit.experiment.planning import Timing
 from nasvit.experiment.stages.search import is_searched
 from nasvit.experiment.stages.train import is_trained
+from nasvit.experiment.suggest import best_expected
 from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import TIMING, Workbench
 from nasvit.files.records import read_json, write_json
 from nasvit.search.candidates import Candidates
 from nasvit.search.ends import largest_within
-from nasvit.search.run import imagine
 from nasvit.training.trainer import Trainer
 from predictors.limits import Budget
 from predictors.prior import find_prior
@@ -140,12 +140,9 @@ def prior_choices(setting: Setting) -> list[Architecture]:
     prior = find_prior(setting.space, candidates.proxies, without=(setting.measured,))
     if prior is None:
         raise ValueError(f"space {setting.space} has no prior")
-    rng, within = np.random.default_rng(0), prior.within(prior.space)
-    found = [
-        imagine(within, candidates.constraint(Budget(text).limits), candidates.genome.sample(0, rng), 1, rng)
-        for text in setting.budgets
-    ]
-    return candidates.space.decode(np.concatenate([each.codes for each in found]))
+    within = prior.within(prior.space)
+    found = [best_expected(within, candidates.constraint(Budget(text).limits))[0] for text in setting.budgets]
+    return candidates.space.decode(np.stack(found))
 
 
 def random_choices(setting: Setting, seed: int) -> list[Architecture]:

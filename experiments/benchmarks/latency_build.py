@@ -19,8 +19,10 @@ from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional
 
 import search_spaces
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, SpaceSubject, build_table
+from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.exporting import RuntimeName
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject
 from nasvit.files.records import write_json
 from nasvit.report.latency import show_quality
 from nasvit.training.progress import Progress

@@ -26,6 +26,11 @@ def test_commands_start_without_what_only_some_of_them_need() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_what_times_files_on_a_phone_starts_without_torch_because_it_starts_for_every_file() -> None:
+    program = "import sys, nasvit.costs.latency.android; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_every_public_name_can_be_imported() -> None:
     import nasvit
 

@@ -15,7 +15,9 @@ import search_spaces
 from nasvit.any_network import Elastic
 from nasvit.compute import ALONE, Compute
 from nasvit.costs.counting import count
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, build_table
+from nasvit.costs.latency.build import build_table
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
 from nasvit.experiment import fit as fit_module
 from nasvit.experiment.config import Experiment
 from nasvit.experiment.fit import fit, fitting_of, images_of

@@ -9,18 +9,15 @@ import pytest
 
 import search_spaces
 from nasvit.any_network import Elastic
-from nasvit.costs.latency import (
-    MeasurementPlan,
-    MeasurementSettings,
-    NoisePolicy,
-    SpaceSubject,
-    build_table,
-    load_table,
-)
+from nasvit.costs.latency.build import build_table
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject
 from nasvit.experiment.measured import Asked, subject_of
 from nasvit.experiment.pipeline import check, open_workbench, run
 from nasvit.experiment.stages.search import check_budgets, search
 from nasvit.experiment.stages.train import train
+from predictors.latency import load_table
 from tests.nasvit.costs.latency.fake import FakeDevice
 from tests.nasvit.experiment.tiny import few_digits, without_programs, write_experiment
 

@@ -14,20 +14,16 @@ from rich.console import Console
 
 import search_spaces
 from nasvit.any_network import Elastic
-from nasvit.costs.latency import (
-    MeasurementPlan,
-    MeasurementSettings,
-    NoisePolicy,
-    SpaceSubject,
-    build_table,
-    load_table,
-)
+from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.command import CommandRuntime
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject, Subject
 from nasvit.costs.latency.timed_modules import TimedModule
 from nasvit.costs.latency.timing_log import Timing
 from nasvit.experiment.measured import Asked, subject_of
 from nasvit.report.latency import latency_build, latency_use, show_quality
+from predictors.latency import load_table
 from tests.nasvit.costs.latency.fake import FakeDevice
 from tests.nasvit.experiment.tiny import write_experiment
 

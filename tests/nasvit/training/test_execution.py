@@ -284,7 +284,9 @@ LAST = replace(SHALLOW, stages=SHALLOW.stages[-1:])
 
 
 @pytest.mark.usefixtures("compiled_in_no_time")
-@pytest.mark.parametrize(("kind", "graphs"), [("project", 2), ("network", 1), ("switches", 2)])
+@pytest.mark.parametrize(
+    ("kind", "graphs"), [("project", 2), ("network", 1), pytest.param("switches", 2, marks=pytest.mark.slow)]
+)
 def test_what_is_compiled_trains_to_the_same_weights_in_few_graphs(kind: str, graphs: int, tmp_path: Path) -> None:
     weights = []
     for name, compiles in (("eager", False), ("compiled", True)):

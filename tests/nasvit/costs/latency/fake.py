@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nasvit.costs.latency import SpaceSubject
-from nasvit.costs.latency.subjects import Subject
+from nasvit.costs.latency.subjects import SpaceSubject, Subject
 from nasvit.costs.latency.timed_modules import TimedModule, network_name
 from nasvit.costs.latency.timing_log import Timing
 from search_spaces import Space

@@ -13,16 +13,13 @@ import torch
 
 import nasvit.costs.latency.plan as plan_module
 import search_spaces
-from nasvit.costs.latency import (
-    MeasurementPlan,
-    MeasurementSettings,
-    NoisePolicy,
-    SpaceSubject,
-    build_table,
-    load_table,
-)
+from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.correction import fit_correction, prediction_error
 from nasvit.costs.latency.estimate import estimate_seconds, first_measurements
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject
+from predictors.latency import load_table
 from tests.nasvit.costs.latency.fake import FakeDevice
 
 SPACE = search_spaces.load("micro8")

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 import search_spaces
 from nasvit.costs.counting import count
 from nasvit.costs.dense import as_backbones
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table
+from nasvit.costs.latency.build import build_table
 from nasvit.costs.latency.dense import DenseSubject
+from nasvit.costs.latency.measure import NoisePolicy
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject
 from nasvit.heads.alone import HeadAlone
 from nasvit.heads.fcos import FCOS
 from nasvit.heads.segmentation import LRASPP

@@ -14,8 +14,12 @@ from torch import nn
 
 from nasvit.any_network import Elastic
 from nasvit.any_network.choices import space_of
-from nasvit.costs.latency import MeasurementPlan, MeasurementSettings, NoisePolicy, SpaceSubject, build_table, covering
+from nasvit.costs.latency import covering
+from nasvit.costs.latency.build import build_table
+from nasvit.costs.latency.measure import NoisePolicy
 from nasvit.costs.latency.networks import NetworkSubject, Segments
+from nasvit.costs.latency.plan import MeasurementPlan, MeasurementSettings
+from nasvit.costs.latency.subjects import SpaceSubject
 from nasvit.names import code_spec
 from nasvit.specs import elastic_plan
 from predictors.bounds import outside_bounds
