@@ -1,7 +1,9 @@
 """Measure subnets of a space on a data set, for the prior that is shipped with the space.
 
-    python -m experiments.priors micro32 cifar10 ../shared/data/cifar10 --images 10200 --epochs 4
-    python -m experiments.priors micro32 fashion torchvision:FashionMNIST --images 10200 --epochs 4
+    python -m experiments.priors micro32 fashion torchvision:FashionMNIST --images 40800 --epochs 3 --count 12
+    python -m experiments.priors micro32 caltech101 ../shared/data/caltech101_144px --epochs 20 --count 12
+    python -m experiments.priors micro32 caltech101 ../shared/data/caltech101_144px --epochs 20 \\
+        --budgets "macs<=4M" "macs<=2.5M" "macs<=6M"  # and fashion; cifar10 with and then without budgets
     python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
         --epochs 10 --most 45e6
     python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
@@ -10,8 +12,9 @@
 Each subnet is trained plainly from random weights and scored on the test images. The subnets are quasi-random with
 their multiply-adds spread evenly in the logarithm, and the same ones, in the same order, for every data set. With
 ``--budgets`` they are instead those that the file expects to be best so far: what a prior is wrong about it is most
-likely wrong about there, because it chose them. A line is added to ``predictors/priors/SPACE.jsonl`` after every
-training; killed and called again, it goes on.
+likely wrong about there, because it chose them. Trainings must be long enough to tell subnets apart: those of 40,000
+images ranked ``micro32`` on one data set less like on the others than those of 120,000 do. A line is added to
+``predictors/priors/SPACE.jsonl`` after every training; killed and called again, it goes on.
 """
 
 from __future__ import annotations
