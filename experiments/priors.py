@@ -4,6 +4,8 @@
     python -m experiments.priors micro32 caltech101 ../shared/data/caltech101_144px --epochs 20 --count 12
     python -m experiments.priors micro32 caltech101 ../shared/data/caltech101_144px --epochs 20 \\
         --budgets "macs<=4M" "macs<=2.5M" "macs<=6M"  # and fashion; cifar10 with and then without budgets
+    python -m experiments.priors micro32 caltech101 ../shared/data/caltech101_144px --epochs 20 \\
+        --budgets "macs<=4M" --round 2                # and fashion, cifar10
     python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
         --epochs 10 --most 45e6
     python -m experiments.priors micro128 things runs/photos/things --image-size 128 --crop resized --batch-size 32 \\
@@ -70,6 +72,7 @@ class Measuring:
         most: largest multiply-adds of a subnet; 0: no limit.
         head: instead of new subnets those that the file has for these images, with a head of this width.
         budgets: instead of new subnets those that the file expects to be best within each of these, such as "macs<=4M".
+        round: with ``budgets``: 2 knows what was measured with 1, and so on.
         out: the file; ``predictors/priors/SPACE.jsonl`` if left out.
     """
 
@@ -87,6 +90,7 @@ class Measuring:
     most: float = 0
     head: int | None = None
     budgets: tuple[str, ...] = ()
+    round: int = 1
     out: Path | None = None
 
     @property
@@ -134,7 +138,7 @@ def measure(asked: Measuring) -> None:
             continue
         row = {"data": asked.name, **_measured(space, architecture, images, asked), "architecture": plain}
         if asked.budgets:
-            row["expected"] = True
+            row["expected"] = asked.round
         with out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         print(json.dumps(row), flush=True)
@@ -146,24 +150,27 @@ def _subnets(
     if asked.head is not None:
         return _with_head(space, asked, known)
     if asked.budgets:
-        return expected(space, rows, asked.budgets)
+        return expected(space, rows, asked.budgets, asked.round)
     return designed(space, asked.count, asked.most)
 
 
-def expected(space: Space, rows: Sequence[dict[str, Any]], budgets: Sequence[str]) -> list[Architecture]:
+def expected(
+    space: Space, rows: Sequence[dict[str, Any]], budgets: Sequence[str], round: int = 1
+) -> list[Architecture]:
     """Return the subnets that measurements expect to be best within budgets, each once.
 
-    What such expectations brought is left out, so that they are the same ones for every data set.
+    What expectations of this round brought is left out, so that they are the same ones for every data set.
 
     Args:
         space: the space of the catalog that was measured.
         rows: lines of its file.
         budgets: one or more limits each.
+        round: number of the round; what earlier ones brought is known.
     """
     measured = [
         Measurement(row["data"], space.architecture(row["architecture"]), row["score"], row["loss"])
         for row in rows
-        if "expected" not in row
+        if row.get("expected", 0) < round
     ]
     candidates = Candidates(space, cost_table(space, CLASSES).costs)
     prior = Prior(space, measured, candidates.proxies).within(space)

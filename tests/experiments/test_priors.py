@@ -49,8 +49,9 @@ def test_one_subnet_for_two_budgets_is_measured_once(rows: list[dict[str, Any]])
     assert len(expected(SPACE, rows, ["macs<=300K", "macs<=300000"])) == 1
 
 
-def test_what_an_expectation_brought_does_not_change_what_is_expected_next(rows: list[dict[str, Any]]) -> None:
+def test_what_expectations_brought_is_known_to_the_next_round_alone(rows: list[dict[str, Any]]) -> None:
     found = expected(SPACE, rows, ["macs<=300K"])
     bad = row("one", found[0], 0.0)
-    assert expected(SPACE, [*rows, bad | {"expected": True}], ["macs<=300K"]) == found
+    assert expected(SPACE, [*rows, bad | {"expected": 1}], ["macs<=300K"]) == found
+    assert expected(SPACE, [*rows, bad | {"expected": 1}], ["macs<=300K"], round=2) != found
     assert expected(SPACE, [*rows, bad], ["macs<=300K"]) != found
