@@ -167,15 +167,16 @@ def expected(
         budgets: one or more limits each.
         round: number of the round; what earlier ones brought is known.
     """
-    measured = [
-        Measurement(row["data"], space.architecture(row["architecture"]), row["score"], row["loss"])
-        for row in rows
-        if row.get("expected", 0) < round
-    ]
+    measured = [Measurement.of(space, row) for row in rows if row.get("expected", 0) < round]
     candidates = Candidates(space, cost_table(space, CLASSES).costs)
-    prior = Prior(space, measured, candidates.proxies).within(space)
-    found = [best_expected(prior, candidates.constraint(Budget(text).limits))[0] for text in budgets]
-    return list(dict.fromkeys(space.decode(np.stack(found))))
+    return list(dict.fromkeys(best_within(Prior(space, measured, candidates.proxies), candidates, budgets)))
+
+
+def best_within(prior: Prior, candidates: Candidates, budgets: Sequence[str]) -> list[Architecture]:
+    """Return the subnet that a prior expects to be best within each budget."""
+    within = prior.within(prior.space)
+    found = [best_expected(within, candidates.constraint(Budget(text).limits))[0] for text in budgets]
+    return prior.space.decode(np.stack(found))
 
 
 def _with_head(space: Space, asked: Measuring, known: set[tuple[str, str]]) -> list[Architecture]:

@@ -34,6 +34,7 @@ import tyro
 from tyro.conf import Positional
 
 import search_spaces
+from experiments.priors import best_within
 from experiments.rows import Rows, rows_in
 from nasvit.compute import ALONE, Compute, find_device
 from nasvit.costs.tables import cost_table
@@ -48,7 +49,6 @@ from nasvit.experiment.plan import final_epochs, from_json, make_plan, planned, 
 from nasvit.experiment.planning import Timing
 from nasvit.experiment.stages.search import is_searched
 from nasvit.experiment.stages.train import is_trained
-from nasvit.experiment.suggest import best_expected
 from nasvit.experiment.training import FitConfig, Training
 from nasvit.experiment.workbench import TIMING, Workbench
 from nasvit.files.records import read_json, write_json
@@ -140,9 +140,7 @@ def prior_choices(setting: Setting) -> list[Architecture]:
     prior = find_prior(setting.space, candidates.proxies, without=(setting.measured,))
     if prior is None:
         raise ValueError(f"space {setting.space} has no prior")
-    within = prior.within(prior.space)
-    found = [best_expected(within, candidates.constraint(Budget(text).limits))[0] for text in setting.budgets]
-    return candidates.space.decode(np.stack(found))
+    return best_within(prior, candidates, setting.budgets)
 
 
 def random_choices(setting: Setting, seed: int) -> list[Architecture]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +48,11 @@ class Measurement:
     score: float
     loss: float
 
+    @classmethod
+    def of(cls, space: Space, row: dict[str, Any]) -> Measurement:
+        """Return the measurement that a line of a file holds."""
+        return cls(str(row["data"]), space.architecture(row["architecture"]), float(row["score"]), float(row["loss"]))
+
 
 def has_prior(space: str) -> bool:
     """Return whether measurements are shipped with a space of the catalog."""
@@ -76,9 +82,7 @@ def _lines(path: Path) -> list[str]:
 
 def _measurement(space: Space, line: str, path: Path, number: int) -> Measurement:
     try:
-        row = json.loads(line)
-        architecture = space.architecture(row["architecture"])
-        return Measurement(str(row["data"]), architecture, float(row["score"]), float(row["loss"]))
+        return Measurement.of(space, json.loads(line))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}, line {number} is no measurement of space {space.name!r}: {error}") from error
 
